@@ -1,0 +1,1 @@
+//! The operations that layers are written in.

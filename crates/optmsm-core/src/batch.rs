@@ -1,0 +1,190 @@
+//! Rows on their way to the model, in the order of the input.
+
+use crate::config::{FieldKind, InputSpec};
+use crate::error::{Error, Result};
+
+/// Encoded rows. Columns are in schema order; every column has one entry a row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// 0 or 1; may be empty when only predicting.
+    pub labels: Vec<f32>,
+    /// Sample weights; empty means 1 for every row.
+    pub weights: Vec<f32>,
+    /// Scenario of each row.
+    pub scenarios: Vec<u32>,
+    /// One column a field.
+    pub columns: Vec<Column>,
+}
+
+/// The values of one field.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Column {
+    /// One id a row.
+    Categorical(Vec<u32>),
+    /// Row `i` owns `ids[offsets[i]..offsets[i + 1]]`.
+    Multi {
+        /// One more than rows, from 0.
+        offsets: Vec<u32>,
+        /// Ids of all rows, one after the other.
+        ids: Vec<u32>,
+        /// A weight for each id; empty means 1.
+        weights: Vec<f32>,
+    },
+    /// One number a row, already transformed.
+    Numeric(Vec<f32>),
+}
+
+impl Column {
+    /// An empty column for a field of this kind.
+    pub fn new(kind: FieldKind) -> Self {
+        match kind {
+            FieldKind::Categorical { .. } => Column::Categorical(Vec::new()),
+            FieldKind::Multi { .. } => {
+                Column::Multi { offsets: vec![0], ids: Vec::new(), weights: Vec::new() }
+            }
+            FieldKind::Numeric => Column::Numeric(Vec::new()),
+        }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        match self {
+            Column::Categorical(ids) => ids.len(),
+            Column::Multi { offsets, .. } => offsets.len().saturating_sub(1),
+            Column::Numeric(v) => v.len(),
+        }
+    }
+
+    /// Drops the rows and keeps the memory.
+    pub fn clear(&mut self) {
+        match self {
+            Column::Categorical(ids) => ids.clear(),
+            Column::Multi { offsets, ids, weights } => {
+                offsets.clear();
+                offsets.push(0);
+                ids.clear();
+                weights.clear();
+            }
+            Column::Numeric(v) => v.clear(),
+        }
+    }
+}
+
+impl Batch {
+    /// An empty batch with one column for each field of `input`.
+    pub fn new(input: &InputSpec) -> Self {
+        Self { columns: input.fields.iter().map(|f| Column::new(f.kind)).collect(), ..Self::default() }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.scenarios.len()
+    }
+
+    /// Drops the rows and keeps the memory.
+    pub fn clear(&mut self) {
+        self.labels.clear();
+        self.weights.clear();
+        self.scenarios.clear();
+        self.columns.iter_mut().for_each(Column::clear);
+    }
+
+    /// Appends row `row` of `other`, which must have the same columns.
+    pub fn push_row(&mut self, other: &Batch, row: usize) {
+        if !other.labels.is_empty() {
+            self.labels.push(other.labels[row]);
+        }
+        if !other.weights.is_empty() {
+            self.weights.push(other.weights[row]);
+        }
+        self.scenarios.push(other.scenarios[row]);
+        for (to, from) in self.columns.iter_mut().zip(&other.columns) {
+            match (to, from) {
+                (Column::Categorical(to), Column::Categorical(from)) => to.push(from[row]),
+                (Column::Numeric(to), Column::Numeric(from)) => to.push(from[row]),
+                (Column::Multi { offsets, ids, weights }, Column::Multi { offsets: o, ids: i, weights: w }) => {
+                    let range = o[row] as usize..o[row + 1] as usize;
+                    ids.extend_from_slice(&i[range.clone()]);
+                    if !w.is_empty() {
+                        weights.extend_from_slice(&w[range]);
+                    }
+                    offsets.push(ids.len() as u32);
+                }
+                _ => unreachable!("columns of both batches come from one InputSpec"),
+            }
+        }
+    }
+
+    /// Checks lengths, ids and numbers against the model's inputs.
+    pub fn validate(&self, input: &InputSpec) -> Result<()> {
+        let rows = self.rows();
+        let fail = |place: String, problem: String| Err(Error::Batch { place, problem });
+        let lengths = [("labels", self.labels.len(), true), ("weights", self.weights.len(), true)];
+        for (name, len, optional) in lengths {
+            if len != rows && !(optional && len == 0) {
+                return fail(name.into(), format!("{len} values for {rows} rows; give one a row"));
+            }
+        }
+        if self.columns.len() != input.fields.len() {
+            let problem = format!("{} columns for {} fields", self.columns.len(), input.fields.len());
+            return fail("batch".into(), problem);
+        }
+        for (row, &y) in self.labels.iter().enumerate() {
+            if y != 0.0 && y != 1.0 {
+                return fail(format!("label, row {row}"), format!("{y} is not 0 or 1"));
+            }
+        }
+        for (row, &w) in self.weights.iter().enumerate() {
+            if !(w.is_finite() && w >= 0.0) {
+                return fail(format!("weight, row {row}"), format!("{w} is not a finite number of at least 0"));
+            }
+        }
+        for (row, &s) in self.scenarios.iter().enumerate() {
+            if s as usize >= input.scenarios {
+                let problem = format!("{s} is not below the number of scenarios, {}", input.scenarios);
+                return fail(format!("scenario, row {row}"), problem);
+            }
+        }
+        for (field, column) in input.fields.iter().zip(&self.columns) {
+            let name = &field.name;
+            if column.rows() != rows {
+                let problem = format!("{} values for {rows} rows; give one a row", column.rows());
+                return fail(format!("field '{name}'"), problem);
+            }
+            let (ids, vocab) = match (column, field.kind) {
+                (Column::Categorical(ids), FieldKind::Categorical { vocab }) => (ids, vocab),
+                (Column::Multi { offsets, ids, weights }, FieldKind::Multi { vocab, .. }) => {
+                    let ordered = offsets.windows(2).all(|w| w[0] <= w[1]);
+                    if offsets.first() != Some(&0) || !ordered || offsets[rows] as usize != ids.len() {
+                        let problem = "offsets must rise from 0 to the number of ids".into();
+                        return fail(format!("field '{name}'"), problem);
+                    }
+                    if !weights.is_empty() && weights.len() != ids.len() {
+                        let problem = format!("{} weights for {} ids", weights.len(), ids.len());
+                        return fail(format!("field '{name}'"), problem);
+                    }
+                    if let Some(i) = weights.iter().position(|w| !w.is_finite()) {
+                        return fail(format!("field '{name}'"), format!("weight {i} is {}", weights[i]));
+                    }
+                    (ids, vocab)
+                }
+                (Column::Numeric(values), FieldKind::Numeric) => {
+                    if let Some(row) = values.iter().position(|v| !v.is_finite()) {
+                        let problem = format!("{} is not a finite number", values[row]);
+                        return fail(format!("field '{name}', row {row}"), problem);
+                    }
+                    continue;
+                }
+                _ => {
+                    let problem = format!("the column does not hold what the field declares, {:?}", field.kind);
+                    return fail(format!("field '{name}'"), problem);
+                }
+            };
+            if let Some(i) = ids.iter().position(|&id| id as usize >= vocab) {
+                let problem = format!("id {} (entry {i}) is not below the vocabulary's size, {vocab}", ids[i]);
+                return fail(format!("field '{name}'"), problem);
+            }
+        }
+        Ok(())
+    }
+}

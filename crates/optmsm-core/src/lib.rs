@@ -1,0 +1,12 @@
+//! Multi-scenario click-through-rate models with handwritten gradients.
+//!
+//! The layers are written once, generic over a [`backend::Backend`]; the very code that ships is checked
+//! by finite differences in `f64` on [`reference::Reference`]. No unsafe code, no threads, no files.
+//!
+//! The model is OptMSM (Tang et al., ECML PKDD 2023, arXiv 2306.13382).
+#![forbid(unsafe_code)]
+
+pub mod backend;
+pub mod batch;
+pub mod config;
+pub mod error;
