@@ -1,1 +1,456 @@
 //! The operations that layers are written in.
+//!
+//! A [`Backend`] owns memory of one element type and computes on it. Layers call these operations and
+//! nothing else, so a backend that passes the conformance suite (`optmsm-testkit`) computes every model.
+//!
+//! Conventions: outputs first, then inputs, then scalars. Matrices are row-major with a row stride. Every
+//! gradient output takes [`Write`], so that set or add is visible at the call. A shape mistake is a bug in
+//! a layer and panics with both shapes; what a user can cause is checked before (`Batch::validate`,
+//! `ModelConfig::validate`). Work may be queued: errors of a device surface at [`Backend::download`].
+
+use std::fmt::Debug;
+
+use crate::error::Result;
+use crate::optim::Update;
+
+/// Element type of a backend: `f32`, or `f64` where gradients are checked.
+pub trait Elem: num_traits::Float + num_traits::NumAssign + Debug + Default + Send + Sync + 'static {
+    /// Rounds to this type.
+    fn of(v: f64) -> Self;
+    /// Widens.
+    fn wide(self) -> f64;
+}
+
+impl Elem for f32 {
+    fn of(v: f64) -> Self {
+        v as f32
+    }
+    fn wide(self) -> f64 {
+        self.into()
+    }
+}
+
+impl Elem for f64 {
+    fn of(v: f64) -> Self {
+        v
+    }
+    fn wide(self) -> f64 {
+        self
+    }
+}
+
+/// Whether a result replaces what is there or is added to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Replace; what was there is not read (it may be NaN).
+    Set,
+    /// Add.
+    Add,
+}
+
+/// A read-only matrix inside a buffer.
+#[derive(Debug)]
+pub struct Mat<'a, T> {
+    /// Memory that holds it.
+    pub buf: &'a T,
+    /// First element.
+    pub offset: usize,
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub cols: usize,
+    /// Elements from one row to the next.
+    pub stride: usize,
+}
+
+impl<T> Clone for Mat<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Mat<'_, T> {}
+
+impl<'a, T> Mat<'a, T> {
+    /// A dense matrix from the start of `buf`.
+    pub fn new(buf: &'a T, rows: usize, cols: usize) -> Self {
+        Self { buf, offset: 0, rows, cols, stride: cols }
+    }
+
+    /// Columns `first..first + cols` of it.
+    pub fn cols(self, first: usize, cols: usize) -> Self {
+        assert!(first + cols <= self.cols, "columns {first}+{cols} of {}", self.cols);
+        Self { offset: self.offset + first, cols, ..self }
+    }
+
+    /// Rows `first..first + rows` of it.
+    pub fn rows(self, first: usize, rows: usize) -> Self {
+        assert!(first + rows <= self.rows, "rows {first}+{rows} of {}", self.rows);
+        Self { offset: self.offset + first * self.stride, rows, ..self }
+    }
+
+    /// One past the last element, from the start of the buffer.
+    pub fn end(&self) -> usize {
+        if self.rows == 0 || self.cols == 0 {
+            return self.offset;
+        }
+        self.offset + (self.rows - 1) * self.stride + self.cols
+    }
+}
+
+/// A writable matrix inside a buffer.
+#[derive(Debug)]
+pub struct MatMut<'a, T> {
+    /// Memory that holds it.
+    pub buf: &'a mut T,
+    /// First element.
+    pub offset: usize,
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub cols: usize,
+    /// Elements from one row to the next.
+    pub stride: usize,
+}
+
+impl<'a, T> MatMut<'a, T> {
+    /// A dense matrix from the start of `buf`.
+    pub fn new(buf: &'a mut T, rows: usize, cols: usize) -> Self {
+        Self { buf, offset: 0, rows, cols, stride: cols }
+    }
+
+    /// Columns `first..first + cols` of it.
+    pub fn cols(self, first: usize, cols: usize) -> Self {
+        assert!(first + cols <= self.cols, "columns {first}+{cols} of {}", self.cols);
+        Self { offset: self.offset + first, cols, ..self }
+    }
+
+    /// Rows `first..first + rows` of it.
+    pub fn rows(self, first: usize, rows: usize) -> Self {
+        assert!(first + rows <= self.rows, "rows {first}+{rows} of {}", self.rows);
+        Self { offset: self.offset + first * self.stride, rows, ..self }
+    }
+
+    /// The same matrix for a shorter time.
+    pub fn again(&mut self) -> MatMut<'_, T> {
+        MatMut { buf: self.buf, offset: self.offset, rows: self.rows, cols: self.cols, stride: self.stride }
+    }
+
+    /// The same matrix, to read.
+    pub fn as_mat(&self) -> Mat<'_, T> {
+        Mat { buf: self.buf, offset: self.offset, rows: self.rows, cols: self.cols, stride: self.stride }
+    }
+}
+
+/// How a stored weight matrix is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// `[out, in]`, as `torch.nn.Linear`: y = x Wᵀ.
+    OutIn,
+    /// `[in, out]`: y = x W.
+    InOut,
+}
+
+/// Which of the groups of a packed weight each part of a product uses.
+#[derive(Debug)]
+pub enum Part<'a, I> {
+    /// Every row and column uses this group.
+    Group(usize),
+    /// Columns `g·in..` of x and `g·out..` of y use group `g`: the experts.
+    Columns,
+    /// Rows `offsets[g]..offsets[g + 1]` use group `g`: the scenarios. G + 1 entries, the first 0, the
+    /// last the number of rows; a group may be empty.
+    Rows(&'a I),
+}
+
+impl<I> Clone for Part<'_, I> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<I> Copy for Part<'_, I> {}
+
+/// What follows a product while its result is still at hand.
+#[derive(Debug)]
+pub struct Epilogue<'a, T> {
+    /// Bias `[groups, out]`, added to every row of the group (of group `g` in [`Part::Group`]).
+    pub bias: Option<Mat<'a, T>>,
+    /// Whether max(·, 0) follows.
+    pub relu: bool,
+}
+
+impl<T> Epilogue<'_, T> {
+    /// The product itself.
+    pub const NONE: Self = Epilogue { bias: None, relu: false };
+}
+
+impl<T> Clone for Epilogue<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Epilogue<'_, T> {}
+
+/// Ids of a multi-hot field: row `i` owns `ids[offsets[i]..offsets[i + 1]]`, each with a coefficient
+/// (the weight, divided by the list's length where pooling is the mean).
+#[derive(Debug)]
+pub struct Bags<'a, I, T> {
+    /// One more than rows.
+    pub offsets: &'a I,
+    /// Ids of all rows.
+    pub ids: &'a I,
+    /// One coefficient an id.
+    pub coefs: &'a T,
+}
+
+/// Which gradient rows belong to each unique id: unique id `u` sums the occurrences
+/// `starts[u]..starts[u + 1]`, in this order; an occurrence is a row of the batch times a coefficient.
+#[derive(Debug)]
+pub struct Segments<'a, I, T> {
+    /// Number of unique ids.
+    pub count: usize,
+    /// `count + 1` entries.
+    pub starts: &'a I,
+    /// Row of the batch, one an occurrence.
+    pub rows: &'a I,
+    /// Coefficient, one an occurrence; `None` means 1.
+    pub coefs: Option<&'a T>,
+}
+
+/// A dropout site: the mask is Philox4x32-10 of counter (row, column / 4, site, step) and key seed.
+///
+/// Element (row, column) is kept when word `column % 4` is at least `threshold`, and then multiplied by
+/// `1 / (1 − p)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dropout {
+    /// Probability of dropping, below 1.
+    pub p: f64,
+    /// Key.
+    pub seed: u64,
+    /// Number of the training step.
+    pub step: u32,
+    /// Number of the place in the model.
+    pub site: u32,
+}
+
+impl Dropout {
+    /// Words below this drop: ⌊p · 2³²⌋.
+    pub fn threshold(&self) -> u32 {
+        (self.p * 4_294_967_296.0) as u32
+    }
+
+    /// Counter and key of the four words for columns `4·quad..4·quad + 4` of input row `row`.
+    pub fn counter(&self, row: u32, quad: u32) -> ([u32; 4], [u32; 2]) {
+        ([row, quad, self.site, self.step], [self.seed as u32, (self.seed >> 32) as u32])
+    }
+}
+
+/// Memory and operations of one device.
+///
+/// `B` is rows of a block, `K` experts, `m` their width, `G` groups; see `model.md` for the rest.
+pub trait Backend: Send + Sync + Sized + 'static {
+    /// Element type.
+    type Elem: Elem;
+    /// Memory of elements.
+    type Buf: Send + Sync + Debug;
+    /// Memory of `u32`.
+    type Ids: Send + Sync + Debug;
+    /// Weights of linear maps in the form that products read fastest, made once a step.
+    type Packed: Send + Sync + Debug;
+
+    // ---- execution
+
+    /// Name with what was chosen at run time, for example `cpu (avx512, 2 threads)`.
+    fn name(&self) -> String;
+
+    /// Number of gradient accumulators. Fixed for a backend, never the number of threads, so that results
+    /// do not depend on it.
+    fn lanes(&self) -> usize;
+
+    /// Most rows that one block of a lane takes through the model at a time.
+    fn block_rows(&self) -> usize;
+
+    /// Runs `f` once for every lane, in any order or at the same time.
+    fn for_lanes<L: Send>(&self, lanes: &mut [L], f: impl Fn(usize, &mut L) + Sync);
+
+    // ---- memory
+
+    /// `len` zeros.
+    fn alloc(&self, len: usize) -> Result<Self::Buf>;
+    /// `len` zeros.
+    fn alloc_ids(&self, len: usize) -> Result<Self::Ids>;
+    /// Elements that a buffer holds.
+    fn len(&self, buf: &Self::Buf) -> usize;
+    /// Copies `src` to the start of `dst`, which is at least as long.
+    fn upload(&self, dst: &mut Self::Buf, src: &[Self::Elem]);
+    /// Copies `src` to the start of `dst`, which is at least as long.
+    fn upload_ids(&self, dst: &mut Self::Ids, src: &[u32]);
+    /// Copies `dst.len()` elements from `offset` on, after all queued work; the place where errors of a device surface.
+    fn download(&self, dst: &mut [Self::Elem], src: &Self::Buf, offset: usize) -> Result<()>;
+    /// Sets every element.
+    fn fill(&self, dst: MatMut<Self::Buf>, v: f64);
+    /// dst ← src, or dst += src; equal shapes.
+    fn copy(&self, dst: MatMut<Self::Buf>, write: Write, src: Mat<Self::Buf>);
+
+    // ---- dense
+
+    /// Room for `groups` weights of `inputs → outputs`.
+    fn alloc_packed(&self, groups: usize, outputs: usize, inputs: usize) -> Result<Self::Packed>;
+    /// Packs `groups` weights that lie one after the other: `[G·out, in]` or `[G·in, out]`.
+    fn pack(&self, dst: &mut Self::Packed, src: Mat<Self::Buf>, layout: Layout);
+    /// y = x Wᵀ (+ bias) (then ReLU), for the part of `w` that each row or column uses.
+    fn linear(
+        &self,
+        y: MatMut<Self::Buf>,
+        x: Mat<Self::Buf>,
+        w: &Self::Packed,
+        part: Part<Self::Ids>,
+        then: Epilogue<Self::Buf>,
+    );
+    /// d_x = d_y W.
+    fn linear_dx(
+        &self,
+        d_x: MatMut<Self::Buf>,
+        write: Write,
+        d_y: Mat<Self::Buf>,
+        w: &Self::Packed,
+        part: Part<Self::Ids>,
+    );
+    /// d_W = d_yᵀ x, `[G·out, in]`. G = 1 under [`Part::Group`] (pass the rows of that group as `d_w`);
+    /// under [`Part::Columns`] G is `d_w.rows · x.cols / (d_y.cols · d_w.cols)`, found from the shapes:
+    /// x is `[n, G·in]`, d_y `[n, G·out]`, d_w `[G·out, in]`.
+    fn linear_dw(
+        &self,
+        d_w: MatMut<Self::Buf>,
+        write: Write,
+        d_y: Mat<Self::Buf>,
+        x: Mat<Self::Buf>,
+        part: Part<Self::Ids>,
+    );
+    /// Column sums: out `[1, n]`, or `[G, n]` by rows of each group under [`Part::Rows`]. An empty group sums to 0.
+    fn col_sum(&self, out: MatMut<Self::Buf>, write: Write, x: Mat<Self::Buf>, part: Part<Self::Ids>);
+    /// d ← d where y > 0, else 0: the gradient through y = ReLU(·).
+    fn relu_bwd(&self, d: MatMut<Self::Buf>, y: Mat<Self::Buf>);
+    /// x ← x ⊙ mask / (1 − p); its own backward. `rows[first + i]` is the place of row `i` in the input.
+    fn dropout(&self, x: MatMut<Self::Buf>, drop: &Dropout, rows: &Self::Ids, first: usize);
+    /// y[b, :] (+)= s[b, 0] · x[b, :]; s is `[B, 1]`.
+    fn row_scale(&self, y: MatMut<Self::Buf>, write: Write, s: Mat<Self::Buf>, x: Mat<Self::Buf>);
+    /// out[b, 0] (+)= x[b, :] · y[b, :].
+    fn row_dot(&self, out: MatMut<Self::Buf>, write: Write, x: Mat<Self::Buf>, y: Mat<Self::Buf>);
+
+    // ---- embedding
+
+    /// out[b, :] = table[ids[first + b], :]; the table's rows are `out.cols` wide.
+    fn gather_rows(&self, out: MatMut<Self::Buf>, table: Mat<Self::Buf>, ids: &Self::Ids, first: usize);
+    /// out[b, :] = Σ coef · table[id, :] over the bag of row `first + b`; an empty bag gives 0.
+    fn gather_bags(
+        &self,
+        out: MatMut<Self::Buf>,
+        table: Mat<Self::Buf>,
+        bags: Bags<Self::Ids, Self::Buf>,
+        first: usize,
+    );
+    /// out[b, :] = values[first + b] · w[0, :].
+    fn numeric_embed(&self, out: MatMut<Self::Buf>, w: Mat<Self::Buf>, values: &Self::Buf, first: usize);
+    /// d_w[0, :] (+)= Σ_b values[first + b] · d_out[b, :].
+    fn numeric_embed_bwd(
+        &self,
+        d_w: MatMut<Self::Buf>,
+        write: Write,
+        d_out: Mat<Self::Buf>,
+        values: &Self::Buf,
+        first: usize,
+    );
+    /// g[u, :] = Σ coef · d_out[row, :] over segment `u`, in the order of the segment. Row `r` of the
+    /// batch is row `r % lane_rows` of `lane(r / lane_rows)`.
+    fn reduce_rows<'a>(
+        &self,
+        g: MatMut<Self::Buf>,
+        segments: Segments<Self::Ids, Self::Buf>,
+        lane_rows: usize,
+        lane: impl Fn(usize) -> Mat<'a, Self::Buf> + Sync,
+    );
+
+    // ---- gate (model.md §4)
+
+    /// Softmax of each row.
+    fn softmax(&self, alpha: MatMut<Self::Buf>, logits: Mat<Self::Buf>);
+    /// d_logit_k = α_k (d_α_k − Σ_j α_j d_α_j).
+    fn softmax_bwd(&self, d_logits: MatMut<Self::Buf>, d_alpha: Mat<Self::Buf>, alpha: Mat<Self::Buf>);
+    /// mix `[B, m]` = Σ_k α_k e_k, with e `[B, K·m]` and α `[B, K]`.
+    fn mix(&self, mix: MatMut<Self::Buf>, alpha: Mat<Self::Buf>, e: Mat<Self::Buf>);
+    /// d_α_k = d_mix · e_k (set) and d_e_k (+)= α_k d_mix.
+    fn mix_bwd(
+        &self,
+        d_alpha: MatMut<Self::Buf>,
+        d_e: MatMut<Self::Buf>,
+        write: Write,
+        d_mix: Mat<Self::Buf>,
+        alpha: Mat<Self::Buf>,
+        e: Mat<Self::Buf>,
+    );
+    /// mix[b, :] = e_g[b, :] for the rows of group `g`; `groups` as in [`Part::Rows`].
+    fn select(&self, mix: MatMut<Self::Buf>, e: Mat<Self::Buf>, groups: &Self::Ids);
+    /// d_e_g[b, :] (+)= d_mix[b, :] for the rows of group `g`; under [`Write::Set`] the rest becomes 0.
+    fn select_bwd(&self, d_e: MatMut<Self::Buf>, write: Write, d_mix: Mat<Self::Buf>, groups: &Self::Ids);
+
+    // ---- penalty (model.md §3)
+
+    /// inv_norm `[B, K]` = 1 / (‖e_k‖ + ε). Adds to `sums` `[1, 1 + K(K−1)/2]`: the penalty
+    /// Σ_b 1/(K(K−1)) Σ_{i≠j} cos², then Σ_b |cos| of each pair (0,1), (0,2) … (1,2) …
+    fn orthogonality(&self, inv_norm: MatMut<Self::Buf>, sums: MatMut<Self::Buf>, e: Mat<Self::Buf>);
+    /// d_e += the gradient of `scale` · Σ_b penalty (scale = λ / rows of the whole batch). A zero row adds 0.
+    fn orthogonality_bwd(
+        &self,
+        d_e: MatMut<Self::Buf>,
+        e: Mat<Self::Buf>,
+        inv_norm: Mat<Self::Buf>,
+        scale: f64,
+    );
+
+    // ---- loss (model.md §6)
+
+    /// `sum[0, 0] += Σ_b w_b · BCE(o_b, y_b)` and d_o_b = w_b (σ(o_b) − y_b) · scale; `labels` and
+    /// `weights` from row `first` on.
+    #[allow(clippy::too_many_arguments)]
+    fn bce_with_logits(
+        &self,
+        d_logits: MatMut<Self::Buf>,
+        sum: MatMut<Self::Buf>,
+        logits: Mat<Self::Buf>,
+        labels: &Self::Buf,
+        weights: &Self::Buf,
+        first: usize,
+        scale: f64,
+    );
+    /// p = σ(o), element by element.
+    fn sigmoid(&self, p: MatMut<Self::Buf>, logits: Mat<Self::Buf>);
+
+    // ---- reductions and updates over whole parameter buffers; outside `for_lanes`
+
+    /// acc += x over the first `len` elements.
+    fn accumulate(&self, acc: &mut Self::Buf, x: &Self::Buf, len: usize);
+    /// sum[0] (+)= Σ x², in a fixed order, over the first `len` elements.
+    fn sum_sq(&self, sum: &mut Self::Buf, write: Write, x: &Self::Buf, len: usize);
+    /// One step of `update` on the first `len` elements; `state` as [`crate::optim::OptimizerConfig::state`] says.
+    fn step_dense(
+        &self,
+        w: &mut Self::Buf,
+        g: &Self::Buf,
+        state: &mut [Self::Buf],
+        len: usize,
+        update: &Update<Self::Buf>,
+    );
+    /// One step of the sparse form of `update` on rows `rows[0..count]` (unique) of a table `[·, width]`,
+    /// with the gradient of row `rows[u]` in row `u` of `g`.
+    fn step_rows(
+        &self,
+        table: MatMut<Self::Buf>,
+        g: Mat<Self::Buf>,
+        state: &mut [Self::Buf],
+        rows: &Self::Ids,
+        update: &Update<Self::Buf>,
+    );
+}

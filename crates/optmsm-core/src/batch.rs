@@ -102,7 +102,10 @@ impl Batch {
             match (to, from) {
                 (Column::Categorical(to), Column::Categorical(from)) => to.push(from[row]),
                 (Column::Numeric(to), Column::Numeric(from)) => to.push(from[row]),
-                (Column::Multi { offsets, ids, weights }, Column::Multi { offsets: o, ids: i, weights: w }) => {
+                (
+                    Column::Multi { offsets, ids, weights },
+                    Column::Multi { offsets: o, ids: i, weights: w },
+                ) => {
                     let range = o[row] as usize..o[row + 1] as usize;
                     ids.extend_from_slice(&i[range.clone()]);
                     if !w.is_empty() {
@@ -136,7 +139,10 @@ impl Batch {
         }
         for (row, &w) in self.weights.iter().enumerate() {
             if !(w.is_finite() && w >= 0.0) {
-                return fail(format!("weight, row {row}"), format!("{w} is not a finite number of at least 0"));
+                return fail(
+                    format!("weight, row {row}"),
+                    format!("{w} is not a finite number of at least 0"),
+                );
             }
         }
         for (row, &s) in self.scenarios.iter().enumerate() {
@@ -176,12 +182,14 @@ impl Batch {
                     continue;
                 }
                 _ => {
-                    let problem = format!("the column does not hold what the field declares, {:?}", field.kind);
+                    let problem =
+                        format!("the column does not hold what the field declares, {:?}", field.kind);
                     return fail(format!("field '{name}'"), problem);
                 }
             };
             if let Some(i) = ids.iter().position(|&id| id as usize >= vocab) {
-                let problem = format!("id {} (entry {i}) is not below the vocabulary's size, {vocab}", ids[i]);
+                let problem =
+                    format!("id {} (entry {i}) is not below the vocabulary's size, {vocab}", ids[i]);
                 return fail(format!("field '{name}'"), problem);
             }
         }

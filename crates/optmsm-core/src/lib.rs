@@ -10,3 +10,5 @@ pub mod backend;
 pub mod batch;
 pub mod config;
 pub mod error;
+pub mod optim;
+pub mod philox;
