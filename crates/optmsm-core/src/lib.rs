@@ -12,3 +12,4 @@ pub mod config;
 pub mod error;
 pub mod optim;
 pub mod philox;
+pub mod reference;

@@ -173,7 +173,7 @@ impl ScheduleConfig {
 }
 
 /// Everything that one step of an update needs beside the tensors.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Update<'a, T> {
     /// Update rule.
     pub rule: Rule,
@@ -196,7 +196,7 @@ pub struct Update<'a, T> {
 }
 
 /// Global-norm clipping: g ← g · min(1, max_norm / (‖g‖ + 1e-6)), as `torch.nn.utils.clip_grad_norm_`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Clip<'a, T> {
     /// Largest norm that is left alone.
     pub max_norm: f64,

@@ -1,0 +1,563 @@
+//! The definition of each operation: scalar loops, `f32` or `f64`, one thread.
+//!
+//! Every other backend is compared with this one; this one is compared with finite differences and with
+//! PyTorch. It is written to be read, not to be fast.
+
+use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder, Zip};
+
+use crate::backend::{Backend, Bags, Dropout, Elem, Epilogue, Layout, Mat, MatMut, Part, Segments, Write};
+use crate::error::Result;
+use crate::optim::{Rule, Update};
+use crate::philox::philox4x32;
+
+mod update;
+
+use update::Scalars;
+
+/// ε of the penalty's norms (model.md §3).
+pub const NORM_EPS: f64 = 1e-8;
+
+/// Scalar loops over `Vec<T>`.
+///
+/// Runs a batch in one lane and one block unless [`Reference::with_lanes`] asks for more, which is how the
+/// lanes of faster backends are checked in `f64`.
+#[derive(Clone, Debug)]
+pub struct Reference<T> {
+    lanes: usize,
+    block_rows: usize,
+    elem: std::marker::PhantomData<T>,
+}
+
+/// Weights as they came, with their layout.
+#[derive(Clone, Debug)]
+pub struct Packed<T> {
+    data: Vec<T>,
+    groups: usize,
+    outputs: usize,
+    inputs: usize,
+    layout: Layout,
+}
+
+impl<T: Elem> Packed<T> {
+    /// W[o, i] of group `g`.
+    fn at(&self, g: usize, o: usize, i: usize) -> T {
+        let base = g * self.outputs * self.inputs;
+        self.data[match self.layout {
+            Layout::OutIn => base + o * self.inputs + i,
+            Layout::InOut => base + i * self.outputs + o,
+        }]
+    }
+}
+
+impl<T: Elem> Default for Reference<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: Elem> Reference<T> {
+    /// One lane, one block.
+    pub fn new() -> Self {
+        Self::with_lanes(1, usize::MAX)
+    }
+
+    /// `lanes` accumulators and blocks of at most `block_rows` rows.
+    pub fn with_lanes(lanes: usize, block_rows: usize) -> Self {
+        assert!(lanes > 0 && block_rows > 0, "{lanes} lanes of {block_rows} rows");
+        Self { lanes, block_rows, elem: std::marker::PhantomData }
+    }
+}
+
+fn view<'a, T>(m: Mat<'a, Vec<T>>) -> ArrayView2<'a, T> {
+    let shape = (m.rows, m.cols).strides((m.stride, 1));
+    ArrayView2::from_shape(shape, &m.buf[m.offset..m.end()]).expect("a Mat lies inside its buffer")
+}
+
+fn view_mut<'a, T>(m: MatMut<'a, Vec<T>>) -> ArrayViewMut2<'a, T> {
+    let (shape, end) = ((m.rows, m.cols).strides((m.stride, 1)), m.as_mat().end());
+    ArrayViewMut2::from_shape(shape, &mut m.buf[m.offset..end]).expect("a MatMut lies inside its buffer")
+}
+
+fn put<T: Elem>(dst: &mut T, write: Write, v: T) {
+    match write {
+        Write::Set => *dst = v,
+        Write::Add => *dst += v,
+    }
+}
+
+/// The pieces of a product: (group, rows, first column of x, first column of y), see [`Part`].
+fn pieces(
+    part: Part<Vec<u32>>,
+    groups: usize,
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+) -> Vec<(usize, std::ops::Range<usize>, usize, usize)> {
+    match part {
+        Part::Group(g) => vec![(g, 0..rows, 0, 0)],
+        Part::Columns => (0..groups).map(|g| (g, 0..rows, g * inputs, g * outputs)).collect(),
+        Part::Rows(offsets) => {
+            let at = |g: usize| offsets[g] as usize;
+            assert!(at(0) == 0 && at(groups) == rows, "group offsets {offsets:?} for {rows} rows");
+            (0..groups).map(|g| (g, at(g)..at(g + 1), 0, 0)).collect()
+        }
+    }
+}
+
+fn sigmoid<T: Elem>(o: T) -> T {
+    // e^{-|o|} never overflows.
+    let e = (-o.abs()).exp();
+    if o >= T::zero() { T::one() / (T::one() + e) } else { e / (T::one() + e) }
+}
+
+impl<T: Elem> Backend for Reference<T> {
+    type Elem = T;
+    type Buf = Vec<T>;
+    type Ids = Vec<u32>;
+    type Packed = Packed<T>;
+
+    fn name(&self) -> String {
+        format!("reference ({})", std::any::type_name::<T>())
+    }
+
+    fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    fn block_rows(&self) -> usize {
+        self.block_rows
+    }
+
+    fn for_lanes<L: Send>(&self, lanes: &mut [L], f: impl Fn(usize, &mut L) + Sync) {
+        lanes.iter_mut().enumerate().for_each(|(i, lane)| f(i, lane));
+    }
+
+    fn alloc(&self, len: usize) -> Result<Vec<T>> {
+        Ok(vec![T::zero(); len])
+    }
+
+    fn alloc_ids(&self, len: usize) -> Result<Vec<u32>> {
+        Ok(vec![0; len])
+    }
+
+    fn len(&self, buf: &Vec<T>) -> usize {
+        buf.len()
+    }
+
+    fn upload(&self, dst: &mut Vec<T>, src: &[T]) {
+        dst[..src.len()].copy_from_slice(src);
+    }
+
+    fn upload_ids(&self, dst: &mut Vec<u32>, src: &[u32]) {
+        dst[..src.len()].copy_from_slice(src);
+    }
+
+    fn download(&self, dst: &mut [T], src: &Vec<T>, offset: usize) -> Result<()> {
+        dst.copy_from_slice(&src[offset..offset + dst.len()]);
+        Ok(())
+    }
+
+    fn fill(&self, dst: MatMut<Vec<T>>, v: f64) {
+        view_mut(dst).fill(T::of(v));
+    }
+
+    fn copy(&self, dst: MatMut<Vec<T>>, write: Write, src: Mat<Vec<T>>) {
+        Zip::from(view_mut(dst)).and(view(src)).for_each(|d, &s| put(d, write, s));
+    }
+
+    fn alloc_packed(&self, groups: usize, outputs: usize, inputs: usize) -> Result<Packed<T>> {
+        let data = vec![T::zero(); groups * outputs * inputs];
+        Ok(Packed { data, groups, outputs, inputs, layout: Layout::OutIn })
+    }
+
+    fn pack(&self, dst: &mut Packed<T>, src: Mat<Vec<T>>, layout: Layout) {
+        assert_eq!(src.rows * src.cols, dst.data.len(), "packing {}x{}", src.rows, src.cols);
+        dst.layout = layout;
+        dst.data.iter_mut().zip(view(src)).for_each(|(d, &s)| *d = s);
+    }
+
+    fn linear(
+        &self,
+        y: MatMut<Vec<T>>,
+        x: Mat<Vec<T>>,
+        w: &Packed<T>,
+        part: Part<Vec<u32>>,
+        then: Epilogue<Vec<T>>,
+    ) {
+        let (mut y, x) = (view_mut(y), view(x));
+        assert_eq!(y.nrows(), x.nrows(), "rows of y and x");
+        let bias = then.bias.map(view);
+        for (g, rows, x0, y0) in pieces(part, w.groups, x.nrows(), w.inputs, w.outputs) {
+            for b in rows {
+                for o in 0..w.outputs {
+                    let product =
+                        (0..w.inputs).fold(T::zero(), |sum, i| sum + x[[b, x0 + i]] * w.at(g, o, i));
+                    let sum = product + bias.map_or(T::zero(), |bias| bias[[g, o]]);
+                    y[[b, y0 + o]] = if then.relu { sum.max(T::zero()) } else { sum };
+                }
+            }
+        }
+    }
+
+    fn linear_dx(
+        &self,
+        d_x: MatMut<Vec<T>>,
+        write: Write,
+        d_y: Mat<Vec<T>>,
+        w: &Packed<T>,
+        part: Part<Vec<u32>>,
+    ) {
+        let (mut d_x, d_y) = (view_mut(d_x), view(d_y));
+        assert_eq!(d_x.nrows(), d_y.nrows(), "rows of d_x and d_y");
+        for (g, rows, x0, y0) in pieces(part, w.groups, d_y.nrows(), w.inputs, w.outputs) {
+            for b in rows {
+                for i in 0..w.inputs {
+                    let sum = (0..w.outputs).fold(T::zero(), |sum, o| sum + d_y[[b, y0 + o]] * w.at(g, o, i));
+                    put(&mut d_x[[b, x0 + i]], write, sum);
+                }
+            }
+        }
+    }
+
+    fn linear_dw(
+        &self,
+        d_w: MatMut<Vec<T>>,
+        write: Write,
+        d_y: Mat<Vec<T>>,
+        x: Mat<Vec<T>>,
+        part: Part<Vec<u32>>,
+    ) {
+        let (mut d_w, d_y, x) = (view_mut(d_w), view(d_y), view(x));
+        assert_eq!(d_y.nrows(), x.nrows(), "rows of d_y and x");
+        let inputs = d_w.ncols();
+        let groups = match part {
+            Part::Group(_) => 1,
+            Part::Columns => x.ncols() / inputs,
+            Part::Rows(_) => d_w.nrows() / d_y.ncols(),
+        };
+        let outputs = d_w.nrows() / groups.max(1);
+        let part = if let Part::Group(_) = part { Part::Group(0) } else { part };
+        for (g, rows, x0, y0) in pieces(part, groups, x.nrows(), inputs, outputs) {
+            for o in 0..outputs {
+                for i in 0..inputs {
+                    let sum = rows.clone().fold(T::zero(), |sum, b| sum + d_y[[b, y0 + o]] * x[[b, x0 + i]]);
+                    put(&mut d_w[[g * outputs + o, i]], write, sum);
+                }
+            }
+        }
+    }
+
+    fn col_sum(&self, out: MatMut<Vec<T>>, write: Write, x: Mat<Vec<T>>, part: Part<Vec<u32>>) {
+        let (mut out, x) = (view_mut(out), view(x));
+        assert_eq!(out.ncols(), x.ncols(), "columns of the sums and of x");
+        let groups = out.nrows();
+        let part = if let Part::Rows(_) = part { part } else { Part::Group(0) };
+        for (g, rows, ..) in pieces(part, groups, x.nrows(), 0, 0) {
+            for j in 0..x.ncols() {
+                let sum = rows.clone().fold(T::zero(), |sum, b| sum + x[[b, j]]);
+                put(&mut out[[g, j]], write, sum);
+            }
+        }
+    }
+
+    fn relu_bwd(&self, d: MatMut<Vec<T>>, y: Mat<Vec<T>>) {
+        Zip::from(view_mut(d)).and(view(y)).for_each(|d, &y| {
+            if y <= T::zero() {
+                *d = T::zero();
+            }
+        });
+    }
+
+    fn dropout(&self, x: MatMut<Vec<T>>, drop: &Dropout, rows: &Vec<u32>, first: usize) {
+        let (threshold, scale) = (drop.threshold(), T::of(1.0 / (1.0 - drop.p)));
+        for (b, mut row) in view_mut(x).outer_iter_mut().enumerate() {
+            for (j, v) in row.iter_mut().enumerate() {
+                let (counter, key) = drop.counter(rows[first + b], (j / 4) as u32);
+                let keep = philox4x32(counter, key)[j % 4] >= threshold;
+                *v = if keep { *v * scale } else { T::zero() };
+            }
+        }
+    }
+
+    fn row_scale(&self, y: MatMut<Vec<T>>, write: Write, s: Mat<Vec<T>>, x: Mat<Vec<T>>) {
+        let (mut y, s) = (view_mut(y), view(s));
+        for ((b, j), &x) in view(x).indexed_iter() {
+            put(&mut y[[b, j]], write, s[[b, 0]] * x);
+        }
+    }
+
+    fn row_dot(&self, out: MatMut<Vec<T>>, write: Write, x: Mat<Vec<T>>, y: Mat<Vec<T>>) {
+        let (mut out, x, y) = (view_mut(out), view(x), view(y));
+        assert_eq!(x.dim(), y.dim(), "shapes of x and y");
+        for b in 0..x.nrows() {
+            put(&mut out[[b, 0]], write, dot(x, b, 0, y, b, 0, x.ncols()));
+        }
+    }
+
+    fn gather_rows(&self, out: MatMut<Vec<T>>, table: Mat<Vec<T>>, ids: &Vec<u32>, first: usize) {
+        let table = view(table);
+        for (b, mut row) in view_mut(out).outer_iter_mut().enumerate() {
+            row.assign(&table.row(ids[first + b] as usize));
+        }
+    }
+
+    fn gather_bags(
+        &self,
+        out: MatMut<Vec<T>>,
+        table: Mat<Vec<T>>,
+        bags: Bags<Vec<u32>, Vec<T>>,
+        first: usize,
+    ) {
+        let table = view(table);
+        for (b, mut row) in view_mut(out).outer_iter_mut().enumerate() {
+            row.fill(T::zero());
+            for i in bags.offsets[first + b] as usize..bags.offsets[first + b + 1] as usize {
+                row.scaled_add(bags.coefs[i], &table.row(bags.ids[i] as usize));
+            }
+        }
+    }
+
+    fn numeric_embed(&self, out: MatMut<Vec<T>>, w: Mat<Vec<T>>, values: &Vec<T>, first: usize) {
+        let w = view(w);
+        for ((b, j), out) in view_mut(out).indexed_iter_mut() {
+            *out = values[first + b] * w[[0, j]];
+        }
+    }
+
+    fn numeric_embed_bwd(
+        &self,
+        d_w: MatMut<Vec<T>>,
+        write: Write,
+        d_out: Mat<Vec<T>>,
+        values: &Vec<T>,
+        first: usize,
+    ) {
+        let (mut d_w, d_out) = (view_mut(d_w), view(d_out));
+        for (j, column) in d_out.columns().into_iter().enumerate() {
+            let sum = column.iter().zip(&values[first..]).fold(T::zero(), |sum, (&d, &v)| sum + v * d);
+            put(&mut d_w[[0, j]], write, sum);
+        }
+    }
+
+    fn reduce_rows<'a>(
+        &self,
+        g: MatMut<Vec<T>>,
+        segments: Segments<Vec<u32>, Vec<T>>,
+        lane_rows: usize,
+        lane: impl Fn(usize) -> Mat<'a, Vec<T>> + Sync,
+    ) {
+        let mut g = view_mut(g);
+        for u in 0..segments.count {
+            let mut sum = g.row_mut(u);
+            sum.fill(T::zero());
+            for i in segments.starts[u] as usize..segments.starts[u + 1] as usize {
+                let row = segments.rows[i] as usize;
+                let coef = segments.coefs.map_or(T::one(), |c| c[i]);
+                sum.scaled_add(coef, &view(lane(row / lane_rows)).row(row % lane_rows));
+            }
+        }
+    }
+
+    fn softmax(&self, alpha: MatMut<Vec<T>>, logits: Mat<Vec<T>>) {
+        let mut alpha = view_mut(alpha);
+        for (mut alpha, logits) in alpha.outer_iter_mut().zip(view(logits).outer_iter()) {
+            let max = logits.fold(T::neg_infinity(), |m, &v| m.max(v));
+            Zip::from(&mut alpha).and(logits).for_each(|a, &l| *a = (l - max).exp());
+            let sum = alpha.iter().fold(T::zero(), |sum, &a| sum + a);
+            alpha.mapv_inplace(|a| a / sum);
+        }
+    }
+
+    fn softmax_bwd(&self, d_logits: MatMut<Vec<T>>, d_alpha: Mat<Vec<T>>, alpha: Mat<Vec<T>>) {
+        let (mut d_logits, d_alpha, alpha) = (view_mut(d_logits), view(d_alpha), view(alpha));
+        for b in 0..alpha.nrows() {
+            let mean = dot(alpha, b, 0, d_alpha, b, 0, alpha.ncols());
+            for k in 0..alpha.ncols() {
+                d_logits[[b, k]] = alpha[[b, k]] * (d_alpha[[b, k]] - mean);
+            }
+        }
+    }
+
+    fn mix(&self, mix: MatMut<Vec<T>>, alpha: Mat<Vec<T>>, e: Mat<Vec<T>>) {
+        let (alpha, e) = (view(alpha), view(e));
+        let m = mix.cols;
+        for ((b, j), mix) in view_mut(mix).indexed_iter_mut() {
+            *mix = (0..alpha.ncols()).fold(T::zero(), |sum, k| sum + alpha[[b, k]] * e[[b, k * m + j]]);
+        }
+    }
+
+    fn mix_bwd(
+        &self,
+        d_alpha: MatMut<Vec<T>>,
+        d_e: MatMut<Vec<T>>,
+        write: Write,
+        d_mix: Mat<Vec<T>>,
+        alpha: Mat<Vec<T>>,
+        e: Mat<Vec<T>>,
+    ) {
+        let (mut d_alpha, mut d_e) = (view_mut(d_alpha), view_mut(d_e));
+        let (d_mix, alpha, e) = (view(d_mix), view(alpha), view(e));
+        let m = d_mix.ncols();
+        for ((b, k), &a) in alpha.indexed_iter() {
+            d_alpha[[b, k]] = dot(d_mix, b, 0, e, b, k * m, m);
+            for j in 0..m {
+                put(&mut d_e[[b, k * m + j]], write, a * d_mix[[b, j]]);
+            }
+        }
+    }
+
+    fn select(&self, mix: MatMut<Vec<T>>, e: Mat<Vec<T>>, groups: &Vec<u32>) {
+        let (mut mix, e) = (view_mut(mix), view(e));
+        let m = mix.ncols();
+        for (g, rows, ..) in pieces(Part::Rows(groups), e.ncols() / m, e.nrows(), 0, 0) {
+            for b in rows {
+                (0..m).for_each(|j| mix[[b, j]] = e[[b, g * m + j]]);
+            }
+        }
+    }
+
+    fn select_bwd(&self, d_e: MatMut<Vec<T>>, write: Write, d_mix: Mat<Vec<T>>, groups: &Vec<u32>) {
+        let (mut d_e, d_mix) = (view_mut(d_e), view(d_mix));
+        if write == Write::Set {
+            d_e.fill(T::zero());
+        }
+        let m = d_mix.ncols();
+        for (g, rows, ..) in pieces(Part::Rows(groups), d_e.ncols() / m, d_e.nrows(), 0, 0) {
+            for b in rows {
+                (0..m).for_each(|j| d_e[[b, g * m + j]] += d_mix[[b, j]]);
+            }
+        }
+    }
+
+    fn orthogonality(&self, inv_norm: MatMut<Vec<T>>, sums: MatMut<Vec<T>>, e: Mat<Vec<T>>) {
+        let (mut inv_norm, mut sums, e) = (view_mut(inv_norm), view_mut(sums), view(e));
+        let k = inv_norm.ncols();
+        let m = e.ncols() / k;
+        for b in 0..e.nrows() {
+            for i in 0..k {
+                let norm = dot(e, b, i * m, e, b, i * m, m).sqrt();
+                inv_norm[[b, i]] = T::one() / (norm + T::of(NORM_EPS));
+            }
+            let mut pair = 1;
+            for i in 0..k {
+                for j in i + 1..k {
+                    let cos = dot(e, b, i * m, e, b, j * m, m) * inv_norm[[b, i]] * inv_norm[[b, j]];
+                    // (i, j) and (j, i) are both in the sum over i ≠ j.
+                    sums[[0, 0]] += T::of(2.0 / (k * (k - 1)) as f64) * cos * cos;
+                    sums[[0, pair]] += cos.abs();
+                    pair += 1;
+                }
+            }
+        }
+    }
+
+    fn orthogonality_bwd(&self, d_e: MatMut<Vec<T>>, e: Mat<Vec<T>>, inv_norm: Mat<Vec<T>>, scale: f64) {
+        let (mut d_e, e, inv_norm) = (view_mut(d_e), view(e), view(inv_norm));
+        let k = inv_norm.ncols();
+        if k < 2 {
+            return;
+        }
+        let m = e.ncols() / k;
+        let c = T::of(4.0 * scale / (k * (k - 1)) as f64);
+        for b in 0..e.nrows() {
+            for i in 0..k {
+                let squared = dot(e, b, i * m, e, b, i * m, m);
+                if squared == T::zero() {
+                    continue;
+                }
+                // v_i = c Σ_{j≠i} G_ij ê_j
+                let mut v = vec![T::zero(); m];
+                for j in (0..k).filter(|&j| j != i) {
+                    let gram = dot(e, b, i * m, e, b, j * m, m) * inv_norm[[b, i]] * inv_norm[[b, j]];
+                    for (q, v) in v.iter_mut().enumerate() {
+                        *v += c * gram * e[[b, j * m + q]] * inv_norm[[b, j]];
+                    }
+                }
+                // ∂/∂e_i = v_i / (n+ε) − e_i (e_i·v_i) / (n (n+ε)²)
+                let inv = inv_norm[[b, i]];
+                let along = (0..m).fold(T::zero(), |sum, q| sum + e[[b, i * m + q]] * v[q]);
+                let pull = along * inv * inv / squared.sqrt();
+                for (q, &v) in v.iter().enumerate() {
+                    d_e[[b, i * m + q]] += v * inv - e[[b, i * m + q]] * pull;
+                }
+            }
+        }
+    }
+
+    fn bce_with_logits(
+        &self,
+        d_logits: MatMut<Vec<T>>,
+        sum: MatMut<Vec<T>>,
+        logits: Mat<Vec<T>>,
+        labels: &Vec<T>,
+        weights: &Vec<T>,
+        first: usize,
+        scale: f64,
+    ) {
+        let (mut d_logits, mut sum, logits) = (view_mut(d_logits), view_mut(sum), view(logits));
+        for b in 0..logits.nrows() {
+            let (o, y, w) = (logits[[b, 0]], labels[first + b], weights[first + b]);
+            sum[[0, 0]] += w * (o.max(T::zero()) - o * y + (-o.abs()).exp().ln_1p());
+            d_logits[[b, 0]] = w * (sigmoid(o) - y) * T::of(scale);
+        }
+    }
+
+    fn sigmoid(&self, p: MatMut<Vec<T>>, logits: Mat<Vec<T>>) {
+        Zip::from(view_mut(p)).and(view(logits)).for_each(|p, &o| *p = sigmoid(o));
+    }
+
+    fn accumulate(&self, acc: &mut Vec<T>, x: &Vec<T>, len: usize) {
+        acc[..len].iter_mut().zip(&x[..len]).for_each(|(a, &x)| *a += x);
+    }
+
+    fn sum_sq(&self, sum: &mut Vec<T>, write: Write, x: &Vec<T>, len: usize) {
+        put(&mut sum[0], write, x[..len].iter().fold(T::zero(), |sum, &x| sum + x * x));
+    }
+
+    fn step_dense(
+        &self,
+        w: &mut Vec<T>,
+        g: &Vec<T>,
+        state: &mut [Vec<T>],
+        len: usize,
+        update: &Update<Vec<T>>,
+    ) {
+        let rule = Scalars::new(update, update.adam_dense());
+        for (i, (w, &g)) in w[..len].iter_mut().zip(&g[..len]).enumerate() {
+            rule.element(w, g, state, i);
+        }
+    }
+
+    fn step_rows(
+        &self,
+        table: MatMut<Vec<T>>,
+        g: Mat<Vec<T>>,
+        state: &mut [Vec<T>],
+        rows: &Vec<u32>,
+        update: &Update<Vec<T>>,
+    ) {
+        let rule = Scalars::new(update, update.adam_rows());
+        let (mut table, g) = (view_mut(table), view(g));
+        let width = table.ncols();
+        for (g, &row) in g.outer_iter().zip(rows) {
+            let mut w = table.row_mut(row as usize);
+            if update.rule == Rule::RowwiseAdagrad {
+                let sum = &mut state[0][row as usize];
+                let g_of = |w: T, g: T| rule.clip * g + rule.decay * w;
+                let squares = w.iter().zip(&g).fold(T::zero(), |s, (&w, &g)| s + g_of(w, g) * g_of(w, g));
+                *sum += squares / T::of(width as f64);
+                let root = sum.sqrt() + rule.eps;
+                w.iter_mut().zip(&g).for_each(|(w, &g)| *w -= rule.lr * g_of(*w, g) / root);
+                continue;
+            }
+            for (j, (w, &g)) in w.iter_mut().zip(&g).enumerate() {
+                rule.element(w, g, state, row as usize * width + j);
+            }
+        }
+    }
+}
+
+/// Σ x[b, x0 + q] · y[c, y0 + q] for q below n.
+fn dot<T: Elem>(x: ArrayView2<T>, b: usize, x0: usize, y: ArrayView2<T>, c: usize, y0: usize, n: usize) -> T {
+    (0..n).fold(T::zero(), |sum, q| sum + x[[b, x0 + q]] * y[[c, y0 + q]])
+}
