@@ -331,6 +331,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     );
     /// Column sums: out `[1, n]`, or `[G, n]` by rows of each group under [`Part::Rows`]. An empty group sums to 0.
     fn col_sum(&self, out: MatMut<Self::Buf>, write: Write, x: Mat<Self::Buf>, part: Part<Self::Ids>);
+    /// y ← max(y, 0).
+    fn relu(&self, y: MatMut<Self::Buf>);
     /// d ← d where y > 0, else 0: the gradient through y = ReLU(·).
     fn relu_bwd(&self, d: MatMut<Self::Buf>, y: Mat<Self::Buf>);
     /// x ← x ⊙ mask / (1 − p); its own backward. `rows[first + i]` is the place of row `i` in the input.

@@ -11,5 +11,7 @@ pub mod batch;
 pub mod config;
 pub mod error;
 pub mod optim;
+pub mod params;
 pub mod philox;
+pub mod plan;
 pub mod reference;

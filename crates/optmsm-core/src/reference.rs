@@ -260,6 +260,10 @@ impl<T: Elem> Backend for Reference<T> {
         }
     }
 
+    fn relu(&self, y: MatMut<Vec<T>>) {
+        view_mut(y).mapv_inplace(|y| y.max(T::zero()));
+    }
+
     fn relu_bwd(&self, d: MatMut<Vec<T>>, y: Mat<Vec<T>>) {
         Zip::from(view_mut(d)).and(view(y)).for_each(|d, &y| {
             if y <= T::zero() {

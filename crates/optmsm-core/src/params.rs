@@ -1,0 +1,272 @@
+//! Dense parameters: one flat buffer, and handles that name its parts.
+//!
+//! One buffer means that the optimizer, the norm for clipping and the sum over lanes are one pass each.
+
+use std::sync::Arc;
+
+use crate::backend::{Backend, Elem, Mat, MatMut};
+use crate::error::{Error, Result};
+use crate::philox::Stream;
+
+/// Tensors start at multiples of this many elements: a cache line of `f32`.
+const ALIGN: usize = 16;
+
+/// Handle of one tensor of a [`ParamLayout`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParamId(usize);
+
+/// How a tensor starts (model.md §7).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// All zeros.
+    Zero,
+    /// Normal with mean 0 and this standard deviation.
+    Normal(f64),
+    /// The flattened identity of this size.
+    Identity(usize),
+}
+
+/// One tensor: name, shape, start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParamSpec {
+    /// Checkpoint name (model.md §10).
+    pub name: String,
+    /// Shape.
+    pub shape: Vec<usize>,
+    /// How it starts.
+    pub init: Init,
+    /// First element in the flat buffer.
+    pub offset: usize,
+}
+
+impl ParamSpec {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// As a matrix: all dimensions but the last are rows.
+    fn matrix(&self) -> (usize, usize) {
+        let cols = self.shape.last().copied().unwrap_or(1);
+        (self.len() / cols.max(1), cols)
+    }
+
+    /// Initial values; they depend on `seed` and the name alone, and are the same on every platform.
+    pub fn initial<E: Elem>(&self, seed: u64) -> Vec<E> {
+        initial(&self.name, self.len(), self.init, seed)
+    }
+}
+
+/// `len` initial values of the tensor `name`.
+pub fn initial<E: Elem>(name: &str, len: usize, init: Init, seed: u64) -> Vec<E> {
+    match init {
+        Init::Zero => vec![E::zero(); len],
+        Init::Normal(std) => {
+            let stream = Stream::new(seed, name);
+            // Rounded to f32 first, so that every element type starts from the same numbers.
+            (0..len as u64).map(|i| E::of(f64::from((std * stream.normal(i)) as f32))).collect()
+        }
+        Init::Identity(n) => {
+            (0..len).map(|i| if i / n % n == i % n { E::one() } else { E::zero() }).collect()
+        }
+    }
+}
+
+/// Names, shapes and places of the tensors in a flat buffer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ParamLayout {
+    specs: Vec<ParamSpec>,
+    len: usize,
+}
+
+impl ParamLayout {
+    /// Appends a tensor.
+    pub fn add(&mut self, name: impl Into<String>, shape: &[usize], init: Init) -> ParamId {
+        let spec = ParamSpec { name: name.into(), shape: shape.to_vec(), init, offset: self.len };
+        self.len += spec.len().next_multiple_of(ALIGN);
+        self.specs.push(spec);
+        ParamId(self.specs.len() - 1)
+    }
+
+    /// Elements of the flat buffer, with the padding between tensors (always 0).
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no tensor.
+    pub fn is_empty(&self) -> bool {
+        self.specs.is_empty()
+    }
+
+    /// The tensors, in order.
+    pub fn specs(&self) -> &[ParamSpec] {
+        &self.specs
+    }
+
+    /// One tensor.
+    pub fn spec(&self, id: ParamId) -> &ParamSpec {
+        &self.specs[id.0]
+    }
+}
+
+/// A flat buffer with its layout: parameters, their gradients or their optimizer state.
+#[derive(Debug)]
+pub struct Flat<B: Backend> {
+    /// All tensors.
+    pub buf: B::Buf,
+    layout: Arc<ParamLayout>,
+}
+
+impl<B: Backend> Flat<B> {
+    /// Zeros.
+    pub fn new(be: &B, layout: &Arc<ParamLayout>) -> Result<Self> {
+        Ok(Self { buf: be.alloc(layout.len())?, layout: Arc::clone(layout) })
+    }
+
+    /// Initial values of a seed.
+    pub fn init(&mut self, be: &B, seed: u64) {
+        let mut host = vec![B::Elem::default(); self.layout.len()];
+        for spec in self.layout.specs() {
+            host[spec.offset..spec.offset + spec.len()].copy_from_slice(&spec.initial::<B::Elem>(seed));
+        }
+        be.upload(&mut self.buf, &host);
+    }
+
+    /// Names and places.
+    pub fn layout(&self) -> &Arc<ParamLayout> {
+        &self.layout
+    }
+
+    /// A tensor as a matrix: all dimensions but the last are rows.
+    pub fn mat(&self, id: ParamId) -> Mat<'_, B::Buf> {
+        let spec = self.layout.spec(id);
+        let (rows, cols) = spec.matrix();
+        Mat { buf: &self.buf, offset: spec.offset, rows, cols, stride: cols }
+    }
+
+    /// The same to write.
+    pub fn mat_mut(&mut self, id: ParamId) -> MatMut<'_, B::Buf> {
+        let spec = self.layout.spec(id);
+        let (rows, cols) = spec.matrix();
+        MatMut { buf: &mut self.buf, offset: spec.offset, rows, cols, stride: cols }
+    }
+
+    /// A tensor as a matrix of `rows` equal rows.
+    pub fn mat_as(&self, id: ParamId, rows: usize) -> Mat<'_, B::Buf> {
+        let spec = self.layout.spec(id);
+        let cols = spec.len() / rows;
+        Mat { buf: &self.buf, offset: spec.offset, rows, cols, stride: cols }
+    }
+
+    /// The same to write.
+    pub fn mat_as_mut(&mut self, id: ParamId, rows: usize) -> MatMut<'_, B::Buf> {
+        let spec = self.layout.spec(id);
+        let cols = spec.len() / rows;
+        MatMut { buf: &mut self.buf, offset: spec.offset, rows, cols, stride: cols }
+    }
+
+    /// Every element as a row vector.
+    pub fn all_mut(&mut self) -> MatMut<'_, B::Buf> {
+        let len = self.layout.len();
+        MatMut::new(&mut self.buf, 1, len)
+    }
+
+    /// Copies every tensor to the host; `name` turns a parameter's name into the exported one.
+    pub fn export(&self, be: &B, name: impl Fn(&str) -> String) -> Result<Vec<HostTensor<B::Elem>>> {
+        let mut host = vec![B::Elem::default(); self.layout.len()];
+        be.download(&mut host, &self.buf, 0)?;
+        let tensor = |s: &ParamSpec| HostTensor {
+            name: name(&s.name),
+            shape: s.shape.clone(),
+            data: host[s.offset..s.offset + s.len()].to_vec(),
+        };
+        Ok(self.layout.specs().iter().map(tensor).collect())
+    }
+
+    /// Takes every tensor from `source`, which is asked by name.
+    pub fn import(
+        &mut self,
+        be: &B,
+        source: &dyn TensorSource<B::Elem>,
+        name: impl Fn(&str) -> String,
+    ) -> Result<()> {
+        let mut host = vec![B::Elem::default(); self.layout.len()];
+        for spec in self.layout.specs() {
+            let data = source.tensor(&name(&spec.name), &spec.shape)?;
+            host[spec.offset..spec.offset + spec.len()].copy_from_slice(&data);
+        }
+        be.upload(&mut self.buf, &host);
+        Ok(())
+    }
+}
+
+/// A named tensor in host memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostTensor<E> {
+    /// Checkpoint name.
+    pub name: String,
+    /// Shape.
+    pub shape: Vec<usize>,
+    /// Row-major values.
+    pub data: Vec<E>,
+}
+
+/// Where tensors come from: a list in memory, or a checkpoint file.
+pub trait TensorSource<E> {
+    /// The values of `name`, which must have this shape.
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<E>>;
+}
+
+impl<E: Elem> TensorSource<E> for [HostTensor<E>] {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<E>> {
+        let fail = |problem: String| Error::Tensor { name: name.into(), problem };
+        let Some(found) = self.iter().find(|t| t.name == name) else {
+            return Err(fail("missing; the tensors are of another model".into()));
+        };
+        if found.shape != shape {
+            let problem =
+                format!("has shape {:?}, the model needs {shape:?}; it is of another model", found.shape);
+            return Err(fail(problem));
+        }
+        Ok(found.data.clone())
+    }
+}
+
+/// A matrix that owns its memory: one activation of a block.
+#[derive(Debug)]
+pub struct Tensor<B: Backend> {
+    buf: B::Buf,
+    cols: usize,
+}
+
+impl<B: Backend> Tensor<B> {
+    /// Zeros.
+    pub fn new(be: &B, rows: usize, cols: usize) -> Result<Self> {
+        Ok(Self { buf: be.alloc(rows * cols)?, cols })
+    }
+
+    /// The first `rows` rows.
+    pub fn mat(&self, rows: usize) -> Mat<'_, B::Buf> {
+        Mat::new(&self.buf, rows, self.cols)
+    }
+
+    /// The first `rows` rows, to write.
+    pub fn mat_mut(&mut self, rows: usize) -> MatMut<'_, B::Buf> {
+        MatMut::new(&mut self.buf, rows, self.cols)
+    }
+
+    /// The memory.
+    pub fn buf(&self) -> &B::Buf {
+        &self.buf
+    }
+
+    /// The memory, to write.
+    pub fn buf_mut(&mut self) -> &mut B::Buf {
+        &mut self.buf
+    }
+}

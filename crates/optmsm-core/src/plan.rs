@@ -1,0 +1,154 @@
+//! A batch as the model reads it: rows ordered by scenario, embedding updates planned.
+//!
+//! Made off the critical path (by a loader thread), reused from batch to batch. Grouped products then see
+//! contiguous rows, and nothing sorts while the model runs.
+
+use crate::backend::Elem;
+use crate::batch::{Batch, Column};
+use crate::config::{FieldKind, InputSpec, Pooling};
+use crate::error::Result;
+
+/// An ordered batch with its planned embedding updates.
+#[derive(Clone, Debug, Default)]
+pub struct Plan<E> {
+    /// Place in the input of each ordered row.
+    pub order: Vec<u32>,
+    /// Rows `offsets[s]..offsets[s + 1]` are of scenario `s`; S + 1 entries.
+    pub offsets: Vec<u32>,
+    /// Scenario of each row.
+    pub scenarios: Vec<u32>,
+    /// Labels; empty when only predicting.
+    pub labels: Vec<E>,
+    /// Sample weights; 1 where the batch has none.
+    pub weights: Vec<E>,
+    /// Σw.
+    pub weight_sum: f64,
+    /// One column a field.
+    pub columns: Vec<PlannedColumn<E>>,
+    place: Vec<u32>,
+    keys: Vec<u64>,
+}
+
+/// One field's values in the order of the plan.
+#[derive(Clone, Debug, Default)]
+pub struct PlannedColumn<E> {
+    /// Categorical: one id a row. Multi: ids of all rows.
+    pub ids: Vec<u32>,
+    /// Multi: one more than rows.
+    pub offsets: Vec<u32>,
+    /// Multi: one coefficient an id. Numeric: one value a row.
+    pub values: Vec<E>,
+    /// Unique ids, ascending.
+    pub unique: Vec<u32>,
+    /// Occurrences of unique id `u`: `starts[u]..starts[u + 1]`.
+    pub starts: Vec<u32>,
+    /// Ordered row of each occurrence.
+    pub rows: Vec<u32>,
+    /// Multi: coefficient of each occurrence.
+    pub coefs: Vec<E>,
+    /// Multi: row of each id, before grouping.
+    owners: Vec<u32>,
+}
+
+impl<E: Elem> Plan<E> {
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Checks and orders `batch`; with `updates`, plans the embedding updates too.
+    pub fn build(&mut self, batch: &Batch, input: &InputSpec, updates: bool) -> Result<()> {
+        batch.validate(input)?;
+        self.order_rows(&batch.scenarios, input.scenarios);
+        let order = &self.order;
+        refill(&mut self.scenarios, order.iter().map(|&r| batch.scenarios[r as usize]));
+        let labels = if batch.labels.is_empty() { &[] } else { &order[..] };
+        refill(&mut self.labels, labels.iter().map(|&r| E::of(batch.labels[r as usize].into())));
+        let weight = |r: u32| batch.weights.get(r as usize).map_or(1.0, |&w| f64::from(w));
+        refill(&mut self.weights, order.iter().map(|&r| E::of(weight(r))));
+        // Summed in input order.
+        self.weight_sum = (0..batch.rows() as u32).map(weight).sum();
+        self.columns.resize_with(input.fields.len(), PlannedColumn::default);
+        for ((field, column), planned) in input.fields.iter().zip(&batch.columns).zip(&mut self.columns) {
+            planned.order(column, field.kind, order);
+            if updates && field.kind != FieldKind::Numeric {
+                planned.segment(&mut self.keys);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stable counting sort by scenario.
+    fn order_rows(&mut self, scenarios: &[u32], count: usize) {
+        self.offsets.clear();
+        self.offsets.resize(count + 1, 0);
+        scenarios.iter().for_each(|&s| self.offsets[s as usize + 1] += 1);
+        (0..count).for_each(|s| self.offsets[s + 1] += self.offsets[s]);
+        refill(&mut self.place, self.offsets.iter().copied());
+        self.order.clear();
+        self.order.resize(scenarios.len(), 0);
+        for (row, &s) in scenarios.iter().enumerate() {
+            let place = &mut self.place[s as usize];
+            self.order[*place as usize] = row as u32;
+            *place += 1;
+        }
+    }
+}
+
+impl<E: Elem> PlannedColumn<E> {
+    fn order(&mut self, column: &Column, kind: FieldKind, order: &[u32]) {
+        match column {
+            Column::Categorical(ids) => refill(&mut self.ids, order.iter().map(|&r| ids[r as usize])),
+            Column::Numeric(v) => {
+                refill(&mut self.values, order.iter().map(|&r| E::of(v[r as usize].into())))
+            }
+            Column::Multi { offsets, ids, weights } => {
+                let mean = matches!(kind, FieldKind::Multi { pooling: Pooling::Mean, .. });
+                self.ids.clear();
+                self.values.clear();
+                refill(&mut self.offsets, [0]);
+                for &r in order {
+                    let bag = offsets[r as usize] as usize..offsets[r as usize + 1] as usize;
+                    let scale = if mean { bag.len() as f64 } else { 1.0 };
+                    for i in bag {
+                        self.ids.push(ids[i]);
+                        self.values.push(E::of(weights.get(i).map_or(1.0, |&w| f64::from(w)) / scale));
+                    }
+                    self.offsets.push(self.ids.len() as u32);
+                }
+            }
+        }
+    }
+
+    /// Groups the occurrences by id; within an id they stay in row order.
+    fn segment(&mut self, keys: &mut Vec<u64>) {
+        refill(keys, self.ids.iter().enumerate().map(|(i, &id)| u64::from(id) << 32 | i as u64));
+        keys.sort_unstable();
+        let multi = !self.offsets.is_empty();
+        self.unique.clear();
+        self.starts.clear();
+        self.rows.clear();
+        self.coefs.clear();
+        self.owners.clear();
+        for (row, bag) in self.offsets.windows(2).enumerate() {
+            self.owners.resize(self.owners.len() + (bag[1] - bag[0]) as usize, row as u32);
+        }
+        for (n, &key) in keys.iter().enumerate() {
+            let (id, i) = ((key >> 32) as u32, (key & u64::from(u32::MAX)) as usize);
+            if self.unique.last() != Some(&id) {
+                self.unique.push(id);
+                self.starts.push(n as u32);
+            }
+            self.rows.push(if multi { self.owners[i] } else { i as u32 });
+            if multi {
+                self.coefs.push(self.values[i]);
+            }
+        }
+        self.starts.push(keys.len() as u32);
+    }
+}
+
+fn refill<T>(to: &mut Vec<T>, from: impl IntoIterator<Item = T>) {
+    to.clear();
+    to.extend(from);
+}
