@@ -10,6 +10,8 @@ pub mod backend;
 pub mod batch;
 pub mod config;
 pub mod error;
+pub mod inputs;
+pub mod layers;
 pub mod optim;
 pub mod params;
 pub mod philox;

@@ -1,0 +1,148 @@
+//! A plan in the memory of a backend, and the blocks of rows that layers read.
+
+use crate::backend::{Backend, Bags, Dropout, Segments};
+use crate::config::{FieldKind, InputSpec};
+use crate::error::Result;
+use crate::plan::{Plan, PlannedColumn};
+
+/// An uploaded plan. Grows to the largest batch that it has seen, then allocates no more.
+#[derive(Debug)]
+pub struct Inputs<B: Backend> {
+    pub(crate) order: B::Ids,
+    pub(crate) scenarios: B::Ids,
+    pub(crate) labels: B::Buf,
+    pub(crate) weights: B::Buf,
+    pub(crate) columns: Vec<InputColumn<B>>,
+}
+
+/// One field.
+#[derive(Debug)]
+pub(crate) struct InputColumn<B: Backend> {
+    pub(crate) ids: B::Ids,
+    pub(crate) offsets: B::Ids,
+    pub(crate) values: B::Buf,
+    starts: B::Ids,
+    rows: B::Ids,
+    coefs: B::Buf,
+    /// Unique ids of the batch.
+    pub(crate) unique: B::Ids,
+    pub(crate) unique_count: usize,
+    ids_capacity: usize,
+    multi: bool,
+}
+
+impl<B: Backend> Inputs<B> {
+    /// Room for `rows` rows; with `updates`, for planned embedding updates too.
+    pub fn new(be: &B, input: &InputSpec, rows: usize, updates: bool) -> Result<Self> {
+        let columns = input.fields.iter().map(|f| InputColumn::new(be, f.kind, rows, updates));
+        Ok(Self {
+            order: be.alloc_ids(rows)?,
+            scenarios: be.alloc_ids(rows)?,
+            labels: be.alloc(rows)?,
+            weights: be.alloc(rows)?,
+            columns: columns.collect::<Result<_>>()?,
+        })
+    }
+
+    /// Copies a plan of at most the rows that there is room for.
+    pub fn load(&mut self, be: &B, plan: &Plan<B::Elem>, updates: bool) -> Result<()> {
+        be.upload_ids(&mut self.order, &plan.order);
+        be.upload_ids(&mut self.scenarios, &plan.scenarios);
+        be.upload(&mut self.labels, &plan.labels);
+        be.upload(&mut self.weights, &plan.weights);
+        self.columns.iter_mut().zip(&plan.columns).try_for_each(|(to, from)| to.load(be, from, updates))
+    }
+}
+
+impl<B: Backend> InputColumn<B> {
+    fn new(be: &B, kind: FieldKind, rows: usize, updates: bool) -> Result<Self> {
+        let (ids, multi, values) = match kind {
+            FieldKind::Categorical { .. } => (rows, false, 0),
+            FieldKind::Multi { .. } => (rows, true, rows),
+            FieldKind::Numeric => (0, false, rows),
+        };
+        let mut column = Self {
+            ids: be.alloc_ids(0)?,
+            offsets: be.alloc_ids(if multi { rows + 1 } else { 0 })?,
+            values: be.alloc(values)?,
+            starts: be.alloc_ids(0)?,
+            rows: be.alloc_ids(0)?,
+            coefs: be.alloc(0)?,
+            unique: be.alloc_ids(0)?,
+            unique_count: 0,
+            ids_capacity: 0,
+            multi,
+        };
+        column.reserve(be, ids, updates)?;
+        Ok(column)
+    }
+
+    /// Lists of a multi-hot field have no bound, so their memory doubles as needed.
+    fn reserve(&mut self, be: &B, ids: usize, updates: bool) -> Result<()> {
+        if ids <= self.ids_capacity {
+            return Ok(());
+        }
+        let capacity = if self.ids_capacity == 0 { ids } else { ids.next_power_of_two() };
+        self.ids = be.alloc_ids(capacity)?;
+        if self.multi {
+            self.values = be.alloc(capacity)?;
+        }
+        if updates {
+            self.starts = be.alloc_ids(capacity + 1)?;
+            self.rows = be.alloc_ids(capacity)?;
+            self.unique = be.alloc_ids(capacity)?;
+            self.coefs = be.alloc(if self.multi { capacity } else { 0 })?;
+        }
+        self.ids_capacity = capacity;
+        Ok(())
+    }
+
+    fn load(&mut self, be: &B, plan: &PlannedColumn<B::Elem>, updates: bool) -> Result<()> {
+        self.reserve(be, plan.ids.len(), updates)?;
+        be.upload_ids(&mut self.ids, &plan.ids);
+        be.upload_ids(&mut self.offsets, &plan.offsets);
+        be.upload(&mut self.values, &plan.values);
+        if updates {
+            self.unique_count = plan.unique.len();
+            be.upload_ids(&mut self.starts, &plan.starts);
+            be.upload_ids(&mut self.rows, &plan.rows);
+            be.upload_ids(&mut self.unique, &plan.unique);
+            be.upload(&mut self.coefs, &plan.coefs);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn bags(&self) -> Bags<'_, B::Ids, B::Buf> {
+        Bags { offsets: &self.offsets, ids: &self.ids, coefs: &self.values }
+    }
+
+    pub(crate) fn segments(&self) -> Segments<'_, B::Ids, B::Buf> {
+        let coefs = self.multi.then_some(&self.coefs);
+        Segments { count: self.unique_count, starts: &self.starts, rows: &self.rows, coefs }
+    }
+}
+
+/// Rows `first..first + rows` of an ordered batch, on their way through a model.
+#[derive(Debug)]
+pub struct Block<'a, B: Backend> {
+    /// First row in the ordered batch.
+    pub first: usize,
+    /// Number of rows.
+    pub rows: usize,
+    /// The batch.
+    pub inputs: &'a Inputs<B>,
+    /// Rows of each scenario within the block, `[S + 1]`.
+    pub groups: &'a B::Ids,
+    /// Embedding tables, in field order.
+    pub tables: &'a [B::Buf],
+    /// Seed and step of dropout masks; `None` when not training.
+    pub masks: Option<(u64, u32)>,
+}
+
+impl<B: Backend> Block<'_, B> {
+    /// The mask of a site, when training with `p` above 0.
+    pub fn dropout(&self, p: f64, site: u32) -> Option<Dropout> {
+        let (seed, step) = self.masks?;
+        (p > 0.0).then_some(Dropout { p, seed, step, site })
+    }
+}

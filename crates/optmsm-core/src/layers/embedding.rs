@@ -1,0 +1,120 @@
+//! Fields to embeddings (model.md §1; docs/derivations.md#embedding).
+
+use crate::backend::{Backend, Mat, MatMut, Write};
+use crate::config::{FieldKind, InputSpec, Role};
+use crate::inputs::Block;
+use crate::params::{Flat, Init, ParamId, ParamLayout};
+
+/// Looks up the fields of each role, one after the other in schema order.
+#[derive(Clone, Debug)]
+pub struct Embedding {
+    fields: Vec<Field>,
+    tables: Vec<TableSpec>,
+    dim: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Field {
+    role: Role,
+    column: usize,
+    source: Source,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Rows(usize),
+    Bags(usize),
+    Numeric(ParamId),
+}
+
+/// An embedding table: only the rows that a batch touches have a gradient.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableSpec {
+    /// Checkpoint name.
+    pub name: String,
+    /// Vocabulary with the out-of-vocabulary row.
+    pub rows: usize,
+    /// d.
+    pub width: usize,
+    /// How it starts.
+    pub init: Init,
+    /// Index of its field.
+    pub field: usize,
+    /// Role of its field.
+    pub role: Role,
+    /// First column in the embeddings of that role.
+    pub column: usize,
+}
+
+impl Embedding {
+    /// Tables of width `dim`; the vectors of numeric fields join the dense parameters.
+    pub fn new(params: &mut ParamLayout, input: &InputSpec, dim: usize, init_std: f64) -> Self {
+        let (mut fields, mut tables) = (Vec::new(), Vec::new());
+        for (index, field) in input.fields.iter().enumerate() {
+            let column = fields.iter().filter(|f: &&Field| f.role == field.role).count() * dim;
+            let name = format!("embeddings.{}.weight", field.name);
+            let init = Init::Normal(init_std);
+            let source = match field.kind {
+                FieldKind::Numeric => Source::Numeric(params.add(name, &[1, dim], init)),
+                FieldKind::Categorical { vocab: rows } | FieldKind::Multi { vocab: rows, .. } => {
+                    let (role, width) = (field.role, dim);
+                    tables.push(TableSpec { name, rows, width, init, field: index, role, column });
+                    match field.kind {
+                        FieldKind::Multi { .. } => Source::Bags(tables.len() - 1),
+                        _ => Source::Rows(tables.len() - 1),
+                    }
+                }
+            };
+            fields.push(Field { role: field.role, column, source });
+        }
+        Self { fields, tables, dim }
+    }
+
+    /// The tables, in field order.
+    pub fn tables(&self) -> &[TableSpec] {
+        &self.tables
+    }
+
+    /// Columns of the fields of a role.
+    pub fn width(&self, role: Role) -> usize {
+        self.fields.iter().filter(|f| f.role == role).count() * self.dim
+    }
+
+    /// out `[rows, ≥ width]`: the fields of `role`, from column 0 on.
+    pub fn forward<B: Backend>(
+        &self,
+        be: &B,
+        params: &Flat<B>,
+        role: Role,
+        mut out: MatMut<B::Buf>,
+        x: &Block<B>,
+    ) {
+        for (field, input) in self.fields.iter().zip(&x.inputs.columns).filter(|(f, _)| f.role == role) {
+            let out = out.again().cols(field.column, self.dim);
+            let table = |t: usize| Mat::new(&x.tables[t], self.tables[t].rows, self.dim);
+            match field.source {
+                Source::Rows(t) => be.gather_rows(out, table(t), &input.ids, x.first),
+                Source::Bags(t) => be.gather_bags(out, table(t), input.bags(), x.first),
+                Source::Numeric(w) => be.numeric_embed(out, params.mat(w), &input.values, x.first),
+            }
+        }
+    }
+
+    /// Gradients of the numeric vectors. Those of tables are summed over the batch afterwards, by row.
+    pub fn backward<B: Backend>(
+        &self,
+        be: &B,
+        grads: &mut Flat<B>,
+        role: Role,
+        d_out: Mat<B::Buf>,
+        x: &Block<B>,
+    ) {
+        for (field, input) in self.fields.iter().zip(&x.inputs.columns).filter(|(f, _)| f.role == role) {
+            if let Source::Numeric(w) = field.source {
+                // forward: out_b = v_b · w, so d_w = Σ_b v_b · d_out_b
+                let d_out = d_out.cols(field.column, self.dim);
+                be.numeric_embed_bwd(grads.mat_mut(w), Write::Add, d_out, &input.values, x.first);
+            }
+        }
+    }
+}

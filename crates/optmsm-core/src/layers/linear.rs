@@ -1,0 +1,122 @@
+//! Linear maps with an optional ReLU, one or several side by side (docs/derivations.md#linear).
+
+use crate::backend::{Backend, Epilogue, Layout, Mat, MatMut, Part, Write};
+use crate::error::Result;
+use crate::params::{Flat, Init, ParamId, ParamLayout};
+
+/// y = x Wᵀ + b, then ReLU if asked; `groups` of them read and write their own columns.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    /// `[out, in]`, or `[K, out, in]`.
+    pub weight: ParamId,
+    /// `[out]`, or `[K, out]`.
+    pub bias: ParamId,
+    groups: usize,
+    outputs: usize,
+    inputs: usize,
+    relu: bool,
+}
+
+impl Linear {
+    /// One map; weights start normal with variance 2 / in, the bias at 0.
+    pub fn new(params: &mut ParamLayout, name: &str, inputs: usize, outputs: usize, relu: bool) -> Self {
+        let init = Init::Normal((2.0 / inputs as f64).sqrt());
+        Self::with_init(params, name, [inputs, outputs], relu, init, Init::Zero)
+    }
+
+    /// One map with its own start.
+    pub fn with_init(
+        params: &mut ParamLayout,
+        name: &str,
+        [inputs, outputs]: [usize; 2],
+        relu: bool,
+        weight: Init,
+        bias: Init,
+    ) -> Self {
+        Self {
+            weight: params.add(format!("{name}.weight"), &[outputs, inputs], weight),
+            bias: params.add(format!("{name}.bias"), &[outputs], bias),
+            groups: 1,
+            outputs,
+            inputs,
+            relu,
+        }
+    }
+
+    /// `count` maps followed by ReLU. When all read the same `input` they are one map to `count · outputs`.
+    pub fn side_by_side(
+        params: &mut ParamLayout,
+        name: &str,
+        count: usize,
+        [inputs, outputs]: [usize; 2],
+        same_input: bool,
+    ) -> Self {
+        let init = Init::Normal((2.0 / inputs as f64).sqrt());
+        let (groups, wide) = if same_input { (1, count * outputs) } else { (count, outputs) };
+        Self {
+            weight: params.add(format!("{name}.weight"), &[count, outputs, inputs], init),
+            bias: params.add(format!("{name}.bias"), &[count, outputs], Init::Zero),
+            groups,
+            outputs: wide,
+            inputs,
+            relu: true,
+        }
+    }
+
+    /// Columns of y.
+    pub fn width(&self) -> usize {
+        self.groups * self.outputs
+    }
+
+    /// Room for the packed weight.
+    pub fn alloc<B: Backend>(&self, be: &B) -> Result<B::Packed> {
+        be.alloc_packed(self.groups, self.outputs, self.inputs)
+    }
+
+    /// Packs the weight.
+    pub fn pack<B: Backend>(&self, be: &B, w: &mut B::Packed, params: &Flat<B>) {
+        be.pack(w, params.mat(self.weight), Layout::OutIn);
+    }
+
+    fn part<I>(&self) -> Part<'static, I> {
+        if self.groups == 1 { Part::Group(0) } else { Part::Columns }
+    }
+
+    /// y = ReLU?(x Wᵀ + b).
+    pub fn forward<B: Backend>(
+        &self,
+        be: &B,
+        y: MatMut<B::Buf>,
+        x: Mat<B::Buf>,
+        w: &B::Packed,
+        params: &Flat<B>,
+    ) {
+        let bias = Some(params.mat_as(self.bias, self.groups));
+        be.linear(y, x, w, self.part(), Epilogue { bias, relu: self.relu });
+    }
+
+    /// Adds to the gradients of the parameters; `d_y` becomes the gradient before the ReLU.
+    #[allow(clippy::too_many_arguments)]
+    pub fn backward<B: Backend>(
+        &self,
+        be: &B,
+        grads: &mut Flat<B>,
+        d_x: Option<(MatMut<B::Buf>, Write)>,
+        mut d_y: MatMut<B::Buf>,
+        y: Mat<B::Buf>,
+        x: Mat<B::Buf>,
+        w: &B::Packed,
+    ) {
+        if self.relu {
+            be.relu_bwd(d_y.again(), y);
+        }
+        // forward: y = x Wᵀ + b, so d_W = d_yᵀ x, d_b = Σ_rows d_y, d_x = d_y W
+        let d_y = d_y.as_mat();
+        let rows = self.groups * self.outputs;
+        be.linear_dw(grads.mat_as_mut(self.weight, rows), Write::Add, d_y, x, self.part());
+        be.col_sum(grads.mat_as_mut(self.bias, 1), Write::Add, d_y, Part::Group(0));
+        if let Some((d_x, write)) = d_x {
+            be.linear_dx(d_x, write, d_y, w, self.part());
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Stacks of linear + ReLU (+ dropout): the experts (model.md §2) and the specific encoding (§4).
+
+use crate::backend::{Backend, Mat, MatMut, Write};
+use crate::error::Result;
+use crate::inputs::Block;
+use crate::layers::Linear;
+use crate::params::{Flat, ParamLayout, Tensor};
+
+/// Linear + ReLU layers, one after the other.
+#[derive(Clone, Debug)]
+pub struct Mlp {
+    layers: Vec<Linear>,
+    dropout: f64,
+    first_site: u32,
+}
+
+/// Outputs of the layers before the last, and their gradients.
+#[derive(Debug)]
+pub struct MlpActivations<B: Backend> {
+    hidden: Vec<Tensor<B>>,   // [rows, width of layer i]
+    d_hidden: Vec<Tensor<B>>, // the same; empty when only predicting
+}
+
+impl Mlp {
+    /// One stack: `{name}.{i}`.
+    pub fn new(params: &mut ParamLayout, name: &str, inputs: usize, widths: &[usize]) -> Self {
+        let mut layers = Vec::new();
+        let mut inputs = inputs;
+        for (i, &width) in widths.iter().enumerate() {
+            layers.push(Linear::new(params, &format!("{name}.{i}"), inputs, width, true));
+            inputs = width;
+        }
+        Self { layers, dropout: 0.0, first_site: 0 }
+    }
+
+    /// `count` stacks of one shape that read the same input; the output is `[rows, count · m]`.
+    pub fn experts(
+        params: &mut ParamLayout,
+        name: &str,
+        count: usize,
+        inputs: usize,
+        widths: &[usize],
+    ) -> Self {
+        let mut layers = Vec::new();
+        let mut inputs = inputs;
+        for (i, &width) in widths.iter().enumerate() {
+            let name = format!("{name}.{i}");
+            layers.push(Linear::side_by_side(params, &name, count, [inputs, width], i == 0));
+            inputs = width;
+        }
+        Self { layers, dropout: 0.0, first_site: 0 }
+    }
+
+    /// With dropout after every ReLU; its sites are numbered from `first_site` on.
+    pub fn with_dropout(self, p: f64, first_site: u32) -> Self {
+        Self { dropout: p, first_site, ..self }
+    }
+
+    /// Packed weights, one a layer.
+    pub fn alloc<B: Backend>(&self, be: &B) -> Result<Vec<B::Packed>> {
+        self.layers.iter().map(|l| l.alloc(be)).collect()
+    }
+
+    /// Packs the weights.
+    pub fn pack<B: Backend>(&self, be: &B, packed: &mut [B::Packed], params: &Flat<B>) {
+        self.layers.iter().zip(packed).for_each(|(l, w)| l.pack(be, w, params));
+    }
+
+    /// Memory for `rows` rows.
+    pub fn activations<B: Backend>(&self, be: &B, rows: usize, training: bool) -> Result<MlpActivations<B>> {
+        let inner = &self.layers[..self.layers.len() - 1];
+        let alloc = || inner.iter().map(|l| Tensor::new(be, rows, l.width())).collect::<Result<Vec<_>>>();
+        Ok(MlpActivations { hidden: alloc()?, d_hidden: if training { alloc()? } else { Vec::new() } })
+    }
+
+    fn drop<B: Backend>(&self, be: &B, layer: usize, x: MatMut<B::Buf>, block: &Block<B>) {
+        if let Some(drop) = block.dropout(self.dropout, self.first_site + layer as u32) {
+            be.dropout(x, &drop, &block.inputs.order, block.first);
+        }
+    }
+
+    /// out = the last layer's output.
+    #[allow(clippy::too_many_arguments)]
+    pub fn forward<B: Backend>(
+        &self,
+        be: &B,
+        mut out: MatMut<B::Buf>,
+        act: &mut MlpActivations<B>,
+        x: Mat<B::Buf>,
+        packed: &[B::Packed],
+        params: &Flat<B>,
+        block: &Block<B>,
+    ) {
+        let last = self.layers.len() - 1;
+        for (i, layer) in self.layers.iter().enumerate() {
+            let (before, after) = act.hidden.split_at_mut(i);
+            let x = before.last().map_or(x, |h| h.mat(x.rows));
+            let mut y = if i == last { out.again() } else { after[0].mat_mut(x.rows) };
+            layer.forward(be, y.again(), x, &packed[i], params);
+            self.drop(be, i, y, block);
+        }
+    }
+
+    /// Adds to the gradients; `d_out` is used up.
+    #[allow(clippy::too_many_arguments)]
+    pub fn backward<B: Backend>(
+        &self,
+        be: &B,
+        grads: &mut Flat<B>,
+        mut d_x: MatMut<B::Buf>,
+        mut d_out: MatMut<B::Buf>,
+        out: Mat<B::Buf>,
+        act: &mut MlpActivations<B>,
+        x: Mat<B::Buf>,
+        packed: &[B::Packed],
+        block: &Block<B>,
+    ) {
+        let last = self.layers.len() - 1;
+        for (i, layer) in self.layers.iter().enumerate().rev() {
+            let (before, after) = act.d_hidden.split_at_mut(i);
+            let (mut d_y, y) = match i == last {
+                true => (d_out.again(), out),
+                false => (after[0].mat_mut(x.rows), act.hidden[i].mat(x.rows)),
+            };
+            // A dropped output is 0, so the ReLU's mask on it is the product of both masks.
+            self.drop(be, i, d_y.again(), block);
+            let input = if i == 0 { x } else { act.hidden[i - 1].mat(x.rows) };
+            let d_input = match before.last_mut() {
+                Some(d) => d.mat_mut(x.rows),
+                None => d_x.again(),
+            };
+            layer.backward(be, grads, Some((d_input, Write::Set)), d_y, y, input, &packed[i]);
+        }
+    }
+}

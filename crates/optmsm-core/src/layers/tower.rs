@@ -1,0 +1,299 @@
+//! Hypernetwork and the prediction tower that it generates (model.md §5; docs/derivations.md#hyper).
+//!
+//! With `condition = "scenario"` a step generates S towers once and all rows share them. The core C_s and
+//! the right factor Q are multiplied once a scenario, so a row takes two products, `(h P)(C_s Q)`, not
+//! three. With `condition = "instance"` every row has its own C; it is never stored: column by column,
+//! `c_ij = Σ a_i (A_i u + a_i)_j`.
+
+mod generated;
+mod instance;
+mod scenario;
+
+use crate::backend::{Backend, Mat, MatMut, Write};
+use crate::config::{Condition, ModelConfig};
+use crate::error::Result;
+use crate::inputs::Block;
+use crate::layers::Linear;
+use crate::params::{Flat, ParamId, ParamLayout, Tensor};
+
+use generated::{Generated, GeneratedActivations, GeneratedPacked};
+
+/// Trunk and generated layers.
+#[derive(Clone, Debug)]
+pub struct Tower {
+    scenario: ParamId, // [S, q]
+    trunk: Linear,
+    layers: Vec<Generated>,
+    condition: Condition,
+    scenarios: usize,
+    scenario_dim: usize,
+    trunk_width: usize,
+    specific: usize,
+    dropout: f64,
+    first_site: u32,
+}
+
+/// Packed and generated weights.
+#[derive(Debug)]
+pub struct TowerPrepared<B: Backend> {
+    trunk: B::Packed,
+    u: Tensor<B>, // [S, t]
+    layers: Vec<GeneratedPacked<B>>,
+}
+
+/// What a block keeps of the tower, and scratch for the step's end.
+#[derive(Debug)]
+pub struct TowerActivations<B: Backend> {
+    h: Vec<Tensor<B>>,   // input of layer l > 0, [rows, in]
+    d_h: Vec<Tensor<B>>, // the same
+    layers: Vec<GeneratedActivations<B>>,
+    z: Tensor<B>,   // instance: [rows, q + p]
+    d_z: Tensor<B>, // instance: the same
+    u: Tensor<B>,   // instance: [rows, t]
+    d_u: Tensor<B>, // instance: the same
+}
+
+impl Tower {
+    /// Generated layers of `config`; what is generated under `condition = "scenario"` has its gradient in `derived`.
+    pub fn new(
+        params: &mut ParamLayout,
+        derived: &mut ParamLayout,
+        config: &ModelConfig,
+        scenario: ParamId,
+        scenarios: usize,
+        first_site: u32,
+    ) -> Self {
+        let hyper = &config.hyper;
+        let specific = config.specific.hidden.last().copied().unwrap_or(0);
+        let inputs = match hyper.condition {
+            Condition::Scenario => hyper.scenario_dim,
+            Condition::Instance => hyper.scenario_dim + specific,
+        };
+        let trunk = Linear::new(params, "hyper.trunk", inputs, hyper.trunk, true);
+        let widths = config.tower_widths();
+        let layer = |(l, w): (usize, &[usize])| {
+            let relu = l + 2 < widths.len();
+            Generated::new(params, derived, l, [w[0], w[1]], relu, hyper, scenarios)
+        };
+        let layers = widths.windows(2).enumerate().map(layer).collect();
+        Self {
+            scenario,
+            trunk,
+            layers,
+            condition: hyper.condition,
+            scenarios,
+            scenario_dim: hyper.scenario_dim,
+            trunk_width: hyper.trunk,
+            specific,
+            dropout: config.tower.dropout,
+            first_site,
+        }
+    }
+
+    /// Room for what is made once a step.
+    pub fn alloc<B: Backend>(&self, be: &B) -> Result<TowerPrepared<B>> {
+        let layers = self.layers.iter().map(|l| l.alloc(be)).collect::<Result<_>>()?;
+        Ok(TowerPrepared {
+            trunk: self.trunk.alloc(be)?,
+            u: Tensor::new(be, self.scenarios, self.trunk_width)?,
+            layers,
+        })
+    }
+
+    /// Memory for `rows` rows.
+    pub fn activations<B: Backend>(
+        &self,
+        be: &B,
+        rows: usize,
+        training: bool,
+    ) -> Result<TowerActivations<B>> {
+        let instance = self.condition == Condition::Instance;
+        let own = if instance { rows } else { 0 };
+        let grad = |rows: usize| if training { rows } else { 0 };
+        let inner = || self.layers[1..].iter();
+        let layers = self.layers.iter().map(|l| l.activations(be, rows, training)).collect::<Result<_>>()?;
+        let inputs = self.scenario_dim + self.specific;
+        Ok(TowerActivations {
+            h: inner().map(|l| Tensor::new(be, rows, l.inputs)).collect::<Result<_>>()?,
+            d_h: inner().map(|l| Tensor::new(be, grad(rows), l.inputs)).collect::<Result<_>>()?,
+            layers,
+            z: Tensor::new(be, own, inputs)?,
+            d_z: Tensor::new(be, grad(own), inputs)?,
+            u: Tensor::new(be, own, self.trunk_width)?,
+            d_u: Tensor::new(be, grad(own), self.trunk_width)?,
+        })
+    }
+
+    /// Packs the weights and, under `condition = "scenario"`, generates every scenario's tower.
+    pub fn prepare<B: Backend>(&self, be: &B, prepared: &mut TowerPrepared<B>, params: &Flat<B>) {
+        self.trunk.pack(be, &mut prepared.trunk, params);
+        self.layers.iter().zip(&mut prepared.layers).for_each(|(l, p)| l.pack(be, p, params));
+        if self.condition == Condition::Scenario {
+            let z = params.mat(self.scenario);
+            self.trunk.forward(be, prepared.u.mat_mut(self.scenarios), z, &prepared.trunk, params);
+            let u = prepared.u.mat(self.scenarios);
+            self.layers.iter().zip(&mut prepared.layers).for_each(|(l, p)| l.generate(be, p, u, params));
+        }
+    }
+
+    /// Logits `[rows, 1]` from h_0 `[rows, m + p]`, whose last p columns are the specific encoding.
+    #[allow(clippy::too_many_arguments)]
+    pub fn forward<B: Backend>(
+        &self,
+        be: &B,
+        mut logits: MatMut<B::Buf>,
+        act: &mut TowerActivations<B>,
+        h0: Mat<B::Buf>,
+        prepared: &TowerPrepared<B>,
+        params: &Flat<B>,
+        x: &Block<B>,
+    ) {
+        let (n, q, p) = (x.rows, self.scenario_dim, self.specific);
+        if self.condition == Condition::Instance {
+            let z_s = params.mat(self.scenario);
+            be.gather_rows(act.z.mat_mut(n).cols(0, q), z_s, &x.inputs.scenarios, x.first);
+            be.copy(act.z.mat_mut(n).cols(q, p), Write::Set, h0.cols(h0.cols - p, p));
+            self.trunk.forward(be, act.u.mat_mut(n), act.z.mat(n), &prepared.trunk, params);
+        }
+        for (l, layer) in self.layers.iter().enumerate() {
+            let (before, after) = act.h.split_at_mut(l);
+            let h = before.last().map_or(h0, |h| h.mat(n));
+            let mut y = after.first_mut().map_or(logits.again(), |y| y.mat_mut(n));
+            match self.condition {
+                Condition::Scenario => {
+                    layer.forward_scenario(
+                        be,
+                        y.again(),
+                        &mut act.layers[l],
+                        h,
+                        &prepared.layers[l],
+                        x.groups,
+                    );
+                }
+                Condition::Instance => {
+                    let u = act.u.mat(n);
+                    layer.forward_instance(
+                        be,
+                        y.again(),
+                        &mut act.layers[l],
+                        h,
+                        u,
+                        &prepared.layers[l],
+                        params,
+                    );
+                }
+            }
+            if l + 1 < self.layers.len() {
+                self.drop(be, l, y, x);
+            }
+        }
+    }
+
+    fn drop<B: Backend>(&self, be: &B, layer: usize, x: MatMut<B::Buf>, block: &Block<B>) {
+        if let Some(drop) = block.dropout(self.dropout, self.first_site + layer as u32) {
+            be.dropout(x, &drop, &block.inputs.order, block.first);
+        }
+    }
+
+    /// Sets d_h0 and adds to the gradients; `d_logits` is used up.
+    #[allow(clippy::too_many_arguments)]
+    pub fn backward<B: Backend>(
+        &self,
+        be: &B,
+        grads: &mut Flat<B>,
+        derived: &mut Flat<B>,
+        mut d_h0: MatMut<B::Buf>,
+        mut d_logits: MatMut<B::Buf>,
+        act: &mut TowerActivations<B>,
+        h0: Mat<B::Buf>,
+        prepared: &TowerPrepared<B>,
+        params: &Flat<B>,
+        x: &Block<B>,
+    ) {
+        let (n, q, p) = (x.rows, self.scenario_dim, self.specific);
+        let last = self.layers.len() - 1;
+        if self.condition == Condition::Instance {
+            be.fill(act.d_u.mat_mut(n), 0.0);
+        }
+        for (l, layer) in self.layers.iter().enumerate().rev() {
+            let (before, after) = act.d_h.split_at_mut(l);
+            let mut d_y = after.first_mut().map_or(d_logits.again(), |d| d.mat_mut(n));
+            let h = if l == 0 { h0 } else { act.h[l - 1].mat(n) };
+            if l < last {
+                self.drop(be, l, d_y.again(), x);
+                be.relu_bwd(d_y.again(), act.h[l].mat(n));
+            }
+            let d_h = before.last_mut().map_or(d_h0.again(), |d| d.mat_mut(n));
+            let (packed, own) = (&prepared.layers[l], &mut act.layers[l]);
+            match self.condition {
+                Condition::Scenario => {
+                    layer.backward_scenario(be, grads, derived, d_h, d_y.as_mat(), own, h, packed, x.groups);
+                }
+                Condition::Instance => {
+                    let (u, d_u) = (act.u.mat(n), act.d_u.mat_mut(n));
+                    layer.backward_instance(be, grads, d_h, d_u, d_y.as_mat(), own, h, u, packed, params);
+                }
+            }
+        }
+        if self.condition == Condition::Instance {
+            let (d_z, d_u) = (act.d_z.mat_mut(n), act.d_u.mat_mut(n));
+            let (u, z) = (act.u.mat(n), act.z.mat(n));
+            self.trunk.backward(be, grads, Some((d_z, Write::Set)), d_u, u, z, &prepared.trunk);
+            // forward: z = [z_s ; g]
+            let d_z = act.d_z.mat(n);
+            let part = crate::backend::Part::Rows(x.groups);
+            be.col_sum(grads.mat_mut(self.scenario), Write::Add, d_z.cols(0, q), part);
+            let m = d_h0.cols - p;
+            be.copy(d_h0.cols(m, p), Write::Add, d_z.cols(q, p));
+        }
+    }
+
+    /// Under `condition = "scenario"`: from the gradients of the generated weights, summed over the batch,
+    /// to those of the hypernetwork. Once a step; uses `prepared` as scratch.
+    pub fn finish<B: Backend>(
+        &self,
+        be: &B,
+        grads: &mut Flat<B>,
+        derived: &Flat<B>,
+        prepared: &TowerPrepared<B>,
+        scratch: &mut TowerScratch<B>,
+        params: &Flat<B>,
+    ) {
+        if self.condition == Condition::Instance {
+            return;
+        }
+        let s = self.scenarios;
+        let u = prepared.u.mat(s);
+        be.fill(scratch.d_u.mat_mut(s), 0.0);
+        for ((layer, packed), d_core) in self.layers.iter().zip(&prepared.layers).zip(&mut scratch.d_core) {
+            layer.finish(be, grads, derived, scratch.d_u.mat_mut(s), d_core, u, packed);
+        }
+        // The scenario's embedding is a parameter, so its gradient is the trunk's input gradient. The
+        // trunk's own backward adds to `grads` too, hence the detour through scratch.
+        let z = params.mat(self.scenario);
+        let d_z = Some((scratch.d_z.mat_mut(s), Write::Set));
+        self.trunk.backward(be, grads, d_z, scratch.d_u.mat_mut(s), u, z, &prepared.trunk);
+        be.copy(grads.mat_mut(self.scenario), Write::Add, scratch.d_z.mat(s));
+    }
+
+    /// Memory of [`Tower::finish`].
+    pub fn scratch<B: Backend>(&self, be: &B) -> Result<TowerScratch<B>> {
+        Ok(TowerScratch {
+            d_u: Tensor::new(be, self.scenarios, self.trunk_width)?,
+            d_z: Tensor::new(be, self.scenarios, self.scenario_dim)?,
+            d_core: self
+                .layers
+                .iter()
+                .map(|l| Tensor::new(be, self.scenarios, l.rank * l.rank))
+                .collect::<Result<_>>()?,
+        })
+    }
+}
+
+/// Memory of [`Tower::finish`].
+#[derive(Debug)]
+pub struct TowerScratch<B: Backend> {
+    d_u: Tensor<B>,         // [S, t]
+    d_z: Tensor<B>,         // [S, q]
+    d_core: Vec<Tensor<B>>, // [S, r·r]
+}

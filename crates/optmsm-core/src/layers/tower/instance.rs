@@ -1,0 +1,122 @@
+//! `condition = "instance"`: one tower a row, a generated row at a time, so that memory stays O(rows · width).
+
+use super::generated::{Generated, GeneratedActivations, GeneratedPacked};
+use crate::backend::{Backend, Epilogue, Mat, MatMut, Part, Write};
+use crate::params::Flat;
+
+impl Generated {
+    /// y = ReLU?(((h P) C(u)) Q + b(u)), or ReLU?(h W(u)ᵀ + b(u)), with u `[rows, t]`.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn forward_instance<B: Backend>(
+        &self,
+        be: &B,
+        mut y: MatMut<B::Buf>,
+        act: &mut GeneratedActivations<B>,
+        h: Mat<B::Buf>,
+        u: Mat<B::Buf>,
+        p: &GeneratedPacked<B>,
+        params: &Flat<B>,
+    ) {
+        let n = h.rows;
+        if self.rank > 0 {
+            be.linear(act.a.mat_mut(n), h, &p.left, Part::Group(0), Epilogue::NONE);
+            for i in 0..self.rank {
+                self.generate_row(be, act.column.mat_mut(n), i, u, p, params);
+                // c = Σ_i a_i · C[i, :]
+                let write = if i == 0 { Write::Set } else { Write::Add };
+                be.row_scale(act.c.mat_mut(n), write, act.a.mat(n).cols(i, 1), act.column.mat(n));
+            }
+            be.linear(y.again(), act.c.mat(n), &p.right, Part::Group(0), Epilogue::NONE);
+        } else {
+            for o in 0..self.outputs {
+                self.generate_row(be, act.column.mat_mut(n), o, u, p, params);
+                be.row_dot(y.again().cols(o, 1), Write::Set, h, act.column.mat(n));
+            }
+        }
+        self.shift.forward(be, act.shift.mat_mut(n), u, &p.shift, params);
+        be.copy(y.again(), Write::Add, act.shift.mat(n));
+        if self.relu {
+            be.relu(y);
+        }
+    }
+
+    /// Row `i` of every row's own generated matrix.
+    fn generate_row<B: Backend>(
+        &self,
+        be: &B,
+        out: MatMut<B::Buf>,
+        i: usize,
+        u: Mat<B::Buf>,
+        p: &GeneratedPacked<B>,
+        params: &Flat<B>,
+    ) {
+        let then = Epilogue { bias: Some(self.bias_rows(params)), relu: false };
+        be.linear(out, u, &p.weight, Part::Group(i), then);
+    }
+
+    /// Sets d_h, adds to d_u and to the gradients.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn backward_instance<B: Backend>(
+        &self,
+        be: &B,
+        grads: &mut Flat<B>,
+        mut d_h: MatMut<B::Buf>,
+        mut d_u: MatMut<B::Buf>,
+        d_y: Mat<B::Buf>,
+        act: &mut GeneratedActivations<B>,
+        h: Mat<B::Buf>,
+        u: Mat<B::Buf>,
+        p: &GeneratedPacked<B>,
+        params: &Flat<B>,
+    ) {
+        let (n, whole) = (h.rows, Part::Group(0));
+        // forward: b(u) = D u + d
+        be.linear_dw(grads.mat_mut(self.shift.weight), Write::Add, d_y, u, whole);
+        be.col_sum(grads.mat_as_mut(self.shift.bias, 1), Write::Add, d_y, whole);
+        be.linear_dx(d_u.again(), Write::Add, d_y, &p.shift, whole);
+        let Some((left, right)) = self.factors else {
+            for o in 0..self.outputs {
+                // forward: y_o = h · W[o, :], so d_h += d_y_o W[o, :] and d_W[o, :] = d_y_o h
+                let d_y_o = d_y.cols(o, 1);
+                self.generate_row(be, act.column.mat_mut(n), o, u, p, params);
+                let write = if o == 0 { Write::Set } else { Write::Add };
+                be.row_scale(d_h.again(), write, d_y_o, act.column.mat(n));
+                be.row_scale(act.column.mat_mut(n), Write::Set, d_y_o, h);
+                self.generate_row_bwd(be, grads, d_u.again(), act.column.mat(n), o, u, p);
+            }
+            return;
+        };
+        // forward: a = h P, c = a C(u), y = c Q + b(u)
+        be.linear_dw(grads.mat_mut(right), Write::Add, act.c.mat(n), d_y, whole);
+        be.linear_dx(act.d_c.mat_mut(n), Write::Set, d_y, &p.right, whole);
+        for i in 0..self.rank {
+            // forward: c = Σ_i a_i C[i, :], so d_a_i = d_c · C[i, :] and d_C[i, :] = a_i d_c
+            self.generate_row(be, act.column.mat_mut(n), i, u, p, params);
+            be.row_dot(act.d_a.mat_mut(n).cols(i, 1), Write::Set, act.d_c.mat(n), act.column.mat(n));
+            be.row_scale(act.column.mat_mut(n), Write::Set, act.a.mat(n).cols(i, 1), act.d_c.mat(n));
+            self.generate_row_bwd(be, grads, d_u.again(), act.column.mat(n), i, u, p);
+        }
+        be.linear_dw(grads.mat_mut(left), Write::Add, h, act.d_a.mat(n), whole);
+        be.linear_dx(d_h, Write::Set, act.d_a.mat(n), &p.left, whole);
+    }
+
+    /// forward: row_i = A_i u + a_i, with A_i `[cols, t]`.
+    #[allow(clippy::too_many_arguments)]
+    fn generate_row_bwd<B: Backend>(
+        &self,
+        be: &B,
+        grads: &mut Flat<B>,
+        d_u: MatMut<B::Buf>,
+        d_row: Mat<B::Buf>,
+        i: usize,
+        u: Mat<B::Buf>,
+        p: &GeneratedPacked<B>,
+    ) {
+        let (first, cols) = self.row_group(i);
+        let d_a = grads.mat_mut(self.weight.weight).rows(first, cols);
+        be.linear_dw(d_a, Write::Add, d_row, u, Part::Group(0));
+        let d_bias = grads.mat_as_mut(self.weight.bias, 1).cols(first, cols);
+        be.col_sum(d_bias, Write::Add, d_row, Part::Group(0));
+        be.linear_dx(d_u, Write::Add, d_row, &p.weight, Part::Group(i));
+    }
+}

@@ -1,0 +1,115 @@
+//! `condition = "scenario"`: S towers, generated once a step.
+
+use super::generated::{Generated, GeneratedActivations, GeneratedPacked};
+use crate::backend::{Backend, Epilogue, Layout, Mat, MatMut, Part, Write};
+use crate::params::{Flat, Tensor};
+
+impl Generated {
+    /// From u `[S, t]` to every scenario's matrix and bias.
+    pub(super) fn generate<B: Backend>(
+        &self,
+        be: &B,
+        p: &mut GeneratedPacked<B>,
+        u: Mat<B::Buf>,
+        params: &Flat<B>,
+    ) {
+        let s = self.scenarios;
+        self.weight.forward(be, p.core.mat_mut(s), u, &p.weight, params);
+        self.shift.forward(be, p.bias.mat_mut(s), u, &p.shift, params);
+        if self.rank > 0 {
+            // All scenarios' C, one below the other, times Q.
+            let core = Mat::new(p.core.buf(), s * self.rank, self.rank);
+            let product = MatMut::new(p.product.buf_mut(), s * self.rank, self.outputs);
+            be.linear(product, core, &p.right, Part::Group(0), Epilogue::NONE);
+            be.pack(&mut p.towers, p.product.mat(s), Layout::InOut);
+        } else {
+            be.pack(&mut p.towers, p.core.mat(s), Layout::OutIn);
+        }
+    }
+
+    /// y = ReLU?((h P)(C_s Q) + b_s), or ReLU?(h W_sᵀ + b_s).
+    pub(super) fn forward_scenario<B: Backend>(
+        &self,
+        be: &B,
+        y: MatMut<B::Buf>,
+        act: &mut GeneratedActivations<B>,
+        h: Mat<B::Buf>,
+        p: &GeneratedPacked<B>,
+        groups: &B::Ids,
+    ) {
+        let then = Epilogue { bias: Some(p.bias.mat(self.scenarios)), relu: self.relu };
+        let mut x = h;
+        if self.rank > 0 {
+            be.linear(act.a.mat_mut(h.rows), h, &p.left, Part::Group(0), Epilogue::NONE);
+            x = act.a.mat(h.rows);
+        }
+        be.linear(y, x, &p.towers, Part::Rows(groups), then);
+    }
+
+    /// Gradients of the generated weights go to `derived`, that of P to `grads`; sets d_h.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn backward_scenario<B: Backend>(
+        &self,
+        be: &B,
+        grads: &mut Flat<B>,
+        derived: &mut Flat<B>,
+        d_h: MatMut<B::Buf>,
+        d_y: Mat<B::Buf>,
+        act: &mut GeneratedActivations<B>,
+        h: Mat<B::Buf>,
+        p: &GeneratedPacked<B>,
+        groups: &B::Ids,
+    ) {
+        let (s, part) = (self.scenarios, Part::Rows(groups));
+        let Some((d_weight, d_bias)) = self.d_generated else { return };
+        be.col_sum(derived.mat_mut(d_bias), Write::Add, d_y, part);
+        let Some((left, _)) = self.factors else {
+            // forward: y = h W_sᵀ + b_s, so d_W_s = d_yᵀ h and d_h = d_y W_s
+            be.linear_dw(derived.mat_as_mut(d_weight, s * self.outputs), Write::Add, d_y, h, part);
+            be.linear_dx(d_h, Write::Set, d_y, &p.towers, part);
+            return;
+        };
+        // forward: a = h P, y = a (C_s Q) + b_s, so d_(C_s Q) = aᵀ d_y, d_a = d_y (C_s Q)ᵀ,
+        // d_P = hᵀ d_a, d_h = d_a Pᵀ
+        let (a, n) = (act.a.mat(h.rows), h.rows);
+        be.linear_dw(derived.mat_as_mut(d_weight, s * self.rank), Write::Add, a, d_y, part);
+        be.linear_dx(act.d_a.mat_mut(n), Write::Set, d_y, &p.towers, part);
+        be.linear_dw(grads.mat_mut(left), Write::Add, h, act.d_a.mat(n), Part::Group(0));
+        be.linear_dx(d_h, Write::Set, act.d_a.mat(n), &p.left, Part::Group(0));
+    }
+
+    /// From the summed gradients of the generated weights to those of A, a, D, d, Q; adds to d_u `[S, t]`.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn finish<B: Backend>(
+        &self,
+        be: &B,
+        grads: &mut Flat<B>,
+        derived: &Flat<B>,
+        mut d_u: MatMut<B::Buf>,
+        d_core: &mut Tensor<B>,
+        u: Mat<B::Buf>,
+        p: &GeneratedPacked<B>,
+    ) {
+        let s = self.scenarios;
+        let Some((d_weight, d_bias)) = self.d_generated else { return };
+        let d_vec = if let Some((_, right)) = self.factors {
+            // forward: product = C Q, so d_Q = Cᵀ d_product and d_C = d_product Qᵀ
+            let d_product = derived.mat_as(d_weight, s * self.rank);
+            let core = Mat::new(p.core.buf(), s * self.rank, self.rank);
+            be.linear_dw(grads.mat_mut(right), Write::Add, core, d_product, Part::Group(0));
+            let d_c = MatMut::new(d_core.buf_mut(), s * self.rank, self.rank);
+            be.linear_dx(d_c, Write::Set, d_product, &p.right, Part::Group(0));
+            d_core.mat(s)
+        } else {
+            derived.mat(d_weight)
+        };
+        // forward: vec(C) = A u + a and b = D u + d
+        for (linear, d_y, w) in
+            [(&self.weight, d_vec, &p.weight), (&self.shift, derived.mat(d_bias), &p.shift)]
+        {
+            be.linear_dw(grads.mat_mut(linear.weight), Write::Add, d_y, u, Part::Group(0));
+            be.col_sum(grads.mat_as_mut(linear.bias, 1), Write::Add, d_y, Part::Group(0));
+            be.linear_dx(d_u.again(), Write::Add, d_y, w, Part::Group(0));
+        }
+    }
+}
