@@ -175,32 +175,40 @@ impl<B: Backend> Flat<B> {
         let len = self.layout.len();
         MatMut::new(&mut self.buf, 1, len)
     }
+}
 
-    /// Copies every tensor to the host; `name` turns a parameter's name into the exported one.
-    pub fn export(&self, be: &B, name: impl Fn(&str) -> String) -> Result<Vec<HostTensor<B::Elem>>> {
-        let mut host = vec![B::Elem::default(); self.layout.len()];
-        be.download(&mut host, &self.buf, 0)?;
+impl ParamLayout {
+    /// Copies every tensor of a flat buffer to the host; `name` turns a parameter's name into the exported one.
+    pub fn export<B: Backend>(
+        &self,
+        be: &B,
+        buf: &B::Buf,
+        name: impl Fn(&str) -> String,
+    ) -> Result<Vec<HostTensor<B::Elem>>> {
+        let mut host = vec![B::Elem::default(); self.len];
+        be.download(&mut host, buf, 0)?;
         let tensor = |s: &ParamSpec| HostTensor {
             name: name(&s.name),
             shape: s.shape.clone(),
             data: host[s.offset..s.offset + s.len()].to_vec(),
         };
-        Ok(self.layout.specs().iter().map(tensor).collect())
+        Ok(self.specs.iter().map(tensor).collect())
     }
 
-    /// Takes every tensor from `source`, which is asked by name.
-    pub fn import(
-        &mut self,
+    /// Takes every tensor of a flat buffer from `source`, which is asked by name.
+    pub fn import<B: Backend>(
+        &self,
         be: &B,
+        buf: &mut B::Buf,
         source: &dyn TensorSource<B::Elem>,
         name: impl Fn(&str) -> String,
     ) -> Result<()> {
-        let mut host = vec![B::Elem::default(); self.layout.len()];
-        for spec in self.layout.specs() {
+        let mut host = vec![B::Elem::default(); self.len];
+        for spec in &self.specs {
             let data = source.tensor(&name(&spec.name), &spec.shape)?;
             host[spec.offset..spec.offset + spec.len()].copy_from_slice(&data);
         }
-        be.upload(&mut self.buf, &host);
+        be.upload(buf, &host);
         Ok(())
     }
 }
@@ -222,7 +230,7 @@ pub trait TensorSource<E> {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<E>>;
 }
 
-impl<E: Elem> TensorSource<E> for [HostTensor<E>] {
+impl<E: Elem> TensorSource<E> for Vec<HostTensor<E>> {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<E>> {
         let fail = |problem: String| Error::Tensor { name: name.into(), problem };
         let Some(found) = self.iter().find(|t| t.name == name) else {

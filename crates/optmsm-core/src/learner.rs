@@ -1,0 +1,329 @@
+//! Training: one step at a time, on any backend, for any model.
+
+use serde::{Deserialize, Serialize};
+
+use crate::backend::{Backend, Elem, Mat, MatMut, Write};
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::optim::{Clip, OptimizerConfig, ScheduleConfig, Update};
+use crate::params::{HostTensor, TensorSource};
+use crate::plan::Plan;
+use crate::predictor::probability;
+use crate::runtime::{Params, Runtime};
+
+/// How parameters move.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LearnerConfig {
+    /// Dense parameters.
+    pub optimizer: OptimizerConfig,
+    /// Embedding tables, in the sparse form; the dense one's values when not given.
+    pub embedding_optimizer: Option<OptimizerConfig>,
+    /// Learning rate over the steps.
+    pub schedule: ScheduleConfig,
+    /// Largest global norm of the gradient; not clipped when not given.
+    pub clip_norm: Option<f64>,
+}
+
+impl LearnerConfig {
+    /// The tables' update rule.
+    pub fn tables(&self) -> &OptimizerConfig {
+        self.embedding_optimizer.as_ref().unwrap_or(&self.optimizer)
+    }
+
+    /// Checks every constant; keys start with `train.`.
+    pub fn validate(&self) -> Result<()> {
+        self.optimizer.validate("train.optimizer", false)?;
+        self.tables().validate("train.embedding_optimizer", true)?;
+        self.schedule.validate("train.schedule")?;
+        match self.clip_norm {
+            Some(v) if !(v.is_finite() && v > 0.0) => {
+                let problem = format!("must be above 0, got {v}");
+                Err(Error::config("train.clip_norm", problem, "change it, or leave it out"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a step cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepLoss {
+    /// Weighted mean of the binary cross-entropy.
+    pub bce: f64,
+    /// What the penalties add.
+    pub penalty: f64,
+}
+
+impl StepLoss {
+    /// The loss that the gradient is of.
+    pub fn total(&self) -> f64 {
+        self.bce + self.penalty
+    }
+}
+
+/// A model with its gradients and optimizer state.
+pub struct Learner<B: Backend, M: Model<B>> {
+    be: B,
+    model: M,
+    config: LearnerConfig,
+    seed: u64,
+    step: u64,
+    params: Params<B>,
+    runtime: Runtime<B, M>,
+    scratch: M::Scratch,
+    state: Vec<B::Buf>, // laid out as the dense parameters
+    tables: Vec<TableState<B>>,
+    sum_sq: B::Buf, // [1]
+    plan: Plan<B::Elem>,
+    last: (usize, f64), // rows and Σw of the last step
+}
+
+/// Gradient and optimizer state of one table.
+struct TableState<B: Backend> {
+    grad: B::Buf, // [unique rows, d]
+    capacity: usize,
+    state: Vec<B::Buf>,
+}
+
+impl<B: Backend, M: Model<B>> Learner<B, M> {
+    /// Initial parameters of `seed`, and memory for batches of at most `max_rows` rows.
+    ///
+    /// # Errors
+    /// When a constant is out of range, or memory is short.
+    pub fn new(be: B, model: M, config: LearnerConfig, max_rows: usize, seed: u64) -> Result<Self> {
+        config.validate()?;
+        let mut params = Params::new(&be, &model)?;
+        params.init(&be, &model, seed);
+        let (count, _) = config.optimizer.state();
+        let state = (0..count).map(|_| be.alloc(model.params().len())).collect::<Result<_>>()?;
+        let (count, per_row) = config.tables().state();
+        let table = |t: &crate::layers::embedding::TableSpec| -> Result<TableState<B>> {
+            let len = if per_row { t.rows } else { t.rows * t.width };
+            let capacity = max_rows.min(t.rows);
+            let state = (0..count).map(|_| be.alloc(len)).collect::<Result<_>>()?;
+            Ok(TableState { grad: be.alloc(capacity * t.width)?, capacity, state })
+        };
+        Ok(Self {
+            tables: model.embedding().tables().iter().map(table).collect::<Result<_>>()?,
+            runtime: Runtime::new(&be, &model, max_rows, true)?,
+            scratch: model.alloc_scratch(&be)?,
+            sum_sq: be.alloc(1)?,
+            plan: Plan::default(),
+            last: (0, 1.0),
+            step: 0,
+            be,
+            model,
+            config,
+            seed,
+            params,
+            state,
+        })
+    }
+
+    /// The backend.
+    pub fn backend(&self) -> &B {
+        &self.be
+    }
+
+    /// The model.
+    pub fn model(&self) -> &M {
+        &self.model
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> u64 {
+        self.step
+    }
+
+    /// One training step on rows in any order; returns its loss.
+    ///
+    /// # Errors
+    /// When the batch does not fit the model's inputs, or the device failed.
+    pub fn step(&mut self, batch: &Batch) -> Result<StepLoss> {
+        let mut plan = std::mem::take(&mut self.plan);
+        let done = plan.build(batch, self.model.input(), true).and_then(|()| self.step_plan(&plan));
+        self.plan = plan;
+        done?;
+        self.loss()
+    }
+
+    /// One training step on a plan that a loader made; [`Learner::loss`] reads its loss when wanted.
+    pub fn step_plan(&mut self, plan: &Plan<B::Elem>) -> Result<()> {
+        self.gradients(plan)?;
+        self.step += 1;
+        let Self { be, config, params, runtime, state, tables, sum_sq, .. } = self;
+        let len = params.dense.layout().len();
+        let specs = self.model.embedding().tables();
+        let Some(train) = runtime.lanes[0].train.as_ref() else { return Ok(()) };
+        let columns = |field: usize| &runtime.inputs.columns[field];
+        if config.clip_norm.is_some() {
+            be.sum_sq(sum_sq, Write::Set, &train.grads.dense.buf, len);
+            for (spec, table) in specs.iter().zip(&*tables) {
+                let len = columns(spec.field).unique_count * spec.width;
+                be.sum_sq(sum_sq, Write::Add, &table.grad, len);
+            }
+        }
+        let clip = || config.clip_norm.map(|max_norm| Clip { max_norm, sum_sq: &*sum_sq });
+        let share = config.schedule.share(self.step);
+        let update = Update::new(&config.optimizer, self.step, share, clip());
+        be.step_dense(&mut params.dense.buf, &train.grads.dense.buf, state, len, &update);
+        let update = Update::new(config.tables(), self.step, share, clip());
+        for ((spec, table), weight) in specs.iter().zip(tables).zip(&mut params.tables) {
+            let column = columns(spec.field);
+            let g = Mat::new(&table.grad, column.unique_count, spec.width);
+            let weight = MatMut::new(weight, spec.rows, spec.width);
+            be.step_rows(weight, g, &mut table.state, &column.unique, &update);
+        }
+        Ok(())
+    }
+
+    /// Leaves the gradient of the mean loss of a plan, for [`Learner::export_gradients`].
+    pub fn gradients(&mut self, plan: &Plan<B::Elem>) -> Result<()> {
+        if plan.rows() == 0 {
+            return Err(Error::Batch { place: "batch".into(), problem: "has no rows".into() });
+        }
+        let Self { be, model, params, runtime, scratch, tables, .. } = self;
+        self.last = (plan.rows(), plan.weight_sum);
+        model.prepare(be, &mut runtime.prepared, &params.dense);
+        runtime.run(be, model, params, plan, Some((self.seed, self.step as u32)))?;
+        let lane_rows = runtime.lane_rows(plan.rows());
+        // Lanes are summed in order, so the result does not depend on who computed which.
+        let (dense, derived) = (model.params().len(), model.derived().len());
+        let (first, rest) = runtime.lanes.split_at_mut(1);
+        let Some(sum) = first[0].train.as_mut() else { return Ok(()) };
+        for lane in rest.iter().filter_map(|l| l.train.as_ref()) {
+            be.accumulate(&mut sum.grads.dense.buf, &lane.grads.dense.buf, dense);
+            be.accumulate(&mut sum.grads.derived.buf, &lane.grads.derived.buf, derived);
+        }
+        model.finish(be, &mut sum.grads, scratch, &runtime.prepared, &params.dense);
+        for (spec, table) in model.embedding().tables().iter().zip(tables) {
+            let column = &runtime.inputs.columns[spec.field];
+            if column.unique_count > table.capacity {
+                table.capacity = column.unique_count.next_power_of_two().min(spec.rows);
+                table.grad = be.alloc(table.capacity * spec.width)?;
+            }
+            let g = MatMut::new(&mut table.grad, column.unique_count, spec.width);
+            let lanes = &runtime.lanes;
+            be.reduce_rows(g, column.segments(), lane_rows, |lane| {
+                // invariant: a learner's lanes all train
+                let train = lanes[lane].train.as_ref().expect("a learner's lanes train");
+                train.d_inputs[spec.role as usize].mat(lane_rows).cols(spec.column, spec.width)
+            });
+        }
+        Ok(())
+    }
+
+    /// Loss of the last step, read back from the device.
+    pub fn loss(&mut self) -> Result<StepLoss> {
+        let mut sums = vec![0.0; 1 + self.model.stats()];
+        self.runtime.add_stats(&self.be, &mut sums)?;
+        let (rows, weight_sum) = self.last;
+        let bce = if weight_sum > 0.0 { sums[0] / weight_sum } else { 0.0 };
+        Ok(StepLoss { bce, penalty: self.model.penalty(&sums[1..], rows as f64) })
+    }
+
+    /// Probabilities in the order of the rows, with the current parameters.
+    ///
+    /// # Errors
+    /// When the batch does not fit the model's inputs or its largest batch, or the device failed.
+    pub fn predict(&mut self, batch: &Batch) -> Result<Vec<f32>> {
+        let mut sums = vec![0.0; 1 + self.model.stats()];
+        self.predict_with_stats(batch, &mut sums)
+    }
+
+    /// The same, adding to the sums of [`Model::diagnostics`] from element 1 on.
+    pub fn predict_with_stats(&mut self, batch: &Batch, sums: &mut [f64]) -> Result<Vec<f32>> {
+        let Self { be, model, params, runtime, plan, .. } = self;
+        plan.build(batch, model.input(), false)?;
+        model.prepare(be, &mut runtime.prepared, &params.dense);
+        runtime.run(be, model, params, plan, None)?;
+        runtime.add_stats(be, sums)?;
+        let mut out = vec![0.0; batch.rows()];
+        runtime.logits(be, plan, |row, o| out[row] = probability(o.wide()))?;
+        Ok(out)
+    }
+
+    /// The parameters, by the names of model.md §10.
+    pub fn export(&self) -> Result<Vec<HostTensor<B::Elem>>> {
+        self.params.export(&self.be, &self.model)
+    }
+
+    /// The gradients that [`Learner::gradients`] left, by the names of the parameters; tables dense.
+    pub fn export_gradients(&self) -> Result<Vec<HostTensor<B::Elem>>> {
+        let Some(train) = self.runtime.lanes[0].train.as_ref() else { return Ok(Vec::new()) };
+        let mut tensors = self.model.params().export(&self.be, &train.grads.dense.buf, str::to_string)?;
+        for (spec, table) in self.model.embedding().tables().iter().zip(&self.tables) {
+            let unique = &self.plan.columns[spec.field].unique;
+            let mut rows = vec![B::Elem::default(); unique.len() * spec.width];
+            self.be.download(&mut rows, &table.grad, 0)?;
+            let mut data = vec![B::Elem::default(); spec.rows * spec.width];
+            for (&id, g) in unique.iter().zip(rows.chunks(spec.width)) {
+                data[id as usize * spec.width..][..spec.width].copy_from_slice(g);
+            }
+            tensors.push(HostTensor { name: spec.name.clone(), shape: vec![spec.rows, spec.width], data });
+        }
+        Ok(tensors)
+    }
+
+    /// Loss and gradients at the current parameters, without a step.
+    pub fn loss_and_gradients(&mut self, batch: &Batch) -> Result<(StepLoss, Vec<HostTensor<B::Elem>>)> {
+        let mut plan = std::mem::take(&mut self.plan);
+        let done = plan.build(batch, self.model.input(), true).and_then(|()| self.gradients(&plan));
+        self.plan = plan;
+        done?;
+        Ok((self.loss()?, self.export_gradients()?))
+    }
+
+    /// Takes the parameters from `source`; optimizer state stays.
+    pub fn import(&mut self, source: &dyn TensorSource<B::Elem>) -> Result<()> {
+        self.params.import(&self.be, &self.model, source)
+    }
+
+    /// Optimizer state, as `optimizer.{state}.{parameter}`.
+    pub fn export_state(&self) -> Result<Vec<HostTensor<B::Elem>>> {
+        let mut tensors = Vec::new();
+        for (flat, state) in self.state.iter().zip(self.config.optimizer.state_names()) {
+            let name = |name: &str| format!("optimizer.{state}.{name}");
+            tensors.extend(self.model.params().export(&self.be, flat, name)?);
+        }
+        self.table_states(|name, shape, buf| {
+            let mut data = vec![B::Elem::default(); shape.iter().product()];
+            self.be.download(&mut data, buf, 0)?;
+            tensors.push(HostTensor { name, shape, data });
+            Ok(())
+        })?;
+        Ok(tensors)
+    }
+
+    fn table_states(&self, mut each: impl FnMut(String, Vec<usize>, &B::Buf) -> Result<()>) -> Result<()> {
+        for (spec, table) in self.model.embedding().tables().iter().zip(&self.tables) {
+            for (buf, state) in table.state.iter().zip(self.config.tables().state_names()) {
+                each(format!("optimizer.{state}.{}", spec.name), self.table_shape(spec), buf)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn table_shape(&self, spec: &crate::layers::embedding::TableSpec) -> Vec<usize> {
+        if self.config.tables().state().1 { vec![spec.rows] } else { vec![spec.rows, spec.width] }
+    }
+
+    /// Takes optimizer state and the number of steps from a checkpoint.
+    pub fn import_state(&mut self, source: &dyn TensorSource<B::Elem>, steps: u64) -> Result<()> {
+        for (flat, state) in self.state.iter_mut().zip(self.config.optimizer.state_names()) {
+            let name = |name: &str| format!("optimizer.{state}.{name}");
+            self.model.params().import(&self.be, flat, source, name)?;
+        }
+        let mut host = Vec::new();
+        self.table_states(|name, shape, _| {
+            host.push(source.tensor(&name, &shape)?);
+            Ok(())
+        })?;
+        let buffers = self.tables.iter_mut().flat_map(|t| &mut t.state);
+        buffers.zip(&host).for_each(|(buf, host)| self.be.upload(buf, host));
+        self.step = steps;
+        Ok(())
+    }
+}

@@ -1,0 +1,99 @@
+//! What a learner asks of a model, so that every architecture trains and predicts the same way.
+
+mod optmsm;
+
+use std::sync::Arc;
+
+use crate::backend::{Backend, MatMut};
+use crate::config::{InputSpec, Role};
+use crate::error::Result;
+use crate::inputs::Block;
+use crate::layers::Embedding;
+use crate::params::{Flat, ParamLayout};
+
+pub use optmsm::OptMsm;
+
+/// An architecture: parameters, and what happens between the embedded rows and the logits.
+///
+/// A training step calls [`Model::prepare`] once, [`Model::forward`] and [`Model::backward`] for every
+/// block of rows, at the same time on several lanes, and [`Model::finish`] once on the summed gradients.
+pub trait Model<B: Backend>: Send + Sync {
+    /// Made once a step from the parameters: packed and generated weights.
+    type Prepared: Send + Sync;
+    /// Activations and scratch of one block.
+    type Activations: Send + Sync;
+    /// Scratch of [`Model::finish`].
+    type Scratch: Send + Sync;
+
+    /// Fields and scenarios that it was built for.
+    fn input(&self) -> &InputSpec;
+    /// Dense parameters.
+    fn params(&self) -> &Arc<ParamLayout>;
+    /// Gradients of derived weights that lanes sum for [`Model::finish`].
+    fn derived(&self) -> &Arc<ParamLayout>;
+    /// Embedding tables.
+    fn embedding(&self) -> &Embedding;
+    /// Columns of the gradient that [`Model::backward`] leaves for the embeddings of a role.
+    fn input_width(&self, role: Role) -> usize;
+    /// Sums that a forward pass leaves beside the loss.
+    fn stats(&self) -> usize;
+
+    /// Room for what is made once a step.
+    fn alloc_prepared(&self, be: &B) -> Result<Self::Prepared>;
+    /// Room for a block of at most `rows` rows.
+    fn alloc_activations(&self, be: &B, rows: usize, training: bool) -> Result<Self::Activations>;
+    /// Room for [`Model::finish`].
+    fn alloc_scratch(&self, be: &B) -> Result<Self::Scratch>;
+
+    /// Packs and generates weights from the parameters.
+    fn prepare(&self, be: &B, prepared: &mut Self::Prepared, params: &Flat<B>);
+    /// Logits `[rows, 1]` of a block; adds to `stats` `[1, stats]`.
+    #[allow(clippy::too_many_arguments)]
+    fn forward(
+        &self,
+        be: &B,
+        logits: MatMut<B::Buf>,
+        stats: MatMut<B::Buf>,
+        act: &mut Self::Activations,
+        prepared: &Self::Prepared,
+        params: &Flat<B>,
+        x: &Block<B>,
+    );
+    /// Adds the gradients of a block, penalties included; sets those of its embeddings.
+    #[allow(clippy::too_many_arguments)]
+    fn backward(
+        &self,
+        be: &B,
+        grads: &mut Grads<B>,
+        d_inputs: [MatMut<B::Buf>; 2],
+        d_logits: MatMut<B::Buf>,
+        act: &mut Self::Activations,
+        prepared: &Self::Prepared,
+        params: &Flat<B>,
+        x: &Block<B>,
+        batch_rows: usize,
+    );
+    /// From the summed gradients of derived weights to those of the parameters.
+    fn finish(
+        &self,
+        be: &B,
+        grads: &mut Grads<B>,
+        scratch: &mut Self::Scratch,
+        prepared: &Self::Prepared,
+        params: &Flat<B>,
+    );
+
+    /// What the penalties add to the mean loss, from stats summed over `rows` rows.
+    fn penalty(&self, stats: &[f64], rows: f64) -> f64;
+    /// Named diagnostics from the same sums, for example the mean |cos| of each pair of experts.
+    fn diagnostics(&self, stats: &[f64], rows: f64) -> Vec<(String, f64)>;
+}
+
+/// Gradients that one lane sums.
+#[derive(Debug)]
+pub struct Grads<B: Backend> {
+    /// Of the dense parameters.
+    pub dense: Flat<B>,
+    /// Of derived weights.
+    pub derived: Flat<B>,
+}
