@@ -21,6 +21,7 @@ pub enum Transform {
 ///
 /// With `log1p` they describe `ln(1 + v)`, with every other transform `v` itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NumericStats {
     /// Values seen.
     pub count: u64,

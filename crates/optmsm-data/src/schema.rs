@@ -24,6 +24,7 @@ const VERSION: u64 = 1;
 ///
 /// Made by [`Schema::fit`] from the training file alone, saved with the run, used for every later file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Schema {
     /// Character between values.
     pub delimiter: char,
@@ -49,6 +50,7 @@ pub struct Schema {
 
 /// One scenario.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ScenarioSchema {
     /// Name, as the file writes it.
     pub name: String,
@@ -60,6 +62,7 @@ pub struct ScenarioSchema {
 
 /// One field.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FieldSchema {
     /// Name, as in checkpoints.
     pub name: String,
@@ -73,7 +76,7 @@ pub struct FieldSchema {
 
 /// How a value becomes ids or a number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Encoding {
     /// The whole value is looked up; the empty value is one too.
     Categorical {
