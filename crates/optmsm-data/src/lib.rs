@@ -1,1 +1,34 @@
-//! Placeholder.
+//! From a CSV file to encoded rows: configuration, schema, readers and synthetic data.
+//!
+//! [`DataConfig`] is the `[data]` table of the configuration. [`Schema::fit`] reads the training file once
+//! and fixes vocabularies, scenario names and numeric statistics; it is saved with the run and used for every
+//! later file. [`RowReader`] streams rows through it into a [`Batch`](optmsm_core::batch::Batch), and
+//! [`Dataset`] holds a whole file of encoded rows. [`synth`] makes data whose true probabilities are known.
+//!
+//! Ids of a field: 0 is out-of-vocabulary; the others are ordered by falling count in training, then by value.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod dataset;
+pub mod error;
+mod file;
+mod fit;
+mod hash;
+mod numeric;
+mod parse;
+pub mod reader;
+pub mod schema;
+mod source;
+pub mod synth;
+mod vocab;
+
+pub use config::{DataConfig, FieldConfig, Kind, UnseenScenario};
+pub use dataset::Dataset;
+pub use error::{DataError, Result};
+pub use file::write_atomic;
+pub use numeric::{NumericStats, Transform};
+pub use reader::{Extra, Need, RecordBuffer, RowReader};
+pub use schema::{Encoding, FieldSchema, ScenarioSchema, Schema};
+pub use source::Progress;
+pub use synth::SynthConfig;
+pub use vocab::Vocabulary;

@@ -1,0 +1,408 @@
+//! What a user says of the data: the `[data]` table of the configuration.
+
+use optmsm_core::config::{Pooling, Role};
+use optmsm_core::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::numeric::Transform;
+
+/// Files, columns and fields of the data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DataConfig {
+    /// CSV file to train on; the schema comes from it alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train: Option<String>,
+    /// CSV file that early stopping watches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid: Option<String>,
+    /// CSV file that is scored at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<String>,
+    /// Column of the label, 0 or 1.
+    pub label: String,
+    /// Column of the scenario's name.
+    pub scenario: String,
+    /// Column of the sample weight, finite and at least 0; none weighs every row 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<String>,
+    /// Column whose values group the rows for GAUC, such as the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Column of the true probability of a click, for simulated data: its metrics are the ceiling.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probability: Option<String>,
+    /// Character between values; ASCII.
+    pub delimiter: char,
+    /// What to do with a scenario that training never saw.
+    pub unseen_scenario: UnseenScenario,
+    /// Share of training rows that train the fallback when `unseen_scenario = "oov"`, in [0, 1).
+    pub oov_rate: f64,
+    /// The input fields, in the order of the model's inputs.
+    pub fields: Vec<FieldConfig>,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            train: None,
+            valid: None,
+            test: None,
+            label: "label".into(),
+            scenario: "scenario".into(),
+            weight: None,
+            group: None,
+            probability: None,
+            delimiter: ',',
+            unseen_scenario: UnseenScenario::Error,
+            oov_rate: 0.05,
+            fields: Vec::new(),
+        }
+    }
+}
+
+/// What to do with a scenario that training never saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnseenScenario {
+    /// Stop with an error that names it.
+    #[default]
+    Error,
+    /// Map it to a fallback, one more scenario, which training feeds with a share of all rows.
+    Oov,
+}
+
+/// One input field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FieldConfig {
+    /// Name, as in checkpoints (`embeddings.{name}.weight`).
+    pub name: String,
+    /// Column of the file; the name if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// Which encoding reads it.
+    #[serde(default = "shared")]
+    pub role: Role,
+    /// What a value is.
+    #[serde(default)]
+    pub kind: Kind,
+    /// Multi only: text between values; `|` if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub separator: Option<String>,
+    /// Multi only: text between a value and its weight, such as `:` in `a:0.5|b:2`; none means no weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight_separator: Option<String>,
+    /// Multi only: how the rows of the values become one vector; the mean if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pooling: Option<Pooling>,
+    /// Numeric only: what becomes of the number; `standardize` if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transform: Option<Transform>,
+    /// Numeric only: what a missing value counts as, in the units of the column, so it is transformed like
+    /// any other value; the training mean of the transformed value if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fill: Option<f64>,
+    /// Values rarer than this in training are out-of-vocabulary; not for numeric fields.
+    #[serde(default = "one")]
+    pub min_frequency: u64,
+}
+
+fn shared() -> Role {
+    Role::Shared
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// What a field's value is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// One value, taken as it is written; the empty one means "missing" and is a value of its own.
+    #[default]
+    Categorical,
+    /// Any number of values with a separator between them; empty ones are skipped, an empty list is one.
+    Multi,
+    /// One number; an empty one is missing.
+    Numeric,
+}
+
+impl FieldConfig {
+    /// A shared categorical field that reads the column of its name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            column: None,
+            role: Role::Shared,
+            kind: Kind::Categorical,
+            separator: None,
+            weight_separator: None,
+            pooling: None,
+            transform: None,
+            fill: None,
+            min_frequency: 1,
+        }
+    }
+
+    /// The column it reads.
+    pub fn column(&self) -> &str {
+        self.column.as_deref().unwrap_or(&self.name)
+    }
+
+    fn validate(&self) -> Result<()> {
+        let name = &self.name;
+        let fail = |key: &str, problem: String, fix: String| {
+            Err(Error::config(format!("data.fields.{name}.{key}"), problem, fix))
+        };
+        if self.column.as_deref() == Some("") {
+            return fail("column", "is empty".into(), "name a column of the file, or leave it out".into());
+        }
+        let given = [
+            ("separator", self.separator.is_some(), Kind::Multi, "multi"),
+            ("weight_separator", self.weight_separator.is_some(), Kind::Multi, "multi"),
+            ("pooling", self.pooling.is_some(), Kind::Multi, "multi"),
+            ("transform", self.transform.is_some(), Kind::Numeric, "numeric"),
+            ("fill", self.fill.is_some(), Kind::Numeric, "numeric"),
+        ];
+        for (key, is_given, kind, kind_name) in given {
+            if is_given && self.kind != kind {
+                let problem = format!("means something for kind = \"{kind_name}\" only");
+                return fail(key, problem, format!("leave it out, or set kind = \"{kind_name}\""));
+            }
+        }
+        if self.min_frequency == 0 {
+            return fail(
+                "min_frequency",
+                "must be at least 1, got 0".into(),
+                "use 1 to keep every value".into(),
+            );
+        }
+        if self.min_frequency > 1 && self.kind == Kind::Numeric {
+            let problem = "means nothing for kind = \"numeric\"".into();
+            return fail("min_frequency", problem, "leave it out".into());
+        }
+        let separators = [("separator", &self.separator), ("weight_separator", &self.weight_separator)];
+        for (key, text) in separators {
+            if text.as_deref() == Some("") {
+                return fail(key, "is empty".into(), "give at least one character, or leave it out".into());
+            }
+        }
+        let separator = self.separator.as_deref().unwrap_or(DEFAULT_SEPARATOR);
+        if self.weight_separator.as_deref() == Some(separator) {
+            let problem = format!("is {separator:?}, as the separator between values");
+            return fail("weight_separator", problem, "use another one, such as \":\"".into());
+        }
+        if let Some(fill) = self.fill {
+            if !fill.is_finite() || fill.abs() > f64::from(f32::MAX) {
+                return fail("fill", format!("must be a finite number, got {fill}"), "change it".into());
+            }
+            if self.transform == Some(Transform::Log1p) && fill <= -1.0 {
+                let problem = format!("must be above -1 for transform = \"log1p\", got {fill}");
+                return fail("fill", problem, "raise it".into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Separator of a multi field that names none.
+pub(crate) const DEFAULT_SEPARATOR: &str = "|";
+
+impl DataConfig {
+    /// Checks every setting; whether the files exist is not looked at.
+    ///
+    /// # Errors
+    /// Names the dotted key, what is wrong with it, and the fix.
+    pub fn validate(&self) -> Result<()> {
+        let fail =
+            |key: &str, problem: String, fix: &str| Err(Error::config(format!("data.{key}"), problem, fix));
+        let d = self.delimiter;
+        if !d.is_ascii() || matches!(d, '"' | '\n' | '\r' | '\0') {
+            let problem = format!("{d:?} cannot stand between values");
+            return fail("delimiter", problem, "use one ASCII character, such as \",\" or \"\\t\"");
+        }
+        if !(0.0..1.0).contains(&self.oov_rate) {
+            return fail("oov_rate", format!("must be in [0, 1), got {}", self.oov_rate), "0.05 is usual");
+        }
+        let special = [
+            ("label", Some(&self.label)),
+            ("scenario", Some(&self.scenario)),
+            ("weight", self.weight.as_ref()),
+            ("group", self.group.as_ref()),
+            ("probability", self.probability.as_ref()),
+        ];
+        for (key, column) in special {
+            if column.is_some_and(String::is_empty) {
+                return fail(key, "is empty".into(), "name a column of the file");
+            }
+        }
+        if self.label == self.scenario {
+            let problem = format!("is '{}', as the label", self.scenario);
+            return fail("scenario", problem, "name the column that holds the scenario");
+        }
+        if self.fields.is_empty() {
+            return fail("fields", "is empty".into(), "declare at least one field with [[data.fields]]");
+        }
+        for (i, field) in self.fields.iter().enumerate() {
+            if field.name.is_empty() {
+                return fail(&format!("fields[{i}].name"), "is empty".into(), "give the field a name");
+            }
+            if self.fields[..i].iter().any(|other| other.name == field.name) {
+                let problem = format!("field '{}' is named twice", field.name);
+                return fail("fields", problem, "rename or drop one; two fields may read one column");
+            }
+            field.validate()?;
+            for (what, answer) in [("label", Some(&self.label)), ("probability", self.probability.as_ref())] {
+                if answer.is_some_and(|column| column == field.column()) {
+                    let problem = format!("reads '{}', the column of data.{what}", field.column());
+                    let key = format!("fields.{}.column", field.name);
+                    return fail(&key, problem, "drop the field: it would show the model the answer");
+                }
+            }
+        }
+        if !self.fields.iter().any(|f| f.role == Role::Shared) {
+            let fix = "give at least one field role = \"shared\": the experts read them";
+            return fail("fields", "no field has the role shared".into(), fix);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(change: impl FnOnce(&mut DataConfig)) -> String {
+        let mut config = DataConfig { fields: vec![FieldConfig::new("age")], ..DataConfig::default() };
+        assert!(config.validate().is_ok());
+        change(&mut config);
+        config.validate().unwrap_err().to_string()
+    }
+
+    fn field(change: impl FnOnce(&mut FieldConfig)) -> String {
+        with(|c| change(&mut c.fields[0]))
+    }
+
+    #[test]
+    fn reads_the_table_of_the_documentation() {
+        let text = r#"
+            train = "train.csv"
+            label = "click"
+            delimiter = "\t"
+            unseen_scenario = "oov"
+            [[fields]]
+            name = "user"
+            column = "user_id"
+            min_frequency = 2
+            [[fields]]
+            name = "tags"
+            kind = "multi"
+            separator = ";"
+            weight_separator = ":"
+            pooling = "sum"
+            [[fields]]
+            name = "age"
+            role = "specific"
+            kind = "numeric"
+            transform = "minmax"
+            fill = 30
+        "#;
+        let config: DataConfig = toml::from_str(text).unwrap();
+        config.validate().unwrap();
+        assert_eq!((config.label.as_str(), config.delimiter, config.oov_rate), ("click", '\t', 0.05));
+        assert_eq!(config.unseen_scenario, UnseenScenario::Oov);
+        let [user, tags, age] = &config.fields[..] else { panic!("three fields") };
+        assert_eq!((user.column(), user.min_frequency, user.role), ("user_id", 2, Role::Shared));
+        assert_eq!((tags.kind, tags.pooling), (Kind::Multi, Some(Pooling::Sum)));
+        assert_eq!(
+            (age.transform, age.fill, age.role),
+            (Some(Transform::MinMax), Some(30.0), Role::Specific)
+        );
+        let again: DataConfig = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
+        assert_eq!(again, config);
+    }
+
+    #[test]
+    fn unknown_keys_are_errors() {
+        let error = toml::from_str::<DataConfig>("lable = \"y\"").unwrap_err().to_string();
+        assert!(error.contains("unknown field `lable`"), "{error}");
+        let error =
+            toml::from_str::<DataConfig>("[[fields]]\nname = \"a\"\nvocab = 3").unwrap_err().to_string();
+        assert!(error.contains("unknown field `vocab`"), "{error}");
+    }
+
+    #[test]
+    fn errors_name_key_problem_and_fix() {
+        let cases = [
+            (
+                with(|c| c.delimiter = '"'),
+                r#"config `data.delimiter`: '"' cannot stand between values; use one ASCII character, such as "," or "\t""#,
+            ),
+            (with(|c| c.oov_rate = 1.0), "config `data.oov_rate`: must be in [0, 1), got 1; 0.05 is usual"),
+            (
+                with(|c| c.weight = Some(String::new())),
+                "config `data.weight`: is empty; name a column of the file",
+            ),
+            (
+                with(|c| c.scenario = "label".into()),
+                "config `data.scenario`: is 'label', as the label; name the column that holds the scenario",
+            ),
+            (
+                with(|c| c.fields.clear()),
+                "config `data.fields`: is empty; declare at least one field with [[data.fields]]",
+            ),
+            (
+                with(|c| c.fields.push(FieldConfig::new("age"))),
+                "config `data.fields`: field 'age' is named twice; rename or drop one; two fields may read one column",
+            ),
+            (field(|f| f.name.clear()), "config `data.fields[0].name`: is empty; give the field a name"),
+            (
+                field(|f| f.column = Some("label".into())),
+                "config `data.fields.age.column`: reads 'label', the column of data.label; drop the field: it would show the model the answer",
+            ),
+            (
+                field(|f| f.role = Role::Specific),
+                "config `data.fields`: no field has the role shared; give at least one field role = \"shared\": the experts read them",
+            ),
+            (
+                field(|f| f.separator = Some(";".into())),
+                "config `data.fields.age.separator`: means something for kind = \"multi\" only; leave it out, or set kind = \"multi\"",
+            ),
+            (
+                field(|f| f.transform = Some(Transform::Log1p)),
+                "config `data.fields.age.transform`: means something for kind = \"numeric\" only; leave it out, or set kind = \"numeric\"",
+            ),
+            (
+                field(|f| f.min_frequency = 0),
+                "config `data.fields.age.min_frequency`: must be at least 1, got 0; use 1 to keep every value",
+            ),
+            (
+                field(|f| (f.kind, f.separator) = (Kind::Multi, Some(String::new()))),
+                "config `data.fields.age.separator`: is empty; give at least one character, or leave it out",
+            ),
+            (
+                field(|f| (f.kind, f.weight_separator) = (Kind::Multi, Some("|".into()))),
+                "config `data.fields.age.weight_separator`: is \"|\", as the separator between values; use another one, such as \":\"",
+            ),
+            (
+                field(|f| (f.kind, f.fill) = (Kind::Numeric, Some(f64::NAN))),
+                "config `data.fields.age.fill`: must be a finite number, got NaN; change it",
+            ),
+            (
+                field(|f| {
+                    (f.kind, f.transform, f.fill) = (Kind::Numeric, Some(Transform::Log1p), Some(-1.0))
+                }),
+                "config `data.fields.age.fill`: must be above -1 for transform = \"log1p\", got -1; raise it",
+            ),
+            (
+                field(|f| (f.kind, f.min_frequency) = (Kind::Numeric, 2)),
+                "config `data.fields.age.min_frequency`: means nothing for kind = \"numeric\"; leave it out",
+            ),
+        ];
+        for (got, wanted) in cases {
+            assert_eq!(got, wanted);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! A whole file of encoded rows.
+
+use std::path::Path;
+
+use optmsm_core::batch::Batch;
+
+use crate::error::Result;
+use crate::reader::{Extra, Need, RowReader};
+use crate::schema::Schema;
+use crate::source::{PROGRESS_ROWS, Progress};
+
+/// A whole file of encoded rows: ids and numbers only, never the text they came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dataset {
+    /// The rows, in the order of the file.
+    pub batch: Batch,
+    /// Groups and true probabilities, where the schema names their columns.
+    pub extra: Extra,
+}
+
+impl Dataset {
+    /// Reads a labelled file through the schema.
+    ///
+    /// # Errors
+    /// The file or a row of it cannot be used; the message says where, and the fix.
+    pub fn load(path: impl AsRef<Path>, schema: &Schema) -> Result<Self> {
+        Self::load_with(path, schema, |_| {})
+    }
+
+    /// [`Dataset::load`], with a callback every few thousand rows and at the end.
+    ///
+    /// # Errors
+    /// As [`Dataset::load`].
+    pub fn load_with(
+        path: impl AsRef<Path>,
+        schema: &Schema,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<Self> {
+        let mut reader = RowReader::open(path, schema, Need::Labelled)?;
+        let mut set = Self { batch: Batch::new(&schema.input_spec()), extra: Extra::default() };
+        let rows = PROGRESS_ROWS as usize;
+        while reader.read(&mut set.batch, &mut set.extra, rows)? == rows {
+            progress(reader.progress());
+        }
+        progress(reader.progress());
+        Ok(set)
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.batch.rows()
+    }
+}

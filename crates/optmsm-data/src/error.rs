@@ -1,0 +1,105 @@
+//! What can go wrong with a user's data.
+
+use std::io;
+
+/// An error that says what is wrong, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A setting that cannot work.
+    #[error(transparent)]
+    Config(#[from] optmsm_core::error::Error),
+    /// A whole file that cannot be used.
+    #[error("{path}: {problem}; {fix}")]
+    File {
+        /// As the user gave it.
+        path: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do about it.
+        fix: String,
+    },
+    /// The system failed to read or write a file.
+    #[error("{path}: cannot {action}: {source}")]
+    Io {
+        /// As the user gave it.
+        path: String,
+        /// What was tried: `read`, `write`, ….
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A header or a row that cannot be used.
+    #[error("{path} line {line}: {problem}; {fix}")]
+    Row {
+        /// As the user gave it.
+        path: String,
+        /// Line on which the row begins, from 1.
+        line: u64,
+        /// What is wrong.
+        problem: String,
+        /// What to do about it.
+        fix: String,
+    },
+    /// A value that cannot be used.
+    #[error("{path} line {line}, column '{column}': {problem}; {fix}")]
+    Value {
+        /// As the user gave it.
+        path: String,
+        /// Line on which the row begins, from 1.
+        line: u64,
+        /// Name of the column in the header.
+        column: String,
+        /// What is wrong, with the value.
+        problem: String,
+        /// What to do about it.
+        fix: String,
+    },
+}
+
+/// Result with this crate's [`DataError`].
+pub type Result<T> = std::result::Result<T, DataError>;
+
+impl DataError {
+    pub(crate) fn file(path: &str, problem: impl Into<String>, fix: impl Into<String>) -> Self {
+        DataError::File { path: path.into(), problem: problem.into(), fix: fix.into() }
+    }
+
+    pub(crate) fn io(path: &str, action: &'static str, source: io::Error) -> Self {
+        DataError::Io { path: path.into(), action, source }
+    }
+}
+
+/// Quotes a value for a message: control characters escaped, long ones cut.
+pub(crate) fn quote(value: &str) -> String {
+    const LONGEST: usize = 60; // characters: a message stays on a line or two
+    match value.char_indices().nth(LONGEST) {
+        None => format!("{value:?}"),
+        Some((cut, _)) => format!("{:?}… ({} characters)", &value[..cut], value.chars().count()),
+    }
+}
+
+/// Joins names for a message; a long list is cut.
+pub(crate) fn list<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    const MOST: usize = 20;
+    let total = names.len();
+    let mut text = names.take(MOST).collect::<Vec<_>>().join(", ");
+    if total > MOST {
+        text.push_str(&format!(", … ({} more)", total - MOST));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_values_and_lists_are_cut() {
+        assert_eq!(quote("a\nb"), r#""a\nb""#);
+        let long = "é".repeat(70);
+        assert_eq!(quote(&long), format!("\"{}\"… (70 characters)", "é".repeat(60)));
+        let names: Vec<String> = (0..22).map(|i| i.to_string()).collect();
+        let text = list(names.iter().map(String::as_str));
+        assert!(text.ends_with("18, 19, … (2 more)"), "{text}");
+    }
+}

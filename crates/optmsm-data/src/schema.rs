@@ -1,0 +1,226 @@
+//! What the training file says of its columns, and the file that keeps it.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use optmsm_core::config::{FieldKind, FieldSpec, InputSpec, Pooling, Role};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::config::UnseenScenario;
+use crate::error::{DataError, Result};
+use crate::file::write_atomic;
+use crate::numeric::{NumericStats, Transform};
+use crate::vocab::Vocabulary;
+
+/// Name of the fallback scenario of `unseen_scenario = "oov"`.
+pub const FALLBACK: &str = "<unseen>";
+
+const FORMAT: &str = "optmsm-schema";
+const VERSION: u64 = 1;
+
+/// Everything needed to encode a row: columns, vocabularies, scenarios and numeric statistics.
+///
+/// Made by [`Schema::fit`] from the training file alone, saved with the run, used for every later file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Schema {
+    /// Character between values.
+    pub delimiter: char,
+    /// Column of the label.
+    pub label: String,
+    /// Column of the scenario's name.
+    pub scenario: String,
+    /// Column of the sample weight.
+    pub weight: Option<String>,
+    /// Column whose values group the rows for GAUC.
+    pub group: Option<String>,
+    /// Column of the true probability.
+    pub probability: Option<String>,
+    /// What to do with a scenario that training never saw.
+    pub unseen_scenario: UnseenScenario,
+    /// Rows of the training file.
+    pub rows: u64,
+    /// Scenarios in the order of their ids: sorted by name, the fallback last.
+    pub scenarios: Vec<ScenarioSchema>,
+    /// Fields in the order of the configuration.
+    pub fields: Vec<FieldSchema>,
+}
+
+/// One scenario.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScenarioSchema {
+    /// Name, as the file writes it.
+    pub name: String,
+    /// Its rows of the training file; 0 for the fallback.
+    pub rows: u64,
+    /// Those of them whose label is 1.
+    pub positives: u64,
+}
+
+/// One field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FieldSchema {
+    /// Name, as in checkpoints.
+    pub name: String,
+    /// Column of the file.
+    pub column: String,
+    /// Which encoding reads it.
+    pub role: Role,
+    /// How a value becomes ids or a number.
+    pub encoding: Encoding,
+}
+
+/// How a value becomes ids or a number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Encoding {
+    /// The whole value is looked up; the empty value is one too.
+    Categorical {
+        /// Values and ids.
+        vocabulary: Vocabulary,
+    },
+    /// The value is split and each part looked up.
+    Multi {
+        /// Text between values.
+        separator: String,
+        /// Text between a value and its weight.
+        weight_separator: Option<String>,
+        /// How the rows become one vector.
+        pooling: Pooling,
+        /// Values and ids.
+        vocabulary: Vocabulary,
+    },
+    /// The value is a number.
+    Numeric {
+        /// What becomes of it.
+        transform: Transform,
+        /// Statistics that the transform uses.
+        stats: NumericStats,
+        /// What a missing value becomes, already transformed.
+        fill: f32,
+    },
+}
+
+/// The file: what it is comes before what it holds.
+#[derive(Serialize)]
+struct Saved<'a> {
+    format: &'a str,
+    version: u64,
+    fingerprint: String,
+    schema: &'a Schema,
+}
+
+#[derive(Deserialize)]
+struct Label {
+    format: String,
+    version: u64,
+}
+
+#[derive(Deserialize)]
+struct Content {
+    fingerprint: String,
+    schema: Schema,
+}
+
+impl Schema {
+    /// What the model needs to know of its inputs.
+    pub fn input_spec(&self) -> InputSpec {
+        let kind = |encoding: &Encoding| match encoding {
+            Encoding::Categorical { vocabulary } => FieldKind::Categorical { vocab: vocabulary.size() },
+            Encoding::Multi { vocabulary, pooling, .. } => {
+                FieldKind::Multi { vocab: vocabulary.size(), pooling: *pooling }
+            }
+            Encoding::Numeric { .. } => FieldKind::Numeric,
+        };
+        let spec =
+            |f: &FieldSchema| FieldSpec { name: f.name.clone(), role: f.role, kind: kind(&f.encoding) };
+        InputSpec { scenarios: self.scenarios.len(), fields: self.fields.iter().map(spec).collect() }
+    }
+
+    /// Id of the scenario that stands for every unseen one; none if unseen scenarios are errors.
+    pub fn fallback_scenario(&self) -> Option<u32> {
+        match self.unseen_scenario {
+            UnseenScenario::Error => None,
+            UnseenScenario::Oov => (self.scenarios.len() as u32).checked_sub(1),
+        }
+    }
+
+    /// Id of a scenario that training saw.
+    pub fn scenario_id(&self, name: &str) -> Option<u32> {
+        let known = &self.scenarios[..self.known_scenarios()];
+        known.binary_search_by(|s| s.name.as_str().cmp(name)).ok().map(|i| i as u32)
+    }
+
+    /// Number of scenarios that training saw: S without the fallback.
+    pub(crate) fn known_scenarios(&self) -> usize {
+        self.fallback_scenario().map_or(self.scenarios.len(), |id| id as usize)
+    }
+
+    /// SHA-256 of everything the schema says, in hexadecimal: two schemas encode alike if it is the same.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        // Neither the hash nor a schema can fail here: no map, no number that JSON lacks.
+        serde_json::to_writer(&mut hash, self).ok();
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Writes the schema as JSON, whole or not at all.
+    ///
+    /// # Errors
+    /// The system cannot write the file.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let saved = Saved { format: FORMAT, version: VERSION, fingerprint: self.fingerprint(), schema: self };
+        let mut json = serde_json::to_vec_pretty(&saved)
+            .map_err(|e| DataError::io(&path.display().to_string(), "write", io::Error::from(e)))?;
+        json.push(b'\n');
+        write_atomic(path, &json)
+    }
+
+    /// Reads a schema that [`Schema::save`] wrote.
+    ///
+    /// # Errors
+    /// There is no such file, it is not a schema or one of a later version, or it was changed or cut.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        let bytes = fs::read(path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => DataError::file(
+                &name,
+                "no such file",
+                "give the folder of a run, which holds its schema.json",
+            ),
+            _ => DataError::io(&name, "read", source),
+        })?;
+        let broken = |e: serde_json::Error| {
+            DataError::file(&name, format!("the schema is damaged: {e}"), "restore the file, or train again")
+        };
+        // A file that is no JSON was a schema that is damaged as likely as it was anything else.
+        let label: Label = serde_json::from_slice(&bytes).map_err(|e| match e.classify() {
+            serde_json::error::Category::Data => foreign(&name),
+            _ => broken(e),
+        })?;
+        if label.format != FORMAT {
+            return Err(foreign(&name));
+        }
+        if label.version != VERSION {
+            let problem = format!("schema version {}, but this program reads {VERSION}", label.version);
+            return Err(DataError::file(&name, problem, "use the program that wrote it, or train again"));
+        }
+        let content: Content = serde_json::from_slice(&bytes).map_err(broken)?;
+        let found = content.schema.fingerprint();
+        if found != content.fingerprint {
+            let problem = "the schema was changed after it was written: its fingerprint differs";
+            return Err(DataError::file(&name, problem, "restore the file, or train again"));
+        }
+        Ok(content.schema)
+    }
+}
+
+fn foreign(name: &str) -> DataError {
+    DataError::file(name, "this is not a schema", "give the schema.json of a run")
+}
