@@ -1,1 +1,1 @@
-//! Placeholder.
+//! Tests that cross crates; each file beside this folder is one subject.

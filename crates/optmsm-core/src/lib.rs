@@ -10,6 +10,7 @@ pub mod backend;
 pub mod batch;
 pub mod config;
 pub mod error;
+pub mod gradcheck;
 pub mod inputs;
 pub mod layers;
 pub mod learner;

@@ -104,6 +104,11 @@ fn pieces(
     }
 }
 
+/// max(v, 0), but NaN stays NaN: a diverged model must not look alive.
+fn relu<T: Elem>(v: T) -> T {
+    if v < T::zero() { T::zero() } else { v }
+}
+
 fn sigmoid<T: Elem>(o: T) -> T {
     // e^{-|o|} never overflows.
     let e = (-o.abs()).exp();
@@ -193,7 +198,7 @@ impl<T: Elem> Backend for Reference<T> {
                     let product =
                         (0..w.inputs).fold(T::zero(), |sum, i| sum + x[[b, x0 + i]] * w.at(g, o, i));
                     let sum = product + bias.map_or(T::zero(), |bias| bias[[g, o]]);
-                    y[[b, y0 + o]] = if then.relu { sum.max(T::zero()) } else { sum };
+                    y[[b, y0 + o]] = if then.relu { relu(sum) } else { sum };
                 }
             }
         }
@@ -261,7 +266,7 @@ impl<T: Elem> Backend for Reference<T> {
     }
 
     fn relu(&self, y: MatMut<Vec<T>>) {
-        view_mut(y).mapv_inplace(|y| y.max(T::zero()));
+        view_mut(y).mapv_inplace(relu);
     }
 
     fn relu_bwd(&self, d: MatMut<Vec<T>>, y: Mat<Vec<T>>) {

@@ -1,1 +1,84 @@
-//! Placeholder.
+//! The CPU backend: rayon across row blocks, from-scratch SIMD products inside them.
+//!
+//! A worker takes a lane's blocks through the whole model while their activations are hot in the cache;
+//! inside a lane everything runs on one thread. Gradients accumulate in a fixed number of lanes and are
+//! summed in order, so results are bit-equal for any number of threads. A warm step allocates nothing.
+
+mod backend;
+mod gemm;
+mod packed;
+mod rows;
+mod simd;
+mod update;
+
+use optmsm_core::error::{Error, Result};
+
+pub use gemm::Isa;
+pub use packed::Packed;
+
+/// How the CPU is used.
+#[derive(Clone, Debug)]
+pub struct CpuOptions {
+    /// Worker threads; all cores when not given.
+    pub threads: Option<usize>,
+    /// Gradient accumulators. Results depend on it, so it is the same everywhere unless changed.
+    pub lanes: usize,
+    /// Most rows of a block.
+    pub block_rows: usize,
+    /// Instruction set; the best that the machine has when not given.
+    pub isa: Option<Isa>,
+}
+
+impl Default for CpuOptions {
+    fn default() -> Self {
+        // 256 rows of the standard work's activations fit a 1 MiB L2 cache.
+        Self { threads: None, lanes: 8, block_rows: 256, isa: None }
+    }
+}
+
+/// The CPU, with its worker threads.
+#[derive(Debug)]
+pub struct Cpu {
+    pool: rayon::ThreadPool,
+    lanes: usize,
+    block_rows: usize,
+    isa: Isa,
+}
+
+impl Cpu {
+    /// Starts the worker threads.
+    ///
+    /// # Errors
+    /// When an option is 0, the instruction set is missing, or threads cannot be started.
+    pub fn new(options: CpuOptions) -> Result<Self> {
+        let fail = |problem: String| Error::Backend { backend: "cpu".into(), problem };
+        let isa = options.isa.unwrap_or_else(Isa::best);
+        if !isa.is_available() {
+            return Err(fail(format!("this machine has no {}; leave the choice to the program", isa.name())));
+        }
+        if options.lanes == 0 || options.block_rows == 0 || options.threads == Some(0) {
+            return Err(fail("threads, lanes and block_rows must be at least 1".into()));
+        }
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(options.threads.unwrap_or(0))
+            .thread_name(|i| format!("optmsm-{i}"))
+            .build()
+            .map_err(|e| fail(format!("worker threads cannot be started: {e}")))?;
+        Ok(Self { pool, lanes: options.lanes, block_rows: options.block_rows, isa })
+    }
+
+    /// Runs `f` on a worker thread. A training loop inside it hands out work without allocating.
+    pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(f)
+    }
+
+    /// Instruction set of the products.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Number of worker threads.
+    pub fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+}

@@ -1,0 +1,238 @@
+//! Gradients against finite differences, in `f64` on the reference backend.
+//!
+//! Every element is differentiated by Richardson's extrapolation of central differences. A ReLU kink
+//! within reach shows as a disagreement between the two step sizes; such elements are skipped and
+//! counted. The error of a tensor is its largest deviation over its largest derivative.
+
+use crate::batch::{Batch, Column};
+use crate::config::{Combine, Condition, FieldKind, FieldSpec, InputSpec, ModelConfig, Pooling, Role};
+use crate::error::Result;
+use crate::learner::{Learner, LearnerConfig};
+use crate::model::OptMsm;
+use crate::params::HostTensor;
+use crate::philox::Stream;
+use crate::reference::Reference;
+
+/// Half-width of the inner central difference.
+const STEP: f64 = 1e-5;
+/// Disagreement of two step sizes, over the tensor's largest derivative, that means a kink.
+const KINK: f64 = 1e-7;
+/// Elements tried in each tensor.
+const SAMPLES: usize = 16;
+
+/// One combination of options.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// What is special about it.
+    pub name: String,
+    /// Model.
+    pub config: ModelConfig,
+    /// Inputs.
+    pub input: InputSpec,
+    /// Whether rows have weights.
+    pub weighted: bool,
+}
+
+/// Deviation of one tensor's gradient.
+#[derive(Clone, Debug)]
+pub struct TensorError {
+    /// Checkpoint name.
+    pub name: String,
+    /// Largest deviation over the largest derivative.
+    pub error: f64,
+    /// Elements compared.
+    pub checked: usize,
+    /// Elements skipped next to a kink.
+    pub skipped: usize,
+    /// Largest element of the whole gradient.
+    pub largest: f64,
+}
+
+/// A tiny model with a field of every kind.
+pub fn case(name: &str, change: impl FnOnce(&mut Case)) -> Case {
+    let field = |name: &str, role, kind| FieldSpec { name: name.into(), role, kind };
+    let input = InputSpec {
+        scenarios: 3,
+        fields: vec![
+            field("user", Role::Shared, FieldKind::Categorical { vocab: 5 }),
+            field("tags", Role::Shared, FieldKind::Multi { vocab: 4, pooling: Pooling::Mean }),
+            field("price", Role::Shared, FieldKind::Numeric),
+            field("slot", Role::Specific, FieldKind::Categorical { vocab: 3 }),
+            field("words", Role::Specific, FieldKind::Multi { vocab: 4, pooling: Pooling::Sum }),
+            field("age", Role::Specific, FieldKind::Numeric),
+        ],
+    };
+    let mut config = ModelConfig { embedding_dim: 3, orthogonality: 0.4, ..ModelConfig::default() };
+    config.experts.hidden = vec![5, 4];
+    config.specific.hidden = vec![4, 3];
+    config.tower.hidden = vec![5, 3];
+    config.hyper.scenario_dim = 2;
+    config.hyper.trunk = 4;
+    config.hyper.rank = 2;
+    let mut case = Case { name: name.into(), config, input, weighted: true };
+    change(&mut case);
+    case
+}
+
+/// Every combination of combine × condition × rank, K from 1 to 8, dropout, and no specific field.
+pub fn all_cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for combine in [Combine::Gate, Combine::Select] {
+        for condition in [Condition::Scenario, Condition::Instance] {
+            for rank in [0, 2, 5] {
+                let name = format!("{combine:?} {condition:?} rank {rank}").to_lowercase();
+                cases.push(case(&name, |c| {
+                    c.config.combine = combine;
+                    c.config.hyper.condition = condition;
+                    c.config.hyper.rank = rank;
+                }));
+            }
+        }
+    }
+    for k in [1, 2, 4, 5, 6, 7, 8] {
+        cases.push(case(&format!("gate, K = {k}"), |c| c.config.experts.count = k));
+    }
+    cases.push(case("dropout", |c| {
+        c.config.experts.dropout = 0.3;
+        c.config.tower.dropout = 0.2;
+    }));
+    cases.push(case("dropout, instance", |c| {
+        c.config.experts.dropout = 0.3;
+        c.config.tower.dropout = 0.2;
+        c.config.hyper.condition = Condition::Instance;
+    }));
+    cases.push(case("no specific field, no weights", |c| {
+        c.input.fields.retain(|f| f.role == Role::Shared);
+        c.weighted = false;
+    }));
+    cases.push(case("tower without hidden layer", |c| {
+        c.config.tower.hidden.clear();
+        c.config.hyper.rank = 1;
+    }));
+    cases
+}
+
+/// Random rows for any inputs: duplicate ids, empty lists, and the last scenario absent when `rows` is small.
+pub fn random_batch(input: &InputSpec, rows: usize, weighted: bool, seed: u64) -> Batch {
+    let mut next = {
+        let stream = Stream::new(seed, "batch");
+        let mut i = 0;
+        move || {
+            i += 1;
+            stream.uniform(i)
+        }
+    };
+    let mut batch = Batch::new(input);
+    for _ in 0..rows {
+        batch.labels.push(f32::from(next() < 0.4));
+        batch.scenarios.push((next() * next() * input.scenarios as f64) as u32);
+        if weighted {
+            batch.weights.push((0.25 + next()) as f32);
+        }
+        for (field, column) in input.fields.iter().zip(&mut batch.columns) {
+            match (column, field.kind) {
+                (Column::Categorical(ids), FieldKind::Categorical { vocab }) => {
+                    ids.push((next() * vocab as f64) as u32);
+                }
+                (Column::Multi { offsets, ids, weights }, FieldKind::Multi { vocab, pooling }) => {
+                    for _ in 0..(next() * 4.0) as usize {
+                        ids.push((next() * vocab as f64) as u32);
+                        if pooling == Pooling::Mean {
+                            weights.push((next() * 2.0 - 0.5) as f32);
+                        }
+                    }
+                    offsets.push(ids.len() as u32);
+                }
+                (Column::Numeric(values), _) => values.push((next() * 2.0 - 1.0) as f32),
+                _ => {}
+            }
+        }
+    }
+    batch
+}
+
+/// Parameters large enough that every part of the model matters: normal, standard deviation 0.6.
+pub fn random_parameters(tensors: &[HostTensor<f64>], seed: u64) -> Vec<HostTensor<f64>> {
+    let fill = |t: &HostTensor<f64>| {
+        let stream = Stream::new(seed, &t.name);
+        let data = (0..t.data.len() as u64).map(|i| 0.6 * stream.normal(i)).collect();
+        HostTensor { data, ..t.clone() }
+    };
+    tensors.iter().map(fill).collect()
+}
+
+/// A learner of a case, and its random parameters.
+fn learner(
+    case: &Case,
+    be: Reference<f64>,
+    rows: usize,
+) -> Result<(Learner<Reference<f64>, OptMsm>, Vec<HostTensor<f64>>)> {
+    let model = OptMsm::new(&case.config, &case.input)?;
+    let mut learner = Learner::new(be, model, LearnerConfig::default(), rows, 11)?;
+    let params = random_parameters(&learner.export()?, 5);
+    learner.import(&params)?;
+    Ok((learner, params))
+}
+
+/// Checks every tensor of a case, on the first of ten random batches that keeps off ReLU kinks. With `forget_penalty` the gradient leaves out the penalty that the loss
+/// has: a wrong derivative, which must be caught.
+pub fn check(case: &Case, forget_penalty: bool) -> Result<Vec<TensorError>> {
+    for seed in 0..9 {
+        let errors = check_batch(case, forget_penalty, seed)?;
+        if errors.iter().all(|e| e.skipped == 0) {
+            return Ok(errors);
+        }
+    }
+    check_batch(case, forget_penalty, 9)
+}
+
+fn check_batch(case: &Case, forget_penalty: bool, seed: u64) -> Result<Vec<TensorError>> {
+    let rows = 12;
+    let batch = random_batch(&case.input, rows, case.weighted, seed);
+    let mut wrong = case.clone();
+    if forget_penalty {
+        wrong.config.orthogonality = 0.0;
+    }
+    // Two lanes and blocks of three rows, so that sums over lanes and blocks are checked too.
+    let (_, analytic) = learner(&wrong, Reference::with_lanes(2, 3), rows)?.0.loss_and_gradients(&batch)?;
+    let (mut learner, mut params) = learner(case, Reference::new(), rows)?;
+    let mut errors = Vec::new();
+    for (t, gradient) in analytic.iter().enumerate() {
+        let place = params.iter().position(|p| p.name == gradient.name).unwrap_or(t);
+        let pick = Stream::new(17, &gradient.name);
+        let len = gradient.data.len();
+        let mut chosen: Vec<usize> = match len <= SAMPLES {
+            true => (0..len).collect(),
+            false => (0..SAMPLES as u64).map(|i| (pick.uniform(i) * len as f64) as usize).collect(),
+        };
+        chosen.sort_unstable();
+        chosen.dedup();
+        let mut compared = Vec::new();
+        for &i in &chosen {
+            let mut loss_at = |delta: f64| -> Result<f64> {
+                let before = params[place].data[i];
+                params[place].data[i] = before + delta;
+                learner.import(&params)?;
+                let loss = learner.loss_and_gradients(&batch)?.0.total();
+                params[place].data[i] = before;
+                Ok(loss)
+            };
+            let near = (loss_at(STEP)? - loss_at(-STEP)?) / (2.0 * STEP);
+            let far = (loss_at(2.0 * STEP)? - loss_at(-2.0 * STEP)?) / (4.0 * STEP);
+            compared.push((gradient.data[i], (4.0 * near - far) / 3.0, (near - far).abs()));
+        }
+        let largest = compared.iter().fold(1e-8, |m: f64, c| m.max(c.1.abs()));
+        let smooth = compared.iter().filter(|c| c.2 <= KINK * largest);
+        let peak = gradient.data.iter().fold(0.0, |m: f64, g| m.max(g.abs()));
+        let error = smooth.clone().fold(0.0, |m: f64, c| m.max((c.0 - c.1).abs() / largest));
+        let checked = smooth.count();
+        let skipped = compared.len() - checked;
+        errors.push(TensorError { name: gradient.name.clone(), error, checked, skipped, largest: peak });
+    }
+    Ok(errors)
+}
+
+/// The layer that a tensor belongs to.
+pub fn layer_of(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
+}

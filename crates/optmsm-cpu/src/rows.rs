@@ -1,0 +1,97 @@
+//! Operations row by row: gate, penalty, loss. Plain loops over slices, which the compiler vectorises.
+
+use optmsm_core::backend::{Mat, MatMut, Write};
+
+/// ε of the penalty's norms (model.md §3).
+const NORM_EPS: f32 = 1e-8;
+
+/// Row `b` of a matrix.
+pub(crate) fn row<'a>(m: &Mat<'a, Vec<f32>>, b: usize) -> &'a [f32] {
+    let start = m.offset + b * m.stride;
+    &m.buf[start..start + m.cols]
+}
+
+/// Row `b` of a matrix, to write.
+pub(crate) fn row_mut<'a>(m: &'a mut MatMut<Vec<f32>>, b: usize) -> &'a mut [f32] {
+    let start = m.offset + b * m.stride;
+    &mut m.buf[start..start + m.cols]
+}
+
+/// Sets or adds element by element.
+pub(crate) fn put(dst: &mut [f32], write: Write, src: impl Iterator<Item = f32>) {
+    match write {
+        Write::Set => dst.iter_mut().zip(src).for_each(|(d, s)| *d = s),
+        Write::Add => dst.iter_mut().zip(src).for_each(|(d, s)| *d += s),
+    }
+}
+
+/// x · y with eight partial sums, so that it vectorises; the order depends on the length alone.
+pub(crate) fn dot(x: &[f32], y: &[f32]) -> f32 {
+    let mut sums = [0.0f32; 8];
+    let (xs, ys) = (x.chunks_exact(8), y.chunks_exact(8));
+    let rest: f32 = xs.remainder().iter().zip(ys.remainder()).map(|(x, y)| x * y).sum();
+    for (x, y) in xs.zip(ys) {
+        for i in 0..8 {
+            sums[i] += x[i] * y[i];
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}
+
+/// σ(o) that never overflows.
+pub(crate) fn sigmoid(o: f32) -> f32 {
+    let e = (-o.abs()).exp();
+    if o >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) }
+}
+
+/// Softmax of one row.
+pub(crate) fn softmax(alpha: &mut [f32], logits: &[f32]) {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    alpha.iter_mut().zip(logits).for_each(|(a, &l)| *a = (l - max).exp());
+    let scale = 1.0 / alpha.iter().sum::<f32>();
+    alpha.iter_mut().for_each(|a| *a *= scale);
+}
+
+/// Norms, penalty and |cos| of one row; `sums` are `[1 + pairs]`.
+pub(crate) fn orthogonality(inv_norm: &mut [f32], sums: &mut [f32], e: &[f32]) {
+    let k = inv_norm.len();
+    let m = e.len() / k;
+    let part = |i: usize| &e[i * m..(i + 1) * m];
+    for (i, inv) in inv_norm.iter_mut().enumerate() {
+        *inv = 1.0 / (dot(part(i), part(i)).sqrt() + NORM_EPS);
+    }
+    let mut pair = 1;
+    for i in 0..k {
+        for j in i + 1..k {
+            let cos = dot(part(i), part(j)) * inv_norm[i] * inv_norm[j];
+            sums[0] += 2.0 / (k * (k - 1)) as f32 * cos * cos;
+            sums[pair] += cos.abs();
+            pair += 1;
+        }
+    }
+}
+
+/// Adds the penalty's gradient of one row, with `c` = 4 · scale / (K(K−1)).
+pub(crate) fn orthogonality_bwd(d_e: &mut [f32], e: &[f32], inv_norm: &[f32], c: f32) {
+    let k = inv_norm.len();
+    let m = e.len() / k;
+    let part = |i: usize| &e[i * m..(i + 1) * m];
+    for i in 0..k {
+        let (inv, squared) = (inv_norm[i], dot(part(i), part(i)));
+        if squared == 0.0 {
+            continue;
+        }
+        // v_i = c Σ_{j≠i} G_ij ê_j, and e_i · v_i = c Σ_j G_ij² / inv_i
+        let d = &mut d_e[i * m..(i + 1) * m];
+        let mut along = 0.0;
+        for j in (0..k).filter(|&j| j != i) {
+            let gram = dot(part(i), part(j)) * inv * inv_norm[j];
+            let weight = c * gram * inv_norm[j] * inv;
+            d.iter_mut().zip(part(j)).for_each(|(d, &e)| *d += weight * e);
+            along += c * gram * gram / inv;
+        }
+        // ∂/∂e_i = v_i / (n+ε) − e_i (e_i·v_i) / (n (n+ε)²)
+        let pull = along * inv * inv / squared.sqrt();
+        d.iter_mut().zip(part(i)).for_each(|(d, &e)| *d -= pull * e);
+    }
+}

@@ -1,0 +1,77 @@
+//! One step of an update rule on slices (model.md §9); docs/derivations.md#optimizers.
+
+use optmsm_core::optim::{Rule, Update};
+
+/// An update's constants in single precision.
+#[derive(Clone, Copy)]
+pub(crate) struct Scalars {
+    rule: Rule,
+    clip: f32,
+    lr: f32,
+    decay: f32,
+    beta1: f32,
+    beta2: f32,
+    eps: f32,
+    momentum: f32,
+    adam_rate: f32,
+    root_scale: f32,
+}
+
+impl Scalars {
+    pub(crate) fn new(update: &Update<Vec<f32>>, (adam_rate, root_scale): (f64, f64)) -> Self {
+        let clip = update.clip.as_ref().map_or(1.0, |c| c.factor(f64::from(c.sum_sq[0])));
+        Self {
+            rule: update.rule,
+            clip: clip as f32,
+            lr: update.lr as f32,
+            decay: update.weight_decay as f32,
+            beta1: update.beta1 as f32,
+            beta2: update.beta2 as f32,
+            eps: update.eps as f32,
+            momentum: update.momentum as f32,
+            adam_rate: adam_rate as f32,
+            root_scale: root_scale as f32,
+        }
+    }
+
+    /// Adam and AdamW.
+    pub(crate) fn adam(&self, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
+        let decoupled = self.rule == Rule::AdamW;
+        let (keep, l2) = if decoupled { (1.0 - self.lr * self.decay, 0.0) } else { (1.0, self.decay) };
+        for (((w, &g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
+            let g = self.clip * g + l2 * *w;
+            *m = self.beta1 * *m + (1.0 - self.beta1) * g;
+            *v = self.beta2 * *v + (1.0 - self.beta2) * g * g;
+            *w = keep * *w - self.adam_rate * *m / (v.sqrt() * self.root_scale + self.eps);
+        }
+    }
+
+    /// The rules with one state buffer.
+    pub(crate) fn one_state(&self, w: &mut [f32], g: &[f32], s: &mut [f32]) {
+        let adagrad = self.rule == Rule::Adagrad;
+        for ((w, &g), s) in w.iter_mut().zip(g).zip(s) {
+            let g = self.clip * g + self.decay * *w;
+            if adagrad {
+                *s += g * g;
+                *w -= self.lr * g / (s.sqrt() + self.eps);
+            } else {
+                *s = self.momentum * *s + g;
+                *w -= self.lr * *s;
+            }
+        }
+    }
+
+    /// SGD without momentum.
+    pub(crate) fn no_state(&self, w: &mut [f32], g: &[f32]) {
+        w.iter_mut().zip(g).for_each(|(w, &g)| *w -= self.lr * (self.clip * g + self.decay * *w));
+    }
+
+    /// One row with one accumulator.
+    pub(crate) fn rowwise(&self, w: &mut [f32], g: &[f32], sum: &mut f32) {
+        let at = |w: f32, g: f32| self.clip * g + self.decay * w;
+        let squares: f32 = w.iter().zip(g).map(|(&w, &g)| at(w, g) * at(w, g)).sum();
+        *sum += squares / w.len() as f32;
+        let rate = self.lr / (sum.sqrt() + self.eps);
+        w.iter_mut().zip(g).for_each(|(w, &g)| *w -= rate * at(*w, g));
+    }
+}
