@@ -70,7 +70,8 @@ impl RecordBuffer {
     /// A record to read into; [`RecordBuffer::keep`] makes it part of the rows.
     fn spare(&mut self) -> &mut ByteRecord {
         if self.len == self.records.len() {
-            self.records.push(ByteRecord::new());
+            // Room for a usual row at once: each record grows by itself, and rows differ in length.
+            self.records.push(ByteRecord::with_capacity(256, 32));
         }
         &mut self.records[self.len]
     }
@@ -315,7 +316,7 @@ fn encode_value(encoding: &Encoding, bytes: &[u8], column: &mut Column) -> Parse
             }
             values.push(value);
         }
-        (_, column) => panic!("a batch of another schema: its column is {column:?}"),
+        _ => panic!("a batch of another schema: a column holds another kind of field"),
     }
     Ok(())
 }

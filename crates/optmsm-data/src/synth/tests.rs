@@ -61,7 +61,7 @@ fn scenarios_have_their_shares() {
     let config = SynthConfig::default();
     let world = World::new(&config);
     let n = 50_000;
-    let mut counts = vec![0.0; 4];
+    let mut counts = [0.0; 4];
     (0..n).for_each(|i| counts[world.row(i).scenario] += 1.0);
     for (count, s) in counts.iter().zip(&config.scenarios) {
         let sigma = (n as f64 * s.share * (1.0 - s.share)).sqrt();
