@@ -14,6 +14,7 @@ pub mod gradcheck;
 pub mod inputs;
 pub mod layers;
 pub mod learner;
+pub mod metrics;
 pub mod model;
 pub mod optim;
 pub mod params;

@@ -44,3 +44,33 @@ impl Stream {
         (-2.0 * libm::log(u)).sqrt() * libm::cos(std::f64::consts::TAU * v)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_answers_of_random123() {
+        assert_eq!(philox4x32([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        assert_eq!(
+            philox4x32([u32::MAX; 4], [u32::MAX; 2]),
+            [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
+        );
+        assert_eq!(
+            philox4x32([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]),
+            [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
+        );
+    }
+
+    #[test]
+    fn moments_are_within_five_standard_errors() {
+        let (stream, n) = (Stream::new(3, "moments"), 100_000u64);
+        let mean = |f: &dyn Fn(u64) -> f64| (0..n).map(f).sum::<f64>() / n as f64;
+        let five = 5.0 / (n as f64).sqrt();
+        assert!((mean(&|i| stream.uniform(i)) - 0.5).abs() < five / 12f64.sqrt());
+        assert!(mean(&|i| stream.normal(i)).abs() < five);
+        // The variance of z² is 2.
+        assert!((mean(&|i| stream.normal(i).powi(2)) - 1.0).abs() < five * 2f64.sqrt());
+        assert_ne!(Stream::new(3, "other").uniform(0), stream.uniform(0));
+    }
+}
