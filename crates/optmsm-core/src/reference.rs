@@ -69,13 +69,22 @@ impl<T: Elem> Reference<T> {
 }
 
 fn view<'a, T>(m: Mat<'a, Vec<T>>) -> ArrayView2<'a, T> {
-    let shape = (m.rows, m.cols).strides((m.stride, 1));
-    ArrayView2::from_shape(shape, &m.buf[m.offset..m.end()]).expect("a Mat lies inside its buffer")
+    let data = &m.buf[m.offset.min(m.buf.len())..];
+    let view = match m.rows * m.cols {
+        0 => ArrayView2::from_shape((m.rows, m.cols), &data[..0]),
+        _ => ArrayView2::from_shape((m.rows, m.cols).strides((m.stride, 1)), data),
+    };
+    view.expect("invariant: a Mat lies inside its buffer")
 }
 
 fn view_mut<'a, T>(m: MatMut<'a, Vec<T>>) -> ArrayViewMut2<'a, T> {
-    let (shape, end) = ((m.rows, m.cols).strides((m.stride, 1)), m.as_mat().end());
-    ArrayViewMut2::from_shape(shape, &mut m.buf[m.offset..end]).expect("a MatMut lies inside its buffer")
+    let start = m.offset.min(m.buf.len());
+    let data = &mut m.buf[start..];
+    let view = match m.rows * m.cols {
+        0 => ArrayViewMut2::from_shape((m.rows, m.cols), &mut data[..0]),
+        _ => ArrayViewMut2::from_shape((m.rows, m.cols).strides((m.stride, 1)), data),
+    };
+    view.expect("invariant: a MatMut lies inside its buffer")
 }
 
 fn put<T: Elem>(dst: &mut T, write: Write, v: T) {
