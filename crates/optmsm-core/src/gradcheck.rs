@@ -161,17 +161,12 @@ pub fn random_parameters(tensors: &[HostTensor<f64>], seed: u64) -> Vec<HostTens
     tensors.iter().map(fill).collect()
 }
 
-/// A learner of a case, and its random parameters.
-fn learner(
-    case: &Case,
-    be: Reference<f64>,
-    rows: usize,
-) -> Result<(Learner<Reference<f64>, OptMsm>, Vec<HostTensor<f64>>)> {
+/// A learner of a case with random parameters.
+fn learner(case: &Case, be: Reference<f64>, rows: usize) -> Result<Learner<Reference<f64>, OptMsm>> {
     let model = OptMsm::new(&case.config, &case.input)?;
     let mut learner = Learner::new(be, model, LearnerConfig::default(), rows, 11)?;
-    let params = random_parameters(&learner.export()?, 5);
-    learner.import(&params)?;
-    Ok((learner, params))
+    learner.import(&random_parameters(&learner.export()?, 5))?;
+    Ok(learner)
 }
 
 /// Checks every tensor of a case, on the first of ten random batches that keeps off ReLU kinks. With `forget_penalty` the gradient leaves out the penalty that the loss
@@ -194,8 +189,9 @@ fn check_batch(case: &Case, forget_penalty: bool, seed: u64) -> Result<Vec<Tenso
         wrong.config.orthogonality = 0.0;
     }
     // Two lanes and blocks of three rows, so that sums over lanes and blocks are checked too.
-    let (_, analytic) = learner(&wrong, Reference::with_lanes(2, 3), rows)?.0.loss_and_gradients(&batch)?;
-    let (mut learner, mut params) = learner(case, Reference::new(), rows)?;
+    let (_, analytic) = learner(&wrong, Reference::with_lanes(2, 3), rows)?.loss_and_gradients(&batch)?;
+    let mut learner = learner(case, Reference::new(), rows)?;
+    let mut params = learner.export()?;
     let mut errors = Vec::new();
     for (t, gradient) in analytic.iter().enumerate() {
         let place = params.iter().position(|p| p.name == gradient.name).unwrap_or(t);

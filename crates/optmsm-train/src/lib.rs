@@ -1,1 +1,13 @@
-//! Placeholder.
+//! Training as a program does it: configuration, run folder, checkpoints, early stopping.
+//!
+//! Nothing here knows an architecture: [`trainer::train`] takes any model on any backend.
+#![forbid(unsafe_code)]
+
+pub mod checkpoint;
+pub mod config;
+pub mod error;
+pub mod evaluate;
+mod loader;
+pub mod progress;
+pub mod run;
+pub mod trainer;

@@ -1,0 +1,85 @@
+//! Commands and their options.
+
+mod apply;
+mod gradcheck;
+mod inspect;
+mod synth;
+mod train;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use optmsm_core::model::OptMsm;
+use optmsm_core::params::TensorSource;
+use optmsm_core::predictor::Predictor;
+use optmsm_cpu::{Cpu, CpuOptions};
+use optmsm_train::error::Result;
+use optmsm_train::run::Run;
+
+/// Multi-scenario click-through-rate models: train, evaluate, predict.
+#[derive(Parser)]
+#[command(name = "optmsm", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train a model; without a config, on built-in synthetic data.
+    Train(train::Options),
+    /// Score a labelled file with the best parameters of a run.
+    Evaluate(ApplyTo),
+    /// Add a `prediction` column to a file.
+    Predict {
+        #[command(flatten)]
+        on: ApplyTo,
+        /// File to write, or - for standard output.
+        #[arg(long)]
+        out: String,
+    },
+    /// Write the built-in synthetic data as CSV.
+    Synth(synth::Options),
+    /// Compare every gradient with finite differences.
+    Gradcheck,
+    /// Show what a run holds.
+    Inspect {
+        /// Run folder.
+        run: PathBuf,
+    },
+}
+
+/// A run and a file.
+#[derive(Args)]
+struct ApplyTo {
+    /// Run folder.
+    run: PathBuf,
+    /// CSV file, or - for standard input.
+    #[arg(long)]
+    data: String,
+}
+
+/// Runs the command of the process's arguments.
+pub(crate) fn run() -> Result<u8> {
+    match Cli::parse().command {
+        Command::Train(options) => train::run(&options)?,
+        Command::Evaluate(on) => apply::evaluate(&on.run, &on.data)?,
+        Command::Predict { on, out } => apply::predict(&on.run, &on.data, &out)?,
+        Command::Synth(options) => synth::run(&options)?,
+        Command::Gradcheck => return gradcheck::run(),
+        Command::Inspect { run } => inspect::run(&run)?,
+    }
+    Ok(0)
+}
+
+/// The only place that picks a backend.
+fn backend(threads: Option<usize>) -> Result<Cpu> {
+    Ok(Cpu::new(CpuOptions { threads, ..CpuOptions::default() })?)
+}
+
+/// A run's best parameters, ready to answer.
+fn predictor(run: &Run, max_rows: usize) -> Result<Predictor<Cpu, OptMsm>> {
+    let best = run.checkpoint("best")?;
+    let source: &dyn TensorSource<f32> = &best;
+    Ok(Predictor::new(backend(run.config.train.threads)?, run.model()?, source, max_rows)?)
+}

@@ -1,0 +1,52 @@
+//! `optmsm synth`.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+
+use clap::Args;
+use optmsm_data::{SynthConfig, synth};
+use optmsm_train::error::{Error, Result};
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// Rows to write.
+    #[arg(long)]
+    rows: u64,
+    /// File to write, or - for standard output.
+    #[arg(long)]
+    out: PathBuf,
+    /// Seed of everything.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+pub(super) fn run(options: &Options) -> Result<()> {
+    let config = SynthConfig { rows: options.rows, seed: options.seed, ..SynthConfig::default() };
+    config.validate()?;
+    if options.out.as_os_str() == "-" {
+        return Ok(synth::write_csv(&config, 0..config.rows, std::io::stdout().lock())?);
+    }
+    write_beside(&options.out, |file| Ok(synth::write_csv(&config, 0..config.rows, file)?))
+}
+
+/// Writes a file beside its place and renames it, so that it is whole or not there.
+pub(super) fn write_beside(path: &PathBuf, write: impl FnOnce(&File) -> Result<()>) -> Result<()> {
+    let mut beside = path.clone().into_os_string();
+    beside.push(format!(".{}.tmp", std::process::id()));
+    let io = |e: std::io::Error| {
+        Error::file(
+            path.display(),
+            format!("cannot be written: {e}"),
+            "check the folder and the space on its disk",
+        )
+    };
+    let file = File::create(&beside).map_err(io)?;
+    let done = write(&file).and_then(|()| {
+        file.sync_all().map_err(io)?;
+        fs::rename(&beside, path).map_err(io)
+    });
+    if done.is_err() {
+        fs::remove_file(&beside).ok();
+    }
+    done
+}

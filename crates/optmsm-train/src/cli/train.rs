@@ -1,0 +1,140 @@
+//! `optmsm train`.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use clap::Args;
+use optmsm_core::learner::Learner;
+use optmsm_core::model::OptMsm;
+use optmsm_data::{Dataset, Schema, SynthConfig, synth};
+use optmsm_train::config::Config;
+use optmsm_train::error::{Error, Result};
+use optmsm_train::run::Run;
+use optmsm_train::trainer::{self, Data};
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// Configuration file; built-in synthetic data without one.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Change one value: --set train.seed=2
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Run folder; a new one under runs/ when not given.
+    #[arg(long)]
+    run: Option<PathBuf>,
+    /// Continue the run in --run where it stopped.
+    #[arg(long, requires = "run")]
+    resume: bool,
+    /// Rows of the built-in data.
+    #[arg(long, conflicts_with = "config")]
+    rows: Option<u64>,
+    /// Print the final table only.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn run(options: &Options) -> Result<()> {
+    // The first interrupt asks for a clean stop, the second takes the program down.
+    let handler = || {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    };
+    ctrlc::set_handler(handler)
+        .map_err(|e| Error::file("interrupt handler", e.to_string(), "run as an ordinary process"))?;
+    let (run, data) = match &options.run {
+        Some(folder) if options.resume => reopen(folder, options)?,
+        _ => start(options)?,
+    };
+    let config = &run.config.train;
+    let be = super::backend(config.threads)?;
+    let rows = config.batch_size.min(data.train.rows().max(1));
+    let mut learner =
+        Learner::new(be, run.model()?, config.learner(), config.batch_size.max(rows), config.seed)?;
+    let test = trainer::train(&mut learner, &run, &data, options.resume, &STOP, options.quiet)?;
+    if let Some(test) = test {
+        println!("{}", test.table());
+    }
+    println!("run folder: {}", run.folder.display());
+    Ok(())
+}
+
+/// A new run: data is read and the configuration checked before anything is written.
+fn start(options: &Options) -> Result<(Run, Data)> {
+    let name =
+        options.config.as_deref().and_then(Path::file_stem).map_or("default".into(), |s| s.to_string_lossy());
+    let folder = options.run.clone().unwrap_or_else(|| free_folder(&name));
+    Run::refuse_existing(&folder)?;
+    let config = match &options.config {
+        Some(path) => Config::load(path, &options.set)?,
+        None => synthetic(&folder, options)?,
+    };
+    let train = required(&config, &config.data.train, "data.train")?;
+    let schema = Schema::fit(&config.data, &train)?;
+    OptMsm::new(&config.model, &schema.input_spec())?;
+    let data = load(&config, &schema)?;
+    Ok((Run::create(&folder, config, schema)?, data))
+}
+
+fn reopen(folder: &Path, options: &Options) -> Result<(Run, Data)> {
+    if options.config.is_some() {
+        let fix = "leave out --config: a run continues with its own";
+        return Err(Error::file("--resume", "takes no --config", fix));
+    }
+    let mut run = Run::open(folder)?;
+    run.config = run.config.override_with(&options.set)?;
+    let data = load(&run.config, &run.schema)?;
+    Ok((run, data))
+}
+
+fn required(config: &Config, path: &Option<String>, key: &str) -> Result<PathBuf> {
+    path.as_ref().map(|p| config.path(p)).ok_or_else(|| {
+        let fix = "give the path of a CSV file";
+        optmsm_core::error::Error::config(key, "is missing", fix).into()
+    })
+}
+
+fn load(config: &Config, schema: &Schema) -> Result<Data> {
+    let open = |path: &Option<String>| {
+        path.as_ref().map(|path| Ok::<_, Error>(Dataset::load(config.path(path), schema)?)).transpose()
+    };
+    let train = Dataset::load(required(config, &config.data.train, "data.train")?, schema)?;
+    Ok(Data { train, valid: open(&config.data.valid)?, test: open(&config.data.test)? })
+}
+
+/// `runs/name`, or the first free of `runs/name-2`, `runs/name-3`, ….
+fn free_folder(name: &str) -> PathBuf {
+    let folder = |n: u32| match n {
+        1 => PathBuf::from(format!("runs/{name}")),
+        n => PathBuf::from(format!("runs/{name}-{n}")),
+    };
+    (1..).map(folder).find(|f| !f.exists()).unwrap_or_else(|| folder(1))
+}
+
+/// Writes the built-in data into the run folder; from there on it is a run like any other.
+fn synthetic(folder: &Path, options: &Options) -> Result<Config> {
+    let synth = SynthConfig { rows: options.rows.unwrap_or(200_000), ..SynthConfig::default() };
+    synth.validate()?;
+    let mut config = Config { data: synth::data_config(), ..Config::default() };
+    config.train.epochs = 12;
+    config.model.experts.hidden = vec![64, 32];
+    config.train.optimizer.weight_decay = 1e-5;
+    let data = folder.join("data");
+    let path = |name: &str| Some(data.join(format!("{name}.csv")).display().to_string());
+    (config.data.train, config.data.valid, config.data.test) = (path("train"), path("valid"), path("test"));
+    let config = config.override_with(&options.set)?;
+    let io = |path: &Path, e: std::io::Error| {
+        Error::file(path.display(), format!("cannot be written: {e}"), "choose another --run")
+    };
+    std::fs::create_dir_all(&data).map_err(|e| io(&data, e))?;
+    for (name, range) in ["train", "valid", "test"].into_iter().zip(synth.splits()) {
+        let path = data.join(format!("{name}.csv"));
+        let file = File::create(&path).map_err(|e| io(&path, e))?;
+        synth::write_csv(&synth, range, file)?;
+    }
+    Ok(config)
+}

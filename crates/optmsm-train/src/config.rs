@@ -1,0 +1,197 @@
+//! The configuration file: `[data]`, `[model]`, `[train]`.
+
+use std::path::{Path, PathBuf};
+
+use optmsm_core::config::ModelConfig;
+use optmsm_core::error::Error as CoreError;
+use optmsm_core::learner::LearnerConfig;
+use optmsm_core::optim::{OptimizerConfig, ScheduleConfig};
+use optmsm_data::DataConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// A whole configuration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Folder that relative data paths start from; the current one when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<String>,
+    /// Files, columns, fields.
+    pub data: DataConfig,
+    /// Widths and options of the model.
+    pub model: ModelConfig,
+    /// How it is trained.
+    pub train: TrainConfig,
+}
+
+/// How a model is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Rows of a step.
+    pub batch_size: usize,
+    /// Most passes over the training data.
+    pub epochs: u64,
+    /// Evaluations without a better one before training stops.
+    pub patience: u64,
+    /// What early stopping watches on the validation data.
+    pub monitor: Monitor,
+    /// Seed of parameters, order of rows and dropout.
+    pub seed: u64,
+    /// Worker threads; all cores when not given. Results do not depend on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+    /// Steps after which to stop and save, as an interrupt would.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_steps: Option<u64>,
+    /// Update rule of dense parameters.
+    pub optimizer: OptimizerConfig,
+    /// Update rule of embedding tables; that of dense parameters, in its sparse form, when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding_optimizer: Option<OptimizerConfig>,
+    /// Learning rate over the steps.
+    pub schedule: ScheduleConfig,
+    /// Largest global norm of the gradient; not clipped when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            batch_size: 1024,
+            epochs: 20,
+            patience: 3,
+            monitor: Monitor::Auc,
+            seed: 1,
+            threads: None,
+            max_steps: None,
+            optimizer: OptimizerConfig::default(),
+            embedding_optimizer: None,
+            schedule: ScheduleConfig::default(),
+            clip_norm: None,
+        }
+    }
+}
+
+/// What early stopping watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Monitor {
+    /// Overall AUC, to rise.
+    Auc,
+    /// Overall log loss, to fall.
+    LogLoss,
+}
+
+impl TrainConfig {
+    /// The part that a learner reads.
+    pub fn learner(&self) -> LearnerConfig {
+        LearnerConfig {
+            optimizer: self.optimizer.clone(),
+            embedding_optimizer: self.embedding_optimizer.clone(),
+            schedule: self.schedule.clone(),
+            clip_norm: self.clip_norm,
+        }
+    }
+}
+
+impl Config {
+    /// Reads a TOML file, then applies `key=value` overrides with dotted keys.
+    ///
+    /// # Errors
+    /// An unknown key (with the nearest known one), a wrong type or a syntax error, each with its line.
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Error::file(&shown, format!("cannot be read: {e}"), "check the path given to --config")
+        })?;
+        let _: Config = toml::from_str(&text).map_err(|e| explain(&shown, &text, &e))?;
+        let table = toml::from_str(&text).map_err(|e| explain(&shown, &text, &e))?;
+        Self::with_overrides(table, overrides)
+    }
+
+    /// This configuration with `key=value` overrides.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn override_with(&self, overrides: &[String]) -> Result<Self> {
+        let table = toml::Table::try_from(self)
+            .map_err(|e| Error::file("configuration", e.to_string(), "report this"))?;
+        Self::with_overrides(table, overrides)
+    }
+
+    fn with_overrides(mut table: toml::Table, overrides: &[String]) -> Result<Self> {
+        for text in overrides {
+            let place = format!("--set {text}");
+            let Some((key, value)) = text.split_once('=') else {
+                return Err(Error::file(place, "has no '='", "write key=value, for example train.seed=2"));
+            };
+            // A value that is not TOML is a string: --set data_dir=some/folder
+            let parsed = toml::from_str::<toml::Table>(&format!("v = {value}"));
+            let value = parsed.ok().and_then(|mut t| t.remove("v"));
+            let value = value.unwrap_or_else(|| toml::Value::String(text[key.len() + 1..].to_string()));
+            set(&mut table, key, value)
+                .ok_or_else(|| Error::file(&place, format!("'{key}' is inside a value"), "check the key"))?;
+            let whole = toml::to_string(&table).unwrap_or_default();
+            let _: Config = toml::from_str(&whole).map_err(|e| explain(&place, "", &e))?;
+        }
+        let config: Config =
+            table.try_into().map_err(|e: toml::de::Error| explain("configuration", "", &e))?;
+        config.data.validate()?;
+        config.train.learner().validate()?;
+        if config.train.batch_size == 0 || config.train.epochs == 0 {
+            let key = if config.train.epochs == 0 { "train.epochs" } else { "train.batch_size" };
+            return Err(CoreError::config(key, "must be at least 1, got 0", "raise it").into());
+        }
+        Ok(config)
+    }
+
+    /// A data path as it is to be opened.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.data_dir.as_ref().map_or_else(|| PathBuf::from(path), |dir| Path::new(dir).join(path))
+    }
+
+    /// As TOML.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|e| Error::file("configuration", e.to_string(), "report this"))
+    }
+}
+
+/// Sets a dotted key; `None` when a part of it is not a table.
+fn set(table: &mut toml::Table, key: &str, value: toml::Value) -> Option<()> {
+    match key.split_once('.') {
+        None => {
+            table.insert(key.to_string(), value);
+            Some(())
+        }
+        Some((first, rest)) => {
+            let inner = table.entry(first).or_insert_with(|| toml::Table::new().into());
+            set(inner.as_table_mut()?, rest, value)
+        }
+    }
+}
+
+/// Adds the line, and to an unknown key the nearest known one.
+fn explain(place: &str, text: &str, error: &toml::de::Error) -> Error {
+    let line = error
+        .span()
+        .filter(|_| !text.is_empty())
+        .map(|span| text.get(..span.start).map_or(1, |before| before.matches('\n').count() + 1));
+    let place = line.map_or(place.to_string(), |line| format!("{place} line {line}"));
+    let message = error.message();
+    if !message.starts_with("unknown field") {
+        return Error::file(place, message, "give a value of that type");
+    }
+    let mut names = message.split('`').skip(1).step_by(2);
+    let unknown = names.next().unwrap_or_default();
+    let known: Vec<&str> = names.collect();
+    let score = |name: &&&str| (strsim::jaro_winkler(unknown, name) * 1e6) as u64;
+    let fix = match known.iter().max_by_key(score) {
+        Some(name) if strsim::jaro_winkler(unknown, name) > 0.8 => format!("did you mean '{name}'?"),
+        _ => format!("known keys: {}", known.join(", ")),
+    };
+    Error::file(place, format!("unknown key '{unknown}'"), fix)
+}

@@ -1,0 +1,102 @@
+//! Scores a data set, and shows the result by scenario.
+
+use comfy_table::{CellAlignment, Table, presets};
+use optmsm_core::batch::Batch;
+use optmsm_core::error::Result;
+use optmsm_core::metrics::{self, Metrics, Report};
+use optmsm_data::{Dataset, Schema};
+use serde::Serialize;
+
+/// Metrics of a data set and the model's own diagnostics.
+#[derive(Clone, Debug, Serialize)]
+pub struct Evaluation {
+    /// Overall.
+    pub overall: Metrics,
+    /// By scenario name, in the order of the schema.
+    pub scenarios: Vec<Named>,
+    /// For example the mean |cos| of each pair of experts.
+    pub diagnostics: serde_json::Map<String, serde_json::Value>,
+    /// The same metrics of the true probabilities, when the data has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ceiling: Option<Report>,
+}
+
+/// Metrics of one scenario.
+#[derive(Clone, Debug, Serialize)]
+pub struct Named {
+    /// Name of the scenario.
+    pub scenario: String,
+    /// Its metrics.
+    #[serde(flatten)]
+    pub metrics: Metrics,
+}
+
+/// Predicts `data` in chunks of at most `max_rows` rows. `predict` adds to 1 + `stats` sums, of which the last
+/// `stats` are returned for the model's diagnostics.
+pub fn evaluate(
+    data: &Dataset,
+    schema: &Schema,
+    max_rows: usize,
+    stats: usize,
+    mut predict: impl FnMut(&Batch, &mut [f64]) -> Result<Vec<f32>>,
+) -> Result<(Evaluation, Vec<f64>)> {
+    let rows = data.rows();
+    let (mut predictions, mut sums) = (Vec::with_capacity(rows), vec![0.0; 1 + stats]);
+    let mut chunk = Batch::new(&schema.input_spec());
+    for first in (0..rows).step_by(max_rows) {
+        chunk.clear();
+        (first..(first + max_rows).min(rows)).for_each(|row| chunk.push_row(&data.batch, row));
+        predictions.extend(predict(&chunk, &mut sums)?);
+    }
+    let count = schema.input_spec().scenarios;
+    let (labels, scenarios, extra) = (&data.batch.labels, &data.batch.scenarios, &data.extra);
+    let report = metrics::evaluate(&predictions, labels, scenarios, count, &extra.groups);
+    let ceiling = (!extra.probabilities.is_empty())
+        .then(|| metrics::evaluate(&extra.probabilities, labels, scenarios, count, &extra.groups));
+    let named =
+        |(s, metrics): (&optmsm_data::ScenarioSchema, Metrics)| Named { scenario: s.name.clone(), metrics };
+    sums.remove(0);
+    let evaluation = Evaluation {
+        overall: report.overall,
+        scenarios: schema.scenarios.iter().zip(report.scenarios).map(named).collect(),
+        diagnostics: serde_json::Map::new(),
+        ceiling,
+    };
+    Ok((evaluation, sums))
+}
+
+impl Evaluation {
+    /// The same with the model's diagnostics.
+    pub fn with_diagnostics(mut self, named: Vec<(String, f64)>) -> Self {
+        self.diagnostics = named.into_iter().map(|(k, v)| (k, v.into())).collect();
+        self
+    }
+
+    /// A line a scenario, then all rows; beside the ceiling where it is known.
+    pub fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING);
+        let mut header = vec!["scenario", "rows", "positives", "AUC"];
+        if self.ceiling.is_some() {
+            header.push("ceiling");
+        }
+        header.extend(["GAUC", "log loss", "calibration", "ECE"]);
+        table.set_header(header);
+        let number = |v: Option<f64>| v.map_or("–".to_string(), |v| format!("{v:.4}"));
+        let mut line = |name: &str, m: &Metrics, ceiling: Option<&Metrics>| {
+            let mut cells =
+                vec![name.to_string(), m.rows.to_string(), m.positives.to_string(), number(m.auc)];
+            cells.extend(ceiling.map(|c| number(c.auc)));
+            cells.extend([m.gauc, m.log_loss, m.calibration, m.ece].map(number));
+            table.add_row(cells);
+        };
+        for (i, s) in self.scenarios.iter().enumerate().filter(|(_, s)| s.metrics.rows > 0) {
+            line(&s.scenario, &s.metrics, self.ceiling.as_ref().map(|c| &c.scenarios[i]));
+        }
+        line("all", &self.overall, self.ceiling.as_ref().map(|c| &c.overall));
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table.to_string()
+    }
+}

@@ -1,0 +1,103 @@
+//! The folder of a run.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use optmsm_core::model::OptMsm;
+use optmsm_data::{Schema, write_atomic};
+use serde::Serialize;
+
+use crate::checkpoint::{Checkpoint, sha256};
+use crate::config::Config;
+use crate::error::{Error, Result};
+
+/// `config.toml`, `schema.json`, `metrics.jsonl`, `checkpoints/last.safetensors`, `checkpoints/best.safetensors`.
+#[derive(Debug)]
+pub struct Run {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Resolved configuration.
+    pub config: Config,
+    /// Fitted schema.
+    pub schema: Schema,
+}
+
+impl Run {
+    /// Writes configuration and schema to a folder that has no run yet.
+    ///
+    /// # Errors
+    /// When it has one, or the disk refuses.
+    pub fn create(folder: &Path, config: Config, schema: Schema) -> Result<Self> {
+        Self::refuse_existing(folder)?;
+        let io = |e: std::io::Error| {
+            Error::file(folder.display(), format!("cannot be made: {e}"), "choose another --run")
+        };
+        fs::create_dir_all(folder.join("checkpoints")).map_err(io)?;
+        schema.save(folder.join("schema.json"))?;
+        // Last, because it is what makes the folder a run.
+        write_atomic(&folder.join("config.toml"), config.to_toml()?.as_bytes())?;
+        Ok(Self { folder: folder.to_path_buf(), config, schema })
+    }
+
+    /// An error when the folder holds a run.
+    pub fn refuse_existing(folder: &Path) -> Result<()> {
+        match folder.join("config.toml").exists() {
+            true => {
+                let fix = "continue it with --resume, or choose another folder with --run";
+                Err(Error::file(folder.display(), "holds a run already", fix))
+            }
+            false => Ok(()),
+        }
+    }
+
+    /// Opens a run.
+    ///
+    /// # Errors
+    /// When a file is missing or damaged.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join("config.toml");
+        if !path.exists() {
+            let fix = "give the folder that optmsm train wrote";
+            return Err(Error::file(folder.display(), "holds no run (no config.toml)", fix));
+        }
+        let config = Config::load(&path, &[])?;
+        let schema = Schema::load(folder.join("schema.json"))?;
+        Ok(Self { folder: folder.to_path_buf(), config, schema })
+    }
+
+    /// The model of this run.
+    pub fn model(&self) -> Result<OptMsm> {
+        Ok(OptMsm::new(&self.config.model, &self.schema.input_spec())?)
+    }
+
+    /// Hash of the model's configuration and the schema: what a checkpoint belongs to.
+    pub fn fingerprint(&self) -> Result<String> {
+        let model = toml::to_string(&self.config.model)
+            .map_err(|e| Error::file("configuration", e.to_string(), "report this"))?;
+        Ok(sha256([model, self.schema.fingerprint()]))
+    }
+
+    /// Path of a checkpoint: `last` or `best`.
+    pub fn checkpoint_path(&self, name: &str) -> PathBuf {
+        self.folder.join("checkpoints").join(format!("{name}.safetensors"))
+    }
+
+    /// Reads a checkpoint: `last` or `best`.
+    pub fn checkpoint(&self, name: &str) -> Result<Checkpoint> {
+        Checkpoint::load(&self.checkpoint_path(name), &self.fingerprint()?)
+    }
+
+    /// Appends a line to `metrics.jsonl`.
+    pub fn log(&self, line: &impl Serialize) -> Result<()> {
+        let path = self.folder.join("metrics.jsonl");
+        let fail = |e: &dyn std::fmt::Display| {
+            Error::file(path.display(), format!("cannot be written: {e}"), "free some space")
+        };
+        let mut text = serde_json::to_string(line).map_err(|e| fail(&e))?;
+        text.push('\n');
+        let mut file: File =
+            OpenOptions::new().create(true).append(true).open(&path).map_err(|e| fail(&e))?;
+        file.write_all(text.as_bytes()).and_then(|()| file.flush()).map_err(|e| fail(&e))
+    }
+}

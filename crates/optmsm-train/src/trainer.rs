@@ -1,0 +1,224 @@
+//! Epochs, evaluation, early stopping, checkpoints: for any model on any backend.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{channel, sync_channel};
+
+use optmsm_core::backend::Backend;
+use optmsm_core::batch::Batch;
+use optmsm_core::learner::Learner;
+use optmsm_core::model::Model;
+use optmsm_data::Dataset;
+use serde::Serialize;
+
+use crate::checkpoint::{Checkpoint, Progress as Position};
+use crate::config::Monitor;
+use crate::error::{Error, Result};
+use crate::evaluate::{Evaluation, evaluate};
+use crate::loader::Order;
+use crate::progress::Progress;
+use crate::run::Run;
+
+/// Steps between two looks at the loss: a device need not stop for it.
+const LOSS_EVERY: u64 = 16;
+/// Batches that the loader is ahead.
+const AHEAD: usize = 2;
+
+/// Encoded data of a run.
+#[derive(Debug)]
+pub struct Data {
+    /// Rows to train on.
+    pub train: Dataset,
+    /// Rows that early stopping watches; without them every pass counts as better.
+    pub valid: Option<Dataset>,
+    /// Rows that are scored once, at the end, with the best parameters.
+    pub test: Option<Dataset>,
+}
+
+/// A line of `metrics.jsonl`.
+#[derive(Serialize)]
+struct Line<'a> {
+    step: u64,
+    epoch: u64,
+    split: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    train_loss: Option<f64>,
+    rows_per_second: f64,
+    #[serde(flatten)]
+    evaluation: &'a Evaluation,
+}
+
+/// Trains until the last epoch, early stopping, or `stop`; returns the test set's evaluation, if there is one.
+///
+/// # Errors
+/// When the loss diverges (the last checkpoints stay), on an interrupt (after saving), or when the disk or the
+/// device fails.
+pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
+    learner: &mut Learner<B, M>,
+    run: &Run,
+    data: &Data,
+    resume: bool,
+    stop: &AtomicBool,
+    quiet: bool,
+) -> Result<Option<Evaluation>> {
+    let mut at = Position::default();
+    if resume {
+        let checkpoint = run.checkpoint("last")?;
+        learner.import(&checkpoint)?;
+        learner.import_state(&checkpoint, checkpoint.progress.step)?;
+        at = checkpoint.progress;
+    }
+    let config = &run.config.train;
+    let input = run.schema.input_spec();
+    let order = Order {
+        data: &data.train.batch,
+        input: &input,
+        batch_size: config.batch_size,
+        seed: config.seed,
+        fallback: run.schema.fallback_scenario().map(|s| (s, run.config.data.oov_rate)),
+    };
+    let mut progress = Progress::new(config.epochs * data.train.rows() as u64, quiet);
+    let done = std::thread::scope(|scope| {
+        let (plans, planned) = sync_channel(AHEAD);
+        let (give_back, spare) = channel();
+        let begin = (at.epoch, at.batch);
+        scope.spawn(move || order.run(begin, config.epochs, &plans, &spare));
+        let batches = data.train.rows().div_ceil(config.batch_size) as u64;
+        let mut last_finite = None;
+        while at.epoch < config.epochs && at.stale < config.patience.max(1) {
+            let Ok(plan) = planned.recv() else { break };
+            let plan = plan?;
+            learner.step_plan(&plan)?;
+            (at.step, at.batch) = (at.step + 1, at.batch + 1);
+            let end = at.batch == batches;
+            let halt = stop.load(Ordering::Relaxed) || config.max_steps.is_some_and(|max| at.step >= max);
+            let mut shown = None;
+            if at.step % LOSS_EVERY == 0 || end || halt {
+                let loss = learner.loss()?.total();
+                if !loss.is_finite() {
+                    return Err(diverged(at.step, loss, last_finite, run));
+                }
+                at.loss_sum = loss;
+                (last_finite, shown) = (Some(loss), Some(loss));
+            }
+            progress.advance(plan.rows() as u64, shown);
+            let _ = give_back.send(plan);
+            if end {
+                (at.epoch, at.batch) = (at.epoch + 1, 0);
+                epoch_end(learner, run, data, &mut at, &progress)?;
+            }
+            if halt && at.epoch < config.epochs && at.stale < config.patience.max(1) {
+                save_last(learner, run, &at)?;
+                let run = run.folder.display().to_string();
+                return Err(Error::Interrupted { step: at.step, run });
+            }
+        }
+        Ok(())
+    });
+    progress.finish();
+    done?;
+    let Some(test) = &data.test else { return Ok(None) };
+    learner.import(&run.checkpoint("best")?)?;
+    let evaluation = score(learner, run, test)?;
+    let rows_per_second = progress.rate();
+    let (step, epoch) = (at.best_step, at.epoch);
+    run.log(&Line {
+        step,
+        epoch,
+        split: "test",
+        train_loss: None,
+        rows_per_second,
+        evaluation: &evaluation,
+    })?;
+    Ok(Some(evaluation))
+}
+
+/// Evaluates, decides whether this is the best so far, and saves.
+fn epoch_end<B: Backend<Elem = f32>, M: Model<B>>(
+    learner: &mut Learner<B, M>,
+    run: &Run,
+    data: &Data,
+    at: &mut Position,
+    progress: &Progress,
+) -> Result<()> {
+    let (mut better, mut note) = (true, String::new());
+    if let Some(valid) = &data.valid {
+        let evaluation = score(learner, run, valid)?;
+        let all = &evaluation.overall;
+        // Higher is better.
+        let value = match run.config.train.monitor {
+            Monitor::Auc => all.auc,
+            Monitor::LogLoss => all.log_loss.map(|v| -v),
+        };
+        let value = value.ok_or_else(|| {
+            Error::file(
+                "data.valid",
+                "has one class only, so its AUC is undefined",
+                "use monitor = \"log_loss\"",
+            )
+        })?;
+        better = at.best.is_none_or(|best| value > best);
+        at.stale = if better { 0 } else { at.stale + 1 };
+        if better {
+            (at.best, at.best_step) = (Some(value), at.step);
+        }
+        let number = |v: Option<f64>| v.map_or("–".into(), |v| format!("{v:.4}"));
+        note = format!("  valid auc {}  log loss {}", number(all.auc), number(all.log_loss));
+        let (train_loss, rows_per_second) = (Some(at.loss_sum), progress.rate());
+        let line = Line {
+            step: at.step,
+            epoch: at.epoch,
+            split: "valid",
+            train_loss,
+            rows_per_second,
+            evaluation: &evaluation,
+        };
+        run.log(&line)?;
+    } else {
+        at.best_step = at.step;
+    }
+    let mark = if better { "  *" } else { "" };
+    let (epoch, loss, rate) = (at.epoch, at.loss_sum, progress.rate());
+    progress.line(&format!("epoch {epoch:>3}  loss {loss:.4}{note}  {rate:.0} rows/s{mark}"));
+    if better {
+        let checkpoint = Checkpoint::new(at.clone(), run.fingerprint()?, learner.export()?);
+        checkpoint.save(&run.checkpoint_path("best"))?;
+    }
+    save_last(learner, run, at)
+}
+
+fn save_last<B: Backend<Elem = f32>, M: Model<B>>(
+    learner: &Learner<B, M>,
+    run: &Run,
+    at: &Position,
+) -> Result<()> {
+    let mut tensors = learner.export()?;
+    tensors.extend(learner.export_state()?);
+    Checkpoint::new(at.clone(), run.fingerprint()?, tensors).save(&run.checkpoint_path("last"))
+}
+
+fn score<B: Backend<Elem = f32>, M: Model<B>>(
+    learner: &mut Learner<B, M>,
+    run: &Run,
+    data: &Dataset,
+) -> Result<Evaluation> {
+    let stats = learner.model().stats();
+    let (schema, max_rows) = (&run.schema, run.config.train.batch_size);
+    let predict = |batch: &Batch, sums: &mut [f64]| learner.predict_with_stats(batch, sums);
+    let (evaluation, sums) = evaluate(data, schema, max_rows, stats, predict)?;
+    Ok(evaluation.with_diagnostics(learner.model().diagnostics(&sums, data.rows() as f64)))
+}
+
+fn diverged(step: u64, loss: f64, last: Option<f64>, run: &Run) -> Error {
+    let train = &run.config.train;
+    let cause = match train.clip_norm {
+        None => format!(
+            "Likely the learning rate {} is too high: lower train.optimizer.lr, or set train.clip_norm = 1.0",
+            train.optimizer.lr
+        ),
+        Some(_) => {
+            format!("Likely the learning rate {} is too high: lower train.optimizer.lr", train.optimizer.lr)
+        }
+    };
+    let last = last.map_or("none".to_string(), |v| format!("{v:.6}"));
+    Error::Diverged { step, loss, last, cause }
+}
