@@ -1,0 +1,177 @@
+//! Products with packed weights.
+
+use optmsm_core::backend::{Backend, Epilogue, Layout, Mat, Part, Write};
+
+use super::matrix::*;
+use crate::rng::Rng;
+
+/// Around the tiles of every kernel: 4 to 16 rows, 4 to 64 columns.
+const ROWS: [usize; 9] = [0, 1, 3, 6, 8, 9, 14, 17, 70];
+const WIDTHS: [usize; 12] = [1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 65];
+const DEPTHS: [usize; 8] = [0, 1, 2, 5, 31, 32, 33, 70];
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Group,
+    Columns,
+    Rows,
+}
+
+/// One product's shape and variant.
+#[derive(Debug)]
+struct Shape {
+    rows: usize,
+    outputs: usize,
+    inputs: usize,
+    kind: Kind,
+    groups: usize,
+    offsets: Vec<u32>,
+    layout: Layout,
+}
+
+impl Shape {
+    /// Columns of `x` and of `y`.
+    fn widths(&self) -> (usize, usize) {
+        let times = if let Kind::Columns = self.kind { self.groups } else { 1 };
+        (times * self.inputs, times * self.outputs)
+    }
+
+    fn part<'a, I>(&self, offsets: &'a I) -> Part<'a, I> {
+        match self.kind {
+            Kind::Group => Part::Group(self.groups - 1),
+            Kind::Columns => Part::Columns,
+            Kind::Rows => Part::Rows(offsets),
+        }
+    }
+
+    fn weights<B: Backend>(&self, be: &B, rng: &mut Rng) -> (Pair<B>, B::Packed) {
+        let (rows, cols) = match self.layout {
+            Layout::OutIn => (self.groups * self.outputs, self.inputs),
+            Layout::InOut => (self.groups * self.inputs, self.outputs),
+        };
+        let w = Pair::<B>::random(be, rng.pick(&VIEWS), rows, cols, rng);
+        let mut packed = be.alloc_packed(self.groups, self.outputs, self.inputs).expect("memory for a test");
+        // Packing twice must leave nothing of the first.
+        let other = Pair::<B>::random(be, View::Dense, rows, cols, rng);
+        be.pack(&mut packed, other.mat(), self.layout);
+        be.pack(&mut packed, w.mat(), self.layout);
+        (w, packed)
+    }
+
+    fn reference_weights(
+        &self,
+        w: Mat<Vec<f64>>,
+    ) -> <optmsm_core::reference::Reference<f64> as Backend>::Packed {
+        let mut packed = oracle().alloc_packed(self.groups, self.outputs, self.inputs).expect("memory");
+        oracle().pack(&mut packed, w, self.layout);
+        packed
+    }
+}
+
+fn each_shape(seed: u64, mut f: impl FnMut(&Shape, &mut Rng)) {
+    let mut rng = Rng::new(seed);
+    for rows in ROWS {
+        for outputs in WIDTHS {
+            for kind in [Kind::Group, Kind::Columns, Kind::Rows] {
+                let groups = 1 + rng.below(4);
+                let shape = Shape {
+                    rows,
+                    outputs,
+                    inputs: rng.pick(&DEPTHS),
+                    kind,
+                    groups,
+                    offsets: offsets(groups, rows, &mut rng),
+                    layout: rng.pick(&[Layout::OutIn, Layout::InOut]),
+                };
+                f(&shape, &mut rng);
+            }
+        }
+    }
+}
+
+pub(super) fn linear<B: Backend>(be: &B) {
+    each_shape(11, |s, rng| {
+        let (wide_in, wide_out) = s.widths();
+        let (w, packed) = s.weights(be, rng);
+        let x = Pair::<B>::random(be, rng.pick(&VIEWS), s.rows, wide_in, rng);
+        let mut y = Pair::<B>::output(be, rng.pick(&VIEWS), s.rows, wide_out, Write::Set, rng);
+        let bias = Pair::<B>::random(be, rng.pick(&VIEWS), s.groups, s.outputs, rng);
+        let with = rng.pick(&[true, false]);
+        let relu = rng.pick(&[true, false]);
+        let at = ids(be, &s.offsets);
+
+        be.linear(
+            y.mat_mut(),
+            x.mat(),
+            &packed,
+            s.part(&at),
+            Epilogue { bias: with.then(|| bias.mat()), relu },
+        );
+        let product_of = |y: &mut Host, x: &Host, w: &Host, bias: &Host, relu: bool| {
+            let then = Epilogue { bias: with.then(|| bias.mat()), relu };
+            oracle().linear(y.mat_mut(), x.mat(), &s.reference_weights(w.mat()), s.part(&s.offsets), then);
+        };
+        let mut size = y.host.clone();
+        product_of(&mut size, &x.host.abs(), &w.host.abs(), &bias.host.abs(), false);
+        product_of(&mut y.host, &x.host, &w.host, &bias.host, relu);
+        y.check(be, &format!("linear, {s:?}, bias {with}, relu {relu}"), product::<B>(&size, s.inputs + 1));
+    });
+}
+
+pub(super) fn linear_dx<B: Backend>(be: &B) {
+    // Here the depth is `outputs`, so inputs and outputs change places.
+    each_shape(12, |s, rng| {
+        let s = &Shape { outputs: s.inputs, inputs: s.outputs, offsets: s.offsets.clone(), ..*s };
+        let (wide_in, wide_out) = s.widths();
+        let (w, packed) = s.weights(be, rng);
+        let write = rng.pick(&WRITES);
+        let d_y = Pair::<B>::random(be, rng.pick(&VIEWS), s.rows, wide_out, rng);
+        let mut d_x = Pair::<B>::output(be, rng.pick(&VIEWS), s.rows, wide_in, write, rng);
+        let at = ids(be, &s.offsets);
+
+        be.linear_dx(d_x.mat_mut(), write, d_y.mat(), &packed, s.part(&at));
+        let product_of = |d_x: &mut Host, d_y: &Host, w: &Host| {
+            let w = s.reference_weights(w.mat());
+            oracle().linear_dx(d_x.mat_mut(), write, d_y.mat(), &w, s.part(&s.offsets));
+        };
+        let mut size = d_x.host.abs();
+        product_of(&mut size, &d_y.host.abs(), &w.host.abs());
+        product_of(&mut d_x.host, &d_y.host, &w.host);
+        d_x.check(be, &format!("linear_dx, {write:?}, {s:?}"), product::<B>(&size, s.outputs + 1));
+    });
+}
+
+pub(super) fn linear_dw<B: Backend>(be: &B) {
+    let check = |s: &Shape, rng: &mut Rng| {
+        let (wide_in, wide_out) = s.widths();
+        let write = rng.pick(&WRITES);
+        let x = Pair::<B>::random(be, rng.pick(&VIEWS), s.rows, wide_in, rng);
+        let d_y = Pair::<B>::random(be, rng.pick(&VIEWS), s.rows, wide_out, rng);
+        let groups = if let Kind::Group = s.kind { 1 } else { s.groups };
+        let mut d_w = Pair::<B>::output(be, rng.pick(&VIEWS), groups * s.outputs, s.inputs, write, rng);
+        let at = ids(be, &s.offsets);
+
+        be.linear_dw(d_w.mat_mut(), write, d_y.mat(), x.mat(), s.part(&at));
+        let product_of = |d_w: &mut Host, d_y: &Host, x: &Host| {
+            oracle().linear_dw(d_w.mat_mut(), write, d_y.mat(), x.mat(), s.part(&s.offsets));
+        };
+        let mut size = d_w.host.abs();
+        product_of(&mut size, &d_y.host.abs(), &x.host.abs());
+        product_of(&mut d_w.host, &d_y.host, &x.host);
+        d_w.check(be, &format!("linear_dw, {write:?}, {s:?}"), product::<B>(&size, s.rows + 1));
+    };
+    each_shape(13, |s, rng| {
+        // Without inputs there is no d_w, and its shape could not tell the number of groups.
+        let s = &Shape { inputs: s.inputs.max(1), offsets: s.offsets.clone(), ..*s };
+        check(s, rng);
+    });
+    // More rows than any blocking of the reduction.
+    for kind in [Kind::Group, Kind::Columns, Kind::Rows] {
+        let offsets = vec![0, 1, 1, 700];
+        let layout = Layout::OutIn;
+        check(
+            &Shape { rows: 700, outputs: 9, inputs: 33, kind, groups: 3, offsets, layout },
+            &mut Rng::new(14),
+        );
+    }
+}

@@ -1,0 +1,172 @@
+//! Memory, and what goes row by row or column by column.
+
+use optmsm_core::backend::{Backend, Dropout, Elem, Part, Write};
+use optmsm_core::philox::philox4x32;
+
+use super::matrix::*;
+use crate::rng::Rng;
+
+const SHAPES: [(usize, usize); 9] =
+    [(0, 3), (1, 1), (2, 7), (3, 8), (5, 9), (4, 16), (7, 17), (33, 64), (65, 33)];
+
+/// Every shape, view of the output and view of the input.
+pub(super) fn each_shape(seed: u64, mut f: impl FnMut((usize, usize), View, View, &mut Rng)) {
+    let mut rng = Rng::new(seed);
+    for shape in SHAPES {
+        for out in VIEWS {
+            VIEWS.iter().for_each(|&x| f(shape, out, x, &mut rng));
+        }
+    }
+}
+
+pub(super) fn memory<B: Backend>(be: &B) {
+    let mut rng = Rng::new(21);
+    assert!(!be.name().is_empty(), "a backend has a name");
+    for len in [0, 1, 63, 64, 65, 100_003] {
+        let mut buf = be.alloc(len).expect("memory for a test");
+        assert_eq!(be.len(&buf), len, "length");
+        let mut got = vec![B::Elem::of(1.0); len];
+        be.download(&mut got, &buf, 0).expect("download");
+        assert!(got.iter().all(|v| v.wide() == 0.0), "fresh memory is 0");
+        let data: Vec<_> = (0..len.div_ceil(2)).map(|_| B::Elem::of(rng.value())).collect();
+        be.upload(&mut buf, &data);
+        be.download(&mut got, &buf, 0).expect("download");
+        assert_eq!(got[..data.len()], data[..], "upload of a part");
+        assert!(got[data.len()..].iter().all(|v| v.wide() == 0.0), "upload writes no more than it was given");
+        let mut part = vec![B::Elem::default(); data.len() / 2];
+        let offset = data.len() - part.len();
+        be.download(&mut part, &buf, offset).expect("download");
+        assert_eq!(part[..], data[offset..], "download from an offset");
+    }
+    assert!(be.alloc_ids(0).is_ok(), "no ids");
+}
+
+pub(super) fn fill<B: Backend>(be: &B) {
+    each_shape(22, |(rows, cols), view, _, rng| {
+        let mut x = Pair::<B>::output(be, view, rows, cols, Write::Set, rng);
+        for v in [0.0, -1.5] {
+            be.fill(x.mat_mut(), v);
+            oracle().fill(x.host.mat_mut(), v);
+            x.check_exact(be, "fill");
+        }
+    });
+}
+
+pub(super) fn copy<B: Backend>(be: &B) {
+    each_shape(23, |(rows, cols), out, view, rng| {
+        for write in WRITES {
+            let x = Pair::<B>::random(be, view, rows, cols, rng);
+            let mut y = Pair::<B>::output(be, out, rows, cols, write, rng);
+            be.copy(y.mat_mut(), write, x.mat());
+            oracle().copy(y.host.mat_mut(), write, x.host.mat());
+            // One rounded sum, or none.
+            let u = if write == Write::Set { 0.0 } else { unit::<B>() };
+            y.check(be, "copy", |i, j| u * y.host.at(i, j).abs());
+        }
+    });
+}
+
+pub(super) fn col_sum<B: Backend>(be: &B) {
+    each_shape(24, |(rows, cols), out, view, rng| {
+        for write in WRITES {
+            for groups in [0, 1, 2, 4] {
+                let x = Pair::<B>::random(be, view, rows, cols, rng);
+                let offsets = offsets(groups.max(1), rows, rng);
+                let at = ids(be, &offsets);
+                let mut sum = Pair::<B>::output(be, out, groups.max(1), cols, write, rng);
+                let by_rows = groups > 0;
+                be.col_sum(
+                    sum.mat_mut(),
+                    write,
+                    x.mat(),
+                    if by_rows { Part::Rows(&at) } else { Part::Group(0) },
+                );
+                let sums_of = |sum: &mut Host, x: &Host| {
+                    let part = if by_rows { Part::Rows(&offsets) } else { Part::Group(0) };
+                    oracle().col_sum(sum.mat_mut(), write, x.mat(), part);
+                };
+                let mut size = sum.host.abs();
+                sums_of(&mut size, &x.host.abs());
+                sums_of(&mut sum.host, &x.host);
+                sum.check(be, &format!("col_sum, {groups} groups, {write:?}"), product::<B>(&size, rows));
+            }
+        }
+    });
+}
+
+pub(super) fn relu<B: Backend>(be: &B) {
+    each_shape(25, |(rows, cols), view, _, rng| {
+        // A diverged model must not look alive: NaN stays NaN.
+        let mut y = Pair::<B>::new(be, view, rows, cols, |i, j| match (i + j) % 7 {
+            6 => f64::NAN,
+            _ => rng.value(),
+        });
+        be.relu(y.mat_mut());
+        oracle().relu(y.host.mat_mut());
+        y.check_exact(be, "relu");
+    });
+}
+
+pub(super) fn relu_bwd<B: Backend>(be: &B) {
+    each_shape(26, |(rows, cols), out, view, rng| {
+        let y = Pair::<B>::random(be, view, rows, cols, rng);
+        let mut d = Pair::<B>::random(be, out, rows, cols, rng);
+        be.relu_bwd(d.mat_mut(), y.mat());
+        oracle().relu_bwd(d.host.mat_mut(), y.host.mat());
+        d.check_exact(be, "relu_bwd");
+    });
+}
+
+pub(super) fn dropout<B: Backend>(be: &B) {
+    each_shape(27, |(rows, cols), view, _, rng| {
+        for (p, first) in [(0.0, 0), (0.3, 2), (0.999, 0)] {
+            let drop = Dropout { p, seed: 0x1234_5678_9abc_def0, step: 7, site: 3 };
+            let mut places = vec![u32::MAX; first];
+            places.extend((0..rows).map(|_| rng.bits()));
+            let at = ids(be, &places);
+            let mut x = Pair::<B>::random(be, view, rows, cols, rng);
+            let before = x.host.clone();
+            be.dropout(x.mat_mut(), &drop, &at, first);
+            oracle().dropout(x.host.mat_mut(), &drop, &places, first);
+            // The scale is rounded, and the product.
+            x.check(be, "dropout", |i, j| 4.0 * unit::<B>() * x.host.at(i, j).abs());
+            for i in 0..rows {
+                for j in 0..cols {
+                    let (counter, key) = drop.counter(places[first + i], (j / 4) as u32);
+                    let kept = philox4x32(counter, key)[j % 4] >= drop.threshold();
+                    assert_eq!(x.host.at(i, j) != 0.0, kept && before.at(i, j) != 0.0, "mask at ({i}, {j})");
+                }
+            }
+        }
+    });
+}
+
+pub(super) fn row_scale<B: Backend>(be: &B) {
+    each_shape(28, |(rows, cols), out, view, rng| {
+        for write in WRITES {
+            let s = Pair::<B>::random(be, view, rows, 1, rng);
+            let x = Pair::<B>::random(be, view, rows, cols, rng);
+            let mut y = Pair::<B>::output(be, out, rows, cols, write, rng);
+            be.row_scale(y.mat_mut(), write, s.mat(), x.mat());
+            let mut size = y.host.abs();
+            oracle().row_scale(size.mat_mut(), write, s.host.abs().mat(), x.host.abs().mat());
+            oracle().row_scale(y.host.mat_mut(), write, s.host.mat(), x.host.mat());
+            y.check(be, "row_scale", product::<B>(&size, 1));
+        }
+    });
+}
+
+pub(super) fn row_dot<B: Backend>(be: &B) {
+    each_shape(29, |(rows, cols), out, view, rng| {
+        for write in WRITES {
+            let x = Pair::<B>::random(be, view, rows, cols, rng);
+            let y = Pair::<B>::random(be, view, rows, cols, rng);
+            let mut dot = Pair::<B>::output(be, out, rows, 1, write, rng);
+            be.row_dot(dot.mat_mut(), write, x.mat(), y.mat());
+            let mut size = dot.host.abs();
+            oracle().row_dot(size.mat_mut(), write, x.host.abs().mat(), y.host.abs().mat());
+            oracle().row_dot(dot.host.mat_mut(), write, x.host.mat(), y.host.mat());
+            dot.check(be, "row_dot", product::<B>(&size, cols + 1));
+        }
+    });
+}

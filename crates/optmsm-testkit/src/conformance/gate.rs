@@ -1,0 +1,132 @@
+//! Gate and selection (model.md §4).
+
+use optmsm_core::backend::{Backend, Write};
+
+use super::matrix::*;
+use crate::bounded::Bounded;
+use crate::rng::Rng;
+
+/// Rows, experts, width.
+const SHAPES: [(usize, usize, usize); 11] = [
+    (0, 3, 4),
+    (1, 1, 1),
+    (5, 1, 8),
+    (3, 2, 7),
+    (9, 3, 16),
+    (4, 4, 17),
+    (7, 5, 33),
+    (2, 6, 3),
+    (33, 7, 9),
+    (6, 8, 32),
+    (65, 3, 8),
+];
+
+/// Every shape, view of the outputs and view of the inputs.
+pub(super) fn each_shape(seed: u64, mut f: impl FnMut((usize, usize, usize), View, View, &mut Rng)) {
+    let mut rng = Rng::new(seed);
+    for shape in SHAPES {
+        for out in VIEWS {
+            VIEWS.iter().for_each(|&x| f(shape, out, x, &mut rng));
+        }
+    }
+}
+
+pub(super) fn softmax<B: Backend>(be: &B) {
+    let u = unit::<B>();
+    each_shape(41, |(rows, k, _), out, view, rng| {
+        // Ordinary logits; far apart; equal; so large that e^l overflows.
+        let logits = Pair::<B>::new(be, view, rows, k, |i, _| match i % 4 {
+            0 => rng.value(),
+            1 => 60.0 * rng.value(),
+            2 => 3.0,
+            _ => 1e4 + rng.value(),
+        });
+        let mut alpha = Pair::<B>::output(be, out, rows, k, Write::Set, rng);
+        be.softmax(alpha.mat_mut(), logits.mat());
+        oracle().softmax(alpha.host.mat_mut(), logits.host.mat());
+        alpha.check(be, "softmax", |i, j| {
+            let l: Vec<_> = (0..k).map(|j| Bounded::exact(logits.host.at(i, j), u)).collect();
+            let max = l.iter().copied().reduce(|a, b| if b.value > a.value { b } else { a }).expect("K > 0");
+            let e: Vec<_> = l.iter().map(|&l| (l - max).exp()).collect();
+            let want = e[j] / Bounded::sum(&e, u);
+            assert!((want.value - alpha.host.at(i, j)).abs() < 1e-12, "the bound's own value");
+            2.0 * want.error + 2.0 * tiny::<B>()
+        });
+    });
+}
+
+pub(super) fn softmax_bwd<B: Backend>(be: &B) {
+    let u = unit::<B>();
+    each_shape(42, |(rows, k, _), out, view, rng| {
+        let alpha = Pair::<B>::new(be, view, rows, k, |_, _| rng.uniform());
+        let d_alpha = Pair::<B>::random(be, view, rows, k, rng);
+        let mut d_logits = Pair::<B>::output(be, out, rows, k, Write::Set, rng);
+        be.softmax_bwd(d_logits.mat_mut(), d_alpha.mat(), alpha.mat());
+        oracle().softmax_bwd(d_logits.host.mat_mut(), d_alpha.host.mat(), alpha.host.mat());
+        d_logits.check(be, "softmax_bwd", |i, j| {
+            let row = |x: &Host| (0..k).map(|j| Bounded::exact(x.at(i, j), u)).collect::<Vec<_>>();
+            let (a, d) = (row(&alpha.host), row(&d_alpha.host));
+            2.0 * (a[j] * (d[j] - Bounded::dot(&a, &d, u))).error
+        });
+    });
+}
+
+pub(super) fn mix<B: Backend>(be: &B) {
+    each_shape(43, |(rows, k, m), out, view, rng| {
+        let alpha = Pair::<B>::random(be, view, rows, k, rng);
+        let e = Pair::<B>::random(be, view, rows, k * m, rng);
+        let mut mix = Pair::<B>::output(be, out, rows, m, Write::Set, rng);
+        be.mix(mix.mat_mut(), alpha.mat(), e.mat());
+        let mut size = mix.host.clone();
+        oracle().mix(size.mat_mut(), alpha.host.abs().mat(), e.host.abs().mat());
+        oracle().mix(mix.host.mat_mut(), alpha.host.mat(), e.host.mat());
+        mix.check(be, "mix", product::<B>(&size, k));
+    });
+}
+
+pub(super) fn mix_bwd<B: Backend>(be: &B) {
+    each_shape(44, |(rows, k, m), out, view, rng| {
+        for write in WRITES {
+            let alpha = Pair::<B>::random(be, view, rows, k, rng);
+            let e = Pair::<B>::random(be, view, rows, k * m, rng);
+            let d_mix = Pair::<B>::random(be, view, rows, m, rng);
+            let mut d_alpha = Pair::<B>::output(be, out, rows, k, Write::Set, rng);
+            let mut d_e = Pair::<B>::output(be, out, rows, k * m, write, rng);
+            be.mix_bwd(d_alpha.mat_mut(), d_e.mat_mut(), write, d_mix.mat(), alpha.mat(), e.mat());
+            let gradient = |d_alpha: &mut Host, d_e: &mut Host, [d_mix, alpha, e]: [&Host; 3]| {
+                let (d_alpha, d_e) = (d_alpha.mat_mut(), d_e.mat_mut());
+                oracle().mix_bwd(d_alpha, d_e, write, d_mix.mat(), alpha.mat(), e.mat());
+            };
+            let (mut size_alpha, mut size_e) = (d_alpha.host.clone(), d_e.host.abs());
+            gradient(&mut size_alpha, &mut size_e, [&d_mix.host.abs(), &alpha.host.abs(), &e.host.abs()]);
+            gradient(&mut d_alpha.host, &mut d_e.host, [&d_mix.host, &alpha.host, &e.host]);
+            d_alpha.check(be, "mix_bwd, d_alpha", product::<B>(&size_alpha, m));
+            d_e.check(be, "mix_bwd, d_e", product::<B>(&size_e, 1));
+        }
+    });
+}
+
+pub(super) fn select<B: Backend>(be: &B) {
+    each_shape(45, |(rows, k, m), out, view, rng| {
+        let groups = offsets(k, rows, rng);
+        let e = Pair::<B>::random(be, view, rows, k * m, rng);
+        let mut mix = Pair::<B>::output(be, out, rows, m, Write::Set, rng);
+        be.select(mix.mat_mut(), e.mat(), &ids(be, &groups));
+        oracle().select(mix.host.mat_mut(), e.host.mat(), &groups);
+        mix.check_exact(be, "select");
+    });
+}
+
+pub(super) fn select_bwd<B: Backend>(be: &B) {
+    each_shape(46, |(rows, k, m), out, view, rng| {
+        for write in WRITES {
+            let groups = offsets(k, rows, rng);
+            let d_mix = Pair::<B>::random(be, view, rows, m, rng);
+            let mut d_e = Pair::<B>::output(be, out, rows, k * m, write, rng);
+            be.select_bwd(d_e.mat_mut(), write, d_mix.mat(), &ids(be, &groups));
+            oracle().select_bwd(d_e.host.mat_mut(), write, d_mix.host.mat(), &groups);
+            let u = if write == Write::Set { 0.0 } else { unit::<B>() };
+            d_e.check(be, "select_bwd", |i, j| u * d_e.host.at(i, j).abs());
+        }
+    });
+}
