@@ -51,7 +51,7 @@ impl Place {
         let place = Self { folder: tempfile::tempdir().unwrap() };
         place.write("config.toml", CONFIG);
         for (name, rows) in [("train.csv", 100), ("valid.csv", 40), ("test.csv", 40)] {
-            place.write(name, &csv(rows));
+            place.write(name, csv(rows));
         }
         place
     }
