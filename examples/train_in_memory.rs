@@ -41,3 +41,8 @@ fn main() -> Result<()> {
     assert!(auc > 0.95, "the example should learn this");
     Ok(())
 }
+
+#[test]
+fn runs() -> Result<()> {
+    main()
+}

@@ -363,12 +363,67 @@ fn an_unseen_scenario_is_refused_or_mapped() {
 #[test]
 fn a_diverging_loss_stops_and_keeps_the_checkpoint() {
     let place = Place::new();
-    let set = ["--set", "train.optimizer.rule=sgd", "--set", "train.optimizer.lr=1e30"];
-    let out = place.run(&[&["train", "--config", "config.toml", "--run", "r"], &set[..]].concat());
+    place.train("r", &["--set", "train.epochs=1"]);
+    let files = ["r/checkpoints/best.safetensors", "r/checkpoints/last.safetensors"];
+    let before = files.map(|f| bytes(&place, f));
+    let set =
+        ["--set", "train.optimizer.rule=sgd", "--set", "train.optimizer.lr=1e30", "--set", "train.epochs=9"];
+    let out = place.run(&[&["train", "--resume", "--run", "r"], &set[..]].concat());
     let stderr = String::from_utf8_lossy(&out.stderr);
     assert_eq!(out.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("error: step ") && stderr.contains("the loss is"), "{stderr}");
+    assert!(
+        stderr.contains("error: step ") && stderr.contains("the loss is NaN; the last finite loss was"),
+        "{stderr}"
+    );
     assert!(stderr.contains("lower train.optimizer.lr, or set train.clip_norm = 1.0"), "{stderr}");
+    assert!(before == files.map(|f| bytes(&place, f)), "a good checkpoint was overwritten");
+    assert!(place.run(&["evaluate", "r", "--data", "test.csv"]).status.success());
+}
+
+/// A tmpfs of 64 KiB, unmounted when it goes; `None` where mounting is not allowed.
+#[cfg(target_os = "linux")]
+struct SmallDisk(PathBuf);
+
+#[cfg(target_os = "linux")]
+impl SmallDisk {
+    fn new(at: PathBuf) -> Option<Self> {
+        fs::create_dir(&at).unwrap();
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(&at).output();
+        mount.is_ok_and(|m| m.status.success()).then_some(Self(at))
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_leaves_nothing_half_written() {
+    let place = Place::new();
+    place.train("r", &[]);
+    place.write("many.csv", csv(5_000));
+    let Some(disk) = SmallDisk::new(place.path("small")) else {
+        println!("SKIPPED: mounting a tmpfs is not allowed here");
+        return;
+    };
+    let full = |args: &[&str], part: &str| {
+        let out = place.run(args);
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        assert!(stderr.contains(part) && stderr.contains("No space left"), "{stderr}");
+        assert_eq!(out.status.code(), Some(2), "{stderr}");
+    };
+    full(&["predict", "r", "--data", "many.csv", "--out", "small/p.csv"], "small/p.csv: cannot be written");
+    full(&["synth", "--rows", "5000", "--out", "small/s.csv"], "small/s.csv");
+    assert_eq!(fs::read_dir(&disk.0).unwrap().count(), 0);
+    // Room for configuration and schema, not for the checkpoints of a wider model.
+    let wide = ["--set", "model.experts.hidden=[256, 64]", "--set", "train.epochs=1"];
+    let args = [&["train", "--config", "config.toml", "--run", "small/r"], &wide[..]].concat();
+    full(&args, "small/r/checkpoints/best.safetensors: cannot write");
+    assert_eq!(fs::read_dir(disk.0.join("r/checkpoints")).unwrap().count(), 0);
 }
 
 #[test]

@@ -134,7 +134,7 @@ fn synthetic(folder: &Path, options: &Options) -> Result<Config> {
     for (name, range) in ["train", "valid", "test"].into_iter().zip(synth.splits()) {
         let path = data.join(format!("{name}.csv"));
         let file = File::create(&path).map_err(|e| io(&path, e))?;
-        synth::write_csv(&synth, range, file)?;
+        super::synth::write(&synth, range, &file, &path)?;
     }
     Ok(config)
 }
