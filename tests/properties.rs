@@ -26,9 +26,9 @@ fn a_prediction_does_not_depend_on_the_rest_of_its_batch() {
         let mut predictor = Predictor::new(Reference::<f64>::with_lanes(3, 4), model, &params, 40).unwrap();
         let batch = random_batch(&case.input, 40, false, 9);
         let whole = predictor.logits(&batch).unwrap();
-        for row in 0..40 {
+        for (row, &expected) in whole.iter().enumerate() {
             let alone = predictor.logits(&rows_of(&batch, [row], &batch)).unwrap();
-            assert_eq!(alone, [whole[row]], "{}, row {row}", case.name);
+            assert_eq!(alone, [expected], "{}, row {row}", case.name);
         }
         let reversed = predictor.logits(&rows_of(&batch, (0..40).rev(), &batch)).unwrap();
         assert!(reversed.iter().eq(whole.iter().rev()), "{}: permuted rows", case.name);

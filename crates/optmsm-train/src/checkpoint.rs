@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 
 /// Version of the metadata.
-const FORMAT: &str = "1";
+const FORMAT: u32 = 1;
 
 /// Where training stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -25,8 +25,8 @@ pub struct Progress {
     pub epoch: u64,
     /// Batches of the current pass done.
     pub batch: u64,
-    /// Sum of the losses of the current pass, for its report.
-    pub loss_sum: f64,
+    /// The last training loss that was read.
+    pub loss: f64,
     /// Best monitored value so far.
     pub best: Option<f64>,
     /// Step of that value.
@@ -44,6 +44,18 @@ pub struct Checkpoint {
     pub fingerprint: String,
     tensors: HashMap<String, HostTensor<f32>>,
 }
+
+/// What a file says of itself: one metadata entry, because several would be written in any order.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    format: u32,
+    sha256: String,
+    fingerprint: String,
+    progress: Progress,
+}
+
+/// Name of the metadata entry.
+const ENTRY: &str = "optmsm";
 
 /// SHA-256 in hexadecimal.
 pub fn sha256(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
@@ -75,13 +87,14 @@ impl Checkpoint {
             let shape = self.tensors[name].shape.clone();
             views.insert(name, TensorView::new(Dtype::F32, shape, data).map_err(|e| fail(&e))?);
         }
-        let progress = serde_json::to_string(&self.progress).map_err(|e| fail(&e))?;
-        let metadata = HashMap::from([
-            ("format".to_string(), FORMAT.to_string()),
-            ("sha256".to_string(), checksum(&progress, &self.fingerprint, &bytes)),
-            ("progress".to_string(), progress),
-            ("fingerprint".to_string(), self.fingerprint.clone()),
-        ]);
+        let header = Header {
+            format: FORMAT,
+            sha256: checksum(&self.progress, &self.fingerprint, &bytes).map_err(|e| fail(&e))?,
+            fingerprint: self.fingerprint.clone(),
+            progress: self.progress.clone(),
+        };
+        let header = serde_json::to_string(&header).map_err(|e| fail(&e))?;
+        let metadata = HashMap::from([(ENTRY.to_string(), header)]);
         let file = safetensors::serialize(views, Some(metadata)).map_err(|e| fail(&e))?;
         Ok(write_atomic(path, &file)?)
     }
@@ -99,18 +112,18 @@ impl Checkpoint {
         let damaged = |e: &dyn std::fmt::Display| fail(&format!("is truncated or damaged ({e})"), again);
         let (_, header) = SafeTensors::read_metadata(&file).map_err(|e| damaged(&e))?;
         let tensors = SafeTensors::deserialize(&file).map_err(|e| damaged(&e))?;
-        let empty = HashMap::new();
-        let metadata = header.metadata().as_ref().unwrap_or(&empty);
-        let get = |key: &str| metadata.get(key).map(String::as_str).unwrap_or_default();
-        if get("format") != FORMAT {
+        let entry = header.metadata().as_ref().and_then(|m| m.get(ENTRY));
+        let header = entry.and_then(|e| serde_json::from_str::<Header>(e).ok());
+        let Some(header) = header.filter(|h| h.format == FORMAT) else {
             return Err(fail("is not a checkpoint of this program", "give a run folder that it wrote"));
-        }
+        };
         let bytes: BTreeMap<&str, Vec<u8>> =
             tensors.iter().map(|(name, view)| (name, view.data().to_vec())).collect();
-        if checksum(get("progress"), get("fingerprint"), &bytes) != get("sha256") {
+        let sum = checksum(&header.progress, &header.fingerprint, &bytes).map_err(|e| damaged(&e))?;
+        if sum != header.sha256 {
             return Err(fail("is damaged: its content does not match its checksum", again));
         }
-        if get("fingerprint") != fingerprint {
+        if header.fingerprint != fingerprint {
             let problem = "is of another model: its configuration or schema is not that of this run";
             return Err(fail(
                 problem,
@@ -123,15 +136,21 @@ impl Checkpoint {
                 HostTensor { name: name.to_string(), shape: view.shape().to_vec(), data: floats.collect() };
             (name.to_string(), tensor)
         };
-        let progress = serde_json::from_str(get("progress")).map_err(|e| damaged(&e))?;
-        let fingerprint = fingerprint.to_string();
+        let Header { progress, fingerprint, .. } = header;
         Ok(Self { progress, fingerprint, tensors: tensors.iter().map(tensor).collect() })
     }
 }
 
-fn checksum(progress: &str, fingerprint: &str, tensors: &BTreeMap<&str, Vec<u8>>) -> String {
+/// Over progress, fingerprint, names and bytes.
+fn checksum(
+    progress: &Progress,
+    fingerprint: &str,
+    tensors: &BTreeMap<&str, Vec<u8>>,
+) -> serde_json::Result<String> {
+    let progress = serde_json::to_string(progress)?;
     let head = [progress.as_bytes(), fingerprint.as_bytes()];
-    sha256(head.into_iter().chain(tensors.iter().flat_map(|(name, data)| [name.as_bytes(), data.as_slice()])))
+    let tensors = tensors.iter().flat_map(|(name, data)| [name.as_bytes(), data.as_slice()]);
+    Ok(sha256(head.into_iter().chain(tensors)))
 }
 
 impl TensorSource<f32> for Checkpoint {

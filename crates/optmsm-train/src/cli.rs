@@ -77,9 +77,14 @@ fn backend(threads: Option<usize>) -> Result<Cpu> {
     Ok(Cpu::new(CpuOptions { threads, ..CpuOptions::default() })?)
 }
 
+/// The only place that picks an architecture.
+fn model(run: &Run) -> Result<OptMsm> {
+    Ok(OptMsm::new(&run.config.model, &run.schema.input_spec())?)
+}
+
 /// A run's best parameters, ready to answer.
 fn predictor(run: &Run, max_rows: usize) -> Result<Predictor<Cpu, OptMsm>> {
     let best = run.checkpoint("best")?;
     let source: &dyn TensorSource<f32> = &best;
-    Ok(Predictor::new(backend(run.config.train.threads)?, run.model()?, source, max_rows)?)
+    Ok(Predictor::new(backend(run.config.train.threads)?, model(run)?, source, max_rows)?)
 }

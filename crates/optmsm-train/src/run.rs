@@ -4,7 +4,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use optmsm_core::model::OptMsm;
 use optmsm_data::{Schema, write_atomic};
 use serde::Serialize;
 
@@ -64,11 +63,6 @@ impl Run {
         let config = Config::load(&path, &[])?;
         let schema = Schema::load(folder.join("schema.json"))?;
         Ok(Self { folder: folder.to_path_buf(), config, schema })
-    }
-
-    /// The model of this run.
-    pub fn model(&self) -> Result<OptMsm> {
-        Ok(OptMsm::new(&self.config.model, &self.schema.input_spec())?)
     }
 
     /// Hash of the model's configuration and the schema: what a checkpoint belongs to.

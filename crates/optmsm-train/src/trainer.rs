@@ -97,7 +97,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
                 if !loss.is_finite() {
                     return Err(diverged(at.step, loss, last_finite, run));
                 }
-                at.loss_sum = loss;
+                at.loss = loss;
                 (last_finite, shown) = (Some(loss), Some(loss));
             }
             progress.advance(plan.rows() as u64, shown);
@@ -163,7 +163,7 @@ fn epoch_end<B: Backend<Elem = f32>, M: Model<B>>(
         }
         let number = |v: Option<f64>| v.map_or("–".into(), |v| format!("{v:.4}"));
         note = format!("  valid auc {}  log loss {}", number(all.auc), number(all.log_loss));
-        let (train_loss, rows_per_second) = (Some(at.loss_sum), progress.rate());
+        let (train_loss, rows_per_second) = (Some(at.loss), progress.rate());
         let line = Line {
             step: at.step,
             epoch: at.epoch,
@@ -177,7 +177,7 @@ fn epoch_end<B: Backend<Elem = f32>, M: Model<B>>(
         at.best_step = at.step;
     }
     let mark = if better { "  *" } else { "" };
-    let (epoch, loss, rate) = (at.epoch, at.loss_sum, progress.rate());
+    let (epoch, loss, rate) = (at.epoch, at.loss, progress.rate());
     progress.line(&format!("epoch {epoch:>3}  loss {loss:.4}{note}  {rate:.0} rows/s{mark}"));
     if better {
         let checkpoint = Checkpoint::new(at.clone(), run.fingerprint()?, learner.export()?);

@@ -12,7 +12,7 @@ use optmsm_train::run::Run;
 
 pub(super) fn run(folder: &Path) -> Result<()> {
     let run = Run::open(folder)?;
-    let tensors = tensors::<Cpu>(&run.model()?);
+    let tensors = tensors::<Cpu>(&super::model(&run)?);
     let best = run.checkpoint("best")?;
     println!("run         {}", run.folder.display());
     println!("schema      {}", run.schema.fingerprint());

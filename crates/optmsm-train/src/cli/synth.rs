@@ -1,7 +1,8 @@
 //! `optmsm synth`.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use optmsm_data::{SynthConfig, synth};
@@ -26,7 +27,13 @@ pub(super) fn run(options: &Options) -> Result<()> {
     if options.out.as_os_str() == "-" {
         return Ok(synth::write_csv(&config, 0..config.rows, std::io::stdout().lock())?);
     }
-    write_beside(&options.out, |file| Ok(synth::write_csv(&config, 0..config.rows, file)?))
+    write_beside(&options.out, |file| write(&config, 0..config.rows, file, &options.out))
+}
+
+/// Writes rows; a failure names the file.
+pub(super) fn write(config: &SynthConfig, range: Range<u64>, file: &File, path: &Path) -> Result<()> {
+    synth::write_csv(config, range, file)
+        .map_err(|e| Error::file(path.display(), e.to_string(), "check the folder and the space on its disk"))
 }
 
 /// Writes a file beside its place and renames it, so that it is whole or not there.

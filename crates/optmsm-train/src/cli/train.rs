@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use optmsm_core::learner::Learner;
-use optmsm_core::model::OptMsm;
 use optmsm_data::{Dataset, Schema, SynthConfig, synth};
 use optmsm_train::config::Config;
 use optmsm_train::error::{Error, Result};
@@ -52,9 +51,8 @@ pub(super) fn run(options: &Options) -> Result<()> {
     };
     let config = &run.config.train;
     let be = super::backend(config.threads)?;
-    let rows = config.batch_size.min(data.train.rows().max(1));
     let mut learner =
-        Learner::new(be, run.model()?, config.learner(), config.batch_size.max(rows), config.seed)?;
+        Learner::new(be, super::model(&run)?, config.learner(), config.batch_size, config.seed)?;
     let test = trainer::train(&mut learner, &run, &data, options.resume, &STOP, options.quiet)?;
     if let Some(test) = test {
         println!("{}", test.table());
@@ -75,7 +73,7 @@ fn start(options: &Options) -> Result<(Run, Data)> {
     };
     let train = required(&config, &config.data.train, "data.train")?;
     let schema = Schema::fit(&config.data, &train)?;
-    OptMsm::new(&config.model, &schema.input_spec())?;
+    config.model.validate(&schema.input_spec())?;
     let data = load(&config, &schema)?;
     Ok((Run::create(&folder, config, schema)?, data))
 }
@@ -121,8 +119,10 @@ fn synthetic(folder: &Path, options: &Options) -> Result<Config> {
     synth.validate()?;
     let mut config = Config { data: synth::data_config(), ..Config::default() };
     config.train.epochs = 12;
-    config.model.experts.hidden = vec![64, 32];
-    config.train.optimizer.weight_decay = 1e-5;
+    // Chosen on the validation rows. What users and items have in common is a product of latent factors, which
+    // tiny initial embeddings find only slowly.
+    (config.model.embedding_dim, config.model.init_std) = (8, 0.1);
+    (config.train.optimizer.lr, config.train.optimizer.weight_decay) = (3e-3, 1e-5);
     let data = folder.join("data");
     let path = |name: &str| Some(data.join(format!("{name}.csv")).display().to_string());
     (config.data.train, config.data.valid, config.data.test) = (path("train"), path("valid"), path("test"));
@@ -134,7 +134,7 @@ fn synthetic(folder: &Path, options: &Options) -> Result<Config> {
     for (name, range) in ["train", "valid", "test"].into_iter().zip(synth.splits()) {
         let path = data.join(format!("{name}.csv"));
         let file = File::create(&path).map_err(|e| io(&path, e))?;
-        synth::write_csv(&synth, range, file)?;
+        super::synth::write(&synth, range, &file, &path)?;
     }
     Ok(config)
 }

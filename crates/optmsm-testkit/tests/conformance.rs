@@ -1,10 +1,17 @@
-//! Every operation on every instruction set, by name; `OPTMSM_REQUIRE=avx512,avx2` fails where one is missing.
+//! Every operation on every backend and instruction set, by name; `OPTMSM_REQUIRE=avx512,avx2` fails where one
+//! is missing.
 
+use optmsm_core::reference::Reference;
 use optmsm_cpu::{Cpu, CpuOptions, Isa};
 
 fn cpu(isa: Isa) -> Option<Cpu> {
     let options = CpuOptions { threads: Some(2), isa: Some(isa), ..Default::default() };
     optmsm_testkit::require(isa.name(), isa.is_available()).then(|| Cpu::new(options).unwrap())
+}
+
+/// The reference in single precision passes the suite that its double-precision form defines.
+mod reference_f32 {
+    optmsm_testkit::conformance_tests!(Some(super::Reference::<f32>::new()));
 }
 
 mod cpu_avx512 {

@@ -1,0 +1,65 @@
+//! The CPU backend: bit-equal for any number of threads, rows independent of their batch.
+
+use optmsm_core::gradcheck::{all_cases, case, random_batch, random_parameters};
+use optmsm_core::learner::{Learner, LearnerConfig};
+use optmsm_core::model::OptMsm;
+use optmsm_core::params::HostTensor;
+use optmsm_core::predictor::Predictor;
+use optmsm_core::reference::Reference;
+use optmsm_cpu::{Cpu, CpuOptions, Isa};
+
+fn cpu(threads: usize) -> Cpu {
+    Cpu::new(CpuOptions { threads: Some(threads), block_rows: 16, ..CpuOptions::default() }).unwrap()
+}
+
+#[test]
+fn parameters_are_bit_equal_for_any_number_of_threads() {
+    let case = case("threads", |c| {
+        c.config.tower.dropout = 0.1;
+        c.config.experts.dropout = 0.1;
+    });
+    let config = LearnerConfig { clip_norm: Some(1.0), ..LearnerConfig::default() };
+    let train = |threads| {
+        let model = OptMsm::new(&case.config, &case.input).unwrap();
+        let mut learner = Learner::new(cpu(threads), model, config.clone(), 300, 7).unwrap();
+        (0..20).for_each(|s| {
+            learner.step(&random_batch(&case.input, 300, true, s)).unwrap();
+        });
+        learner.export().unwrap()
+    };
+    let one = train(1);
+    for threads in [2, 3, 8] {
+        assert!(one == train(threads), "{threads} threads");
+    }
+}
+
+#[test]
+fn a_row_is_predicted_the_same_alone_and_in_any_batch() {
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        for case in all_cases() {
+            let model = OptMsm::new(&case.config, &case.input).unwrap();
+            let be = || {
+                Cpu::new(CpuOptions { isa: Some(isa), lanes: 2, block_rows: 11, threads: Some(2) }).unwrap()
+            };
+            let learner =
+                Learner::new(Reference::<f64>::new(), model.clone(), LearnerConfig::default(), 1, 1).unwrap();
+            let params: Vec<_> = random_parameters(&learner.export().unwrap(), 2)
+                .into_iter()
+                .map(|t| HostTensor {
+                    name: t.name,
+                    shape: t.shape,
+                    data: t.data.iter().map(|&v| v as f32).collect(),
+                })
+                .collect();
+            let mut predictor = Predictor::new(be(), model, &params, 37).unwrap();
+            let batch = random_batch(&case.input, 37, false, 9);
+            let whole = predictor.logits(&batch).unwrap();
+            for (row, &expected) in whole.iter().enumerate() {
+                let mut one = batch.clone();
+                one.clear();
+                one.push_row(&batch, row);
+                assert_eq!(predictor.logits(&one).unwrap(), [expected], "{} on {}", case.name, isa.name());
+            }
+        }
+    }
+}
