@@ -2,7 +2,7 @@
 
 use optmsm_core::backend::{Backend, Bags, Dropout, Epilogue, Layout, Mat, MatMut, Part, Segments, Write};
 use optmsm_core::error::Result;
-use optmsm_core::optim::{Rule, Update};
+use optmsm_core::optim::Update;
 use optmsm_core::philox::philox4x32;
 use rayon::prelude::*;
 
@@ -10,6 +10,7 @@ use crate::Cpu;
 use crate::gemm::{Lhs, Output, Rhs, gemm};
 use crate::packed::Packed;
 use crate::rows::{self, dot, put, row, row_mut};
+use crate::tables;
 use crate::update::Scalars;
 
 /// Elements that one task of a whole-buffer pass takes: fixed, so that sums do not depend on the threads.
@@ -113,8 +114,7 @@ impl Backend for Cpu {
     }
 
     fn pack(&self, dst: &mut Packed, src: M, layout: Layout) {
-        assert!(src.stride == src.cols || src.rows < 2, "weights are dense");
-        dst.fill(&src.buf[src.offset..src.end()], layout);
+        dst.fill(src, layout);
     }
 
     fn linear(&self, mut y: MM, x: M, w: &Packed, part: Part<Vec<u32>>, then: Epilogue<Vec<f32>>) {
@@ -255,14 +255,12 @@ impl Backend for Cpu {
         lane_rows: usize,
         lane: impl Fn(usize) -> Mat<'a, Vec<f32>> + Sync,
     ) {
-        assert!(
-            g.stride == g.cols && g.rows >= segments.count,
-            "a dense gradient of {} rows",
-            segments.count
-        );
-        let width = g.cols;
-        let dst = &mut g.buf[g.offset..g.offset + segments.count * width];
+        assert!(g.rows >= segments.count, "{} rows for {} ids", g.rows, segments.count);
+        let g = g.rows(0, segments.count);
+        let (width, stride, end) = (g.cols, g.stride.max(1), g.as_mat().end());
+        let dst = &mut g.buf[g.offset.min(end)..end];
         let reduce = |(u, g): (usize, &mut [f32])| {
+            let g = &mut g[..width];
             g.fill(0.0);
             for i in segments.starts[u] as usize..segments.starts[u + 1] as usize {
                 let at = segments.rows[i] as usize;
@@ -271,7 +269,7 @@ impl Backend for Cpu {
                 put(g, Write::Add, row(&source, at % lane_rows).iter().map(|d| coef * d));
             }
         };
-        let run = || dst.par_chunks_exact_mut(width).enumerate().with_min_len(ROW_CHUNK).for_each(reduce);
+        let run = || dst.par_chunks_mut(stride).enumerate().with_min_len(ROW_CHUNK).for_each(reduce);
         self.pool.install(run);
     }
 
@@ -376,8 +374,7 @@ impl Backend for Cpu {
     }
 
     fn sum_sq(&self, sum: &mut Vec<f32>, write: Write, x: &Vec<f32>, len: usize) {
-        // One thread: the order is fixed, and reading the gradient once is cheap beside making it.
-        let total: f64 = x[..len].chunks(CHUNK).map(|x| f64::from(dot(x, x))).sum();
+        let total = self.pool.install(|| sum_sq(&x[..len]));
         put(&mut sum[..1], write, [total as f32].into_iter());
     }
 
@@ -403,25 +400,18 @@ impl Backend for Cpu {
         });
     }
 
-    fn step_rows(
-        &self,
-        mut table: MM,
-        g: M,
-        state: &mut [Vec<f32>],
-        rows: &Vec<u32>,
-        update: &Update<Vec<f32>>,
-    ) {
+    fn step_rows(&self, table: MM, g: M, state: &mut [Vec<f32>], rows: &Vec<u32>, update: &Update<Vec<f32>>) {
         let rule = Scalars::new(update, update.adam_rows());
-        let width = table.cols;
-        for (u, &id) in rows[..g.rows].iter().enumerate() {
-            let id = id as usize;
-            let (w, g, own) = (row_mut(&mut table, id), row(&g, u), id * width..(id + 1) * width);
-            match state {
-                [] => rule.no_state(w, g),
-                [sum] if update.rule == Rule::RowwiseAdagrad => rule.rowwise(w, g, &mut sum[id]),
-                [s] => rule.one_state(w, g, &mut s[own]),
-                [m, v, ..] => rule.adam(w, g, &mut m[own.clone()], &mut v[own]),
-            }
-        }
+        self.pool.install(|| tables::step(&rule, table, g, state, &rows[..g.rows]));
     }
+}
+
+/// Σ x²: single precision within a task's share, in a fixed tree over the shares.
+fn sum_sq(x: &[f32]) -> f64 {
+    if x.len() <= CHUNK {
+        return dot(x, x).into();
+    }
+    let (low, high) = x.split_at(x.len().div_ceil(CHUNK) / 2 * CHUNK);
+    let (low, high) = rayon::join(|| sum_sq(low), || sum_sq(high));
+    low + high
 }

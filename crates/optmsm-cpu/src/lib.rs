@@ -9,6 +9,7 @@ mod gemm;
 mod packed;
 mod rows;
 mod simd;
+mod tables;
 mod update;
 
 use optmsm_core::error::{Error, Result};

@@ -1,6 +1,6 @@
 //! Weights as the microkernel reads them, both orientations, made once a step.
 
-use optmsm_core::backend::Layout;
+use optmsm_core::backend::{Layout, Mat};
 
 use crate::gemm::{Isa, pack};
 
@@ -21,17 +21,18 @@ impl Packed {
         Self { groups, outputs, inputs, forward: size(outputs, inputs), backward: size(inputs, outputs), isa }
     }
 
-    /// Packs dense matrices that lie one after the other.
-    pub(crate) fn fill(&mut self, src: &[f32], layout: Layout) {
+    /// Packs matrices that lie one after the other: `[G·out, in]` or `[G·in, out]`, or dense in any shape.
+    pub(crate) fn fill(&mut self, src: Mat<Vec<f32>>, layout: Layout) {
         let (o, i) = (self.outputs, self.inputs);
-        assert_eq!(src.len(), self.groups * o * i, "weights of {} groups {o}x{i}", self.groups);
+        let (rows, cols) = if layout == Layout::OutIn { (o, i) } else { (i, o) };
+        assert_eq!(src.rows * src.cols, self.groups * o * i, "weights of {} groups {o}x{i}", self.groups);
+        let dense = src.stride == src.cols || src.rows < 2;
+        assert!(dense || src.cols == cols, "rows of {}, not of {cols}", src.cols);
+        let stride = if dense { cols } else { src.stride };
         // Strides of W[out, in].
-        let (out_stride, in_stride) = match layout {
-            Layout::OutIn => (i, 1),
-            Layout::InOut => (1, o),
-        };
+        let (out_stride, in_stride) = if layout == Layout::OutIn { (stride, 1) } else { (1, stride) };
         for g in 0..self.groups {
-            let w = &src[g * o * i..(g + 1) * o * i];
+            let w = src.buf.get(src.offset + g * rows * stride..src.end()).unwrap_or(&[]);
             // x Wᵀ: k runs over inputs, columns over outputs; d_y W the other way round.
             let (f, b) = (self.size(o, i), self.size(i, o));
             pack(self.isa, &mut self.forward[g * f..(g + 1) * f], w, i, o, in_stride, out_stride);

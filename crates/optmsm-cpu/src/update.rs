@@ -5,12 +5,15 @@ use optmsm_core::optim::{Rule, Update};
 /// An update's constants in single precision.
 #[derive(Clone, Copy)]
 pub(crate) struct Scalars {
-    rule: Rule,
+    pub(crate) rule: Rule,
     clip: f32,
     lr: f32,
     decay: f32,
     beta1: f32,
     beta2: f32,
+    /// 1 − β, not from the rounded β: 1 − f32(0.999) would be off by 3e-5.
+    rest1: f32,
+    rest2: f32,
     eps: f32,
     momentum: f32,
     adam_rate: f32,
@@ -27,6 +30,8 @@ impl Scalars {
             decay: update.weight_decay as f32,
             beta1: update.beta1 as f32,
             beta2: update.beta2 as f32,
+            rest1: (1.0 - update.beta1) as f32,
+            rest2: (1.0 - update.beta2) as f32,
             eps: update.eps as f32,
             momentum: update.momentum as f32,
             adam_rate: adam_rate as f32,
@@ -40,8 +45,8 @@ impl Scalars {
         let (keep, l2) = if decoupled { (1.0 - self.lr * self.decay, 0.0) } else { (1.0, self.decay) };
         for (((w, &g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
             let g = self.clip * g + l2 * *w;
-            *m = self.beta1 * *m + (1.0 - self.beta1) * g;
-            *v = self.beta2 * *v + (1.0 - self.beta2) * g * g;
+            *m = self.beta1 * *m + self.rest1 * g;
+            *v = self.beta2 * *v + self.rest2 * g * g;
             *w = keep * *w - self.adam_rate * *m / (v.sqrt() * self.root_scale + self.eps);
         }
     }
