@@ -179,8 +179,8 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         Ok(())
     }
 
-    /// Leaves the gradient of the mean loss of a plan, for [`Learner::export_gradients`].
-    pub fn gradients(&mut self, plan: &Plan<B::Elem>) -> Result<()> {
+    /// Leaves the gradient of the mean loss of a plan in lane 0 and in the tables' buffers.
+    fn gradients(&mut self, plan: &Plan<B::Elem>) -> Result<()> {
         if plan.rows() == 0 {
             return Err(Error::Batch { place: "batch".into(), problem: "has no rows".into() });
         }
@@ -250,8 +250,8 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         self.params.export(&self.be, &self.model)
     }
 
-    /// The gradients that [`Learner::gradients`] left, by the names of the parameters; tables dense.
-    pub fn export_gradients(&self) -> Result<Vec<HostTensor<B::Elem>>> {
+    /// The gradients of `self.plan`, by the names of the parameters; tables dense.
+    fn export_gradients(&self) -> Result<Vec<HostTensor<B::Elem>>> {
         let Some(train) = self.runtime.lanes[0].train.as_ref() else { return Ok(Vec::new()) };
         let mut tensors = self.model.params().export(&self.be, &train.grads.dense.buf, str::to_string)?;
         for (spec, table) in self.model.embedding().tables().iter().zip(&self.tables) {
@@ -267,7 +267,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         Ok(tensors)
     }
 
-    /// Loss and gradients at the current parameters, without a step.
+    /// Loss and gradients (by the names of the parameters; tables dense) at the current parameters, without a step.
     pub fn loss_and_gradients(&mut self, batch: &Batch) -> Result<(StepLoss, Vec<HostTensor<B::Elem>>)> {
         let mut plan = std::mem::take(&mut self.plan);
         let done = plan.build(batch, self.model.input(), true).and_then(|()| self.gradients(&plan));

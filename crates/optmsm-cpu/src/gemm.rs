@@ -2,11 +2,18 @@
 //!
 //! One microkernel serves the three products of a layer: x Wᵀ and d_y W read B from panels packed once a
 //! step, d_yᵀ x reads both matrices in place. An element of C is always the same chain of multiply-adds
-//! over k from 0, whatever its place in the matrix, so a row's result does not depend on its neighbours.
+//! over k from 0 (in pieces of 64 when both are read in place), whatever its place in the matrix, so a row's result does
+//! not depend on its neighbours.
 
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
 use crate::simd::{Portable, Simd};
+
+/// Columns of the widest panel: two AVX-512 registers.
+const WIDEST: usize = 32;
+/// Rows of an unpacked B that are copied together into a panel. Their rows are often a power of two apart, so in place
+/// they would share a few cache sets; the copy (8 KiB) stays in L1 while all rows of A pass.
+const DEPTH: usize = 64;
 
 /// An instruction set with a microkernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +130,7 @@ pub(crate) fn gemm(isa: Isa, m: usize, n: usize, k: usize, a: Lhs, b: Rhs, c: Ou
             (data, Some(panel), panel)
         }
         Rhs::Rows(data, stride) => {
+            assert!(c.add && c.bias.is_none() && !c.relu, "products of unpacked matrices accumulate");
             assert!(k == 0 || data.len() >= extent(k, stride, n, 1), "B is smaller than {k}x{n}");
             (data, None, stride)
         }
@@ -172,23 +180,35 @@ unsafe fn avx2(raw: Raw, m: usize) {
 #[inline(always)]
 unsafe fn rows<S: Simd, const MR: usize>(raw: Raw, m: usize) {
     let wide = 2 * S::WIDTH;
+    let mut copy = [0.0f32; DEPTH * WIDEST];
     let mut j = 0;
     while j < raw.n {
-        let left = raw.n - j;
-        // SAFETY: j < n, so the panel or column exists; columns() writes at most `left` columns.
+        let width = (raw.n - j).min(wide);
+        // SAFETY: j < n, so the panel or the columns exist; columns() writes `width` columns.
         unsafe {
-            let b = raw.b.add(match raw.panel {
-                Some(panel) => j / panel * panel * raw.k,
-                None => j,
-            });
-            j += match raw.panel {
-                Some(_) if left <= S::WIDTH => columns::<S, MR, 1>(raw, m, j, b, left),
-                Some(_) => columns::<S, MR, 2>(raw, m, j, b, left.min(wide)),
-                None if left >= wide => columns::<S, MR, 2>(raw, m, j, b, wide),
-                None if left >= S::WIDTH => columns::<S, MR, 1>(raw, m, j, b, S::WIDTH),
-                None => tail::<S>(raw, m, j, b, left),
-            };
+            match raw.panel {
+                Some(panel) => {
+                    let b = raw.b.add(j / panel * panel * raw.k);
+                    if width <= S::WIDTH {
+                        columns::<S, MR, 1>(raw, m, j, b, width);
+                    } else {
+                        columns::<S, MR, 2>(raw, m, j, b, width);
+                    }
+                }
+                None => {
+                    for p in (0..raw.k).step_by(DEPTH) {
+                        let depth = (raw.k - p).min(DEPTH);
+                        for q in 0..depth {
+                            let row = std::slice::from_raw_parts(raw.b.add((p + q) * raw.ldb + j), width);
+                            copy[q * wide..][..width].copy_from_slice(row);
+                        }
+                        let part = Raw { k: depth, a: raw.a.add(p * raw.csa), ldb: wide, ..raw };
+                        columns::<S, MR, 2>(part, m, j, copy.as_ptr(), width);
+                    }
+                }
+            }
         }
+        j += width;
     }
 }
 
@@ -200,7 +220,7 @@ unsafe fn columns<S: Simd, const MR: usize, const NV: usize>(
     j: usize,
     b: *const f32,
     width: usize,
-) -> usize {
+) {
     let mut i = 0;
     // SAFETY: rows i..i + MR are below m; the caller vouches for the columns.
     unsafe {
@@ -213,7 +233,6 @@ unsafe fn columns<S: Simd, const MR: usize, const NV: usize>(
             i += 1;
         }
     }
-    width
 }
 
 /// `MR` rows by `NV` registers.
@@ -225,8 +244,7 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(
     b: *const f32,
     width: usize,
 ) {
-    // SAFETY: the extents were asserted in gemm(); a packed panel is padded to whole registers, and
-    // unpacked columns come here in whole registers only.
+    // SAFETY: the extents were asserted in gemm(); panels, packed or copied, are padded to whole registers.
     unsafe {
         let mut acc = [[S::zero(); NV]; MR];
         let (mut a, mut b) = (raw.a.add(i * raw.rsa), b);
@@ -244,7 +262,7 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(
             a = a.wrapping_add(raw.csa);
             b = b.wrapping_add(raw.ldb);
         }
-        let mut line = [0.0f32; 32];
+        let mut line = [0.0f32; WIDEST];
         for (r, acc) in acc.iter().enumerate() {
             for (v, &acc) in acc.iter().enumerate() {
                 S::store(line.as_mut_ptr().add(v * S::WIDTH), acc);
@@ -252,28 +270,6 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(
             store(raw, i + r, j, &line[..width]);
         }
     }
-}
-
-/// The last columns of an unpacked B, fewer than a register.
-#[inline(always)]
-unsafe fn tail<S: Simd>(raw: Raw, m: usize, j: usize, b: *const f32, width: usize) -> usize {
-    for i in 0..m {
-        let mut line = [0.0f32; 16];
-        // SAFETY: row i and columns j..j + width are inside; extents were asserted in gemm().
-        unsafe {
-            let (mut a, mut b) = (raw.a.add(i * raw.rsa), b);
-            for _ in 0..raw.k {
-                let x = *a;
-                for (c, line) in line[..width].iter_mut().enumerate() {
-                    *line += x * *b.add(c);
-                }
-                a = a.wrapping_add(raw.csa);
-                b = b.wrapping_add(raw.ldb);
-            }
-            store(raw, i, j, &line[..width]);
-        }
-    }
-    width
 }
 
 /// Writes one row's piece: bias, ReLU, set or add.
