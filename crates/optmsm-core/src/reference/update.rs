@@ -11,6 +11,9 @@ pub(super) struct Scalars<T> {
     pub(super) decay: T,
     beta1: T,
     beta2: T,
+    /// 1 − β, not from the rounded β: 1 − f32(0.999) would be off by 3e-5.
+    rest1: T,
+    rest2: T,
     pub(super) eps: T,
     momentum: T,
     adam_rate: T,
@@ -27,6 +30,8 @@ impl<T: Elem> Scalars<T> {
             decay: T::of(update.weight_decay),
             beta1: T::of(update.beta1),
             beta2: T::of(update.beta2),
+            rest1: T::of(1.0 - update.beta1),
+            rest2: T::of(1.0 - update.beta2),
             eps: T::of(update.eps),
             momentum: T::of(update.momentum),
             adam_rate: T::of(adam_rate),
@@ -50,8 +55,8 @@ impl<T: Elem> Scalars<T> {
                 *w -= self.lr * v[i];
             }
             (Rule::Adam | Rule::AdamW, [m, v]) => {
-                m[i] = self.beta1 * m[i] + (one - self.beta1) * g;
-                v[i] = self.beta2 * v[i] + (one - self.beta2) * g * g;
+                m[i] = self.beta1 * m[i] + self.rest1 * g;
+                v[i] = self.beta2 * v[i] + self.rest2 * g * g;
                 *w -= self.adam_rate * m[i] / (v[i].sqrt() * self.root_scale + self.eps);
             }
             (Rule::Adagrad, [sum]) => {
