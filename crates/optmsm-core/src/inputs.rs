@@ -29,6 +29,7 @@ pub(crate) struct InputColumn<B: Backend> {
     pub(crate) unique_count: usize,
     ids_capacity: usize,
     multi: bool,
+    updates: bool, // whether there is room for planned updates, whatever the plan at hand needs
 }
 
 impl<B: Backend> Inputs<B> {
@@ -72,13 +73,14 @@ impl<B: Backend> InputColumn<B> {
             unique_count: 0,
             ids_capacity: 0,
             multi,
+            updates,
         };
-        column.reserve(be, ids, updates)?;
+        column.reserve(be, ids)?;
         Ok(column)
     }
 
     /// Lists of a multi-hot field have no bound, so their memory doubles as needed.
-    fn reserve(&mut self, be: &B, ids: usize, updates: bool) -> Result<()> {
+    fn reserve(&mut self, be: &B, ids: usize) -> Result<()> {
         if ids <= self.ids_capacity {
             return Ok(());
         }
@@ -87,7 +89,7 @@ impl<B: Backend> InputColumn<B> {
         if self.multi {
             self.values = be.alloc(capacity)?;
         }
-        if updates {
+        if self.updates {
             self.starts = be.alloc_ids(capacity + 1)?;
             self.rows = be.alloc_ids(capacity)?;
             self.unique = be.alloc_ids(capacity)?;
@@ -98,7 +100,7 @@ impl<B: Backend> InputColumn<B> {
     }
 
     fn load(&mut self, be: &B, plan: &PlannedColumn<B::Elem>, updates: bool) -> Result<()> {
-        self.reserve(be, plan.ids.len(), updates)?;
+        self.reserve(be, plan.ids.len())?;
         be.upload_ids(&mut self.ids, &plan.ids);
         be.upload_ids(&mut self.offsets, &plan.offsets);
         be.upload(&mut self.values, &plan.values);

@@ -43,9 +43,6 @@ pub struct TrainConfig {
     /// Worker threads; all cores when not given. Results do not depend on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
-    /// Steps after which to stop and save, as an interrupt would.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_steps: Option<u64>,
     /// Update rule of dense parameters.
     pub optimizer: OptimizerConfig,
     /// Update rule of embedding tables; that of dense parameters, in its sparse form, when not given.
@@ -67,7 +64,6 @@ impl Default for TrainConfig {
             monitor: Monitor::Auc,
             seed: 1,
             threads: None,
-            max_steps: None,
             optimizer: OptimizerConfig::default(),
             embedding_optimizer: None,
             schedule: ScheduleConfig::default(),

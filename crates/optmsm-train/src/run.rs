@@ -94,4 +94,16 @@ impl Run {
             OpenOptions::new().create(true).append(true).open(&path).map_err(|e| fail(&e))?;
         file.write_all(text.as_bytes()).and_then(|()| file.flush()).map_err(|e| fail(&e))
     }
+
+    /// Drops the lines of `metrics.jsonl` that a run continued at `step` will write again.
+    pub fn rewind(&self, step: u64) -> Result<()> {
+        let path = self.folder.join("metrics.jsonl");
+        let Ok(text) = fs::read_to_string(&path) else { return Ok(()) };
+        let keep = |line: &&str| {
+            serde_json::from_str::<serde_json::Value>(line)
+                .is_ok_and(|v| v["split"] != "test" && v["step"].as_u64().is_some_and(|at| at <= step))
+        };
+        let kept: String = text.lines().filter(keep).flat_map(|line| [line, "\n"]).collect();
+        Ok(write_atomic(&path, kept.as_bytes())?)
+    }
 }

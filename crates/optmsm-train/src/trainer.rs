@@ -7,6 +7,7 @@ use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
 use optmsm_core::learner::Learner;
 use optmsm_core::model::Model;
+use optmsm_core::params::HostTensor;
 use optmsm_data::Dataset;
 use serde::Serialize;
 
@@ -34,6 +35,19 @@ pub struct Data {
     pub test: Option<Dataset>,
 }
 
+/// How a run begins and when it is interrupted.
+#[derive(Clone, Copy, Debug)]
+pub struct Control<'a> {
+    /// Continue from the checkpoint `last`.
+    pub resume: bool,
+    /// Becomes true when the user asks to stop.
+    pub stop: &'a AtomicBool,
+    /// Step after which to stop and save, as if the user had asked.
+    pub max_steps: Option<u64>,
+    /// Print nothing.
+    pub quiet: bool,
+}
+
 /// A line of `metrics.jsonl`.
 #[derive(Serialize)]
 struct Line<'a> {
@@ -56,16 +70,19 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     learner: &mut Learner<B, M>,
     run: &Run,
     data: &Data,
-    resume: bool,
-    stop: &AtomicBool,
-    quiet: bool,
+    control: &Control,
 ) -> Result<Option<Evaluation>> {
+    let Control { resume, stop, max_steps, quiet } = *control;
     let mut at = Position::default();
     if resume {
         let checkpoint = run.checkpoint("last")?;
         learner.import(&checkpoint)?;
         learner.import_state(&checkpoint, checkpoint.progress.step)?;
         at = checkpoint.progress;
+        run.rewind(at.step)?;
+    } else {
+        // So that a run can be continued from its first step on.
+        save(learner.export()?, learner, run, &at)?;
     }
     let config = &run.config.train;
     let input = run.schema.input_spec();
@@ -90,7 +107,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
             learner.step_plan(&plan)?;
             (at.step, at.batch) = (at.step + 1, at.batch + 1);
             let end = at.batch == batches;
-            let halt = stop.load(Ordering::Relaxed) || config.max_steps.is_some_and(|max| at.step >= max);
+            let halt = stop.load(Ordering::Relaxed) || max_steps.is_some_and(|max| at.step >= max);
             let mut shown = None;
             if at.step % LOSS_EVERY == 0 || end || halt {
                 let loss = learner.loss()?.total();
@@ -104,10 +121,10 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
             let _ = give_back.send(plan);
             if end {
                 (at.epoch, at.batch) = (at.epoch + 1, 0);
-                epoch_end(learner, run, data, &mut at, &progress)?;
+                epoch_end(learner, run, data, &mut at, last_finite, &progress)?;
             }
             if halt && at.epoch < config.epochs && at.stale < config.patience.max(1) {
-                save_last(learner, run, &at)?;
+                save(finite(learner, run, &at, last_finite)?, learner, run, &at)?;
                 let run = run.folder.display().to_string();
                 return Err(Error::Interrupted { step: at.step, run });
             }
@@ -138,12 +155,17 @@ fn epoch_end<B: Backend<Elem = f32>, M: Model<B>>(
     run: &Run,
     data: &Data,
     at: &mut Position,
+    last_finite: Option<f64>,
     progress: &Progress,
 ) -> Result<()> {
+    let tensors = finite(learner, run, at, last_finite)?;
     let (mut better, mut note) = (true, String::new());
     if let Some(valid) = &data.valid {
         let evaluation = score(learner, run, valid)?;
         let all = &evaluation.overall;
+        if all.log_loss.is_some_and(f64::is_nan) {
+            return Err(diverged(at.step, f64::NAN, last_finite, run));
+        }
         // Higher is better.
         let value = match run.config.train.monitor {
             Monitor::Auc => all.auc,
@@ -180,18 +202,33 @@ fn epoch_end<B: Backend<Elem = f32>, M: Model<B>>(
     let (epoch, loss, rate) = (at.epoch, at.loss, progress.rate());
     progress.line(&format!("epoch {epoch:>3}  loss {loss:.4}{note}  {rate:.0} rows/s{mark}"));
     if better {
-        let checkpoint = Checkpoint::new(at.clone(), run.fingerprint()?, learner.export()?);
+        let checkpoint = Checkpoint::new(at.clone(), run.fingerprint()?, tensors.clone());
         checkpoint.save(&run.checkpoint_path("best"))?;
     }
-    save_last(learner, run, at)
+    save(tensors, learner, run, at)
 }
 
-fn save_last<B: Backend<Elem = f32>, M: Model<B>>(
+/// The parameters, or that training diverged: a finite loss may be followed by an update that is not.
+fn finite<B: Backend<Elem = f32>, M: Model<B>>(
+    learner: &Learner<B, M>,
+    run: &Run,
+    at: &Position,
+    last_finite: Option<f64>,
+) -> Result<Vec<HostTensor<f32>>> {
+    let tensors = learner.export()?;
+    match tensors.iter().all(|t| t.data.iter().all(|v| v.is_finite())) {
+        true => Ok(tensors),
+        false => Err(diverged(at.step, f64::NAN, last_finite, run)),
+    }
+}
+
+/// Writes the checkpoint `last`.
+fn save<B: Backend<Elem = f32>, M: Model<B>>(
+    mut tensors: Vec<HostTensor<f32>>,
     learner: &Learner<B, M>,
     run: &Run,
     at: &Position,
 ) -> Result<()> {
-    let mut tensors = learner.export()?;
     tensors.extend(learner.export_state()?);
     Checkpoint::new(at.clone(), run.fingerprint()?, tensors).save(&run.checkpoint_path("last"))
 }

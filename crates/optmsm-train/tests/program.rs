@@ -174,21 +174,12 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
     for threads in ["1", "3"] {
         let run = format!("halves-{threads}");
         let threads = format!("train.threads={threads}");
-        let args = [
-            "train",
-            "--config",
-            "config.toml",
-            "--run",
-            &run,
-            "--set",
-            &threads,
-            "--set",
-            "train.max_steps=10",
-        ];
+        let args =
+            ["train", "--config", "config.toml", "--run", &run, "--set", &threads, "--max-steps", "10"];
         let out = place.run(&args);
         assert_eq!(out.status.code(), Some(130), "{}", String::from_utf8_lossy(&out.stderr));
         assert!(String::from_utf8_lossy(&out.stderr).contains("error: stopped at step 10; the run is saved"));
-        let out = place.run(&["train", "--resume", "--run", &run, "--set", "train.max_steps=1000"]);
+        let out = place.run(&["train", "--resume", "--run", &run]);
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         for file in ["best", "last"] {
             let path = |run: &str| format!("{run}/checkpoints/{file}.safetensors");
@@ -209,7 +200,7 @@ fn an_interrupt_saves_and_exits_130() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    while !place.path("r/checkpoints/last.safetensors").exists() {
+    while !place.path("r/checkpoints/best.safetensors").exists() {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
@@ -422,8 +413,56 @@ fn a_full_disk_leaves_nothing_half_written() {
     // Room for configuration and schema, not for the checkpoints of a wider model.
     let wide = ["--set", "model.experts.hidden=[256, 64]", "--set", "train.epochs=1"];
     let args = [&["train", "--config", "config.toml", "--run", "small/r"], &wide[..]].concat();
-    full(&args, "small/r/checkpoints/best.safetensors: cannot write");
+    full(&args, "small/r/checkpoints/last.safetensors: cannot write");
     assert_eq!(fs::read_dir(disk.0.join("r/checkpoints")).unwrap().count(), 0);
+}
+
+/// One batch a pass: the loss is finite, the update after it is not.
+#[test]
+fn parameters_that_are_no_numbers_are_never_saved() {
+    for monitor in ["auc", "log_loss"] {
+        let place = Place::new();
+        let monitor = format!("train.monitor={monitor}");
+        let sets = ["train.batch_size=100", "train.optimizer.rule=sgd", "train.optimizer.lr=1e38", &monitor];
+        let sets = sets.iter().flat_map(|set| ["--set", set]);
+        let args: Vec<_> =
+            ["train", "--config", "config.toml", "--run", "r"].into_iter().chain(sets).collect();
+        let out = place.run(&args);
+        let stderr = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{stderr}");
+        assert!(
+            stderr.contains("error: step 1: the loss is NaN") || stderr.contains("error: step 2"),
+            "{stderr}"
+        );
+        assert!(!place.path("r/metrics.jsonl").exists() || !stderr.contains("step 1"), "{stderr}");
+    }
+}
+
+/// Evaluation sees longer lists than training had so far; the next training batch is larger again.
+#[test]
+fn lists_may_be_longer_in_validation() {
+    let place = Place::new();
+    let rows = |n: usize, tags: &dyn Fn(usize) -> usize| {
+        let mut text = "label,scenario,user,tags,price,slot\n".to_string();
+        for i in 0..n {
+            let tags = vec!["a"; tags(i)].join("|");
+            text += &format!("{},home,u{},{tags},1,s1\n", i % 2, i % 5);
+        }
+        text
+    };
+    place.write("train.csv", rows(128, &|i| [0, 2, 4, 2, 2, 2, 2, 2][i % 8]));
+    place.write("valid.csv", rows(64, &|_| 5));
+    place.write("test.csv", rows(64, &|_| 5));
+    for seed in ["1", "2", "3"] {
+        place.train(seed, &["--set", "train.batch_size=64", "--set", &format!("train.seed={seed}")]);
+    }
+}
+
+#[test]
+fn a_bad_setting_leaves_no_synthetic_data() {
+    let place = Place::new();
+    let out = place.run(&["train", "--rows", "1000", "--run", "r", "--set", "model.hyper.rank=999"]);
+    assert_eq!((out.status.code(), place.path("r").exists()), (Some(2), false));
 }
 
 #[test]

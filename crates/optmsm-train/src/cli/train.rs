@@ -10,7 +10,7 @@ use optmsm_data::{Dataset, Schema, SynthConfig, synth};
 use optmsm_train::config::Config;
 use optmsm_train::error::{Error, Result};
 use optmsm_train::run::Run;
-use optmsm_train::trainer::{self, Data};
+use optmsm_train::trainer::{self, Control, Data};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -29,6 +29,9 @@ pub(super) struct Options {
     /// Rows of the built-in data.
     #[arg(long, conflicts_with = "config")]
     rows: Option<u64>,
+    /// Stop and save after this many steps in all, as an interrupt would.
+    #[arg(long)]
+    max_steps: Option<u64>,
     /// Print the final table only.
     #[arg(long, short)]
     quiet: bool,
@@ -53,7 +56,8 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let be = super::backend(config.threads)?;
     let mut learner =
         Learner::new(be, super::model(&run)?, config.learner(), config.batch_size, config.seed)?;
-    let test = trainer::train(&mut learner, &run, &data, options.resume, &STOP, options.quiet)?;
+    let Options { resume, max_steps, quiet, .. } = *options;
+    let test = trainer::train(&mut learner, &run, &data, &Control { resume, stop: &STOP, max_steps, quiet })?;
     if let Some(test) = test {
         println!("{}", test.table());
     }
@@ -67,15 +71,22 @@ fn start(options: &Options) -> Result<(Run, Data)> {
         options.config.as_deref().and_then(Path::file_stem).map_or("default".into(), |s| s.to_string_lossy());
     let folder = options.run.clone().unwrap_or_else(|| free_folder(&name));
     Run::refuse_existing(&folder)?;
-    let config = match &options.config {
-        Some(path) => Config::load(path, &options.set)?,
-        None => synthetic(&folder, options)?,
-    };
+    match &options.config {
+        Some(path) => create(&folder, Config::load(path, &options.set)?),
+        None => synthetic(&folder, options).and_then(|config| create(&folder, config)).inspect_err(|_| {
+            // Only what was made here; remove_dir leaves a folder that holds anything else.
+            std::fs::remove_dir_all(folder.join("data")).ok();
+            std::fs::remove_dir(&folder).ok();
+        }),
+    }
+}
+
+fn create(folder: &Path, config: Config) -> Result<(Run, Data)> {
     let train = required(&config, &config.data.train, "data.train")?;
     let schema = Schema::fit(&config.data, &train)?;
     config.model.validate(&schema.input_spec())?;
     let data = load(&config, &schema)?;
-    Ok((Run::create(&folder, config, schema)?, data))
+    Ok((Run::create(folder, config, schema)?, data))
 }
 
 fn reopen(folder: &Path, options: &Options) -> Result<(Run, Data)> {
