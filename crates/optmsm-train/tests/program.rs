@@ -438,7 +438,8 @@ fn parameters_that_are_no_numbers_are_never_saved() {
     }
 }
 
-/// Evaluation sees longer lists than training had so far; the next training batch is larger again.
+/// Evaluation sees longer lists than training had so far, and a later training batch is larger than those before:
+/// 130 ids where 128 had been enough, whenever the rows with 0 and 4 values fall into different batches.
 #[test]
 fn lists_may_be_longer_in_validation() {
     let place = Place::new();
@@ -450,10 +451,10 @@ fn lists_may_be_longer_in_validation() {
         }
         text
     };
-    place.write("train.csv", rows(128, &|i| [0, 2, 4, 2, 2, 2, 2, 2][i % 8]));
+    place.write("train.csv", rows(128, &|i| [0, 4, 2][i.min(2)]));
     place.write("valid.csv", rows(64, &|_| 5));
     place.write("test.csv", rows(64, &|_| 5));
-    for seed in ["1", "2", "3"] {
+    for seed in ["1", "2", "3", "4", "5", "6"] {
         place.train(seed, &["--set", "train.batch_size=64", "--set", &format!("train.seed={seed}")]);
     }
 }
