@@ -309,7 +309,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
         part: Part<Self::Ids>,
         then: Epilogue<Self::Buf>,
     );
-    /// d_x = d_y W.
+    /// d_x (+)= d_y W. When x is the output of a ReLU, `relu` is x: d_y W counts as 0 where x ≤ 0, so what is
+    /// written is the gradient before that ReLU.
     fn linear_dx(
         &self,
         d_x: MatMut<Self::Buf>,
@@ -317,6 +318,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
         d_y: Mat<Self::Buf>,
         w: &Self::Packed,
         part: Part<Self::Ids>,
+        relu: Option<Mat<Self::Buf>>,
     );
     /// d_W = d_yᵀ x, `[G·out, in]`. G = 1 under [`Part::Group`] (pass the rows of that group as `d_w`);
     /// under [`Part::Columns`] G is `d_w.rows · x.cols / (d_y.cols · d_w.cols)`, found from the shapes:

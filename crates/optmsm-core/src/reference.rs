@@ -220,14 +220,17 @@ impl<T: Elem> Backend for Reference<T> {
         d_y: Mat<Vec<T>>,
         w: &Packed<T>,
         part: Part<Vec<u32>>,
+        relu: Option<Mat<Vec<T>>>,
     ) {
-        let (mut d_x, d_y) = (view_mut(d_x), view(d_y));
+        let (mut d_x, d_y, x) = (view_mut(d_x), view(d_y), relu.map(view));
         assert_eq!(d_x.nrows(), d_y.nrows(), "rows of d_x and d_y");
+        assert!(x.is_none_or(|x| x.dim() == d_x.dim()), "shapes of d_x and x");
         for (g, rows, x0, y0) in pieces(part, w.groups, d_y.nrows(), w.inputs, w.outputs) {
             for b in rows {
                 for i in 0..w.inputs {
                     let sum = (0..w.outputs).fold(T::zero(), |sum, o| sum + d_y[[b, y0 + o]] * w.at(g, o, i));
-                    put(&mut d_x[[b, x0 + i]], write, sum);
+                    let closed = x.is_some_and(|x| x[[b, x0 + i]] <= T::zero());
+                    put(&mut d_x[[b, x0 + i]], write, if closed { T::zero() } else { sum });
                 }
             }
         }

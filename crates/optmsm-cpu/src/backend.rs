@@ -7,7 +7,7 @@ use optmsm_core::philox::philox4x32;
 use rayon::prelude::*;
 
 use crate::Cpu;
-use crate::gemm::{Lhs, Output, Rhs, gemm};
+use crate::gemm::{Product, Reduction, Rows, RowsMut, accumulate, multiply};
 use crate::packed::Packed;
 use crate::rows::{self, dot, put, row, row_mut};
 use crate::tables;
@@ -21,17 +21,13 @@ const ROW_CHUNK: usize = 256;
 type M<'a> = Mat<'a, Vec<f32>>;
 type MM<'a> = MatMut<'a, Vec<f32>>;
 
-fn lhs<'a>(m: M<'a>) -> Lhs<'a> {
-    Lhs { data: &m.buf[m.offset.min(m.buf.len())..], row_stride: m.stride, col_stride: 1 }
+fn rows_of<'a>(m: M<'a>) -> Rows<'a> {
+    Rows { data: &m.buf[m.offset.min(m.buf.len())..], stride: m.stride }
 }
 
-fn transposed<'a>(m: M<'a>) -> Lhs<'a> {
-    Lhs { data: &m.buf[m.offset.min(m.buf.len())..], row_stride: 1, col_stride: m.stride }
-}
-
-fn output<'a>(m: &'a mut MM, write: Write) -> Output<'a> {
+fn rows_of_mut<'a>(m: &'a mut MM) -> RowsMut<'a> {
     let (start, stride) = (m.offset.min(m.buf.len()), m.stride);
-    Output { data: &mut m.buf[start..], stride, add: write == Write::Add, bias: None, relu: false }
+    RowsMut { data: &mut m.buf[start..], stride }
 }
 
 /// Calls `f(group, first row, rows)` for each part of a product over `rows` rows.
@@ -122,19 +118,50 @@ impl Backend for Cpu {
         each_group(part, w.groups, x.rows, |g, first, n| {
             let x = x.rows(first, n).cols(column(part, g, w.inputs), w.inputs);
             let mut y = y.again().rows(first, n).cols(column(part, g, w.outputs), w.outputs);
-            let bias = then.bias.as_ref().map(|bias| row(bias, g));
-            let out = Output { bias, relu: then.relu, ..output(&mut y, Write::Set) };
-            gemm(self.isa, n, w.outputs, w.inputs, lhs(x), Rhs::Panels(w.forward(g)), out);
+            let product = Product {
+                m: n,
+                n: w.outputs,
+                k: w.inputs,
+                a: rows_of(x),
+                b: w.forward(g),
+                c: rows_of_mut(&mut y),
+                add: false,
+                relu: then.relu,
+                bias: then.bias.as_ref().map(|bias| row(bias, g)),
+                mask: None,
+            };
+            multiply(self.isa, product);
         });
     }
 
-    fn linear_dx(&self, mut d_x: MM, write: Write, d_y: M, w: &Packed, part: Part<Vec<u32>>) {
+    fn linear_dx(
+        &self,
+        mut d_x: MM,
+        write: Write,
+        d_y: M,
+        w: &Packed,
+        part: Part<Vec<u32>>,
+        relu: Option<M>,
+    ) {
         assert_eq!(d_x.rows, d_y.rows, "rows of d_x and d_y");
         each_group(part, w.groups, d_y.rows, |g, first, n| {
             let d_y = d_y.rows(first, n).cols(column(part, g, w.outputs), w.outputs);
-            let mut d_x = d_x.again().rows(first, n).cols(column(part, g, w.inputs), w.inputs);
-            let out = output(&mut d_x, write);
-            gemm(self.isa, n, w.inputs, w.outputs, lhs(d_y), Rhs::Panels(w.backward(g)), out);
+            let first_column = column(part, g, w.inputs);
+            let mut d_x = d_x.again().rows(first, n).cols(first_column, w.inputs);
+            let relu = relu.map(|x| x.rows(first, n).cols(first_column, w.inputs));
+            let product = Product {
+                m: n,
+                n: w.inputs,
+                k: w.outputs,
+                a: rows_of(d_y),
+                b: w.backward(g),
+                c: rows_of_mut(&mut d_x),
+                add: write == Write::Add,
+                relu: false,
+                bias: None,
+                mask: relu.map(rows_of),
+            };
+            multiply(self.isa, product);
         });
     }
 
@@ -155,9 +182,8 @@ impl Backend for Cpu {
             let d_y = d_y.rows(first, n).cols(column(part, g, outputs), outputs);
             let x = x.rows(first, n).cols(column(part, g, inputs), inputs);
             let mut d_w = d_w.again().rows(g * outputs, outputs);
-            let b = lhs(x);
-            let (a, b) = (transposed(d_y), Rhs::Rows(b.data, b.row_stride));
-            gemm(self.isa, outputs, inputs, n, a, b, output(&mut d_w, Write::Add));
+            let c = rows_of_mut(&mut d_w);
+            accumulate(self.isa, Reduction { m: outputs, n: inputs, k: n, a: rows_of(d_y), b: rows_of(x), c });
         });
     }
 

@@ -6,6 +6,7 @@
 
 mod backend;
 mod gemm;
+mod isa;
 mod packed;
 mod rows;
 mod simd;
@@ -14,7 +15,7 @@ mod update;
 
 use optmsm_core::error::{Error, Result};
 
-pub use gemm::Isa;
+pub use isa::Isa;
 pub use packed::Packed;
 
 /// How the CPU is used.

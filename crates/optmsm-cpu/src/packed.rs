@@ -2,7 +2,8 @@
 
 use optmsm_core::backend::{Layout, Mat};
 
-use crate::gemm::{Isa, pack};
+use crate::gemm::{Rows, pack};
+use crate::isa::Isa;
 
 /// `groups` weights of `inputs → outputs` in panels.
 #[derive(Clone, Debug)]
@@ -29,14 +30,14 @@ impl Packed {
         let dense = src.stride == src.cols || src.rows < 2;
         assert!(dense || src.cols == cols, "rows of {}, not of {cols}", src.cols);
         let stride = if dense { cols } else { src.stride };
-        // Strides of W[out, in].
-        let (out_stride, in_stride) = if layout == Layout::OutIn { (stride, 1) } else { (1, stride) };
+        let out_in = layout == Layout::OutIn;
         for g in 0..self.groups {
-            let w = src.buf.get(src.offset + g * rows * stride..src.end()).unwrap_or(&[]);
+            let data = src.buf.get(src.offset + g * rows * stride..src.end()).unwrap_or(&[]);
+            let w = Rows { data, stride };
             // x Wᵀ: k runs over inputs, columns over outputs; d_y W the other way round.
             let (f, b) = (self.size(o, i), self.size(i, o));
-            pack(self.isa, &mut self.forward[g * f..(g + 1) * f], w, i, o, in_stride, out_stride);
-            pack(self.isa, &mut self.backward[g * b..(g + 1) * b], w, o, i, out_stride, in_stride);
+            pack(self.isa, &mut self.forward[g * f..(g + 1) * f], w, out_in, i, o);
+            pack(self.isa, &mut self.backward[g * b..(g + 1) * b], w, !out_in, o, i);
         }
     }
 

@@ -1,9 +1,10 @@
-//! Vectors of `f32` for the microkernel, one implementation an instruction set.
+//! Registers of `f32` for the kernels, one implementation an instruction set.
 
 /// A register of `f32`.
 ///
-/// Methods are `unsafe`: they may be called only where the instruction set was detected, and their
-/// pointers must be good for [`Simd::WIDTH`] elements.
+/// # Safety
+/// The methods are `unsafe`: they may be called only where the instruction set was detected (`crate::isa::Isa::run`),
+/// and their pointers must be good for [`Simd::WIDTH`] elements, those of `_part` for `n < WIDTH`.
 pub(crate) trait Simd {
     /// Register.
     type V: Copy;
@@ -19,6 +20,34 @@ pub(crate) trait Simd {
     unsafe fn store(p: *mut f32, v: Self::V);
     /// a · b + c.
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// a + b.
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    /// max(v, 0); NaN stays NaN.
+    unsafe fn relu(v: Self::V) -> Self::V;
+    /// v where `y` is above 0 or NaN, else 0: the gradient through y = ReLU(·).
+    unsafe fn keep_positive(v: Self::V, y: Self::V) -> Self::V;
+
+    /// The first `n` lanes from memory, the rest 0.
+    #[inline(always)]
+    unsafe fn load_part(p: *const f32, n: usize) -> Self::V {
+        let mut lanes = [0.0; 16];
+        // SAFETY: n < WIDTH ≤ 16 elements are good at the caller's pointer.
+        unsafe {
+            std::ptr::copy_nonoverlapping(p, lanes.as_mut_ptr(), n);
+            Self::load(lanes.as_ptr())
+        }
+    }
+
+    /// The first `n` lanes to memory.
+    #[inline(always)]
+    unsafe fn store_part(p: *mut f32, v: Self::V, n: usize) {
+        let mut lanes = [0.0; 16];
+        // SAFETY: n < WIDTH ≤ 16 elements are good at the caller's pointer.
+        unsafe {
+            Self::store(lanes.as_mut_ptr(), v);
+            std::ptr::copy_nonoverlapping(lanes.as_ptr(), p, n);
+        }
+    }
 }
 
 /// Four numbers in an array: every machine has it. Multiplies, then adds.
@@ -49,8 +78,22 @@ impl Simd for Portable {
     unsafe fn fma(a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
         std::array::from_fn(|i| a[i] * b[i] + c[i])
     }
+    #[inline(always)]
+    unsafe fn add(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+    #[inline(always)]
+    unsafe fn relu(v: [f32; 4]) -> [f32; 4] {
+        v.map(|v| if v < 0.0 { 0.0 } else { v })
+    }
+    #[inline(always)]
+    unsafe fn keep_positive(v: [f32; 4], y: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|i| if y[i] <= 0.0 { 0.0 } else { v[i] })
+    }
 }
 
+#[cfg(target_arch = "aarch64")]
+pub(crate) use arm::Neon;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Avx2, Avx512};
 
@@ -63,66 +106,171 @@ mod x86 {
     /// AVX2 with FMA.
     pub(crate) struct Avx2;
 
+    // SAFETY of every block: the caller detected AVX2 and FMA, and its pointers are good for WIDTH elements.
     impl Simd for Avx2 {
         type V = __m256;
         const WIDTH: usize = 8;
         #[inline(always)]
         unsafe fn zero() -> __m256 {
-            // SAFETY: the caller detected AVX2.
+            // SAFETY: as above.
             unsafe { _mm256_setzero_ps() }
         }
         #[inline(always)]
         unsafe fn splat(v: f32) -> __m256 {
-            // SAFETY: the caller detected AVX2.
+            // SAFETY: as above.
             unsafe { _mm256_set1_ps(v) }
         }
         #[inline(always)]
         unsafe fn load(p: *const f32) -> __m256 {
-            // SAFETY: the caller detected AVX2, and its pointer is good for WIDTH elements.
+            // SAFETY: as above.
             unsafe { _mm256_loadu_ps(p) }
         }
         #[inline(always)]
         unsafe fn store(p: *mut f32, v: __m256) {
-            // SAFETY: the caller detected AVX2, and its pointer is good for WIDTH elements.
+            // SAFETY: as above.
             unsafe { _mm256_storeu_ps(p, v) }
         }
         #[inline(always)]
         unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
-            // SAFETY: the caller detected FMA.
+            // SAFETY: as above.
             unsafe { _mm256_fmadd_ps(a, b, c) }
+        }
+        #[inline(always)]
+        unsafe fn add(a: __m256, b: __m256) -> __m256 {
+            // SAFETY: as above.
+            unsafe { _mm256_add_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn relu(v: __m256) -> __m256 {
+            // SAFETY: as above. The second operand is the result when one is NaN.
+            unsafe { _mm256_max_ps(_mm256_setzero_ps(), v) }
+        }
+        #[inline(always)]
+        unsafe fn keep_positive(v: __m256, y: __m256) -> __m256 {
+            // SAFETY: as above.
+            unsafe { _mm256_and_ps(v, _mm256_cmp_ps::<_CMP_NLE_UQ>(y, _mm256_setzero_ps())) }
         }
     }
 
     /// AVX-512F.
     pub(crate) struct Avx512;
 
+    // SAFETY of every block: the caller detected AVX-512F, and its pointers are good for WIDTH elements, or for the
+    // lanes of the mask.
     impl Simd for Avx512 {
         type V = __m512;
         const WIDTH: usize = 16;
         #[inline(always)]
         unsafe fn zero() -> __m512 {
-            // SAFETY: the caller detected AVX-512F.
+            // SAFETY: as above.
             unsafe { _mm512_setzero_ps() }
         }
         #[inline(always)]
         unsafe fn splat(v: f32) -> __m512 {
-            // SAFETY: the caller detected AVX-512F.
+            // SAFETY: as above.
             unsafe { _mm512_set1_ps(v) }
         }
         #[inline(always)]
         unsafe fn load(p: *const f32) -> __m512 {
-            // SAFETY: the caller detected AVX-512F, and its pointer is good for WIDTH elements.
+            // SAFETY: as above.
             unsafe { _mm512_loadu_ps(p) }
         }
         #[inline(always)]
         unsafe fn store(p: *mut f32, v: __m512) {
-            // SAFETY: the caller detected AVX-512F, and its pointer is good for WIDTH elements.
+            // SAFETY: as above.
             unsafe { _mm512_storeu_ps(p, v) }
         }
         #[inline(always)]
         unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
-            // SAFETY: the caller detected AVX-512F.
+            // SAFETY: as above.
             unsafe { _mm512_fmadd_ps(a, b, c) }
+        }
+        #[inline(always)]
+        unsafe fn add(a: __m512, b: __m512) -> __m512 {
+            // SAFETY: as above.
+            unsafe { _mm512_add_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn relu(v: __m512) -> __m512 {
+            // SAFETY: as above. The second operand is the result when one is NaN.
+            unsafe { _mm512_max_ps(_mm512_setzero_ps(), v) }
+        }
+        #[inline(always)]
+        unsafe fn keep_positive(v: __m512, y: __m512) -> __m512 {
+            // SAFETY: as above.
+            unsafe {
+                let positive = _mm512_cmp_ps_mask::<_CMP_NLE_UQ>(y, _mm512_setzero_ps());
+                _mm512_maskz_mov_ps(positive, v)
+            }
+        }
+        #[inline(always)]
+        unsafe fn load_part(p: *const f32, n: usize) -> __m512 {
+            // SAFETY: as above; lanes outside the mask are not touched.
+            unsafe { _mm512_maskz_loadu_ps((1 << n) - 1, p) }
+        }
+        #[inline(always)]
+        unsafe fn store_part(p: *mut f32, v: __m512, n: usize) {
+            // SAFETY: as above; lanes outside the mask are not touched.
+            unsafe { _mm512_mask_storeu_ps(p, (1 << n) - 1, v) }
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use std::arch::aarch64::*;
+
+    use super::Simd;
+
+    /// NEON, which every 64-bit Arm processor has.
+    pub(crate) struct Neon;
+
+    // SAFETY of every block: NEON is part of the target, and the caller's pointers are good for WIDTH elements.
+    impl Simd for Neon {
+        type V = float32x4_t;
+        const WIDTH: usize = 4;
+        #[inline(always)]
+        unsafe fn zero() -> float32x4_t {
+            // SAFETY: as above.
+            unsafe { vdupq_n_f32(0.0) }
+        }
+        #[inline(always)]
+        unsafe fn splat(v: f32) -> float32x4_t {
+            // SAFETY: as above.
+            unsafe { vdupq_n_f32(v) }
+        }
+        #[inline(always)]
+        unsafe fn load(p: *const f32) -> float32x4_t {
+            // SAFETY: as above.
+            unsafe { vld1q_f32(p) }
+        }
+        #[inline(always)]
+        unsafe fn store(p: *mut f32, v: float32x4_t) {
+            // SAFETY: as above.
+            unsafe { vst1q_f32(p, v) }
+        }
+        #[inline(always)]
+        unsafe fn fma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+            // SAFETY: as above.
+            unsafe { vfmaq_f32(c, a, b) }
+        }
+        #[inline(always)]
+        unsafe fn add(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+            // SAFETY: as above.
+            unsafe { vaddq_f32(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn relu(v: float32x4_t) -> float32x4_t {
+            // SAFETY: as above. FMAX gives NaN when one operand is NaN.
+            unsafe { vmaxq_f32(v, vdupq_n_f32(0.0)) }
+        }
+        #[inline(always)]
+        unsafe fn keep_positive(v: float32x4_t, y: float32x4_t) -> float32x4_t {
+            // SAFETY: as above. Lanes where y ≤ 0 are cleared; a NaN compares false and keeps its lane.
+            unsafe {
+                let negative = vcleq_f32(y, vdupq_n_f32(0.0));
+                vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(v), negative))
+            }
         }
     }
 }

@@ -95,28 +95,23 @@ impl Linear {
         be.linear(y, x, w, self.part(), Epilogue { bias, relu: self.relu });
     }
 
-    /// Adds to the gradients of the parameters; `d_y` becomes the gradient before the ReLU.
+    /// Adds to the gradients of the parameters. `d_y` is the gradient before this layer's ReLU; with `relu` (x itself),
+    /// d_x is the gradient before the ReLU that made x.
     #[allow(clippy::too_many_arguments)]
     pub fn backward<B: Backend>(
         &self,
         be: &B,
         grads: &mut Flat<B>,
-        d_x: Option<(MatMut<B::Buf>, Write)>,
-        mut d_y: MatMut<B::Buf>,
-        y: Mat<B::Buf>,
+        (d_x, write): (MatMut<B::Buf>, Write),
+        relu: Option<Mat<B::Buf>>,
+        d_y: Mat<B::Buf>,
         x: Mat<B::Buf>,
         w: &B::Packed,
     ) {
-        if self.relu {
-            be.relu_bwd(d_y.again(), y);
-        }
         // forward: y = x Wᵀ + b, so d_W = d_yᵀ x, d_b = Σ_rows d_y, d_x = d_y W
-        let d_y = d_y.as_mat();
         let rows = self.groups * self.outputs;
         be.linear_dw(grads.mat_as_mut(self.weight, rows), Write::Add, d_y, x, self.part());
         be.col_sum(grads.mat_as_mut(self.bias, 1), Write::Add, d_y, Part::Group(0));
-        if let Some((d_x, write)) = d_x {
-            be.linear_dx(d_x, write, d_y, w, self.part());
-        }
+        be.linear_dx(d_x, write, d_y, w, self.part(), relu);
     }
 }

@@ -115,21 +115,18 @@ impl Mlp {
         packed: &[B::Packed],
         block: &Block<B>,
     ) {
-        let last = self.layers.len() - 1;
+        let (n, last) = (x.rows, self.layers.len() - 1);
+        // A dropped output is 0, so the ReLU's mask on it is the product of both masks, and dropout's factor may follow.
+        be.relu_bwd(d_out.again(), out);
         for (i, layer) in self.layers.iter().enumerate().rev() {
             let (before, after) = act.d_hidden.split_at_mut(i);
-            let (mut d_y, y) = match i == last {
-                true => (d_out.again(), out),
-                false => (after[0].mat_mut(x.rows), act.hidden[i].mat(x.rows)),
-            };
-            // A dropped output is 0, so the ReLU's mask on it is the product of both masks.
+            let mut d_y = if i == last { d_out.again() } else { after[0].mat_mut(n) };
             self.drop(be, i, d_y.again(), block);
-            let input = if i == 0 { x } else { act.hidden[i - 1].mat(x.rows) };
-            let d_input = match before.last_mut() {
-                Some(d) => d.mat_mut(x.rows),
-                None => d_x.again(),
+            let (d_input, input, relu) = match before.last_mut() {
+                Some(d) => (d.mat_mut(n), act.hidden[i - 1].mat(n), Some(act.hidden[i - 1].mat(n))),
+                None => (d_x.again(), x, None),
             };
-            layer.backward(be, grads, Some((d_input, Write::Set)), d_y, y, input, &packed[i]);
+            layer.backward(be, grads, (d_input, Write::Set), relu, d_y.as_mat(), input, &packed[i]);
         }
     }
 }

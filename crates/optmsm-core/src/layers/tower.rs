@@ -211,34 +211,36 @@ impl Tower {
         x: &Block<B>,
     ) {
         let (n, q, p) = (x.rows, self.scenario_dim, self.specific);
-        let last = self.layers.len() - 1;
         if self.condition == Condition::Instance {
             be.fill(act.d_u.mat_mut(n), 0.0);
         }
         for (l, layer) in self.layers.iter().enumerate().rev() {
             let (before, after) = act.d_h.split_at_mut(l);
             let mut d_y = after.first_mut().map_or(d_logits.again(), |d| d.mat_mut(n));
-            let h = if l == 0 { h0 } else { act.h[l - 1].mat(n) };
-            if l < last {
+            // d_y is the gradient before the ReLU; a dropped output is 0, so only dropout's factor is missing.
+            if l + 1 < self.layers.len() {
                 self.drop(be, l, d_y.again(), x);
-                be.relu_bwd(d_y.again(), act.h[l].mat(n));
             }
+            let relu = (l > 0).then(|| act.h[l - 1].mat(n));
+            let h = relu.unwrap_or(h0);
             let d_h = before.last_mut().map_or(d_h0.again(), |d| d.mat_mut(n));
             let (packed, own) = (&prepared.layers[l], &mut act.layers[l]);
             match self.condition {
                 Condition::Scenario => {
-                    layer.backward_scenario(be, grads, derived, d_h, d_y.as_mat(), own, h, packed, x.groups);
+                    let d_y = d_y.as_mat();
+                    layer.backward_scenario(be, grads, derived, d_h, d_y, own, h, relu, packed, x.groups);
                 }
                 Condition::Instance => {
                     let (u, d_u) = (act.u.mat(n), act.d_u.mat_mut(n));
-                    layer.backward_instance(be, grads, d_h, d_u, d_y.as_mat(), own, h, u, packed, params);
+                    let d_y = d_y.as_mat();
+                    layer.backward_instance(be, grads, d_h, d_u, d_y, own, h, relu, u, packed, params);
                 }
             }
         }
         if self.condition == Condition::Instance {
-            let (d_z, d_u) = (act.d_z.mat_mut(n), act.d_u.mat_mut(n));
-            let (u, z) = (act.u.mat(n), act.z.mat(n));
-            self.trunk.backward(be, grads, Some((d_z, Write::Set)), d_u, u, z, &prepared.trunk);
+            be.relu_bwd(act.d_u.mat_mut(n), act.u.mat(n));
+            let (d_z, d_u, z) = (act.d_z.mat_mut(n), act.d_u.mat(n), act.z.mat(n));
+            self.trunk.backward(be, grads, (d_z, Write::Set), None, d_u, z, &prepared.trunk);
             // forward: z = [z_s ; g]
             let d_z = act.d_z.mat(n);
             let part = crate::backend::Part::Rows(x.groups);
@@ -271,8 +273,9 @@ impl Tower {
         // The scenario's embedding is a parameter, so its gradient is the trunk's input gradient. The
         // trunk's own backward adds to `grads` too, hence the detour through scratch.
         let z = params.mat(self.scenario);
-        let d_z = Some((scratch.d_z.mat_mut(s), Write::Set));
-        self.trunk.backward(be, grads, d_z, scratch.d_u.mat_mut(s), u, z, &prepared.trunk);
+        be.relu_bwd(scratch.d_u.mat_mut(s), u);
+        let d_z = (scratch.d_z.mat_mut(s), Write::Set);
+        self.trunk.backward(be, grads, d_z, None, scratch.d_u.mat(s), z, &prepared.trunk);
         be.copy(grads.mat_mut(self.scenario), Write::Add, scratch.d_z.mat(s));
     }
 

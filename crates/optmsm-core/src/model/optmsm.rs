@@ -243,8 +243,8 @@ impl<B: Backend> Model<B> for OptMsm {
             let (d_alpha, alpha) = (act.d_alpha.mat_mut(n), act.alpha.mat(n));
             be.mix_bwd(d_alpha, d_e, Write::Set, act.d_h0.mat(n).cols(0, m), alpha, e);
             be.softmax_bwd(act.logits.mat_mut(n), act.d_alpha.mat(n), alpha);
-            let (d_gate, d_g) = (act.logits.mat_mut(n), act.d_h0.mat_mut(n).cols(m, p));
-            gate.backward(be, dense, Some((d_g, Write::Add)), d_gate, alpha, h0.cols(m, p), packed);
+            let (d_gate, d_g) = (act.logits.mat(n), act.d_h0.mat_mut(n).cols(m, p));
+            gate.backward(be, dense, (d_g, Write::Add), None, d_gate, h0.cols(m, p), packed);
         } else {
             be.select_bwd(d_e, Write::Set, act.d_h0.mat(n).cols(0, m), x.groups);
         }

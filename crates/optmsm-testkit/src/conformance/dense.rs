@@ -127,17 +127,24 @@ pub(super) fn linear_dx<B: Backend>(be: &B) {
         let write = rng.pick(&WRITES);
         let d_y = Pair::<B>::random(be, rng.pick(&VIEWS), s.rows, wide_out, rng);
         let mut d_x = Pair::<B>::output(be, rng.pick(&VIEWS), s.rows, wide_in, write, rng);
+        // Half of it above 0; zeros and NaN among the rest.
+        let x = Pair::<B>::new(be, rng.pick(&VIEWS), s.rows, wide_in, |i, j| match (i + j) % 5 {
+            0 => 0.0,
+            1 if i % 3 == 0 => f64::NAN,
+            _ => rng.value(),
+        });
+        let mask = rng.pick(&[true, false]);
         let at = ids(be, &s.offsets);
 
-        be.linear_dx(d_x.mat_mut(), write, d_y.mat(), &packed, s.part(&at));
+        be.linear_dx(d_x.mat_mut(), write, d_y.mat(), &packed, s.part(&at), mask.then(|| x.mat()));
         let product_of = |d_x: &mut Host, d_y: &Host, w: &Host| {
-            let w = s.reference_weights(w.mat());
-            oracle().linear_dx(d_x.mat_mut(), write, d_y.mat(), &w, s.part(&s.offsets));
+            let (w, x) = (s.reference_weights(w.mat()), mask.then(|| x.host.mat()));
+            oracle().linear_dx(d_x.mat_mut(), write, d_y.mat(), &w, s.part(&s.offsets), x);
         };
         let mut size = d_x.host.abs();
         product_of(&mut size, &d_y.host.abs(), &w.host.abs());
         product_of(&mut d_x.host, &d_y.host, &w.host);
-        d_x.check(be, &format!("linear_dx, {write:?}, {s:?}"), product::<B>(&size, s.outputs + 1));
+        d_x.check(be, &format!("linear_dx, {write:?}, mask {mask}, {s:?}"), product::<B>(&size, s.outputs + 1));
     });
 }
 

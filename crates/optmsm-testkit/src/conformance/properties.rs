@@ -57,10 +57,10 @@ pub(super) fn rows_alone<B: Backend>(be: &B) {
         be.linear(y, e.mat().rows(first, n), &packed, Part::Columns, then);
     });
     alone(be, "linear_dx", m, |d_x, first, n| {
-        be.linear_dx(d_x, Write::Set, d_y.mat().rows(first, n), &packed, Part::Group(2));
+        be.linear_dx(d_x, Write::Set, d_y.mat().rows(first, n), &packed, Part::Group(2), None);
     });
     alone(be, "linear_dx of all groups", k * m, |d_x, first, n| {
-        be.linear_dx(d_x, Write::Set, d_wide.mat().rows(first, n), &packed, Part::Columns);
+        be.linear_dx(d_x, Write::Set, d_wide.mat().rows(first, n), &packed, Part::Columns, None);
     });
     // Rows of one group in one call, then each row in a call of its own.
     alone(be, "linear of a row group", outputs, |y, first, n| {

@@ -54,7 +54,7 @@ impl Generated {
         be.linear(out, u, &p.weight, Part::Group(i), then);
     }
 
-    /// Sets d_h, adds to d_u and to the gradients.
+    /// Sets d_h (before the ReLU that made h when `relu` is h), adds to d_u and to the gradients.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn backward_instance<B: Backend>(
         &self,
@@ -65,6 +65,7 @@ impl Generated {
         d_y: Mat<B::Buf>,
         act: &mut GeneratedActivations<B>,
         h: Mat<B::Buf>,
+        relu: Option<Mat<B::Buf>>,
         u: Mat<B::Buf>,
         p: &GeneratedPacked<B>,
         params: &Flat<B>,
@@ -73,7 +74,7 @@ impl Generated {
         // forward: b(u) = D u + d
         be.linear_dw(grads.mat_mut(self.shift.weight), Write::Add, d_y, u, whole);
         be.col_sum(grads.mat_as_mut(self.shift.bias, 1), Write::Add, d_y, whole);
-        be.linear_dx(d_u.again(), Write::Add, d_y, &p.shift, whole);
+        be.linear_dx(d_u.again(), Write::Add, d_y, &p.shift, whole, None);
         let Some((left, right)) = self.factors else {
             for o in 0..self.outputs {
                 // forward: y_o = h · W[o, :], so d_h += d_y_o W[o, :] and d_W[o, :] = d_y_o h
@@ -84,11 +85,14 @@ impl Generated {
                 be.row_scale(act.column.mat_mut(n), Write::Set, d_y_o, h);
                 self.generate_row_bwd(be, grads, d_u.again(), act.column.mat(n), o, u, p);
             }
+            if let Some(h) = relu {
+                be.relu_bwd(d_h, h);
+            }
             return;
         };
         // forward: a = h P, c = a C(u), y = c Q + b(u)
         be.linear_dw(grads.mat_mut(right), Write::Add, act.c.mat(n), d_y, whole);
-        be.linear_dx(act.d_c.mat_mut(n), Write::Set, d_y, &p.right, whole);
+        be.linear_dx(act.d_c.mat_mut(n), Write::Set, d_y, &p.right, whole, None);
         for i in 0..self.rank {
             // forward: c = Σ_i a_i C[i, :], so d_a_i = d_c · C[i, :] and d_C[i, :] = a_i d_c
             self.generate_row(be, act.column.mat_mut(n), i, u, p, params);
@@ -97,7 +101,7 @@ impl Generated {
             self.generate_row_bwd(be, grads, d_u.again(), act.column.mat(n), i, u, p);
         }
         be.linear_dw(grads.mat_mut(left), Write::Add, h, act.d_a.mat(n), whole);
-        be.linear_dx(d_h, Write::Set, act.d_a.mat(n), &p.left, whole);
+        be.linear_dx(d_h, Write::Set, act.d_a.mat(n), &p.left, whole, relu);
     }
 
     /// forward: row_i = A_i u + a_i, with A_i `[cols, t]`.
@@ -117,6 +121,6 @@ impl Generated {
         be.linear_dw(d_a, Write::Add, d_row, u, Part::Group(0));
         let d_bias = grads.mat_as_mut(self.weight.bias, 1).cols(first, cols);
         be.col_sum(d_bias, Write::Add, d_row, Part::Group(0));
-        be.linear_dx(d_u, Write::Add, d_row, &p.weight, Part::Group(i));
+        be.linear_dx(d_u, Write::Add, d_row, &p.weight, Part::Group(i), None);
     }
 }

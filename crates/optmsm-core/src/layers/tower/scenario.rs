@@ -46,7 +46,8 @@ impl Generated {
         be.linear(y, x, &p.towers, Part::Rows(groups), then);
     }
 
-    /// Gradients of the generated weights go to `derived`, that of P to `grads`; sets d_h.
+    /// Gradients of the generated weights go to `derived`, that of P to `grads`; sets d_h, before the ReLU that made h
+    /// when `relu` is h.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn backward_scenario<B: Backend>(
         &self,
@@ -57,6 +58,7 @@ impl Generated {
         d_y: Mat<B::Buf>,
         act: &mut GeneratedActivations<B>,
         h: Mat<B::Buf>,
+        relu: Option<Mat<B::Buf>>,
         p: &GeneratedPacked<B>,
         groups: &B::Ids,
     ) {
@@ -66,16 +68,16 @@ impl Generated {
         let Some((left, _)) = self.factors else {
             // forward: y = h W_sᵀ + b_s, so d_W_s = d_yᵀ h and d_h = d_y W_s
             be.linear_dw(derived.mat_as_mut(d_weight, s * self.outputs), Write::Add, d_y, h, part);
-            be.linear_dx(d_h, Write::Set, d_y, &p.towers, part);
+            be.linear_dx(d_h, Write::Set, d_y, &p.towers, part, relu);
             return;
         };
         // forward: a = h P, y = a (C_s Q) + b_s, so d_(C_s Q) = aᵀ d_y, d_a = d_y (C_s Q)ᵀ,
         // d_P = hᵀ d_a, d_h = d_a Pᵀ
         let (a, n) = (act.a.mat(h.rows), h.rows);
         be.linear_dw(derived.mat_as_mut(d_weight, s * self.rank), Write::Add, a, d_y, part);
-        be.linear_dx(act.d_a.mat_mut(n), Write::Set, d_y, &p.towers, part);
+        be.linear_dx(act.d_a.mat_mut(n), Write::Set, d_y, &p.towers, part, None);
         be.linear_dw(grads.mat_mut(left), Write::Add, h, act.d_a.mat(n), Part::Group(0));
-        be.linear_dx(d_h, Write::Set, act.d_a.mat(n), &p.left, Part::Group(0));
+        be.linear_dx(d_h, Write::Set, act.d_a.mat(n), &p.left, Part::Group(0), relu);
     }
 
     /// From the summed gradients of the generated weights to those of A, a, D, d, Q; adds to d_u `[S, t]`.
@@ -98,7 +100,7 @@ impl Generated {
             let core = Mat::new(p.core.buf(), s * self.rank, self.rank);
             be.linear_dw(grads.mat_mut(right), Write::Add, core, d_product, Part::Group(0));
             let d_c = MatMut::new(d_core.buf_mut(), s * self.rank, self.rank);
-            be.linear_dx(d_c, Write::Set, d_product, &p.right, Part::Group(0));
+            be.linear_dx(d_c, Write::Set, d_product, &p.right, Part::Group(0), None);
             d_core.mat(s)
         } else {
             derived.mat(d_weight)
@@ -109,7 +111,7 @@ impl Generated {
         {
             be.linear_dw(grads.mat_mut(linear.weight), Write::Add, d_y, u, Part::Group(0));
             be.col_sum(grads.mat_as_mut(linear.bias, 1), Write::Add, d_y, Part::Group(0));
-            be.linear_dx(d_u.again(), Write::Add, d_y, w, Part::Group(0));
+            be.linear_dx(d_u.again(), Write::Add, d_y, w, Part::Group(0), None);
         }
     }
 }

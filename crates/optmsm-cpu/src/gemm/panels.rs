@@ -1,0 +1,185 @@
+//! C (+)= A · B with B in packed panels: x Wᵀ and d_y W.
+
+use super::kernel::{After, Operands, Target, row, tile};
+use super::{Rows, RowsMut};
+use crate::isa::{Isa, Work};
+use crate::simd::Simd;
+
+/// Bytes of A that pass all panels together: a share of L2 that leaves room for the panels.
+const BLOCK_BYTES: usize = 512 * 1024;
+
+/// C `[m, n]` (+)= A `[m, k]` · B `[k, n]`, then what follows.
+pub(crate) struct Product<'a> {
+    pub(crate) m: usize,
+    pub(crate) n: usize,
+    pub(crate) k: usize,
+    pub(crate) a: Rows<'a>,
+    /// Panels of [`Isa::panel`] columns, each k rows, the last one padded.
+    pub(crate) b: &'a [f32],
+    pub(crate) c: RowsMut<'a>,
+    pub(crate) add: bool,
+    pub(crate) relu: bool,
+    /// `[n]`, added to every row.
+    pub(crate) bias: Option<&'a [f32]>,
+    /// `[m, n]`: the product is set to 0 where this is not above 0, before it is added.
+    pub(crate) mask: Option<Rows<'a>>,
+}
+
+/// Computes a product after checking every extent.
+pub(crate) fn multiply(isa: Isa, p: Product) {
+    let (m, n, k) = (p.m, p.n, p.k);
+    if m == 0 || n == 0 {
+        return;
+    }
+    p.a.checked(m, k, "A");
+    p.c.check(m, n, "C");
+    let panels = n.div_ceil(isa.panel()) * isa.panel() * k;
+    assert!(p.b.len() >= panels, "the packed B has {} elements, {k}x{n} needs {panels}", p.b.len());
+    assert!(p.bias.is_none_or(|bias| bias.len() >= n), "the bias is shorter than {n}");
+    let mask = p.mask.map(|mask| mask.checked(m, n, "the mask"));
+    isa.run(Panels {
+        m,
+        n,
+        k,
+        a: p.a.data.as_ptr(),
+        a_stride: p.a.stride,
+        b: p.b.as_ptr(),
+        c: p.c.data.as_mut_ptr(),
+        c_stride: p.c.stride,
+        after: After {
+            add: p.add,
+            relu: p.relu,
+            bias: p.bias.map_or(std::ptr::null(), <[f32]>::as_ptr),
+            mask: mask.map_or(std::ptr::null(), |mask| mask.data.as_ptr()),
+            mask_stride: mask.map_or(0, |mask| mask.stride),
+        },
+    });
+}
+
+/// A [`Product`] whose extents were checked.
+#[derive(Clone, Copy)]
+struct Panels {
+    m: usize,
+    n: usize,
+    k: usize,
+    a: *const f32,
+    a_stride: usize,
+    b: *const f32,
+    c: *mut f32,
+    c_stride: usize,
+    after: After,
+}
+
+impl Work for Panels {
+    type Out = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd, const MR: usize>(self) {
+        // Blocks of equal size, so that none is left with a few rows for which every panel is read again.
+        let blocks = (4 * self.m * (self.k + self.n) / BLOCK_BYTES).max(1);
+        let rows = self.m.div_ceil(blocks).next_multiple_of(MR);
+        let mut first = 0;
+        while first < self.m {
+            let m = (self.m - first).min(rows);
+            // SAFETY: rows first..first + m are inside A and C, as multiply() checked.
+            unsafe { self.rows(first, m).block::<S, MR>() };
+            first += m;
+        }
+    }
+}
+
+impl Panels {
+    /// Rows `first..first + m`.
+    ///
+    /// # Safety
+    /// They exist.
+    #[inline(always)]
+    unsafe fn rows(self, first: usize, m: usize) -> Self {
+        // SAFETY: the rows exist, and so do those of the mask when there is one.
+        unsafe {
+            let mask = self.after.mask;
+            let mask = if mask.is_null() { mask } else { mask.add(first * self.after.mask_stride) };
+            Panels {
+                m,
+                a: self.a.wrapping_add(first * self.a_stride),
+                c: self.c.add(first * self.c_stride),
+                after: After { mask, ..self.after },
+                ..self
+            }
+        }
+    }
+
+    /// Panels outside, so that one stays close while all rows of the block pass.
+    #[inline(always)]
+    unsafe fn block<S: Simd, const MR: usize>(self) {
+        let panel = 2 * S::WIDTH;
+        // SAFETY: as multiply() checked: column j < n is in panel j / panel.
+        unsafe {
+            if self.m == 1 {
+                for j in (0..self.n).step_by(4 * panel) {
+                    let (x, to, after) = self.at(0, j, panel);
+                    let to = Target { width: (self.n - j).min(4 * panel), ..to };
+                    match to.width.div_ceil(panel) {
+                        1 => row::<S, 1>(x, panel * self.k, to, after),
+                        2 => row::<S, 2>(x, panel * self.k, to, after),
+                        3 => row::<S, 3>(x, panel * self.k, to, after),
+                        _ => row::<S, 4>(x, panel * self.k, to, after),
+                    }
+                }
+                return;
+            }
+            for j in (0..self.n).step_by(panel) {
+                let mut i = 0;
+                while i + MR <= self.m {
+                    self.tiles::<S, MR>(i, j);
+                    i += MR;
+                }
+                while i + 4 <= self.m {
+                    self.tiles::<S, 4>(i, j);
+                    i += 4;
+                }
+                while i < self.m {
+                    self.tiles::<S, 1>(i, j);
+                    i += 1;
+                }
+            }
+        }
+    }
+
+    /// One tile from row `i`, column `j` on; one register wide where the panel ends early.
+    #[inline(always)]
+    unsafe fn tiles<S: Simd, const R: usize>(self, i: usize, j: usize) {
+        // SAFETY: rows i..i + R and column j are inside.
+        unsafe {
+            let (x, to, after) = self.at(i, j, 2 * S::WIDTH);
+            if to.width > S::WIDTH {
+                tile::<S, R, 2>(x, to, after);
+            } else {
+                tile::<S, R, 1>(x, to, after);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn at(self, i: usize, j: usize, panel: usize) -> (Operands, Target, After) {
+        let after = self.after;
+        // SAFETY: row i and column j are inside A, B, C and what is not null in `after`.
+        unsafe {
+            let x = Operands {
+                k: self.k,
+                a: self.a.wrapping_add(i * self.a_stride),
+                row_stride: self.a_stride,
+                k_stride: 1,
+                b: self.b.add(j * self.k),
+            };
+            let to = Target {
+                c: self.c.add(i * self.c_stride + j),
+                stride: self.c_stride,
+                width: (self.n - j).min(panel),
+            };
+            let bias = if after.bias.is_null() { after.bias } else { after.bias.add(j) };
+            let mask = after.mask;
+            let mask = if mask.is_null() { mask } else { mask.add(i * after.mask_stride + j) };
+            (x, to, After { bias, mask, ..after })
+        }
+    }
+}
