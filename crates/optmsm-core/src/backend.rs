@@ -298,6 +298,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// Room for `groups` weights of `inputs → outputs`.
     fn alloc_packed(&self, groups: usize, outputs: usize, inputs: usize) -> Result<Self::Packed>;
+    /// Groups, outputs and inputs of a packed weight.
+    fn packed_shape(&self, w: &Self::Packed) -> (usize, usize, usize);
     /// Packs `groups` weights that lie one after the other: `[G·out, in]` or `[G·in, out]`.
     fn pack(&self, dst: &mut Self::Packed, src: Mat<Self::Buf>, layout: Layout);
     /// y = x Wᵀ (+ bias) (then ReLU), for the part of `w` that each row or column uses.

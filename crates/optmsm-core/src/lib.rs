@@ -21,5 +21,6 @@ pub mod params;
 pub mod philox;
 pub mod plan;
 pub mod predictor;
+pub mod profile;
 pub mod reference;
 mod runtime;

@@ -184,6 +184,10 @@ impl<T: Elem> Backend for Reference<T> {
         Ok(Packed { data, groups, outputs, inputs, layout: Layout::OutIn })
     }
 
+    fn packed_shape(&self, w: &Packed<T>) -> (usize, usize, usize) {
+        (w.groups, w.outputs, w.inputs)
+    }
+
     fn pack(&self, dst: &mut Packed<T>, src: Mat<Vec<T>>, layout: Layout) {
         assert_eq!(src.rows * src.cols, dst.data.len(), "packing {}x{}", src.rows, src.cols);
         dst.layout = layout;

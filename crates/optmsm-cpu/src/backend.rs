@@ -102,11 +102,18 @@ impl Backend for Cpu {
 
     fn copy(&self, mut dst: MM, write: Write, src: M) {
         assert_eq!((dst.rows, dst.cols), (src.rows, src.cols), "shapes of a copy");
-        (0..src.rows).for_each(|b| put(row_mut(&mut dst, b), write, row(&src, b).iter().copied()));
+        self.isa.vectorise(
+            #[inline(always)]
+            || (0..src.rows).for_each(|b| put(row_mut(&mut dst, b), write, row(&src, b).iter().copied())),
+        );
     }
 
     fn alloc_packed(&self, groups: usize, outputs: usize, inputs: usize) -> Result<Packed> {
         Ok(Packed::new(self.isa, groups, outputs, inputs))
+    }
+
+    fn packed_shape(&self, w: &Packed) -> (usize, usize, usize) {
+        (w.groups, w.outputs, w.inputs)
     }
 
     fn pack(&self, dst: &mut Packed, src: M, layout: Layout) {
@@ -183,7 +190,10 @@ impl Backend for Cpu {
             let x = x.rows(first, n).cols(column(part, g, inputs), inputs);
             let mut d_w = d_w.again().rows(g * outputs, outputs);
             let c = rows_of_mut(&mut d_w);
-            accumulate(self.isa, Reduction { m: outputs, n: inputs, k: n, a: rows_of(d_y), b: rows_of(x), c });
+            accumulate(
+                self.isa,
+                Reduction { m: outputs, n: inputs, k: n, a: rows_of(d_y), b: rows_of(x), c },
+            );
         });
     }
 
@@ -195,23 +205,36 @@ impl Backend for Cpu {
         let part = if let Part::Rows(_) = part { part } else { Part::Group(0) };
         each_group(part, out.rows, x.rows, |g, first, n| {
             let sums = row_mut(&mut out, g);
-            (first..first + n).for_each(|b| put(sums, Write::Add, row(&x, b).iter().copied()));
+            self.isa.vectorise(
+                #[inline(always)]
+                || (first..first + n).for_each(|b| put(sums, Write::Add, row(&x, b).iter().copied())),
+            );
         });
     }
 
     fn relu(&self, mut y: MM) {
-        for b in 0..y.rows {
-            // NaN stays NaN.
-            row_mut(&mut y, b).iter_mut().for_each(|y| *y = if *y < 0.0 { 0.0 } else { *y });
-        }
+        self.isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in 0..y.rows {
+                    // NaN stays NaN.
+                    row_mut(&mut y, b).iter_mut().for_each(|y| *y = if *y < 0.0 { 0.0 } else { *y });
+                }
+            },
+        );
     }
 
     fn relu_bwd(&self, mut d: MM, y: M) {
         assert_eq!((d.rows, d.cols), (y.rows, y.cols), "shapes of d and y");
-        for b in 0..y.rows {
-            let d = row_mut(&mut d, b).iter_mut();
-            d.zip(row(&y, b)).for_each(|(d, &y)| *d = if y <= 0.0 { 0.0 } else { *d });
-        }
+        self.isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in 0..y.rows {
+                    let d = row_mut(&mut d, b).iter_mut();
+                    d.zip(row(&y, b)).for_each(|(d, &y)| *d = if y <= 0.0 { 0.0 } else { *d });
+                }
+            },
+        );
     }
 
     fn dropout(&self, mut x: MM, drop: &Dropout, rows: &Vec<u32>, first: usize) {
@@ -228,15 +251,27 @@ impl Backend for Cpu {
 
     fn row_scale(&self, mut y: MM, write: Write, s: M, x: M) {
         assert_eq!((y.rows, y.cols), (x.rows, x.cols), "shapes of y and x");
-        for b in 0..x.rows {
-            let s = row(&s, b)[0];
-            put(row_mut(&mut y, b), write, row(&x, b).iter().map(|x| s * x));
-        }
+        self.isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in 0..x.rows {
+                    let s = row(&s, b)[0];
+                    put(row_mut(&mut y, b), write, row(&x, b).iter().map(|x| s * x));
+                }
+            },
+        );
     }
 
     fn row_dot(&self, mut out: MM, write: Write, x: M, y: M) {
         assert_eq!((x.rows, x.cols), (y.rows, y.cols), "shapes of x and y");
-        (0..x.rows).for_each(|b| put(row_mut(&mut out, b), write, [dot(row(&x, b), row(&y, b))].into_iter()));
+        self.isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in 0..x.rows {
+                    put(row_mut(&mut out, b), write, [dot(row(&x, b), row(&y, b))].into_iter());
+                }
+            },
+        );
     }
 
     fn gather_rows(&self, mut out: MM, table: M, ids: &Vec<u32>, first: usize) {
@@ -285,18 +320,24 @@ impl Backend for Cpu {
         let g = g.rows(0, segments.count);
         let (width, stride, end) = (g.cols, g.stride.max(1), g.as_mat().end());
         let dst = &mut g.buf[g.offset.min(end)..end];
-        let reduce = |(u, g): (usize, &mut [f32])| {
-            let g = &mut g[..width];
-            g.fill(0.0);
-            for i in segments.starts[u] as usize..segments.starts[u + 1] as usize {
-                let at = segments.rows[i] as usize;
-                let source = lane(at / lane_rows);
-                let coef = segments.coefs.map_or(1.0, |c| c[i]);
-                put(g, Write::Add, row(&source, at % lane_rows).iter().map(|d| coef * d));
-            }
+        let reduce = |(chunk, rows): (usize, &mut [f32])| {
+            self.isa.vectorise(
+                #[inline(always)]
+                || {
+                    for (u, g) in rows.chunks_mut(stride).enumerate() {
+                        let (u, g) = (chunk * ROW_CHUNK + u, &mut g[..width]);
+                        g.fill(0.0);
+                        for i in segments.starts[u] as usize..segments.starts[u + 1] as usize {
+                            let at = segments.rows[i] as usize;
+                            let source = lane(at / lane_rows);
+                            let coef = segments.coefs.map_or(1.0, |c| c[i]);
+                            put(g, Write::Add, row(&source, at % lane_rows).iter().map(|d| coef * d));
+                        }
+                    }
+                },
+            );
         };
-        let run = || dst.par_chunks_mut(stride).enumerate().with_min_len(ROW_CHUNK).for_each(reduce);
-        self.pool.install(run);
+        self.pool.install(|| dst.par_chunks_mut(stride * ROW_CHUNK).enumerate().for_each(reduce));
     }
 
     fn softmax(&self, mut alpha: MM, logits: M) {
@@ -304,33 +345,48 @@ impl Backend for Cpu {
     }
 
     fn softmax_bwd(&self, mut d_logits: MM, d_alpha: M, alpha: M) {
-        for b in 0..alpha.rows {
-            let (d, a) = (row(&d_alpha, b), row(&alpha, b));
-            let mean = dot(a, d);
-            put(row_mut(&mut d_logits, b), Write::Set, a.iter().zip(d).map(|(a, d)| a * (d - mean)));
-        }
+        self.isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in 0..alpha.rows {
+                    let (d, a) = (row(&d_alpha, b), row(&alpha, b));
+                    let mean = dot(a, d);
+                    put(row_mut(&mut d_logits, b), Write::Set, a.iter().zip(d).map(|(a, d)| a * (d - mean)));
+                }
+            },
+        );
     }
 
     fn mix(&self, mut mix: MM, alpha: M, e: M) {
         let m = mix.cols;
-        for b in 0..e.rows {
-            let out = row_mut(&mut mix, b);
-            out.fill(0.0);
-            for (&a, e) in row(&alpha, b).iter().zip(row(&e, b).chunks_exact(m)) {
-                put(out, Write::Add, e.iter().map(|e| a * e));
-            }
-        }
+        self.isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in 0..e.rows {
+                    let (out, mut write) = (row_mut(&mut mix, b), Write::Set);
+                    for (&a, e) in row(&alpha, b).iter().zip(row(&e, b).chunks_exact(m)) {
+                        put(out, write, e.iter().map(|e| a * e));
+                        write = Write::Add;
+                    }
+                }
+            },
+        );
     }
 
     fn mix_bwd(&self, mut d_alpha: MM, mut d_e: MM, write: Write, d_mix: M, alpha: M, e: M) {
         let m = d_mix.cols;
-        for b in 0..e.rows {
-            let (d, a, e) = (row(&d_mix, b), row(&alpha, b), row(&e, b).chunks_exact(m));
-            put(row_mut(&mut d_alpha, b), Write::Set, e.map(|e| dot(d, e)));
-            for (&a, d_e) in a.iter().zip(row_mut(&mut d_e, b).chunks_exact_mut(m)) {
-                put(d_e, write, d.iter().map(|d| a * d));
-            }
-        }
+        self.isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in 0..e.rows {
+                    let (d, a, e) = (row(&d_mix, b), row(&alpha, b), row(&e, b).chunks_exact(m));
+                    row_mut(&mut d_alpha, b).iter_mut().zip(e).for_each(|(d_alpha, e)| *d_alpha = dot(d, e));
+                    for (&a, d_e) in a.iter().zip(row_mut(&mut d_e, b).chunks_exact_mut(m)) {
+                        put(d_e, write, d.iter().map(|d| a * d));
+                    }
+                }
+            },
+        );
     }
 
     fn select(&self, mut mix: MM, e: M, groups: &Vec<u32>) {
@@ -352,7 +408,10 @@ impl Backend for Cpu {
 
     fn orthogonality(&self, mut inv_norm: MM, mut sums: MM, e: M) {
         let sums = row_mut(&mut sums, 0);
-        (0..e.rows).for_each(|b| rows::orthogonality(row_mut(&mut inv_norm, b), sums, row(&e, b)));
+        self.isa.vectorise(
+            #[inline(always)]
+            || (0..e.rows).for_each(|b| rows::orthogonality(row_mut(&mut inv_norm, b), sums, row(&e, b))),
+        );
     }
 
     fn orthogonality_bwd(&self, mut d_e: MM, e: M, inv_norm: M, scale: f64) {
@@ -361,9 +420,14 @@ impl Backend for Cpu {
             return;
         }
         let c = (4.0 * scale / (k * (k - 1)) as f64) as f32;
-        for b in 0..e.rows {
-            rows::orthogonality_bwd(row_mut(&mut d_e, b), row(&e, b), row(&inv_norm, b), c);
-        }
+        self.isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in 0..e.rows {
+                    rows::orthogonality_bwd(row_mut(&mut d_e, b), row(&e, b), row(&inv_norm, b), c);
+                }
+            },
+        );
     }
 
     fn bce_with_logits(
@@ -395,7 +459,12 @@ impl Backend for Cpu {
 
     fn accumulate(&self, acc: &mut Vec<f32>, x: &Vec<f32>, len: usize) {
         let (acc, x) = (&mut acc[..len], &x[..len]);
-        let add = |(a, x): (&mut [f32], &[f32])| a.iter_mut().zip(x).for_each(|(a, x)| *a += x);
+        let add = |(a, x): (&mut [f32], &[f32])| {
+            self.isa.vectorise(
+                #[inline(always)]
+                || a.iter_mut().zip(x).for_each(|(a, x)| *a += x),
+            );
+        };
         self.pool.install(|| acc.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(add));
     }
 
@@ -415,13 +484,26 @@ impl Backend for Cpu {
         let rule = Scalars::new(update, update.adam_dense());
         let chunks = w[..len].par_chunks_mut(CHUNK).zip(g[..len].par_chunks(CHUNK));
         self.pool.install(|| match state {
-            [] => chunks.for_each(|(w, g)| rule.no_state(w, g)),
-            [s] => {
-                chunks.zip(s[..len].par_chunks_mut(CHUNK)).for_each(|((w, g), s)| rule.one_state(w, g, s));
-            }
+            [] => chunks.for_each(|(w, g)| {
+                self.isa.vectorise(
+                    #[inline(always)]
+                    || rule.no_state(w, g),
+                );
+            }),
+            [s] => chunks.zip(s[..len].par_chunks_mut(CHUNK)).for_each(|((w, g), s)| {
+                self.isa.vectorise(
+                    #[inline(always)]
+                    || rule.one_state(w, g, s),
+                );
+            }),
             [m, v, ..] => {
                 let chunks = chunks.zip(m[..len].par_chunks_mut(CHUNK)).zip(v[..len].par_chunks_mut(CHUNK));
-                chunks.for_each(|(((w, g), m), v)| rule.adam(w, g, m, v));
+                chunks.for_each(|(((w, g), m), v)| {
+                    self.isa.vectorise(
+                        #[inline(always)]
+                        || rule.adam(w, g, m, v),
+                    );
+                });
             }
         });
     }

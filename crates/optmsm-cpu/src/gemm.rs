@@ -35,7 +35,11 @@ impl<'a> Rows<'a> {
     /// The same after a check of its size.
     fn checked(self, rows: usize, cols: usize, what: &str) -> Rows<'a> {
         let need = extent(rows, self.stride, cols);
-        assert!(self.data.len() >= need, "{what} has {} elements, {rows}x{cols} needs {need}", self.data.len());
+        assert!(
+            self.data.len() >= need,
+            "{what} has {} elements, {rows}x{cols} needs {need}",
+            self.data.len()
+        );
         self
     }
 }
@@ -44,6 +48,10 @@ impl RowsMut<'_> {
     /// Panics when it is smaller.
     fn check(&self, rows: usize, cols: usize, what: &str) {
         let need = extent(rows, self.stride, cols);
-        assert!(self.data.len() >= need, "{what} has {} elements, {rows}x{cols} needs {need}", self.data.len());
+        assert!(
+            self.data.len() >= need,
+            "{what} has {} elements, {rows}x{cols} needs {need}",
+            self.data.len()
+        );
     }
 }

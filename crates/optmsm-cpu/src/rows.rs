@@ -6,18 +6,21 @@ use optmsm_core::backend::{Mat, MatMut, Write};
 const NORM_EPS: f32 = 1e-8;
 
 /// Row `b` of a matrix.
+#[inline(always)]
 pub(crate) fn row<'a>(m: &Mat<'a, Vec<f32>>, b: usize) -> &'a [f32] {
     let start = m.offset + b * m.stride;
     &m.buf[start..start + m.cols]
 }
 
 /// Row `b` of a matrix, to write.
+#[inline(always)]
 pub(crate) fn row_mut<'a>(m: &'a mut MatMut<Vec<f32>>, b: usize) -> &'a mut [f32] {
     let start = m.offset + b * m.stride;
     &mut m.buf[start..start + m.cols]
 }
 
 /// Sets or adds element by element.
+#[inline(always)]
 pub(crate) fn put(dst: &mut [f32], write: Write, src: impl Iterator<Item = f32>) {
     match write {
         Write::Set => dst.iter_mut().zip(src).for_each(|(d, s)| *d = s),
@@ -25,26 +28,37 @@ pub(crate) fn put(dst: &mut [f32], write: Write, src: impl Iterator<Item = f32>)
     }
 }
 
-/// x · y with eight partial sums, so that it vectorises; the order depends on the length alone.
+/// x · y with 32 partial sums, so that it vectorises; the order depends on the length alone.
+#[inline(always)]
 pub(crate) fn dot(x: &[f32], y: &[f32]) -> f32 {
-    let mut sums = [0.0f32; 8];
-    let (xs, ys) = (x.chunks_exact(8), y.chunks_exact(8));
+    const LANES: usize = 32;
+    let mut sums = [0.0f32; LANES];
+    let (xs, ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
     let rest: f32 = xs.remainder().iter().zip(ys.remainder()).map(|(x, y)| x * y).sum();
     for (x, y) in xs.zip(ys) {
-        for i in 0..8 {
+        for i in 0..LANES {
             sums[i] += x[i] * y[i];
         }
     }
-    sums.iter().sum::<f32>() + rest
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            sums[i] += sums[i + width];
+        }
+        width /= 2;
+    }
+    sums[0] + rest
 }
 
 /// σ(o) that never overflows.
+#[inline(always)]
 pub(crate) fn sigmoid(o: f32) -> f32 {
     let e = (-o.abs()).exp();
     if o >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) }
 }
 
 /// Softmax of one row.
+#[inline(always)]
 pub(crate) fn softmax(alpha: &mut [f32], logits: &[f32]) {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     alpha.iter_mut().zip(logits).for_each(|(a, &l)| *a = (l - max).exp());
@@ -53,6 +67,7 @@ pub(crate) fn softmax(alpha: &mut [f32], logits: &[f32]) {
 }
 
 /// Norms, penalty and |cos| of one row; `sums` are `[1 + pairs]`.
+#[inline(always)]
 pub(crate) fn orthogonality(inv_norm: &mut [f32], sums: &mut [f32], e: &[f32]) {
     let k = inv_norm.len();
     let m = e.len() / k;
@@ -72,6 +87,7 @@ pub(crate) fn orthogonality(inv_norm: &mut [f32], sums: &mut [f32], e: &[f32]) {
 }
 
 /// Adds the penalty's gradient of one row, with `c` = 4 · scale / (K(K−1)).
+#[inline(always)]
 pub(crate) fn orthogonality_bwd(d_e: &mut [f32], e: &[f32], inv_norm: &[f32], c: f32) {
     let k = inv_norm.len();
     let m = e.len() / k;

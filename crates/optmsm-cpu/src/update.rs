@@ -40,6 +40,7 @@ impl Scalars {
     }
 
     /// Adam and AdamW.
+    #[inline(always)]
     pub(crate) fn adam(&self, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]) {
         let decoupled = self.rule == Rule::AdamW;
         let (keep, l2) = if decoupled { (1.0 - self.lr * self.decay, 0.0) } else { (1.0, self.decay) };
@@ -52,6 +53,7 @@ impl Scalars {
     }
 
     /// The rules with one state buffer.
+    #[inline(always)]
     pub(crate) fn one_state(&self, w: &mut [f32], g: &[f32], s: &mut [f32]) {
         let adagrad = self.rule == Rule::Adagrad;
         for ((w, &g), s) in w.iter_mut().zip(g).zip(s) {
@@ -67,11 +69,13 @@ impl Scalars {
     }
 
     /// SGD without momentum.
+    #[inline(always)]
     pub(crate) fn no_state(&self, w: &mut [f32], g: &[f32]) {
         w.iter_mut().zip(g).for_each(|(w, &g)| *w -= self.lr * (self.clip * g + self.decay * *w));
     }
 
     /// One row with one accumulator.
+    #[inline(always)]
     pub(crate) fn rowwise(&self, w: &mut [f32], g: &[f32], sum: &mut f32) {
         let at = |w: f32, g: f32| self.clip * g + self.decay * w;
         let squares: f32 = w.iter().zip(g).map(|(&w, &g)| at(w, g) * at(w, g)).sum();

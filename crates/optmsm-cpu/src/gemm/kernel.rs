@@ -91,7 +91,12 @@ unsafe fn chain<S: Simd, const MR: usize, const NV: usize>(x: Operands) -> [[S::
 /// # Safety
 /// As [`tile`], with `PANELS` panels of two registers, `panel_len` elements apart.
 #[inline(always)]
-pub(super) unsafe fn row<S: Simd, const PANELS: usize>(x: Operands, panel_len: usize, to: Target, after: After) {
+pub(super) unsafe fn row<S: Simd, const PANELS: usize>(
+    x: Operands,
+    panel_len: usize,
+    to: Target,
+    after: After,
+) {
     // SAFETY: as the caller vouches.
     unsafe {
         let mut acc = [[S::zero(); 2]; PANELS];

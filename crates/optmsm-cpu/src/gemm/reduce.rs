@@ -159,13 +159,8 @@ impl Copied {
                 std::ptr::copy_nonoverlapping(from, to.add(q * R), R);
             }
             for j in (0..self.n).step_by(panel) {
-                let x = Operands {
-                    k: self.k,
-                    a: to,
-                    row_stride: 1,
-                    k_stride: R,
-                    b: self.panels.add(j * self.k),
-                };
+                let x =
+                    Operands { k: self.k, a: to, row_stride: 1, k_stride: R, b: self.panels.add(j * self.k) };
                 let c = self.c.add(i * self.c_stride + j);
                 let target = Target { c, stride: self.c_stride, width: (self.n - j).min(panel) };
                 if target.width > S::WIDTH {

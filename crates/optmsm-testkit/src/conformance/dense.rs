@@ -144,7 +144,11 @@ pub(super) fn linear_dx<B: Backend>(be: &B) {
         let mut size = d_x.host.abs();
         product_of(&mut size, &d_y.host.abs(), &w.host.abs());
         product_of(&mut d_x.host, &d_y.host, &w.host);
-        d_x.check(be, &format!("linear_dx, {write:?}, mask {mask}, {s:?}"), product::<B>(&size, s.outputs + 1));
+        d_x.check(
+            be,
+            &format!("linear_dx, {write:?}, mask {mask}, {s:?}"),
+            product::<B>(&size, s.outputs + 1),
+        );
     });
 }
 

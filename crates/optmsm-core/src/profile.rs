@@ -1,0 +1,356 @@
+//! Where the time of a step goes: a backend that times every operation of another one.
+//!
+//! The wrapped backend computes, so results are bit-equal with and without it. An operation costs two readings of the
+//! clock and a lock more; unless a [`Profiled`] is asked for, nothing of it is in the program.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::backend::{Backend, Bags, Dropout, Epilogue, Layout, Mat, MatMut, Part, Segments, Write};
+use crate::error::Result;
+use crate::optim::Update;
+
+thread_local! {
+    static IN_LANE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A backend whose operations are timed.
+#[derive(Debug)]
+pub struct Profiled<B> {
+    inner: B,
+    phases: Mutex<BTreeMap<Key, Phase>>,
+}
+
+/// Operation, columns in and out, whether lanes ran it.
+type Key = (bool, &'static str, [usize; 2]);
+
+/// One operation on one shape, summed over its calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Phase {
+    /// Name in [`Backend`].
+    pub op: &'static str,
+    /// Columns of its input and output; 0 where there is none.
+    pub columns: [usize; 2],
+    /// Whether lanes ran it, at the same time on several threads.
+    pub in_lanes: bool,
+    /// Calls.
+    pub calls: u64,
+    /// Time, summed over threads.
+    pub time: Duration,
+    /// Floating-point operations of the products (a multiply-add is two).
+    pub flop: u64,
+    /// Bytes of the operands, each counted once.
+    pub bytes: u64,
+}
+
+/// What an operation reads, writes and computes.
+#[derive(Default)]
+struct Work {
+    columns: [usize; 2],
+    flop: usize,
+    elements: usize,
+}
+
+fn elements<T>(m: &Mat<T>) -> usize {
+    m.rows * m.cols
+}
+
+impl Work {
+    fn on<T>(m: &Mat<T>, operands: usize) -> Self {
+        Work { columns: [m.cols, 0], elements: operands * elements(m), ..Work::default() }
+    }
+
+    fn of(elements: usize) -> Self {
+        Work { elements, ..Work::default() }
+    }
+}
+
+impl<B: Backend> Profiled<B> {
+    /// Times the operations of `inner`.
+    pub fn new(inner: B) -> Self {
+        Self { inner, phases: Mutex::default() }
+    }
+
+    /// Forgets what was measured, for example after a warm-up.
+    pub fn reset(&self) {
+        self.lock().clear();
+    }
+
+    /// What was measured since the last reset: lanes' operations last, by name.
+    pub fn phases(&self) -> Vec<Phase> {
+        self.lock().values().copied().collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Phase>> {
+        // Sums stay whole whatever panicked elsewhere.
+        self.phases.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn time<R>(&self, op: &'static str, work: Work, run: impl FnOnce() -> R) -> R {
+        let start = Instant::now();
+        let result = run();
+        let time = start.elapsed();
+        let in_lanes = IN_LANE.get();
+        let key = (in_lanes, op, work.columns);
+        let mut phases = self.lock();
+        let phase =
+            phases.entry(key).or_insert(Phase { op, columns: work.columns, in_lanes, ..Phase::default() });
+        phase.calls += 1;
+        phase.time += time;
+        phase.flop += work.flop as u64;
+        phase.bytes += (work.elements * size_of::<B::Elem>()) as u64;
+        result
+    }
+
+    /// A product over `rows` rows with packed weights.
+    fn product(&self, w: &B::Packed, part: &Part<B::Ids>, rows: usize, columns: [usize; 2]) -> Work {
+        let (groups, outputs, inputs) = self.inner.packed_shape(w);
+        let used = if let Part::Columns = part { groups } else { 1 };
+        let weights = if let Part::Group(_) = part { 1 } else { groups } * outputs * inputs;
+        let elements = rows * (columns[0] + columns[1]) + weights;
+        Work { columns, flop: 2 * rows * used * outputs * inputs, elements }
+    }
+}
+
+type Buf<B> = <B as Backend>::Buf;
+
+impl<B: Backend> Backend for Profiled<B> {
+    type Elem = B::Elem;
+    type Buf = B::Buf;
+    type Ids = B::Ids;
+    type Packed = B::Packed;
+
+    fn name(&self) -> String {
+        format!("{}, profiled", self.inner.name())
+    }
+    fn lanes(&self) -> usize {
+        self.inner.lanes()
+    }
+    fn block_rows(&self) -> usize {
+        self.inner.block_rows()
+    }
+    fn for_lanes<L: Send>(&self, lanes: &mut [L], f: impl Fn(usize, &mut L) + Sync) {
+        let marked = |i: usize, lane: &mut L| {
+            let outer = IN_LANE.replace(true);
+            f(i, lane);
+            IN_LANE.set(outer);
+        };
+        self.time("for_lanes", Work::default(), || self.inner.for_lanes(lanes, marked));
+    }
+
+    fn alloc(&self, len: usize) -> Result<B::Buf> {
+        self.inner.alloc(len)
+    }
+    fn alloc_ids(&self, len: usize) -> Result<B::Ids> {
+        self.inner.alloc_ids(len)
+    }
+    fn len(&self, buf: &B::Buf) -> usize {
+        self.inner.len(buf)
+    }
+    fn upload(&self, dst: &mut B::Buf, src: &[B::Elem]) {
+        self.time("upload", Work::of(2 * src.len()), || self.inner.upload(dst, src));
+    }
+    fn upload_ids(&self, dst: &mut B::Ids, src: &[u32]) {
+        self.time("upload_ids", Work::of(2 * src.len()), || self.inner.upload_ids(dst, src));
+    }
+    fn download(&self, dst: &mut [B::Elem], src: &B::Buf, offset: usize) -> Result<()> {
+        self.time("download", Work::of(2 * dst.len()), || self.inner.download(dst, src, offset))
+    }
+    fn fill(&self, dst: MatMut<Buf<B>>, v: f64) {
+        self.time("fill", Work::on(&dst.as_mat(), 1), || self.inner.fill(dst, v));
+    }
+    fn copy(&self, dst: MatMut<Buf<B>>, write: Write, src: Mat<Buf<B>>) {
+        self.time("copy", Work::on(&src, 2), || self.inner.copy(dst, write, src));
+    }
+
+    fn alloc_packed(&self, groups: usize, outputs: usize, inputs: usize) -> Result<B::Packed> {
+        self.inner.alloc_packed(groups, outputs, inputs)
+    }
+    fn packed_shape(&self, w: &B::Packed) -> (usize, usize, usize) {
+        self.inner.packed_shape(w)
+    }
+    fn pack(&self, dst: &mut B::Packed, src: Mat<Buf<B>>, layout: Layout) {
+        let work = Work { elements: 3 * elements(&src), ..Work::default() };
+        self.time("pack", work, || self.inner.pack(dst, src, layout));
+    }
+    fn linear(
+        &self,
+        y: MatMut<Buf<B>>,
+        x: Mat<Buf<B>>,
+        w: &B::Packed,
+        part: Part<B::Ids>,
+        then: Epilogue<Buf<B>>,
+    ) {
+        let work = self.product(w, &part, x.rows, [x.cols, y.cols]);
+        self.time("linear", work, || self.inner.linear(y, x, w, part, then));
+    }
+    fn linear_dx(
+        &self,
+        d_x: MatMut<Buf<B>>,
+        write: Write,
+        d_y: Mat<Buf<B>>,
+        w: &B::Packed,
+        part: Part<B::Ids>,
+        relu: Option<Mat<Buf<B>>>,
+    ) {
+        let work = self.product(w, &part, d_y.rows, [d_y.cols, d_x.cols]);
+        self.time("linear_dx", work, || self.inner.linear_dx(d_x, write, d_y, w, part, relu));
+    }
+    fn linear_dw(
+        &self,
+        d_w: MatMut<Buf<B>>,
+        write: Write,
+        d_y: Mat<Buf<B>>,
+        x: Mat<Buf<B>>,
+        part: Part<B::Ids>,
+    ) {
+        // A row meets one group under `Rows`, else all of d_w.
+        let met = if let Part::Rows(_) = part { d_y.cols * d_w.cols } else { d_w.rows * d_w.cols };
+        let elements = elements(&d_y) + elements(&x) + 2 * d_w.rows * d_w.cols;
+        let work = Work { columns: [x.cols, d_y.cols], flop: 2 * x.rows * met, elements };
+        self.time("linear_dw", work, || self.inner.linear_dw(d_w, write, d_y, x, part));
+    }
+    fn col_sum(&self, out: MatMut<Buf<B>>, write: Write, x: Mat<Buf<B>>, part: Part<B::Ids>) {
+        self.time("col_sum", Work::on(&x, 1), || self.inner.col_sum(out, write, x, part));
+    }
+    fn relu(&self, y: MatMut<Buf<B>>) {
+        self.time("relu", Work::on(&y.as_mat(), 2), || self.inner.relu(y));
+    }
+    fn relu_bwd(&self, d: MatMut<Buf<B>>, y: Mat<Buf<B>>) {
+        self.time("relu_bwd", Work::on(&y, 3), || self.inner.relu_bwd(d, y));
+    }
+    fn dropout(&self, x: MatMut<Buf<B>>, drop: &Dropout, rows: &B::Ids, first: usize) {
+        self.time("dropout", Work::on(&x.as_mat(), 2), || self.inner.dropout(x, drop, rows, first));
+    }
+    fn row_scale(&self, y: MatMut<Buf<B>>, write: Write, s: Mat<Buf<B>>, x: Mat<Buf<B>>) {
+        self.time("row_scale", Work::on(&x, 2), || self.inner.row_scale(y, write, s, x));
+    }
+    fn row_dot(&self, out: MatMut<Buf<B>>, write: Write, x: Mat<Buf<B>>, y: Mat<Buf<B>>) {
+        self.time("row_dot", Work::on(&x, 2), || self.inner.row_dot(out, write, x, y));
+    }
+
+    fn gather_rows(&self, out: MatMut<Buf<B>>, table: Mat<Buf<B>>, ids: &B::Ids, first: usize) {
+        self.time("gather_rows", Work::on(&out.as_mat(), 2), || {
+            self.inner.gather_rows(out, table, ids, first)
+        });
+    }
+    fn gather_bags(&self, out: MatMut<Buf<B>>, table: Mat<Buf<B>>, bags: Bags<B::Ids, Buf<B>>, first: usize) {
+        self.time("gather_bags", Work::on(&out.as_mat(), 2), || {
+            self.inner.gather_bags(out, table, bags, first)
+        });
+    }
+    fn numeric_embed(&self, out: MatMut<Buf<B>>, w: Mat<Buf<B>>, values: &B::Buf, first: usize) {
+        self.time("numeric_embed", Work::on(&out.as_mat(), 1), || {
+            self.inner.numeric_embed(out, w, values, first);
+        });
+    }
+    fn numeric_embed_bwd(
+        &self,
+        d_w: MatMut<Buf<B>>,
+        write: Write,
+        d_out: Mat<Buf<B>>,
+        values: &B::Buf,
+        first: usize,
+    ) {
+        self.time("numeric_embed_bwd", Work::on(&d_out, 1), || {
+            self.inner.numeric_embed_bwd(d_w, write, d_out, values, first);
+        });
+    }
+    fn reduce_rows<'a>(
+        &self,
+        g: MatMut<Buf<B>>,
+        segments: Segments<B::Ids, Buf<B>>,
+        lane_rows: usize,
+        lane: impl Fn(usize) -> Mat<'a, Buf<B>> + Sync,
+    ) {
+        let work = Work::of(segments.count * g.cols);
+        self.time("reduce_rows", work, || self.inner.reduce_rows(g, segments, lane_rows, lane));
+    }
+
+    fn softmax(&self, alpha: MatMut<Buf<B>>, logits: Mat<Buf<B>>) {
+        self.time("softmax", Work::on(&logits, 2), || self.inner.softmax(alpha, logits));
+    }
+    fn softmax_bwd(&self, d_logits: MatMut<Buf<B>>, d_alpha: Mat<Buf<B>>, alpha: Mat<Buf<B>>) {
+        self.time("softmax_bwd", Work::on(&alpha, 3), || self.inner.softmax_bwd(d_logits, d_alpha, alpha));
+    }
+    fn mix(&self, mix: MatMut<Buf<B>>, alpha: Mat<Buf<B>>, e: Mat<Buf<B>>) {
+        self.time("mix", Work::on(&e, 1), || self.inner.mix(mix, alpha, e));
+    }
+    fn mix_bwd(
+        &self,
+        d_alpha: MatMut<Buf<B>>,
+        d_e: MatMut<Buf<B>>,
+        write: Write,
+        d_mix: Mat<Buf<B>>,
+        alpha: Mat<Buf<B>>,
+        e: Mat<Buf<B>>,
+    ) {
+        self.time("mix_bwd", Work::on(&e, 2), || self.inner.mix_bwd(d_alpha, d_e, write, d_mix, alpha, e));
+    }
+    fn select(&self, mix: MatMut<Buf<B>>, e: Mat<Buf<B>>, groups: &B::Ids) {
+        self.time("select", Work::on(&mix.as_mat(), 2), || self.inner.select(mix, e, groups));
+    }
+    fn select_bwd(&self, d_e: MatMut<Buf<B>>, write: Write, d_mix: Mat<Buf<B>>, groups: &B::Ids) {
+        self.time("select_bwd", Work::on(&d_e.as_mat(), 1), || {
+            self.inner.select_bwd(d_e, write, d_mix, groups);
+        });
+    }
+
+    fn orthogonality(&self, inv_norm: MatMut<Buf<B>>, sums: MatMut<Buf<B>>, e: Mat<Buf<B>>) {
+        self.time("orthogonality", Work::on(&e, 1), || self.inner.orthogonality(inv_norm, sums, e));
+    }
+    fn orthogonality_bwd(&self, d_e: MatMut<Buf<B>>, e: Mat<Buf<B>>, inv_norm: Mat<Buf<B>>, scale: f64) {
+        self.time("orthogonality_bwd", Work::on(&e, 3), || {
+            self.inner.orthogonality_bwd(d_e, e, inv_norm, scale);
+        });
+    }
+
+    fn bce_with_logits(
+        &self,
+        d_logits: MatMut<Buf<B>>,
+        sum: MatMut<Buf<B>>,
+        logits: Mat<Buf<B>>,
+        labels: &B::Buf,
+        weights: &B::Buf,
+        first: usize,
+        scale: f64,
+    ) {
+        self.time("bce_with_logits", Work::on(&logits, 4), || {
+            self.inner.bce_with_logits(d_logits, sum, logits, labels, weights, first, scale);
+        });
+    }
+    fn sigmoid(&self, p: MatMut<Buf<B>>, logits: Mat<Buf<B>>) {
+        self.time("sigmoid", Work::on(&logits, 2), || self.inner.sigmoid(p, logits));
+    }
+
+    fn accumulate(&self, acc: &mut B::Buf, x: &B::Buf, len: usize) {
+        self.time("accumulate", Work::of(3 * len), || self.inner.accumulate(acc, x, len));
+    }
+    fn sum_sq(&self, sum: &mut B::Buf, write: Write, x: &B::Buf, len: usize) {
+        self.time("sum_sq", Work::of(len), || self.inner.sum_sq(sum, write, x, len));
+    }
+    fn step_dense(
+        &self,
+        w: &mut B::Buf,
+        g: &B::Buf,
+        state: &mut [B::Buf],
+        len: usize,
+        update: &Update<Buf<B>>,
+    ) {
+        let work = Work::of((3 + 2 * state.len()) * len);
+        self.time("step_dense", work, || self.inner.step_dense(w, g, state, len, update));
+    }
+    fn step_rows(
+        &self,
+        table: MatMut<Buf<B>>,
+        g: Mat<Buf<B>>,
+        state: &mut [B::Buf],
+        rows: &B::Ids,
+        update: &Update<Buf<B>>,
+    ) {
+        let work = Work::of((3 + 2 * state.len()) * elements(&g));
+        self.time("step_rows", work, || self.inner.step_rows(table, g, state, rows, update));
+    }
+}
