@@ -379,6 +379,21 @@ pub trait Backend: Send + Sync + Sized + 'static {
         lane: impl Fn(usize) -> Mat<'a, Self::Buf> + Sync,
     );
 
+    /// Backward of y += e Wᵀ where the rows of e are values x `[n, d]` (times coefficients): with s_u = Σ coef · d_y[row, :]
+    /// over segment `u`, sets g `[n, d]` = s W and d_w `[N, d]` = sᵀ x. W is `[N, d]`; `lane_rows` and `lane` as in
+    /// [`Backend::reduce_rows`]. Runs on one thread: several fields run side by side under [`Backend::for_lanes`].
+    #[allow(clippy::too_many_arguments)]
+    fn linear_bwd_by_value<'a>(
+        &self,
+        g: MatMut<Self::Buf>,
+        d_w: MatMut<Self::Buf>,
+        x: Mat<Self::Buf>,
+        w: Mat<Self::Buf>,
+        segments: Segments<Self::Ids, Self::Buf>,
+        lane_rows: usize,
+        lane: impl Fn(usize) -> Mat<'a, Self::Buf> + Sync,
+    );
+
     // ---- gate (model.md §4)
 
     /// Softmax of each row.

@@ -269,6 +269,23 @@ impl<B: Backend> Backend for Profiled<B> {
         self.time("reduce_rows", work, || self.inner.reduce_rows(g, segments, lane_rows, lane));
     }
 
+    fn linear_bwd_by_value<'a>(
+        &self,
+        g: MatMut<Buf<B>>,
+        d_w: MatMut<Buf<B>>,
+        x: Mat<Buf<B>>,
+        w: Mat<Buf<B>>,
+        segments: Segments<B::Ids, Buf<B>>,
+        lane_rows: usize,
+        lane: impl Fn(usize) -> Mat<'a, Buf<B>> + Sync,
+    ) {
+        let flop = 4 * segments.count * elements(&w);
+        let work = Work { columns: [x.cols, w.rows], flop, elements: segments.count * w.rows };
+        self.time("linear_bwd_by_value", work, || {
+            self.inner.linear_bwd_by_value(g, d_w, x, w, segments, lane_rows, lane);
+        });
+    }
+
     fn softmax(&self, alpha: MatMut<Buf<B>>, logits: Mat<Buf<B>>) {
         self.time("softmax", Work::on(&logits, 2), || self.inner.softmax(alpha, logits));
     }

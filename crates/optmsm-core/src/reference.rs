@@ -383,6 +383,24 @@ impl<T: Elem> Backend for Reference<T> {
         }
     }
 
+    fn linear_bwd_by_value<'a>(
+        &self,
+        g: MatMut<Vec<T>>,
+        d_w: MatMut<Vec<T>>,
+        x: Mat<Vec<T>>,
+        w: Mat<Vec<T>>,
+        segments: Segments<Vec<u32>, Vec<T>>,
+        lane_rows: usize,
+        lane: impl Fn(usize) -> Mat<'a, Vec<T>> + Sync,
+    ) {
+        let count = segments.count;
+        let mut sums = vec![T::zero(); count * w.rows];
+        self.reduce_rows(MatMut::new(&mut sums, count, w.rows), segments, lane_rows, lane);
+        let s = view(Mat::new(&sums, count, w.rows));
+        view_mut(g.rows(0, count)).assign(&s.dot(&view(w)));
+        view_mut(d_w).assign(&s.t().dot(&view(x.rows(0, count))));
+    }
+
     fn softmax(&self, alpha: MatMut<Vec<T>>, logits: Mat<Vec<T>>) {
         let mut alpha = view_mut(alpha);
         for (mut alpha, logits) in alpha.outer_iter_mut().zip(view(logits).outer_iter()) {

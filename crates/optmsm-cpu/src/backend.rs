@@ -7,7 +7,7 @@ use optmsm_core::philox::philox4x32;
 use rayon::prelude::*;
 
 use crate::Cpu;
-use crate::gemm::{Product, Reduction, Rows, RowsMut, accumulate, multiply};
+use crate::gemm::{ByValue, Product, Reduction, Rows, RowsMut, accumulate, by_value, multiply};
 use crate::packed::Packed;
 use crate::rows::{self, dot, put, row, row_mut};
 use crate::tables;
@@ -338,6 +338,36 @@ impl Backend for Cpu {
             );
         };
         self.pool.install(|| dst.par_chunks_mut(stride * ROW_CHUNK).enumerate().for_each(reduce));
+    }
+
+    fn linear_bwd_by_value<'a>(
+        &self,
+        mut g: MM,
+        mut d_w: MM,
+        x: M,
+        w: M,
+        segments: Segments<Vec<u32>, Vec<f32>>,
+        lane_rows: usize,
+        lane: impl Fn(usize) -> Mat<'a, Vec<f32>> + Sync,
+    ) {
+        assert_eq!((d_w.rows, d_w.cols), (w.rows, w.cols), "shapes of d_w and w");
+        assert_eq!((g.cols, x.cols), (w.cols, w.cols), "columns of g, x and w");
+        let values = ByValue {
+            count: segments.count,
+            outputs: w.rows,
+            width: w.cols,
+            g: rows_of_mut(&mut g),
+            d_w: rows_of_mut(&mut d_w),
+            x: rows_of(x),
+            w: rows_of(w),
+            starts: segments.starts,
+            occurrence: |i: usize| {
+                let at = segments.rows[i] as usize;
+                let coef = segments.coefs.map_or(1.0, |c| c[i]);
+                (row(&lane(at / lane_rows), at % lane_rows), coef)
+            },
+        };
+        by_value(self.isa, values);
     }
 
     fn softmax(&self, mut alpha: MM, logits: M) {

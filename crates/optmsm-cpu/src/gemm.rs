@@ -8,10 +8,12 @@ mod kernel;
 mod pack;
 mod panels;
 mod reduce;
+mod values;
 
 pub(crate) use pack::pack;
 pub(crate) use panels::{Product, multiply};
 pub(crate) use reduce::{Reduction, accumulate};
+pub(crate) use values::{ByValue, by_value};
 
 /// A row-major matrix to read, at the start of `data`.
 #[derive(Clone, Copy)]

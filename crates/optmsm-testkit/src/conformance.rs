@@ -31,7 +31,7 @@ macro_rules! conformance_operations {
             properties: for_lanes rows_alone;
             elementwise: memory fill copy col_sum relu relu_bwd dropout row_scale row_dot;
             dense: linear linear_dx linear_dw;
-            embedding: gather_rows gather_bags numeric_embed numeric_embed_bwd reduce_rows;
+            embedding: gather_rows gather_bags numeric_embed numeric_embed_bwd reduce_rows linear_bwd_by_value;
             gate: softmax softmax_bwd mix mix_bwd select select_bwd;
             penalty: orthogonality orthogonality_bwd;
             loss: bce_with_logits sigmoid;

@@ -35,8 +35,9 @@ pub(super) struct After {
 }
 
 impl After {
-    pub(super) const ADD: After =
-        After { add: true, relu: false, bias: std::ptr::null(), mask: std::ptr::null(), mask_stride: 0 };
+    pub(super) const SET: After =
+        After { add: false, relu: false, bias: std::ptr::null(), mask: std::ptr::null(), mask_stride: 0 };
+    pub(super) const ADD: After = After { add: true, ..After::SET };
 }
 
 /// `MR` rows by `NV` registers of one panel, whose rows are `2 · WIDTH` apart.
@@ -48,7 +49,8 @@ impl After {
 pub(super) unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(x: Operands, to: Target, after: After) {
     // SAFETY: as the caller vouches.
     unsafe {
-        let acc = chain::<S, MR, NV>(x);
+        let mut acc = [[S::zero(); NV]; MR];
+        chain::<S, MR, NV>(&mut acc, x);
         for (r, acc) in acc.into_iter().enumerate() {
             let row = Target { c: to.c.add(r * to.stride), ..to };
             let after = if after.mask.is_null() {
@@ -61,12 +63,37 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(x: Operands
     }
 }
 
-/// The chains of multiply-adds over k.
+/// A tile whose A and B lie in `pieces` pieces of at most `x.k` rows of B, `k` in all; piece `p` of A and B is
+/// `p · a_piece` and `p · b_piece` elements on.
+///
+/// # Safety
+/// As [`tile`], for every piece.
 #[inline(always)]
-unsafe fn chain<S: Simd, const MR: usize, const NV: usize>(x: Operands) -> [[S::V; NV]; MR] {
-    // SAFETY: as the caller of tile() vouches.
+pub(super) unsafe fn tile_of_pieces<S: Simd, const MR: usize, const NV: usize>(
+    x: Operands,
+    k: usize,
+    [a_piece, b_piece]: [usize; 2],
+    to: Target,
+    after: After,
+) {
+    // SAFETY: as the caller vouches.
     unsafe {
         let mut acc = [[S::zero(); NV]; MR];
+        for (p, first) in (0..k).step_by(x.k).enumerate() {
+            let (a, b) = (x.a.add(p * a_piece), x.b.add(p * b_piece));
+            chain::<S, MR, NV>(&mut acc, Operands { k: (k - first).min(x.k), a, b, ..x });
+        }
+        for (r, acc) in acc.into_iter().enumerate() {
+            finish::<S, NV>(acc, Target { c: to.c.add(r * to.stride), ..to }, after);
+        }
+    }
+}
+
+/// The chains of multiply-adds over k.
+#[inline(always)]
+unsafe fn chain<S: Simd, const MR: usize, const NV: usize>(acc: &mut [[S::V; NV]; MR], x: Operands) {
+    // SAFETY: as the caller of tile() vouches.
+    unsafe {
         let (mut a, mut b) = (x.a, x.b);
         for _ in 0..x.k {
             let mut columns = [S::zero(); NV];
@@ -82,7 +109,6 @@ unsafe fn chain<S: Simd, const MR: usize, const NV: usize>(x: Operands) -> [[S::
             a = a.wrapping_add(x.k_stride);
             b = b.wrapping_add(2 * S::WIDTH);
         }
-        acc
     }
 }
 

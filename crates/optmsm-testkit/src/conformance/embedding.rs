@@ -121,3 +121,59 @@ pub(super) fn reduce_rows<B: Backend>(be: &B) {
         }
     }
 }
+
+pub(super) fn linear_bwd_by_value<B: Backend>(be: &B) {
+    let mut rng = Rng::new(36);
+    // (values, occurrences a value at most, d, N, rows of the batch, rows of a lane)
+    for (count, most, d, n, rows, lane_rows) in [
+        (0, 0, 3, 5, 1, 1),
+        (1, 9, 1, 1, 8, 3),
+        (7, 2, 16, 33, 9, 9),
+        (130, 3, 5, 70, 65, 64),
+        (300, 2, 37, 31, 40, 7),
+        (13, 4, 9, 64, 50, 16),
+    ] {
+        for (view, weighted) in [(View::Dense, false), (View::Inside, true)] {
+            let mut starts = vec![0];
+            for _ in 0..count {
+                // Some values have no occurrence.
+                starts.push(starts[starts.len() - 1] + rng.below(most + 1) as u32);
+            }
+            let occurrences = starts[count] as usize;
+            let at: Vec<u32> = (0..occurrences).map(|_| rng.below(rows) as u32).collect();
+            let coefs = Pair::<B>::column(be, 0, occurrences, || rng.value());
+            let lanes: Vec<_> = (0..rows.div_ceil(lane_rows))
+                .map(|_| Pair::<B>::random(be, view, lane_rows, n, &mut rng))
+                .collect();
+            let (x, w) = (
+                Pair::<B>::random(be, view, count, d, &mut rng),
+                Pair::<B>::random(be, view, n, d, &mut rng),
+            );
+            let mut g = Pair::<B>::output(be, view, count, d, Write::Set, &mut rng);
+            let mut d_w = Pair::<B>::output(be, view, n, d, Write::Set, &mut rng);
+
+            let (starts_dev, at_dev) = (ids(be, &starts), ids(be, &at));
+            let coefs_dev = weighted.then_some(&coefs.buf);
+            let segments = Segments { count, starts: &starts_dev, rows: &at_dev, coefs: coefs_dev };
+            let lane = |lane: usize| lanes[lane].mat();
+            be.linear_bwd_by_value(g.mat_mut(), d_w.mat_mut(), x.mat(), w.mat(), segments, lane_rows, lane);
+            let products =
+                |g: &mut Host, d_w: &mut Host, [x, w]: [&Host; 2], lanes: &[Host], coefs: &Host| {
+                    let coefs = weighted.then_some(&coefs.data);
+                    let segments = Segments { count, starts: &starts, rows: &at, coefs };
+                    let (g, d_w, lane) = (g.mat_mut(), d_w.mat_mut(), |lane: usize| lanes[lane].mat());
+                    oracle().linear_bwd_by_value(g, d_w, x.mat(), w.mat(), segments, lane_rows, lane);
+                };
+            let (mut g_size, mut d_w_size) = (g.host.clone(), d_w.host.clone());
+            let absolute: Vec<_> = lanes.iter().map(|l| l.host.abs()).collect();
+            let sizes = [&x.host.abs(), &w.host.abs()];
+            products(&mut g_size, &mut d_w_size, sizes, &absolute, &coefs.host.abs());
+            let hosts: Vec<_> = lanes.iter().map(|l| l.host.clone()).collect();
+            products(&mut g.host, &mut d_w.host, [&x.host, &w.host], &hosts, &coefs.host);
+            let what = format!("linear_bwd_by_value, {count} values of {d}, N = {n}");
+            // A sum over the segment, then one over N or over the values.
+            g.check(be, &what, product::<B>(&g_size, most + n + 1));
+            d_w.check(be, &what, product::<B>(&d_w_size, most + count + 1));
+        }
+    }
+}

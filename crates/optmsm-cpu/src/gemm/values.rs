@@ -1,0 +1,227 @@
+//! Backward of y += e Wᵀ where many rows of e are equal: a field's rows are the rows of its table.
+//!
+//! Rows of one value are summed first, s_u = Σ coef · d_y, and both products run over the distinct values alone: g = s W and
+//! d_W = sᵀ x. A batch of 4096 rows holds a few hundred values of most fields, so this is a fraction of the arithmetic of the
+//! products over rows. Floor: reading a row of d_y for each occurrence, and 4·n·N·d FLOP for n values.
+
+use std::cell::RefCell;
+
+use super::kernel::{After, Operands, Target, tile, tile_of_pieces};
+use super::{Rows, RowsMut, pack};
+use crate::isa::{Isa, Work};
+use crate::simd::Simd;
+
+/// Values whose sums are made together: 128 rows of 768 columns are 384 KiB, which stay in L2 for both products.
+const CHUNK: usize = 128;
+
+/// Sets g `[n, d]` = s W and d_w `[N, d]` = sᵀ x, with s_u the sum of the segment of value u.
+pub(crate) struct ByValue<'a, F> {
+    /// Values, n.
+    pub(crate) count: usize,
+    /// Columns of d_y, N.
+    pub(crate) outputs: usize,
+    /// Width of a value, d.
+    pub(crate) width: usize,
+    pub(crate) g: RowsMut<'a>,
+    pub(crate) d_w: RowsMut<'a>,
+    /// `[n, d]`.
+    pub(crate) x: Rows<'a>,
+    /// `[N, d]`.
+    pub(crate) w: Rows<'a>,
+    /// Occurrences of value u: `starts[u]..starts[u + 1]`.
+    pub(crate) starts: &'a [u32],
+    /// Calls its argument's row of d_y and coefficient of an occurrence.
+    pub(crate) occurrence: F,
+}
+
+/// Memory of one thread; grows to the largest field and stays.
+#[derive(Default)]
+struct Scratch {
+    /// Sums of a chunk: panels of `[CHUNK, panel]`, and what keeps two panels from sharing cache sets.
+    sums: Vec<f32>,
+    /// One sum.
+    sum: Vec<f32>,
+    /// W in panels.
+    w: Vec<f32>,
+    /// d_Wᵀ, `[d, N]`.
+    d_wt: Vec<f32>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = const {
+        RefCell::new(Scratch { sums: Vec::new(), sum: Vec::new(), w: Vec::new(), d_wt: Vec::new() })
+    };
+}
+
+/// Grows `v` to `len` elements.
+fn at_least(v: &mut Vec<f32>, len: usize) {
+    if v.len() < len {
+        v.resize(len, 0.0);
+    }
+}
+
+/// Computes both products after checking every extent.
+pub(crate) fn by_value<'a, F: Fn(usize) -> (&'a [f32], f32)>(isa: Isa, v: ByValue<F>) {
+    let (count, n, d) = (v.count, v.outputs, v.width);
+    if n == 0 || d == 0 {
+        return;
+    }
+    v.g.check(count, d, "g");
+    v.d_w.check(n, d, "d_w");
+    v.x.checked(count, d, "x");
+    v.w.checked(n, d, "w");
+    let panel = isa.panel();
+    SCRATCH.with_borrow_mut(|scratch| {
+        let wide = n.next_multiple_of(panel);
+        let step = (CHUNK + 1) * panel;
+        at_least(&mut scratch.sums, wide / panel * step);
+        at_least(&mut scratch.sum, wide);
+        at_least(&mut scratch.w, d.next_multiple_of(panel) * n);
+        at_least(&mut scratch.d_wt, wide * d);
+        pack(isa, &mut scratch.w, v.w, false, n, d);
+        scratch.d_wt[..wide * d].fill(0.0);
+        // Columns behind the last are part of a panel and must be numbers.
+        scratch.sum[n..wide].fill(0.0);
+        isa.run(Chunks { v, scratch, wide, step });
+    });
+}
+
+struct Chunks<'a, 's, F> {
+    v: ByValue<'a, F>,
+    scratch: &'s mut Scratch,
+    /// N in whole panels.
+    wide: usize,
+    /// Elements from one panel of sums to the next.
+    step: usize,
+}
+
+impl<'a, F: Fn(usize) -> (&'a [f32], f32)> Work for Chunks<'_, '_, F> {
+    type Out = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd, const MR: usize>(mut self) {
+        for first in (0..self.v.count).step_by(CHUNK) {
+            let values = (self.v.count - first).min(CHUNK);
+            self.sum(first, values, 2 * S::WIDTH);
+            // SAFETY: values first..first + values exist, their sums were just made.
+            unsafe {
+                self.weight_gradient::<S>(first, values);
+                self.value_gradients::<S, MR>(first, values);
+            }
+        }
+        let (n, d, wide) = (self.v.outputs, self.v.width, self.wide);
+        for o in 0..n {
+            let row = &mut self.v.d_w.data[o * self.v.d_w.stride..][..d];
+            row.iter_mut().enumerate().for_each(|(i, to)| *to = self.scratch.d_wt[i * wide + o]);
+        }
+    }
+}
+
+impl<'a, F: Fn(usize) -> (&'a [f32], f32)> Chunks<'_, '_, F> {
+    /// Sums of the segments of `values` values, into panels.
+    #[inline(always)]
+    fn sum(&mut self, first: usize, values: usize, panel: usize) {
+        let (n, starts) = (self.v.outputs, self.v.starts);
+        for value in 0..values {
+            let sum = &mut self.scratch.sum[..n];
+            let occurrences = starts[first + value] as usize..starts[first + value + 1] as usize;
+            if occurrences.is_empty() {
+                sum.fill(0.0);
+            }
+            for (at, i) in occurrences.enumerate() {
+                let (row, coef) = (self.v.occurrence)(i);
+                let terms = sum.iter_mut().zip(&row[..n]);
+                if at == 0 {
+                    terms.for_each(|(sum, &d)| *sum = coef * d);
+                } else {
+                    terms.for_each(|(sum, &d)| *sum += coef * d);
+                }
+            }
+            let pieces = self.scratch.sum[..self.wide].chunks_exact(panel);
+            for (p, piece) in pieces.enumerate() {
+                self.scratch.sums[p * self.step + value * panel..][..panel].copy_from_slice(piece);
+            }
+        }
+    }
+
+    /// d_Wᵀ += xᵀ s.
+    #[inline(always)]
+    unsafe fn weight_gradient<S: Simd>(&mut self, first: usize, values: usize) {
+        let (d, panel) = (self.v.width, 2 * S::WIDTH);
+        let x = self.v.x.data[first * self.v.x.stride..].as_ptr();
+        let sums = self.scratch.sums.as_ptr();
+        let c = self.scratch.d_wt.as_mut_ptr();
+        for p in 0..self.wide / panel {
+            let mut i = 0;
+            while i < d {
+                // SAFETY: column i of x, panel p of the sums and row i of d_Wᵀ exist, as by_value() checked.
+                unsafe {
+                    let operands = Operands {
+                        k: values,
+                        a: x.add(i),
+                        row_stride: 1,
+                        k_stride: self.v.x.stride,
+                        b: sums.add(p * self.step),
+                    };
+                    let to = Target { c: c.add(i * self.wide + p * panel), stride: self.wide, width: panel };
+                    i += match d - i {
+                        8.. => {
+                            tile::<S, 8, 2>(operands, to, After::ADD);
+                            8
+                        }
+                        4.. => {
+                            tile::<S, 4, 2>(operands, to, After::ADD);
+                            4
+                        }
+                        _ => {
+                            tile::<S, 1, 2>(operands, to, After::ADD);
+                            1
+                        }
+                    };
+                }
+            }
+        }
+    }
+
+    /// g = s W.
+    #[inline(always)]
+    unsafe fn value_gradients<S: Simd, const MR: usize>(&mut self, first: usize, values: usize) {
+        let mut i = 0;
+        while i < values {
+            // SAFETY: rows i.. of the sums and of g exist, as by_value() checked.
+            unsafe {
+                i += match values - i {
+                    left if left >= MR => self.value_rows::<S, MR>(first, i),
+                    4.. => self.value_rows::<S, 4>(first, i),
+                    _ => self.value_rows::<S, 1>(first, i),
+                };
+            }
+        }
+    }
+
+    /// `R` rows of g from row `first + i` on; returns R.
+    #[inline(always)]
+    unsafe fn value_rows<S: Simd, const R: usize>(&mut self, first: usize, i: usize) -> usize {
+        let (n, d, panel) = (self.v.outputs, self.v.width, 2 * S::WIDTH);
+        let g = self.v.g.data[(first + i) * self.v.g.stride..].as_mut_ptr();
+        for j in (0..d).step_by(panel) {
+            // SAFETY: the rows exist, as the caller vouches; W has n rows in each panel, and so have the sums columns.
+            unsafe {
+                let x = Operands {
+                    k: panel,
+                    a: self.scratch.sums.as_ptr().add(i * panel),
+                    row_stride: panel,
+                    k_stride: 1,
+                    b: self.scratch.w.as_ptr().add(j * n),
+                };
+                let to = Target { c: g.add(j), stride: self.v.g.stride, width: (d - j).min(panel) };
+                let pieces = [self.step, panel * panel];
+                if to.width > S::WIDTH {
+                    tile_of_pieces::<S, R, 2>(x, n, pieces, to, After::SET);
+                } else {
+                    tile_of_pieces::<S, R, 1>(x, n, pieces, to, After::SET);
+                }
+            }
+        }
+        R
+    }
+}
