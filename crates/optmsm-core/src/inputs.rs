@@ -29,6 +29,7 @@ pub(crate) struct InputColumn<B: Backend> {
     pub(crate) unique: B::Ids,
     pub(crate) unique_count: usize,
     ids_capacity: usize,
+    categorical: bool,
     multi: bool,
     updates: bool, // whether there is room for planned updates, whatever the plan at hand needs
 }
@@ -76,6 +77,7 @@ impl<B: Backend> InputColumn<B> {
             unique: be.alloc_ids(0)?,
             unique_count: 0,
             ids_capacity: 0,
+            categorical: matches!(kind, FieldKind::Categorical { .. }),
             multi,
             updates,
         };
@@ -106,8 +108,10 @@ impl<B: Backend> InputColumn<B> {
     fn load(&mut self, be: &B, plan: &PlannedColumn<B::Elem>, updates: bool) -> Result<()> {
         self.reserve(be, plan.ids.len())?;
         be.upload_ids(&mut self.ids, &plan.ids);
-        be.upload_ids(&mut self.offsets, &plan.offsets);
-        be.upload(&mut self.values, &plan.values);
+        if !self.categorical {
+            be.upload_ids(&mut self.offsets, &plan.offsets);
+            be.upload(&mut self.values, &plan.values);
+        }
         if updates {
             self.unique_count = plan.unique.len();
             be.upload_ids(&mut self.starts, &plan.starts);

@@ -3,10 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
-use optmsm_core::model::{Model, OptMsm};
-use optmsm_cpu::Cpu;
 use optmsm_data::{Dataset, Extra, Need, RecordBuffer, RowReader};
 use optmsm_train::error::{Error, Result};
 use optmsm_train::evaluate;
@@ -19,18 +16,9 @@ pub(super) fn evaluate(folder: &Path, path: &str) -> Result<()> {
     let run = Run::open(folder)?;
     let predictor = super::predictor(&run, CHUNK)?;
     let data = Dataset::load(path, &run.schema)?;
-    let stats = stats(predictor.model());
-    let predict = |batch: &Batch, sums: &mut [f64]| predictor.predict_with_stats(batch, sums);
-    let (evaluation, _) = evaluate::evaluate(&data, &run.schema, CHUNK, stats, predict)?;
-    println!("{}", evaluation.table());
+    let predictions = predictor.predict(&data.batch)?;
+    println!("{}", evaluate::evaluate(&data, &run.schema, &predictions).table());
     Ok(())
-}
-
-fn stats(model: &OptMsm) -> usize {
-    fn of<B: Backend>(model: &impl Model<B>) -> usize {
-        model.stats()
-    }
-    of::<Cpu>(model)
 }
 
 pub(super) fn predict(folder: &Path, path: &str, out: &str) -> Result<()> {
