@@ -33,7 +33,7 @@ fn main() -> Result<()> {
     }
     // What a program stores is a list of named tensors; a predictor starts from any source of them.
     let saved: Vec<HostTensor<f32>> = learner.export()?;
-    let mut predictor = Predictor::new(Cpu::new(CpuOptions::default())?, model, &saved, 2000)?;
+    let predictor = Predictor::new(Cpu::new(CpuOptions::default())?, model, &saved, 2000)?;
     let predictions = predictor.predict(&batch)?;
     assert_eq!(predictions, learner.predict(&batch)?);
     let auc = metrics::auc(&predictions, &batch.labels).unwrap_or(f64::NAN);

@@ -168,7 +168,7 @@ fn logits_penalty_and_every_gradient_equal_pytorch() {
             let mut learner = f.learner(be.clone());
             let params = learner.export().unwrap();
             let model = OptMsm::new(&f.config(), &f.input()).unwrap();
-            let mut predictor = Predictor::new(be, model, &params, 64).unwrap();
+            let predictor = Predictor::new(be, model, &params, 64).unwrap();
             let logits = predictor.logits(&f.batch()).unwrap();
             assert!(deviation(&logits, &f.values("out.logit")) < 1e-10, "{}: logits", f.name);
             let (loss, gradients) = learner.loss_and_gradients(&f.batch()).unwrap();

@@ -23,7 +23,7 @@ fn a_prediction_does_not_depend_on_the_rest_of_its_batch() {
                 .unwrap();
         let params = random_parameters(&learner.export().unwrap(), 2);
         learner.import(&params).unwrap();
-        let mut predictor = Predictor::new(Reference::<f64>::with_lanes(3, 4), model, &params, 40).unwrap();
+        let predictor = Predictor::new(Reference::<f64>::with_lanes(3, 4), model, &params, 40).unwrap();
         let batch = random_batch(&case.input, 40, false, 9);
         let whole = predictor.logits(&batch).unwrap();
         for (row, &expected) in whole.iter().enumerate() {

@@ -34,6 +34,25 @@ fn parameters_are_bit_equal_for_any_number_of_threads() {
 }
 
 #[test]
+fn lanes_without_rows_add_nothing_and_room_does_not_matter() {
+    let case = case("few rows", |_| {});
+    let learner = |max_rows, threads| {
+        let model = OptMsm::new(&case.config, &case.input).unwrap();
+        Learner::new(cpu(threads), model, LearnerConfig::default(), max_rows, 7).unwrap()
+    };
+    let mut roomy = learner(300, 3);
+    for rows in [1, 31, 32, 33, 64, 65, 130] {
+        // Leaves gradients in all lanes.
+        roomy.step(&random_batch(&case.input, 300, true, 1)).unwrap();
+        let mut exact = learner(rows, 2);
+        exact.import(&roomy.export().unwrap()).unwrap();
+        let batch = random_batch(&case.input, rows, true, rows as u64);
+        let (a, b) = (roomy.loss_and_gradients(&batch).unwrap(), exact.loss_and_gradients(&batch).unwrap());
+        assert!(a == b, "{rows} rows");
+    }
+}
+
+#[test]
 fn a_row_is_predicted_the_same_alone_and_in_any_batch() {
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
         for case in all_cases() {
@@ -51,7 +70,7 @@ fn a_row_is_predicted_the_same_alone_and_in_any_batch() {
                     data: t.data.iter().map(|&v| v as f32).collect(),
                 })
                 .collect();
-            let mut predictor = Predictor::new(be(), model, &params, 37).unwrap();
+            let predictor = Predictor::new(be(), model, &params, 37).unwrap();
             let batch = random_batch(&case.input, 37, false, 9);
             let whole = predictor.logits(&batch).unwrap();
             for (row, &expected) in whole.iter().enumerate() {

@@ -269,10 +269,16 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// do not depend on it.
     fn lanes(&self) -> usize;
 
+    /// Fewest rows that are worth a second lane, at least 1. Fixed for a backend, as [`Backend::lanes`]; a
+    /// batch of so many rows or fewer uses one lane.
+    fn min_lane_rows(&self) -> usize {
+        1
+    }
+
     /// Most rows that one block of a lane takes through the model at a time.
     fn block_rows(&self) -> usize;
 
-    /// Runs `f` once for every lane, in any order or at the same time.
+    /// Runs `f` once for every lane, in any order or at the same time; a single lane on the calling thread.
     fn for_lanes<L: Send>(&self, lanes: &mut [L], f: impl Fn(usize, &mut L) + Sync);
 
     // ---- memory

@@ -8,6 +8,7 @@ use crate::plan::{Plan, PlannedColumn};
 /// An uploaded plan. Grows to the largest batch that it has seen, then allocates no more.
 #[derive(Debug)]
 pub struct Inputs<B: Backend> {
+    /// When training: a dropout mask depends on a row's place in the input.
     pub(crate) order: B::Ids,
     pub(crate) scenarios: B::Ids,
     pub(crate) labels: B::Buf,
@@ -28,30 +29,34 @@ pub(crate) struct InputColumn<B: Backend> {
     pub(crate) unique: B::Ids,
     pub(crate) unique_count: usize,
     ids_capacity: usize,
+    categorical: bool,
     multi: bool,
     updates: bool, // whether there is room for planned updates, whatever the plan at hand needs
 }
 
 impl<B: Backend> Inputs<B> {
-    /// Room for `rows` rows; with `updates`, for planned embedding updates too.
-    pub fn new(be: &B, input: &InputSpec, rows: usize, updates: bool) -> Result<Self> {
-        let columns = input.fields.iter().map(|f| InputColumn::new(be, f.kind, rows, updates));
+    /// Room for `rows` rows; when `training`, for labels, weights and planned embedding updates too.
+    pub fn new(be: &B, input: &InputSpec, rows: usize, training: bool) -> Result<Self> {
+        let columns = input.fields.iter().map(|f| InputColumn::new(be, f.kind, rows, training));
+        let trained = if training { rows } else { 0 };
         Ok(Self {
-            order: be.alloc_ids(rows)?,
+            order: be.alloc_ids(trained)?,
             scenarios: be.alloc_ids(rows)?,
-            labels: be.alloc(rows)?,
-            weights: be.alloc(rows)?,
+            labels: be.alloc(trained)?,
+            weights: be.alloc(trained)?,
             columns: columns.collect::<Result<_>>()?,
         })
     }
 
     /// Copies a plan of at most the rows that there is room for.
-    pub fn load(&mut self, be: &B, plan: &Plan<B::Elem>, updates: bool) -> Result<()> {
-        be.upload_ids(&mut self.order, &plan.order);
+    pub fn load(&mut self, be: &B, plan: &Plan<B::Elem>, training: bool) -> Result<()> {
         be.upload_ids(&mut self.scenarios, &plan.scenarios);
-        be.upload(&mut self.labels, &plan.labels);
-        be.upload(&mut self.weights, &plan.weights);
-        self.columns.iter_mut().zip(&plan.columns).try_for_each(|(to, from)| to.load(be, from, updates))
+        if training {
+            be.upload_ids(&mut self.order, &plan.order);
+            be.upload(&mut self.labels, &plan.labels);
+            be.upload(&mut self.weights, &plan.weights);
+        }
+        self.columns.iter_mut().zip(&plan.columns).try_for_each(|(to, from)| to.load(be, from, training))
     }
 }
 
@@ -72,6 +77,7 @@ impl<B: Backend> InputColumn<B> {
             unique: be.alloc_ids(0)?,
             unique_count: 0,
             ids_capacity: 0,
+            categorical: matches!(kind, FieldKind::Categorical { .. }),
             multi,
             updates,
         };
@@ -102,8 +108,10 @@ impl<B: Backend> InputColumn<B> {
     fn load(&mut self, be: &B, plan: &PlannedColumn<B::Elem>, updates: bool) -> Result<()> {
         self.reserve(be, plan.ids.len())?;
         be.upload_ids(&mut self.ids, &plan.ids);
-        be.upload_ids(&mut self.offsets, &plan.offsets);
-        be.upload(&mut self.values, &plan.values);
+        if !self.categorical {
+            be.upload_ids(&mut self.offsets, &plan.offsets);
+            be.upload(&mut self.values, &plan.values);
+        }
         if updates {
             self.unique_count = plan.unique.len();
             be.upload_ids(&mut self.starts, &plan.starts);

@@ -10,7 +10,7 @@ use crate::optim::{Clip, OptimizerConfig, ScheduleConfig, Update};
 use crate::params::{HostTensor, TensorSource};
 use crate::plan::Plan;
 use crate::predictor::probability;
-use crate::runtime::{Params, Runtime};
+use crate::runtime::{Params, Pass, Runtime, Weights};
 
 /// How parameters move.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -71,6 +71,7 @@ pub struct Learner<B: Backend, M: Model<B>> {
     seed: u64,
     step: u64,
     params: Params<B>,
+    prepared: M::Prepared,
     runtime: Runtime<B, M>,
     scratch: M::Scratch,
     state: Vec<B::Buf>, // laid out as the dense parameters
@@ -107,6 +108,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         };
         Ok(Self {
             tables: model.embedding().tables().iter().map(table).collect::<Result<_>>()?,
+            prepared: model.alloc_prepared(&be)?,
             runtime: Runtime::new(&be, &model, max_rows, true)?,
             scratch: model.alloc_scratch(&be)?,
             sum_sq: be.alloc(1)?,
@@ -156,7 +158,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         let Self { be, config, params, runtime, state, tables, sum_sq, .. } = self;
         let len = params.dense.layout().len();
         let specs = self.model.embedding().tables();
-        let Some(train) = runtime.lanes[0].train.as_ref() else { return Ok(()) };
+        let Some(train) = runtime.grads().next() else { return Ok(()) };
         let columns = |field: usize| &runtime.inputs.columns[field];
         if config.clip_norm.is_some() {
             be.sum_sq(sum_sq, Write::Set, &train.grads.dense.buf, len);
@@ -184,20 +186,21 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         if plan.rows() == 0 {
             return Err(Error::Batch { place: "batch".into(), problem: "has no rows".into() });
         }
-        let Self { be, model, params, runtime, scratch, tables, .. } = self;
+        let Self { be, model, params, prepared, runtime, scratch, tables, .. } = self;
         self.last = (plan.rows(), plan.weight_sum);
-        model.prepare(be, &mut runtime.prepared, &params.dense);
-        runtime.run(be, model, params, plan, Some((self.seed, self.step as u32)))?;
-        let lane_rows = runtime.lane_rows(plan.rows());
+        model.prepare(be, prepared, &params.dense);
+        let pass = Pass::Train { seed: self.seed, step: self.step as u32 };
+        runtime.run(&Weights { be, model, params, prepared }, plan, pass)?;
         // Lanes are summed in order, so the result does not depend on who computed which.
         let (dense, derived) = (model.params().len(), model.derived().len());
-        let (first, rest) = runtime.lanes.split_at_mut(1);
-        let Some(sum) = first[0].train.as_mut() else { return Ok(()) };
-        for lane in rest.iter().filter_map(|l| l.train.as_ref()) {
+        let mut lanes = runtime.grads_mut();
+        let Some(sum) = lanes.next() else { return Ok(()) };
+        for lane in lanes {
             be.accumulate(&mut sum.grads.dense.buf, &lane.grads.dense.buf, dense);
             be.accumulate(&mut sum.grads.derived.buf, &lane.grads.derived.buf, derived);
         }
-        model.finish(be, &mut sum.grads, scratch, &runtime.prepared, &params.dense);
+        model.finish(be, &mut sum.grads, scratch, prepared, &params.dense);
+        let lane_rows = runtime.lane_rows(plan.rows());
         for (spec, table) in model.embedding().tables().iter().zip(tables) {
             let column = &runtime.inputs.columns[spec.field];
             if column.unique_count > table.capacity {
@@ -205,10 +208,9 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
                 table.grad = be.alloc(table.capacity * spec.width)?;
             }
             let g = MatMut::new(&mut table.grad, column.unique_count, spec.width);
-            let lanes = &runtime.lanes;
+            let runtime = &*runtime;
             be.reduce_rows(g, column.segments(), lane_rows, |lane| {
-                // invariant: a learner's lanes all train
-                let train = lanes[lane].train.as_ref().expect("a learner's lanes train");
+                let train = runtime.lane_grads(lane);
                 train.d_inputs[spec.role as usize].mat(lane_rows).cols(spec.column, spec.width)
             });
         }
@@ -224,24 +226,26 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         Ok(StepLoss { bce, penalty: self.model.penalty(&sums[1..], rows as f64) })
     }
 
-    /// Probabilities in the order of the rows, with the current parameters.
+    /// Probabilities in the order of the rows, with the current parameters. A batch of more rows than a step
+    /// takes is computed in pieces.
     ///
     /// # Errors
-    /// When the batch does not fit the model's inputs or its largest batch, or the device failed.
+    /// When the batch does not fit the model's inputs, or the device failed.
     pub fn predict(&mut self, batch: &Batch) -> Result<Vec<f32>> {
-        let mut sums = vec![0.0; 1 + self.model.stats()];
-        self.predict_with_stats(batch, &mut sums)
+        self.predict_and_add(batch, None)
     }
 
     /// The same, adding to the sums of [`Model::diagnostics`] from element 1 on.
     pub fn predict_with_stats(&mut self, batch: &Batch, sums: &mut [f64]) -> Result<Vec<f32>> {
-        let Self { be, model, params, runtime, plan, .. } = self;
-        plan.build(batch, model.input(), false)?;
-        model.prepare(be, &mut runtime.prepared, &params.dense);
-        runtime.run(be, model, params, plan, None)?;
-        runtime.add_stats(be, sums)?;
+        self.predict_and_add(batch, Some(sums))
+    }
+
+    fn predict_and_add(&mut self, batch: &Batch, sums: Option<&mut [f64]>) -> Result<Vec<f32>> {
+        let Self { be, model, params, prepared, runtime, plan, .. } = self;
+        model.prepare(be, prepared, &params.dense);
         let mut out = vec![0.0; batch.rows()];
-        runtime.logits(be, plan, |row, o| out[row] = probability(o.wide()))?;
+        let on = Weights { be, model, params, prepared };
+        runtime.predict(&on, plan, batch, sums, |row, o| out[row] = probability(o.wide()))?;
         Ok(out)
     }
 
@@ -252,7 +256,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
 
     /// The gradients of `self.plan`, by the names of the parameters; tables dense.
     fn export_gradients(&self) -> Result<Vec<HostTensor<B::Elem>>> {
-        let Some(train) = self.runtime.lanes[0].train.as_ref() else { return Ok(Vec::new()) };
+        let Some(train) = self.runtime.grads().next() else { return Ok(Vec::new()) };
         let mut tensors = self.model.params().export(&self.be, &train.grads.dense.buf, str::to_string)?;
         for (spec, table) in self.model.embedding().tables().iter().zip(&self.tables) {
             let unique = &self.plan.columns[spec.field].unique;

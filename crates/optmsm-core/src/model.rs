@@ -47,13 +47,14 @@ pub trait Model<B: Backend>: Send + Sync {
 
     /// Packs and generates weights from the parameters.
     fn prepare(&self, be: &B, prepared: &mut Self::Prepared, params: &Flat<B>);
-    /// Logits `[rows, 1]` of a block; adds to `stats` `[1, stats]`.
+    /// Logits `[rows, 1]` of a block; adds to `stats` `[1, stats]`. Without `stats`, what only they and
+    /// [`Model::backward`] need is not computed.
     #[allow(clippy::too_many_arguments)]
     fn forward(
         &self,
         be: &B,
         logits: MatMut<B::Buf>,
-        stats: MatMut<B::Buf>,
+        stats: Option<MatMut<B::Buf>>,
         act: &mut Self::Activations,
         prepared: &Self::Prepared,
         params: &Flat<B>,

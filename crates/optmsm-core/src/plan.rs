@@ -3,6 +3,8 @@
 //! Made off the critical path (by a loader thread), reused from batch to batch. Grouped products then see
 //! contiguous rows, and nothing sorts while the model runs.
 
+use std::ops::Range;
+
 use crate::backend::Elem;
 use crate::batch::{Batch, Column};
 use crate::config::{FieldKind, InputSpec, Pooling};
@@ -19,9 +21,9 @@ pub struct Plan<E> {
     pub scenarios: Vec<u32>,
     /// Labels; empty when only predicting.
     pub labels: Vec<E>,
-    /// Sample weights; 1 where the batch has none.
+    /// Sample weights; 1 where the batch has none; empty when only predicting.
     pub weights: Vec<E>,
-    /// Σw.
+    /// Σw; 0 when only predicting.
     pub weight_sum: f64,
     /// One column a field.
     pub columns: Vec<PlannedColumn<E>>,
@@ -56,30 +58,43 @@ impl<E: Elem> Plan<E> {
         self.order.len()
     }
 
-    /// Checks and orders `batch`; with `updates`, plans the embedding updates too.
-    pub fn build(&mut self, batch: &Batch, input: &InputSpec, updates: bool) -> Result<()> {
+    /// Checks and orders `batch`; when `training`, with labels and weights and the embedding updates planned.
+    ///
+    /// # Errors
+    /// When the batch does not fit `input`.
+    pub fn build(&mut self, batch: &Batch, input: &InputSpec, training: bool) -> Result<()> {
         batch.validate(input)?;
-        self.order_rows(&batch.scenarios, input.scenarios);
-        let order = &self.order;
-        refill(&mut self.scenarios, order.iter().map(|&r| batch.scenarios[r as usize]));
-        let labels = if batch.labels.is_empty() { &[] } else { &order[..] };
-        refill(&mut self.labels, labels.iter().map(|&r| E::of(batch.labels[r as usize].into())));
-        let weight = |r: u32| batch.weights.get(r as usize).map_or(1.0, |&w| f64::from(w));
-        refill(&mut self.weights, order.iter().map(|&r| E::of(weight(r))));
-        // Summed in input order.
-        self.weight_sum = (0..batch.rows() as u32).map(weight).sum();
-        self.columns.resize_with(input.fields.len(), PlannedColumn::default);
-        for ((field, column), planned) in input.fields.iter().zip(&batch.columns).zip(&mut self.columns) {
-            planned.order(column, field.kind, order);
-            if updates && field.kind != FieldKind::Numeric {
-                planned.segment(&mut self.keys);
-            }
-        }
+        self.fill(batch, input, 0..batch.rows(), training);
         Ok(())
     }
 
+    /// Orders the rows `rows` of a batch that was checked.
+    pub(crate) fn fill(&mut self, batch: &Batch, input: &InputSpec, rows: Range<usize>, training: bool) {
+        self.order_rows(&batch.scenarios, rows, input.scenarios);
+        let order = &self.order;
+        refill(&mut self.scenarios, order.iter().map(|&r| batch.scenarios[r as usize]));
+        let (labels, weights) = match training {
+            true if batch.labels.is_empty() => (&[][..], &order[..]),
+            true => (&order[..], &order[..]),
+            false => (&[][..], &[][..]),
+        };
+        refill(&mut self.labels, labels.iter().map(|&r| E::of(batch.labels[r as usize].into())));
+        let weight = |r: u32| batch.weights.get(r as usize).map_or(1.0, |&w| f64::from(w));
+        refill(&mut self.weights, weights.iter().map(|&r| E::of(weight(r))));
+        // Summed in input order.
+        self.weight_sum = (0..weights.len() as u32).map(weight).sum();
+        self.columns.resize_with(input.fields.len(), PlannedColumn::default);
+        for ((field, column), planned) in input.fields.iter().zip(&batch.columns).zip(&mut self.columns) {
+            planned.order(column, field.kind, order);
+            if training && field.kind != FieldKind::Numeric {
+                planned.segment(&mut self.keys);
+            }
+        }
+    }
+
     /// Stable counting sort by scenario.
-    fn order_rows(&mut self, scenarios: &[u32], count: usize) {
+    fn order_rows(&mut self, scenarios: &[u32], rows: Range<usize>, count: usize) {
+        let (first, scenarios) = (rows.start, &scenarios[rows]);
         self.offsets.clear();
         self.offsets.resize(count + 1, 0);
         scenarios.iter().for_each(|&s| self.offsets[s as usize + 1] += 1);
@@ -89,7 +104,7 @@ impl<E: Elem> Plan<E> {
         self.order.resize(scenarios.len(), 0);
         for (row, &s) in scenarios.iter().enumerate() {
             let place = &mut self.place[s as usize];
-            self.order[*place as usize] = row as u32;
+            self.order[*place as usize] = (first + row) as u32;
             *place += 1;
         }
     }

@@ -1,38 +1,58 @@
-//! Inference: a model's parameters and room for a batch, no gradients.
+//! Inference: weights that all threads share, and memory for the calls in flight. No gradients.
+
+use std::sync::{Mutex, PoisonError};
 
 use crate::backend::{Backend, Elem};
 use crate::batch::Batch;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::params::TensorSource;
 use crate::plan::Plan;
-use crate::runtime::{Params, Runtime};
+use crate::runtime::{Params, Runtime, Weights};
 
 /// σ(o) as it is reported: computed in `f64`, rounded once.
 pub(crate) fn probability(o: f64) -> f32 {
     (1.0 / (1.0 + libm::exp(-o))) as f32
 }
 
-/// A trained model that answers batches.
+/// A trained model that answers batches, from any number of threads at once.
+///
+/// Weights are packed and every scenario's tower is generated once, in [`Predictor::new`], and never change.
+/// What a call writes is a session of its own, taken from a pool: there are as many sessions as calls were
+/// ever in flight together, and a warm call allocates at most its answer. A batch that fits one lane of the
+/// backend is computed on the calling thread.
+///
+/// A prediction depends on its row alone: neither on the rest of the batch nor on other calls.
 pub struct Predictor<B: Backend, M: Model<B>> {
     be: B,
     model: M,
     params: Params<B>,
-    runtime: Runtime<B, M>,
+    prepared: M::Prepared,
+    max_rows: usize,
+    idle: Mutex<Vec<Session<B, M>>>,
+}
+
+/// What one call writes.
+struct Session<B: Backend, M: Model<B>> {
     plan: Plan<B::Elem>,
+    runtime: Runtime<B, M>,
 }
 
 impl<B: Backend, M: Model<B>> Predictor<B, M> {
-    /// Takes the parameters from `source`, with memory for batches of at most `max_rows` rows.
+    /// Takes the parameters from `source`. A call's memory is for `max_rows` rows; a larger batch is
+    /// computed in pieces of that size.
     ///
     /// # Errors
-    /// When a tensor is missing or of another shape, or memory is short.
+    /// When a tensor is missing or of another shape, `max_rows` is 0, or memory is short.
     pub fn new(be: B, model: M, source: &dyn TensorSource<B::Elem>, max_rows: usize) -> Result<Self> {
         let mut params = Params::new(&be, &model)?;
         params.import(&be, &model, source)?;
-        let mut runtime = Runtime::new(&be, &model, max_rows, false)?;
-        model.prepare(&be, &mut runtime.prepared, &params.dense);
-        Ok(Self { be, model, params, runtime, plan: Plan::default() })
+        let mut prepared = model.alloc_prepared(&be)?;
+        model.prepare(&be, &mut prepared, &params.dense);
+        let predictor = Self { be, model, params, prepared, max_rows, idle: Mutex::default() };
+        // The first call finds its memory ready.
+        predictor.put_back(predictor.session()?);
+        Ok(predictor)
     }
 
     /// The model.
@@ -40,40 +60,146 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
         &self.model
     }
 
-    /// Probabilities in the order of the rows; they do not depend on the rest of the batch.
+    /// Probabilities in the order of the rows.
     ///
     /// # Errors
-    /// When the batch does not fit the model's inputs or `max_rows`, or the device failed.
-    pub fn predict(&mut self, batch: &Batch) -> Result<Vec<f32>> {
-        let mut sums = vec![0.0; 1 + self.model.stats()];
-        self.predict_with_stats(batch, &mut sums)
+    /// When the batch does not fit the model's inputs, memory for one more call at the same time is short,
+    /// or the device failed.
+    pub fn predict(&self, batch: &Batch) -> Result<Vec<f32>> {
+        let mut out = vec![0.0; batch.rows()];
+        self.predict_into(&mut out, batch)?;
+        Ok(out)
     }
 
-    /// The same, adding to the sums of [`Model::diagnostics`] from element 1 on.
-    pub fn predict_with_stats(&mut self, batch: &Batch, sums: &mut [f64]) -> Result<Vec<f32>> {
+    /// The same into `out`, one element a row. Once warm it allocates nothing: after as many calls at the
+    /// same time, with batches as large and lists as long, as there are going to be.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict`], and when `out` has another length than the batch; `out` may then be
+    /// written in part.
+    pub fn predict_into(&self, out: &mut [f32], batch: &Batch) -> Result<()> {
+        if out.len() != batch.rows() {
+            let problem =
+                format!("room for {} predictions of {} rows; give one a row", out.len(), batch.rows());
+            return Err(Error::Batch { place: "predictions".into(), problem });
+        }
+        self.each_logit(batch, None, |row, o| out[row] = probability(o.wide()))
+    }
+
+    /// As [`Predictor::predict`], adding to the sums of [`Model::diagnostics`] from element 1 of `sums` on,
+    /// which holds 1 + [`Model::stats`].
+    ///
+    /// # Errors
+    /// As [`Predictor::predict`]; `sums` may then have been added to in part.
+    pub fn predict_with_stats(&self, batch: &Batch, sums: &mut [f64]) -> Result<Vec<f32>> {
         let mut out = vec![0.0; batch.rows()];
-        self.each_logit(batch, sums, |row, o| out[row] = probability(o.wide()))?;
+        self.each_logit(batch, Some(sums), |row, o| out[row] = probability(o.wide()))?;
         Ok(out)
     }
 
     /// Logits in the order of the rows, in the backend's own type.
-    pub fn logits(&mut self, batch: &Batch) -> Result<Vec<B::Elem>> {
+    ///
+    /// # Errors
+    /// As [`Predictor::predict`].
+    pub fn logits(&self, batch: &Batch) -> Result<Vec<B::Elem>> {
         let mut out = vec![B::Elem::default(); batch.rows()];
-        let mut sums = vec![0.0; 1 + self.model.stats()];
-        self.each_logit(batch, &mut sums, |row, o| out[row] = o)?;
+        self.each_logit(batch, None, |row, o| out[row] = o)?;
         Ok(out)
     }
 
     fn each_logit(
-        &mut self,
+        &self,
         batch: &Batch,
-        sums: &mut [f64],
+        sums: Option<&mut [f64]>,
         each: impl FnMut(usize, B::Elem),
     ) -> Result<()> {
-        let Self { be, model, params, runtime, plan } = self;
-        plan.build(batch, model.input(), false)?;
-        runtime.run(be, model, params, plan, None)?;
-        runtime.add_stats(be, sums)?;
-        runtime.logits(be, plan, each)
+        let Self { be, model, params, prepared, .. } = self;
+        let on = Weights { be, model, params, prepared };
+        let mut session = self.session()?;
+        let done = session.runtime.predict(&on, &mut session.plan, batch, sums, each);
+        // After an error too; a call that panics drops its session.
+        self.put_back(session);
+        done
+    }
+
+    /// The session that was used last, or a new one when all are in use.
+    fn session(&self) -> Result<Session<B, M>> {
+        // Poison says that a thread panicked between two whole operations on the list.
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let new = || {
+            let runtime = Runtime::new(&self.be, &self.model, self.max_rows, false)?;
+            Ok(Session { plan: Plan::default(), runtime })
+        };
+        idle.map_or_else(new, Ok)
+    }
+
+    fn put_back(&self, session: Session<B, M>) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::gradcheck::{case, random_batch};
+    use crate::learner::{Learner, LearnerConfig};
+    use crate::model::OptMsm;
+    use crate::reference::Reference;
+
+    fn predictor() -> (Predictor<Reference<f64>, OptMsm>, Batch) {
+        let case = case("sessions", |_| {});
+        let model = OptMsm::new(&case.config, &case.input).unwrap();
+        let be = Reference::<f64>::new();
+        let learner = Learner::new(be.clone(), model.clone(), LearnerConfig::default(), 1, 1).unwrap();
+        let params = learner.export().unwrap();
+        (Predictor::new(be, model, &params, 4).unwrap(), random_batch(&case.input, 6, false, 3))
+    }
+
+    fn idle(predictor: &Predictor<Reference<f64>, OptMsm>) -> usize {
+        predictor.idle.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    #[test]
+    fn sessions_come_back_also_after_errors() {
+        let (predictor, batch) = predictor();
+        let expected = predictor.predict(&batch).unwrap();
+        let mut wrong = batch.clone();
+        wrong.scenarios[5] = 99;
+        assert!(predictor.predict(&wrong).is_err());
+        assert!(predictor.logits(&wrong).is_err());
+        assert!(predictor.predict_with_stats(&wrong, &mut [0.0; 5]).is_err());
+        let error = predictor.predict_into(&mut [0.0; 5], &batch).unwrap_err();
+        assert_eq!(error.to_string(), "predictions: room for 5 predictions of 6 rows; give one a row");
+        assert_eq!(idle(&predictor), 1);
+        assert_eq!(predictor.predict(&batch).unwrap(), expected);
+    }
+
+    #[test]
+    fn calls_at_the_same_time_have_sessions_of_their_own() {
+        let (predictor, batch) = predictor();
+        let expected = predictor.logits(&batch).unwrap();
+        // A call inside a call: the outer one's session is in use.
+        let mut inner = Vec::new();
+        predictor.each_logit(&batch, None, |_, _| inner.push(predictor.logits(&batch).unwrap())).unwrap();
+        assert!(inner.len() == 6 && inner.iter().all(|logits| *logits == expected));
+        assert_eq!(idle(&predictor), 2);
+    }
+
+    #[test]
+    fn a_panic_elsewhere_leaves_the_predictor_working() {
+        let (predictor, batch) = predictor();
+        let expected = predictor.predict(&batch).unwrap();
+        let call = || predictor.each_logit(&batch, None, |_, _| panic!("in a call"));
+        assert!(catch_unwind(AssertUnwindSafe(call)).is_err());
+        assert_eq!((idle(&predictor), predictor.predict(&batch).unwrap()), (0, expected.clone()));
+        let hold = || {
+            let _held = predictor.idle.lock().unwrap();
+            panic!("with the lock held");
+        };
+        assert!(catch_unwind(AssertUnwindSafe(hold)).is_err());
+        assert!(predictor.idle.is_poisoned());
+        assert_eq!((predictor.predict(&batch).unwrap(), idle(&predictor)), (expected, 1));
     }
 }

@@ -1,6 +1,7 @@
 //! One model in the memory of one backend: parameters, and the lanes that take blocks through it.
 
 use crate::backend::{Backend, Elem};
+use crate::batch::Batch;
 use crate::config::Role;
 use crate::error::{Error, Result};
 use crate::inputs::{Block, Inputs};
@@ -52,15 +53,32 @@ impl<B: Backend> Params<B> {
     }
 }
 
+/// A model with its weights, as every pass reads them.
+pub(crate) struct Weights<'a, B: Backend, M: Model<B>> {
+    pub(crate) be: &'a B,
+    pub(crate) model: &'a M,
+    pub(crate) params: &'a Params<B>,
+    pub(crate) prepared: &'a M::Prepared,
+}
+
+/// What a pass over a plan is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pass {
+    /// Loss and gradients, with dropout masks of this seed and step.
+    Train { seed: u64, step: u32 },
+    /// Logits; the model's sums only when they are asked for.
+    Predict { stats: bool },
+}
+
 /// What one lane owns.
-pub(crate) struct Lane<B: Backend, M: Model<B>> {
+struct Lane<B: Backend, M: Model<B>> {
     act: M::Activations,
     groups: B::Ids,
     groups_host: Vec<u32>,
-    logits: Tensor<B>,           // [rows of the lane, 1]
-    d_logits: Tensor<B>,         // [rows of a block, 1]
-    pub(crate) stats: Tensor<B>, // [1, 1 + stats]: Σ w·BCE, then the model's
-    pub(crate) train: Option<LaneGrads<B>>,
+    logits: Tensor<B>,   // [rows of the lane, 1]
+    d_logits: Tensor<B>, // [rows of a block, 1]
+    stats: Tensor<B>,    // [1, 1 + stats]: Σ w·BCE, then the model's
+    train: Option<LaneGrads<B>>,
 }
 
 /// What a training lane sums and leaves.
@@ -69,15 +87,36 @@ pub(crate) struct LaneGrads<B: Backend> {
     pub(crate) d_inputs: [Tensor<B>; 2], // [rows of the lane, input width], by role
 }
 
-/// A model's lanes with their memory, sized once for the largest batch.
+/// What a pass writes: uploaded inputs and lanes with their activations, sized once for the largest batch.
 pub(crate) struct Runtime<B: Backend, M: Model<B>> {
-    pub(crate) lanes: Vec<Lane<B, M>>,
-    pub(crate) prepared: M::Prepared,
+    lanes: Vec<Lane<B, M>>,
+    active: usize, // lanes that the last pass used
     pub(crate) inputs: Inputs<B>,
-    pub(crate) max_rows: usize,
+    max_rows: usize,
+    split: Split,
     stats: Vec<B::Elem>,
     host: Vec<B::Elem>,
     block_rows: usize,
+}
+
+/// How rows are cut into lanes: a function of the number of rows alone, so that neither the threads nor the
+/// room for larger batches changes the order of a sum.
+#[derive(Clone, Copy, Debug)]
+struct Split {
+    lanes: usize,
+    min_rows: usize,
+}
+
+impl Split {
+    /// Rows of each lane but the last one used, which may have fewer.
+    fn lane_rows(self, rows: usize) -> usize {
+        rows.div_ceil(self.lanes).max(self.min_rows)
+    }
+
+    /// Lanes that get rows.
+    fn lanes(self, rows: usize) -> usize {
+        rows.div_ceil(self.lane_rows(rows))
+    }
 }
 
 impl<B: Backend, M: Model<B>> Runtime<B, M> {
@@ -85,7 +124,8 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
         if max_rows == 0 {
             return Err(Error::config("batch_size", "must be at least 1, got 0", "raise it"));
         }
-        let lane_rows = max_rows.div_ceil(be.lanes());
+        let split = Split { lanes: be.lanes(), min_rows: be.min_lane_rows().max(1) };
+        let lane_rows = split.lane_rows(max_rows).min(max_rows);
         let block_rows = be.block_rows().min(lane_rows);
         let scenarios = model.input().scenarios;
         let widths = [Role::Shared, Role::Specific].map(|role| model.input_width(role));
@@ -106,11 +146,14 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
                 train: training.then(train).transpose()?,
             })
         };
+        // No number of rows up to `max_rows` uses more lanes.
+        let lanes = split.lanes.min(max_rows.div_ceil(split.min_rows));
         Ok(Self {
-            lanes: (0..be.lanes()).map(lane).collect::<Result<_>>()?,
-            prepared: model.alloc_prepared(be)?,
+            lanes: (0..lanes).map(lane).collect::<Result<_>>()?,
+            active: 0,
             inputs: Inputs::new(be, model.input(), max_rows, training)?,
             max_rows,
+            split,
             stats: vec![B::Elem::default(); 1 + model.stats()],
             host: vec![B::Elem::default(); lane_rows],
             block_rows,
@@ -119,39 +162,61 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
 
     /// Rows of the batch that each lane takes.
     pub(crate) fn lane_rows(&self, rows: usize) -> usize {
-        rows.div_ceil(self.lanes.len()).max(1)
+        self.split.lane_rows(rows)
     }
 
-    /// Takes every block of the plan forward and, when `masks` is given, backward.
-    pub(crate) fn run(
-        &mut self,
-        be: &B,
-        model: &M,
-        params: &Params<B>,
-        plan: &Plan<B::Elem>,
-        masks: Option<(u64, u32)>,
-    ) -> Result<()> {
+    /// What the lanes of the last pass, if it trained, summed and left.
+    pub(crate) fn grads(&self) -> impl Iterator<Item = &LaneGrads<B>> {
+        self.lanes[..self.active].iter().filter_map(|lane| lane.train.as_ref())
+    }
+
+    /// What one of them left.
+    ///
+    /// # Panics
+    /// When it did not train: a bug.
+    pub(crate) fn lane_grads(&self, lane: usize) -> &LaneGrads<B> {
+        // invariant: a learner's lanes all train, and only those with rows are asked for
+        self.lanes[lane].train.as_ref().expect("a learner's lanes train")
+    }
+
+    /// What they summed, to write.
+    pub(crate) fn grads_mut(&mut self) -> impl Iterator<Item = &mut LaneGrads<B>> {
+        self.lanes[..self.active].iter_mut().filter_map(|lane| lane.train.as_mut())
+    }
+
+    /// Takes every block of the plan forward and, when training, backward.
+    pub(crate) fn run(&mut self, on: &Weights<B, M>, plan: &Plan<B::Elem>, pass: Pass) -> Result<()> {
+        let Weights { be, model, params, prepared } = *on;
         let rows = plan.rows();
         if rows > self.max_rows {
             let problem = format!("{rows} rows, but memory is for {}; split it", self.max_rows);
             return Err(Error::Batch { place: "batch".into(), problem });
         }
+        let (masks, stats) = match pass {
+            Pass::Train { seed, step } => (Some((seed, step)), true),
+            Pass::Predict { stats } => (None, stats),
+        };
         let training = masks.is_some();
         if training && plan.labels.len() != rows {
             let problem = "has no labels; training needs one a row".into();
             return Err(Error::Batch { place: "batch".into(), problem });
         }
         self.inputs.load(be, plan, training)?;
+        self.active = self.split.lanes(rows);
         let lane_rows = self.lane_rows(rows);
-        let Self { lanes, prepared, inputs, block_rows, .. } = self;
+        let Self { lanes, inputs, block_rows, active, .. } = self;
         let scale = if plan.weight_sum > 0.0 { 1.0 / plan.weight_sum } else { 0.0 };
-        be.for_lanes(lanes, |index, lane| {
-            be.fill(lane.stats.mat_mut(1), 0.0);
-            if let Some(train) = &mut lane.train {
+        // Lanes without rows are left out: nothing is zeroed, computed or summed for them.
+        be.for_lanes(&mut lanes[..*active], |index, lane| {
+            if stats {
+                be.fill(lane.stats.mat_mut(1), 0.0);
+            }
+            let mut train = lane.train.as_mut().filter(|_| training);
+            if let Some(train) = &mut train {
                 be.fill(train.grads.dense.all_mut(), 0.0);
                 be.fill(train.grads.derived.all_mut(), 0.0);
             }
-            let (begin, end) = ((index * lane_rows).min(rows), ((index + 1) * lane_rows).min(rows));
+            let (begin, end) = (index * lane_rows, ((index + 1) * lane_rows).min(rows));
             let mut first = begin;
             while first < end {
                 let n = (end - first).min(*block_rows);
@@ -163,13 +228,13 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
                 let x = Block { first, rows: n, inputs, groups, tables: &params.tables, masks };
                 let own = first - begin;
                 let mut logits = lane.logits.mat_mut(own + n).rows(own, n);
-                let model_stats = lane.stats.mat_mut(1).cols(1, model.stats());
+                let model_stats = stats.then(|| lane.stats.mat_mut(1).cols(1, model.stats()));
                 model.forward(be, logits.again(), model_stats, &mut lane.act, prepared, &params.dense, &x);
-                if let Some(train) = lane.train.as_mut().filter(|_| training) {
+                if let Some(train) = &mut train {
                     let (d_logits, sum) = (lane.d_logits.mat_mut(n), lane.stats.mat_mut(1).cols(0, 1));
                     let (y, w) = (&inputs.labels, &inputs.weights);
                     be.bce_with_logits(d_logits, sum, logits.as_mat(), y, w, first, scale);
-                    let LaneGrads { grads, d_inputs: [shared, specific] } = train;
+                    let LaneGrads { grads, d_inputs: [shared, specific] } = &mut **train;
                     let d_inputs = [shared, specific].map(|d| d.mat_mut(own + n).rows(own, n));
                     let d_logits = lane.d_logits.mat_mut(n);
                     let act = &mut lane.act;
@@ -181,9 +246,34 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
         Ok(())
     }
 
-    /// Adds the stats of all lanes to `sums`, in lane order.
+    /// Takes a batch forward, in pieces of the rows that there is memory for, with `plan` as scratch. Calls
+    /// `each` with every row and its logit, and adds to `sums` as [`Runtime::add_stats`] does.
+    pub(crate) fn predict(
+        &mut self,
+        on: &Weights<B, M>,
+        plan: &mut Plan<B::Elem>,
+        batch: &Batch,
+        mut sums: Option<&mut [f64]>,
+        mut each: impl FnMut(usize, B::Elem),
+    ) -> Result<()> {
+        let input = on.model.input();
+        batch.validate(input)?;
+        let rows = batch.rows();
+        for first in (0..rows).step_by(self.max_rows) {
+            let end = first + self.max_rows.min(rows - first);
+            plan.fill(batch, input, first..end, false);
+            self.run(on, plan, Pass::Predict { stats: sums.is_some() })?;
+            if let Some(sums) = sums.as_deref_mut() {
+                self.add_stats(on.be, sums)?;
+            }
+            self.logits(on.be, plan, &mut each)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the stats of the last pass's lanes to `sums`, in lane order.
     pub(crate) fn add_stats(&mut self, be: &B, sums: &mut [f64]) -> Result<()> {
-        for lane in &self.lanes {
+        for lane in &self.lanes[..self.active] {
             be.download(&mut self.stats, lane.stats.buf(), 0)?;
             sums.iter_mut().zip(&self.stats).for_each(|(sum, v)| *sum += v.wide());
         }
@@ -191,12 +281,7 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
     }
 
     /// Calls `each` with the row in the input and its logit.
-    pub(crate) fn logits(
-        &mut self,
-        be: &B,
-        plan: &Plan<B::Elem>,
-        mut each: impl FnMut(usize, B::Elem),
-    ) -> Result<()> {
+    fn logits(&mut self, be: &B, plan: &Plan<B::Elem>, mut each: impl FnMut(usize, B::Elem)) -> Result<()> {
         let lane_rows = self.lane_rows(plan.rows());
         for (lane, order) in self.lanes.iter().zip(plan.order.chunks(lane_rows)) {
             be.download(&mut self.host[..order.len()], lane.logits.buf(), 0)?;

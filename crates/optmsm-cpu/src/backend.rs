@@ -17,6 +17,9 @@ use crate::update::Scalars;
 const CHUNK: usize = 16 * 1024;
 /// Rows that one task of a table's update takes.
 const ROW_CHUNK: usize = 256;
+/// Rows below which a lane costs more to hand out than it saves: waking a worker takes tens of microseconds,
+/// 32 rows of the standard work take ten times that.
+const MIN_LANE_ROWS: usize = 32;
 
 type M<'a> = Mat<'a, Vec<f32>>;
 type MM<'a> = MatMut<'a, Vec<f32>>;
@@ -62,11 +65,19 @@ impl Backend for Cpu {
         self.lanes
     }
 
+    fn min_lane_rows(&self) -> usize {
+        MIN_LANE_ROWS
+    }
+
     fn block_rows(&self) -> usize {
         self.block_rows
     }
 
     fn for_lanes<L: Send>(&self, lanes: &mut [L], f: impl Fn(usize, &mut L) + Sync) {
+        // Waking a worker costs as much as a few rows.
+        if let [lane] = lanes {
+            return f(0, lane);
+        }
         let run = || lanes.par_iter_mut().enumerate().with_max_len(1).for_each(|(i, lane)| f(i, lane));
         self.pool.install(run);
     }

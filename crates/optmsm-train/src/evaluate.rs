@@ -1,8 +1,6 @@
 //! Scores a data set, and shows the result by scenario.
 
 use comfy_table::{CellAlignment, Table, presets};
-use optmsm_core::batch::Batch;
-use optmsm_core::error::Result;
 use optmsm_core::metrics::{self, Metrics, Report};
 use optmsm_data::{Dataset, Schema};
 use serde::Serialize;
@@ -31,38 +29,21 @@ pub struct Named {
     pub metrics: Metrics,
 }
 
-/// Predicts `data` in chunks of at most `max_rows` rows. `predict` adds to 1 + `stats` sums, of which the last
-/// `stats` are returned for the model's diagnostics.
-pub fn evaluate(
-    data: &Dataset,
-    schema: &Schema,
-    max_rows: usize,
-    stats: usize,
-    mut predict: impl FnMut(&Batch, &mut [f64]) -> Result<Vec<f32>>,
-) -> Result<(Evaluation, Vec<f64>)> {
-    let rows = data.rows();
-    let (mut predictions, mut sums) = (Vec::with_capacity(rows), vec![0.0; 1 + stats]);
-    let mut chunk = Batch::new(&schema.input_spec());
-    for first in (0..rows).step_by(max_rows) {
-        chunk.clear();
-        (first..(first + max_rows).min(rows)).for_each(|row| chunk.push_row(&data.batch, row));
-        predictions.extend(predict(&chunk, &mut sums)?);
-    }
+/// Metrics of one prediction for each row of `data`.
+pub fn evaluate(data: &Dataset, schema: &Schema, predictions: &[f32]) -> Evaluation {
     let count = schema.input_spec().scenarios;
     let (labels, scenarios, extra) = (&data.batch.labels, &data.batch.scenarios, &data.extra);
-    let report = metrics::evaluate(&predictions, labels, scenarios, count, &extra.groups);
+    let report = metrics::evaluate(predictions, labels, scenarios, count, &extra.groups);
     let ceiling = (!extra.probabilities.is_empty())
         .then(|| metrics::evaluate(&extra.probabilities, labels, scenarios, count, &extra.groups));
     let named =
         |(s, metrics): (&optmsm_data::ScenarioSchema, Metrics)| Named { scenario: s.name.clone(), metrics };
-    sums.remove(0);
-    let evaluation = Evaluation {
+    Evaluation {
         overall: report.overall,
         scenarios: schema.scenarios.iter().zip(report.scenarios).map(named).collect(),
         diagnostics: serde_json::Map::new(),
         ceiling,
-    };
-    Ok((evaluation, sums))
+    }
 }
 
 impl Evaluation {

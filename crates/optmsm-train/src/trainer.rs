@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{channel, sync_channel};
 
 use optmsm_core::backend::Backend;
-use optmsm_core::batch::Batch;
 use optmsm_core::learner::Learner;
 use optmsm_core::model::Model;
 use optmsm_core::params::HostTensor;
@@ -238,11 +237,10 @@ fn score<B: Backend<Elem = f32>, M: Model<B>>(
     run: &Run,
     data: &Dataset,
 ) -> Result<Evaluation> {
-    let stats = learner.model().stats();
-    let (schema, max_rows) = (&run.schema, run.config.train.batch_size);
-    let predict = |batch: &Batch, sums: &mut [f64]| learner.predict_with_stats(batch, sums);
-    let (evaluation, sums) = evaluate(data, schema, max_rows, stats, predict)?;
-    Ok(evaluation.with_diagnostics(learner.model().diagnostics(&sums, data.rows() as f64)))
+    let mut sums = vec![0.0; 1 + learner.model().stats()];
+    let predictions = learner.predict_with_stats(&data.batch, &mut sums)?;
+    let evaluation = evaluate(data, &run.schema, &predictions);
+    Ok(evaluation.with_diagnostics(learner.model().diagnostics(&sums[1..], data.rows() as f64)))
 }
 
 fn diverged(step: u64, loss: f64, last: Option<f64>, run: &Run) -> Error {

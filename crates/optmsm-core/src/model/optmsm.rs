@@ -180,7 +180,7 @@ impl<B: Backend> Model<B> for OptMsm {
         &self,
         be: &B,
         logits: MatMut<B::Buf>,
-        stats: MatMut<B::Buf>,
+        stats: Option<MatMut<B::Buf>>,
         act: &mut Activations<B>,
         prepared: &Prepared<B>,
         params: &Flat<B>,
@@ -195,7 +195,9 @@ impl<B: Backend> Model<B> for OptMsm {
 
         let e_sh = act.e_sh.mat(n);
         self.experts.forward(be, act.e.mat_mut(n), &mut act.experts, e_sh, &prepared.experts, params, x);
-        be.orthogonality(act.inv_norm.mat_mut(n), stats, act.e.mat(n));
+        if let Some(stats) = stats {
+            be.orthogonality(act.inv_norm.mat_mut(n), stats, act.e.mat(n));
+        }
 
         let g = act.h0.mat_mut(n).cols(m, p);
         self.specific.forward(be, g, &mut act.specific, act.e_sp.mat(n), &prepared.specific, params, x);

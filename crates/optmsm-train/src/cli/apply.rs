@@ -3,10 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
-use optmsm_core::model::{Model, OptMsm};
-use optmsm_cpu::Cpu;
 use optmsm_data::{Dataset, Extra, Need, RecordBuffer, RowReader};
 use optmsm_train::error::{Error, Result};
 use optmsm_train::evaluate;
@@ -17,20 +14,11 @@ const CHUNK: usize = 4096;
 
 pub(super) fn evaluate(folder: &Path, path: &str) -> Result<()> {
     let run = Run::open(folder)?;
-    let mut predictor = super::predictor(&run, CHUNK)?;
+    let predictor = super::predictor(&run, CHUNK)?;
     let data = Dataset::load(path, &run.schema)?;
-    let stats = stats(predictor.model());
-    let predict = |batch: &Batch, sums: &mut [f64]| predictor.predict_with_stats(batch, sums);
-    let (evaluation, _) = evaluate::evaluate(&data, &run.schema, CHUNK, stats, predict)?;
-    println!("{}", evaluation.table());
+    let predictions = predictor.predict(&data.batch)?;
+    println!("{}", evaluate::evaluate(&data, &run.schema, &predictions).table());
     Ok(())
-}
-
-fn stats(model: &OptMsm) -> usize {
-    fn of<B: Backend>(model: &impl Model<B>) -> usize {
-        model.stats()
-    }
-    of::<Cpu>(model)
 }
 
 pub(super) fn predict(folder: &Path, path: &str, out: &str) -> Result<()> {
@@ -49,20 +37,23 @@ fn stream(run: &Run, reader: &mut RowReader, to: impl Write, out: &str) -> Resul
     let fail = |e: csv::Error| {
         Error::file(out, format!("cannot be written: {e}"), "check the folder and the space on its disk")
     };
-    let mut predictor = super::predictor(run, CHUNK)?;
+    let predictor = super::predictor(run, CHUNK)?;
     let mut to = csv::WriterBuilder::new().delimiter(run.schema.delimiter as u8).from_writer(to);
     let mut header = reader.header().clone();
     header.push_field(b"prediction");
     to.write_byte_record(&header).map_err(fail)?;
     let (mut batch, mut extra, mut records) =
         (Batch::new(&run.schema.input_spec()), Extra::default(), RecordBuffer::default());
+    let mut predictions = Vec::new();
     loop {
         batch.clear();
         extra.clear();
         if reader.read_records(&mut batch, &mut extra, &mut records, CHUNK)? == 0 {
             return to.flush().map_err(|e| fail(e.into()));
         }
-        for (record, p) in records.iter().zip(predictor.predict(&batch)?) {
+        predictions.resize(batch.rows(), 0.0);
+        predictor.predict_into(&mut predictions, &batch)?;
+        for (record, p) in records.iter().zip(&predictions) {
             record.iter().try_for_each(|field| to.write_field(field)).map_err(fail)?;
             to.write_field(p.to_string()).map_err(fail)?;
             to.write_record(None::<&[u8]>).map_err(fail)?;

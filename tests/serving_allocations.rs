@@ -1,0 +1,57 @@
+//! A warm prediction allocates nothing. Alone in its program, so that nothing else allocates meanwhile.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use optmsm_core::gradcheck::{case, random_batch};
+use optmsm_core::learner::{Learner, LearnerConfig};
+use optmsm_core::model::OptMsm;
+use optmsm_core::predictor::Predictor;
+use optmsm_cpu::{Cpu, CpuOptions};
+
+/// The system's allocator, counting.
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps GlobalAlloc's contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps GlobalAlloc's contract.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+#[test]
+fn a_warm_prediction_allocates_nothing() {
+    // Categorical, multi-hot and numeric fields of both roles.
+    let case = case("allocations", |_| {});
+    let cpu = || Cpu::new(CpuOptions { threads: Some(2), block_rows: 16, ..CpuOptions::default() }).unwrap();
+    let model = OptMsm::new(&case.config, &case.input).unwrap();
+    let params =
+        Learner::new(cpu(), model.clone(), LearnerConfig::default(), 1, 7).unwrap().export().unwrap();
+    let predictor = Predictor::new(cpu(), model, &params, 300).unwrap();
+    for rows in [1, 32, 64, 300] {
+        let batches: Vec<_> = (0..9).map(|seed| random_batch(&case.input, rows, false, seed)).collect();
+        let mut out = vec![0.0; rows];
+        batches.iter().for_each(|b| predictor.predict_into(&mut out, b).unwrap());
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        for _ in 0..7 {
+            batches.iter().for_each(|b| predictor.predict_into(&mut out, b).unwrap());
+        }
+        let made = ALLOCATIONS.load(Ordering::Relaxed) - before;
+        // Up to 32 rows stay on this thread. More are handed to the pool, once a call, through a queue whose
+        // blocks hold 63 entries: 63 calls begin at most one.
+        let queue = u64::from(rows > 32);
+        assert!(made <= queue, "{made} allocations in 63 warm predictions of {rows} rows");
+    }
+}
