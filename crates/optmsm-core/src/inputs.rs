@@ -136,7 +136,7 @@ pub struct Block<'a, B: Backend> {
     /// Rows of each scenario within the block, `[S + 1]`.
     pub groups: &'a B::Ids,
     /// Embedding tables, in field order.
-    pub tables: &'a [B::Buf],
+    pub tables: &'a [B::Table],
     /// Seed and step of dropout masks; `None` when not training.
     pub masks: Option<(u64, u32)>,
 }

@@ -7,9 +7,10 @@ use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::optim::{Clip, OptimizerConfig, ScheduleConfig, Update};
-use crate::params::{HostTensor, TensorSource};
+use crate::params::{HostTensor, TensorSink, TensorSource};
 use crate::plan::Plan;
 use crate::predictor::probability;
+use crate::rounding::{Rounding, TableDtype};
 use crate::runtime::{Params, Runtime};
 
 /// How parameters move.
@@ -95,7 +96,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     pub fn new(be: B, model: M, config: LearnerConfig, max_rows: usize, seed: u64) -> Result<Self> {
         config.validate()?;
         let mut params = Params::new(&be, &model)?;
-        params.init(&be, &model, seed);
+        params.init(&be, &model, seed)?;
         let (count, _) = config.optimizer.state();
         let state = (0..count).map(|_| be.alloc(model.params().len())).collect::<Result<_>>()?;
         let (count, per_row) = config.tables().state();
@@ -170,11 +171,12 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         let update = Update::new(&config.optimizer, self.step, share, clip());
         be.step_dense(&mut params.dense.buf, &train.grads.dense.buf, state, len, &update);
         let update = Update::new(config.tables(), self.step, share, clip());
-        for ((spec, table), weight) in specs.iter().zip(tables).zip(&mut params.tables) {
+        for (number, (spec, table)) in specs.iter().zip(tables).enumerate() {
             let column = columns(spec.field);
             let g = Mat::new(&table.grad, column.unique_count, spec.width);
-            let weight = MatMut::new(weight, spec.rows, spec.width);
-            be.step_rows(weight, g, &mut table.state, &column.unique, &update);
+            let rounding = Rounding::new(self.seed, self.step as u32, number);
+            let weight = &mut params.tables[number];
+            be.step_rows(weight, g, &mut table.state, &column.unique, &update, &rounding);
         }
         Ok(())
     }
@@ -247,13 +249,21 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
 
     /// The parameters, by the names of model.md §10.
     pub fn export(&self) -> Result<Vec<HostTensor<B::Elem>>> {
-        self.params.export(&self.be, &self.model)
+        let mut tensors = Vec::new();
+        self.export_to(&mut tensors)?;
+        Ok(tensors)
+    }
+
+    /// The same in pieces, with the type that each tensor is stored in.
+    pub fn export_to(&self, sink: &mut dyn TensorSink<B::Elem>) -> Result<()> {
+        self.params.export(&self.be, &self.model, sink)
     }
 
     /// The gradients of `self.plan`, by the names of the parameters; tables dense.
     fn export_gradients(&self) -> Result<Vec<HostTensor<B::Elem>>> {
         let Some(train) = self.runtime.lanes[0].train.as_ref() else { return Ok(Vec::new()) };
-        let mut tensors = self.model.params().export(&self.be, &train.grads.dense.buf, str::to_string)?;
+        let mut tensors = Vec::new();
+        self.model.params().export(&self.be, &train.grads.dense.buf, &mut tensors, str::to_string)?;
         for (spec, table) in self.model.embedding().tables().iter().zip(&self.tables) {
             let unique = &self.plan.columns[spec.field].unique;
             let mut rows = vec![B::Elem::default(); unique.len() * spec.width];
@@ -284,17 +294,24 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// Optimizer state, as `optimizer.{state}.{parameter}`.
     pub fn export_state(&self) -> Result<Vec<HostTensor<B::Elem>>> {
         let mut tensors = Vec::new();
+        self.export_state_to(&mut tensors)?;
+        Ok(tensors)
+    }
+
+    /// The same in pieces.
+    pub fn export_state_to(&self, sink: &mut dyn TensorSink<B::Elem>) -> Result<()> {
         for (flat, state) in self.state.iter().zip(self.config.optimizer.state_names()) {
             let name = |name: &str| format!("optimizer.{state}.{name}");
-            tensors.extend(self.model.params().export(&self.be, flat, name)?);
+            self.model.params().export(&self.be, flat, sink, name)?;
         }
+        let mut host = Vec::new();
         self.table_states(|name, shape, buf| {
-            let mut data = vec![B::Elem::default(); shape.iter().product()];
-            self.be.download(&mut data, buf, 0)?;
-            tensors.push(HostTensor { name, shape, data });
+            host.resize(shape.iter().product(), B::Elem::default());
+            self.be.download(&mut host, buf, 0)?;
+            sink.begin(&name, &shape, TableDtype::F32);
+            sink.piece(&host);
             Ok(())
-        })?;
-        Ok(tensors)
+        })
     }
 
     fn table_states(&self, mut each: impl FnMut(String, Vec<usize>, &B::Buf) -> Result<()>) -> Result<()> {

@@ -22,4 +22,5 @@ pub mod philox;
 pub mod plan;
 pub mod predictor;
 pub mod reference;
+pub mod rounding;
 mod runtime;

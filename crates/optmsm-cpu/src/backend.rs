@@ -4,13 +4,14 @@ use optmsm_core::backend::{Backend, Bags, Dropout, Epilogue, Layout, Mat, MatMut
 use optmsm_core::error::Result;
 use optmsm_core::optim::Update;
 use optmsm_core::philox::philox4x32;
+use optmsm_core::rounding::{Rounding, TableDtype};
 use rayon::prelude::*;
 
 use crate::Cpu;
 use crate::gemm::{Lhs, Output, Rhs, gemm};
 use crate::packed::Packed;
 use crate::rows::{self, dot, put, row, row_mut};
-use crate::tables;
+use crate::tables::Table;
 use crate::update::Scalars;
 
 /// Elements that one task of a whole-buffer pass takes: fixed, so that sums do not depend on the threads.
@@ -56,6 +57,7 @@ impl Backend for Cpu {
     type Elem = f32;
     type Buf = Vec<f32>;
     type Ids = Vec<u32>;
+    type Table = Table;
     type Packed = Packed;
 
     fn name(&self) -> String {
@@ -107,6 +109,19 @@ impl Backend for Cpu {
     fn copy(&self, mut dst: MM, write: Write, src: M) {
         assert_eq!((dst.rows, dst.cols), (src.rows, src.cols), "shapes of a copy");
         (0..src.rows).for_each(|b| put(row_mut(&mut dst, b), write, row(&src, b).iter().copied()));
+    }
+
+    fn alloc_table(&self, rows: usize, width: usize, dtype: TableDtype) -> Result<Table> {
+        Table::new(rows, width, dtype)
+    }
+
+    fn upload_rows(&self, dst: &mut Table, first: usize, src: &[f32]) {
+        dst.set_rows(first, src);
+    }
+
+    fn download_rows(&self, dst: &mut [f32], src: &Table, first: usize) -> Result<()> {
+        src.rows(dst, first);
+        Ok(())
     }
 
     fn alloc_packed(&self, groups: usize, outputs: usize, inputs: usize) -> Result<Packed> {
@@ -213,21 +228,18 @@ impl Backend for Cpu {
         (0..x.rows).for_each(|b| put(row_mut(&mut out, b), write, [dot(row(&x, b), row(&y, b))].into_iter()));
     }
 
-    fn gather_rows(&self, mut out: MM, table: M, ids: &Vec<u32>, first: usize) {
+    fn gather_rows(&self, mut out: MM, x: M, ids: &Vec<u32>, first: usize) {
         for b in 0..out.rows {
-            row_mut(&mut out, b).copy_from_slice(row(&table, ids[first + b] as usize));
+            row_mut(&mut out, b).copy_from_slice(row(&x, ids[first + b] as usize));
         }
     }
 
-    fn gather_bags(&self, mut out: MM, table: M, bags: Bags<Vec<u32>, Vec<f32>>, first: usize) {
-        for b in 0..out.rows {
-            let out = row_mut(&mut out, b);
-            out.fill(0.0);
-            for i in bags.offsets[first + b] as usize..bags.offsets[first + b + 1] as usize {
-                let coef = bags.coefs[i];
-                put(out, Write::Add, row(&table, bags.ids[i] as usize).iter().map(|w| coef * w));
-            }
-        }
+    fn lookup(&self, out: MM, table: &Table, ids: &Vec<u32>, first: usize) {
+        table.lookup(out, &ids[first..]);
+    }
+
+    fn lookup_bags(&self, out: MM, table: &Table, bags: Bags<Vec<u32>, Vec<f32>>, first: usize) {
+        table.lookup_bags(out, bags, first);
     }
 
     fn numeric_embed(&self, mut out: MM, w: M, values: &Vec<f32>, first: usize) {
@@ -400,9 +412,17 @@ impl Backend for Cpu {
         });
     }
 
-    fn step_rows(&self, table: MM, g: M, state: &mut [Vec<f32>], rows: &Vec<u32>, update: &Update<Vec<f32>>) {
+    fn step_rows(
+        &self,
+        table: &mut Table,
+        g: M,
+        state: &mut [Vec<f32>],
+        rows: &Vec<u32>,
+        update: &Update<Vec<f32>>,
+        rounding: &Rounding,
+    ) {
         let rule = Scalars::new(update, update.adam_rows());
-        self.pool.install(|| tables::step(&rule, table, g, state, &rows[..g.rows]));
+        self.pool.install(|| table.step(&rule, rounding, g, state, &rows[..g.rows]));
     }
 }
 

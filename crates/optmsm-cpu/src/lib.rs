@@ -16,6 +16,7 @@ use optmsm_core::error::{Error, Result};
 
 pub use gemm::Isa;
 pub use packed::Packed;
+pub use tables::Table;
 
 /// How the CPU is used.
 #[derive(Clone, Debug)]

@@ -70,7 +70,7 @@ impl OptMsm {
     pub fn new(config: &ModelConfig, input: &InputSpec) -> Result<Self> {
         config.validate(input)?;
         let (mut params, mut derived) = (ParamLayout::default(), ParamLayout::default());
-        let embedding = Embedding::new(&mut params, input, config.embedding_dim, config.init_std);
+        let embedding = Embedding::new(&mut params, input, config);
         let (s, q) = (input.scenarios, config.hyper.scenario_dim);
         let scenario = params.add("scenario.weight", &[s, q], Init::Normal(config.init_std));
         let count = config.expert_count(s);

@@ -1,6 +1,6 @@
-//! Tables: gathers, pooling, numeric fields, segmented sums.
+//! Gathers from a matrix, numeric fields, segmented sums; for tables see `table.rs`.
 
-use optmsm_core::backend::{Backend, Bags, Segments, Write};
+use optmsm_core::backend::{Backend, Segments, Write};
 
 use super::elementwise::each_shape;
 use super::matrix::*;
@@ -19,36 +19,6 @@ pub(super) fn gather_rows<B: Backend>(be: &B) {
             be.gather_rows(y.mat_mut(), table.mat(), &ids(be, &at), first);
             oracle().gather_rows(y.host.mat_mut(), table.host.mat(), &at, first);
             y.check_exact(be, "gather_rows");
-        }
-    });
-}
-
-pub(super) fn gather_bags<B: Backend>(be: &B) {
-    const LONGEST: usize = 6;
-    each_shape(32, |(rows, cols), out, view, rng| {
-        for first in [0, 2] {
-            let table = Pair::<B>::random(be, view, VOCABULARY, cols, rng);
-            let mut offsets = vec![0];
-            for _ in 0..first + rows {
-                // One bag in three is empty; ids repeat within a bag.
-                let len = if rng.below(3) == 0 { 0 } else { rng.below(LONGEST + 1) };
-                offsets.push(offsets[offsets.len() - 1] + len as u32);
-            }
-            let count = offsets[first + rows] as usize;
-            let at: Vec<u32> = (0..count).map(|_| rng.below(VOCABULARY) as u32).collect();
-            let coefs = Pair::<B>::column(be, 0, count, || rng.value());
-            let mut y = Pair::<B>::output(be, out, rows, cols, Write::Set, rng);
-            let (offsets_dev, at_dev) = (ids(be, &offsets), ids(be, &at));
-            let bags = Bags { offsets: &offsets_dev, ids: &at_dev, coefs: &coefs.buf };
-            be.gather_bags(y.mat_mut(), table.mat(), bags, first);
-            let pooled = |y: &mut Host, table: &Host, coefs: &Host| {
-                let bags = Bags { offsets: &offsets, ids: &at, coefs: &coefs.data };
-                oracle().gather_bags(y.mat_mut(), table.mat(), bags, first);
-            };
-            let mut size = y.host.clone();
-            pooled(&mut size, &table.host.abs(), &coefs.host.abs());
-            pooled(&mut y.host, &table.host, &coefs.host);
-            y.check(be, "gather_bags", product::<B>(&size, LONGEST));
         }
     });
 }
