@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use optmsm_core::backend::{Backend, Mat, MatMut, Write};
+use optmsm_core::backend::{Backend, Mat, Write};
 use optmsm_core::batch::{Batch, Column};
 use optmsm_core::config::{Combine, Condition, FieldKind, FieldSpec, InputSpec, ModelConfig, Pooling, Role};
 use optmsm_core::learner::{Learner, LearnerConfig};
@@ -11,6 +11,7 @@ use optmsm_core::optim::{Clip, OptimizerConfig, Rule, Update};
 use optmsm_core::params::HostTensor;
 use optmsm_core::predictor::Predictor;
 use optmsm_core::reference::Reference;
+use optmsm_core::rounding::{Rounding, TableDtype};
 use optmsm_cpu::{Cpu, CpuOptions, Isa};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -298,6 +299,8 @@ fn optimizer_follows_pytorch<B: Backend>(be: &B, tolerance: f64) {
         let config = rule_of(f);
         let (mut w, mut g) = (be.alloc(15).unwrap(), be.alloc(15).unwrap());
         be.upload(&mut w, &host(&f.values("param")));
+        let mut table = be.alloc_table(5, 3, TableDtype::F32).unwrap();
+        be.upload_rows(&mut table, 0, &host(&f.values("param")));
         let (count, per_row) = config.state();
         let len = if per_row { 5 } else { 15 };
         let mut state: Vec<_> = (0..count).map(|_| be.alloc(len).unwrap()).collect();
@@ -313,10 +316,14 @@ fn optimizer_follows_pytorch<B: Backend>(be: &B, tolerance: f64) {
                 be.upload_ids(&mut rows, &ids);
                 be.upload(&mut g, &host(&f.values(&format!("grads.{k}"))));
                 let gradient = Mat::new(&g, ids.len(), 3);
-                be.step_rows(MatMut::new(&mut w, 5, 3), gradient, &mut state, &rows, &update);
+                let rounding = Rounding::new(1, k as u32, 0);
+                be.step_rows(&mut table, gradient, &mut state, &rows, &update, &rounding);
             }
             let mut got = host(&[0.0; 15]);
-            be.download(&mut got, &w, 0).unwrap();
+            match &dense {
+                Some(_) => be.download(&mut got, &w, 0).unwrap(),
+                None => be.download_rows(&mut got, &table, 0).unwrap(),
+            }
             let got: Vec<f64> = got.iter().map(|v| v.wide()).collect();
             let off = deviation(&got, want);
             assert!(off < tolerance, "{} on {}: step {k} is off by {off:.1e}", f.name, be.name());

@@ -12,6 +12,7 @@ use std::fmt::Debug;
 
 use crate::error::Result;
 use crate::optim::Update;
+use crate::rounding::{Rounding, TableDtype};
 
 /// Element type of a backend: `f32`, or `f64` where gradients are checked.
 pub trait Elem: num_traits::Float + num_traits::NumAssign + Debug + Default + Send + Sync + 'static {
@@ -257,6 +258,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     type Buf: Send + Sync + Debug;
     /// Memory of `u32`.
     type Ids: Send + Sync + Debug;
+    /// Embedding tables, which may be stored in a narrower type.
+    type Table: Send + Sync + Debug;
     /// Weights of linear maps in the form that products read fastest, made once a step.
     type Packed: Send + Sync + Debug;
 
@@ -299,6 +302,18 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn fill(&self, dst: MatMut<Self::Buf>, v: f64);
     /// dst ← src, or dst += src; equal shapes.
     fn copy(&self, dst: MatMut<Self::Buf>, write: Write, src: Mat<Self::Buf>);
+
+    // ---- tables: too large for a second copy, so rows come and go in pieces
+
+    /// `rows` zero rows of `width` elements that are stored as `dtype`.
+    ///
+    /// # Errors
+    /// When memory is short, with what is needed.
+    fn alloc_table(&self, rows: usize, width: usize, dtype: TableDtype) -> Result<Self::Table>;
+    /// Replaces the rows from `first` on by `src`, row after row, each element by [`TableDtype::nearest`].
+    fn upload_rows(&self, dst: &mut Self::Table, first: usize, src: &[Self::Elem]);
+    /// Copies the rows from `first` on that fill `dst`, after all queued work.
+    fn download_rows(&self, dst: &mut [Self::Elem], src: &Self::Table, first: usize) -> Result<()>;
 
     // ---- dense
 
@@ -352,29 +367,22 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// out[b, 0] (+)= x[b, :] · y[b, :].
     fn row_dot(&self, out: MatMut<Self::Buf>, write: Write, x: Mat<Self::Buf>, y: Mat<Self::Buf>);
 
-    // ---- embedding
+    // ---- embedding: `gather_rows` reads a dense parameter (the scenarios), `lookup…` an embedding table
 
+    /// out[b, :] = x[ids[first + b], :]; the rows of x are `out.cols` wide.
+    fn gather_rows(&self, out: MatMut<Self::Buf>, x: Mat<Self::Buf>, ids: &Self::Ids, first: usize);
     /// out[b, :] = table[ids[first + b], :]; the table's rows are `out.cols` wide.
-    fn gather_rows(&self, out: MatMut<Self::Buf>, table: Mat<Self::Buf>, ids: &Self::Ids, first: usize);
+    fn lookup(&self, out: MatMut<Self::Buf>, table: &Self::Table, ids: &Self::Ids, first: usize);
     /// out[b, :] = Σ coef · table[id, :] over the bag of row `first + b`; an empty bag gives 0.
-    fn gather_bags(
+    fn lookup_bags(
         &self,
         out: MatMut<Self::Buf>,
-        table: Mat<Self::Buf>,
+        table: &Self::Table,
         bags: Bags<Self::Ids, Self::Buf>,
         first: usize,
     );
     /// out[b, :] = values[first + b] · w[0, :].
     fn numeric_embed(&self, out: MatMut<Self::Buf>, w: Mat<Self::Buf>, values: &Self::Buf, first: usize);
-    /// d_w[0, :] (+)= Σ_b values[first + b] · d_out[b, :].
-    fn numeric_embed_bwd(
-        &self,
-        d_w: MatMut<Self::Buf>,
-        write: Write,
-        d_out: Mat<Self::Buf>,
-        values: &Self::Buf,
-        first: usize,
-    );
     /// g[u, :] = Σ coef · d_out[row, :] over segment `u`, in the order of the segment. Row `r` of the
     /// batch is row `r % lane_rows` of `lane(r / lane_rows)`.
     fn reduce_rows<'a>(
@@ -470,14 +478,16 @@ pub trait Backend: Send + Sync + Sized + 'static {
         len: usize,
         update: &Update<Self::Buf>,
     );
-    /// One step of the sparse form of `update` on rows `rows[0..count]` (unique) of a table `[·, width]`,
-    /// with the gradient of row `rows[u]` in row `u` of `g`.
+    /// One step of the sparse form of `update` on the `g.rows` rows `rows[u]` (unique) of a table, with the
+    /// gradient of row `rows[u]` in row `u` of `g`. Calculates in [`Backend::Elem`], then stores every element of
+    /// these rows by [`TableDtype::stochastic`] with the words of `rounding`. State is never rounded.
     fn step_rows(
         &self,
-        table: MatMut<Self::Buf>,
+        table: &mut Self::Table,
         g: Mat<Self::Buf>,
         state: &mut [Self::Buf],
         rows: &Self::Ids,
         update: &Update<Self::Buf>,
+        rounding: &Rounding,
     );
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::rounding::TableDtype;
 
 /// Widths and options of an OptMSM model (model.md §1–§5).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,6 +17,9 @@ pub struct ModelConfig {
     pub orthogonality: f64,
     /// How the experts' outputs become one vector.
     pub combine: Combine,
+    /// Embedding tables.
+    #[serde(skip_serializing_if = "EmbeddingsConfig::is_default")]
+    pub embeddings: EmbeddingsConfig,
     /// Shared-information experts.
     pub experts: ExpertsConfig,
     /// Specific-information encoding.
@@ -33,11 +37,26 @@ impl Default for ModelConfig {
             init_std: 0.01,
             orthogonality: 0.1,
             combine: Combine::Gate,
+            embeddings: EmbeddingsConfig::default(),
             experts: ExpertsConfig::default(),
             specific: SpecificConfig::default(),
             tower: TowerConfig::default(),
             hyper: HyperConfig::default(),
         }
+    }
+}
+
+/// Embedding tables of categorical and multi-hot fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EmbeddingsConfig {
+    /// How their elements are stored; `f16` and `bf16` halve the memory of the rows.
+    pub dtype: TableDtype,
+}
+
+impl EmbeddingsConfig {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 

@@ -13,6 +13,8 @@ pub struct Inputs<B: Backend> {
     pub(crate) scenarios: B::Ids,
     pub(crate) labels: B::Buf,
     pub(crate) weights: B::Buf,
+    /// When training: 0, 1, 2 … to the number of rows, included.
+    pub(crate) each_row: B::Ids,
     pub(crate) columns: Vec<InputColumn<B>>,
 }
 
@@ -28,6 +30,8 @@ pub(crate) struct InputColumn<B: Backend> {
     /// Unique ids of the batch.
     pub(crate) unique: B::Ids,
     pub(crate) unique_count: usize,
+    /// Ids of all rows, repeated or not.
+    pub(crate) occurrences: usize,
     ids_capacity: usize,
     categorical: bool,
     multi: bool,
@@ -39,7 +43,10 @@ impl<B: Backend> Inputs<B> {
     pub fn new(be: &B, input: &InputSpec, rows: usize, training: bool) -> Result<Self> {
         let columns = input.fields.iter().map(|f| InputColumn::new(be, f.kind, rows, training));
         let trained = if training { rows } else { 0 };
+        let mut each_row = be.alloc_ids(trained + 1)?;
+        be.upload_ids(&mut each_row, &(0..=trained as u32).collect::<Vec<_>>());
         Ok(Self {
+            each_row,
             order: be.alloc_ids(trained)?,
             scenarios: be.alloc_ids(rows)?,
             labels: be.alloc(trained)?,
@@ -65,7 +72,7 @@ impl<B: Backend> InputColumn<B> {
         let (ids, multi, values) = match kind {
             FieldKind::Categorical { .. } => (rows, false, 0),
             FieldKind::Multi { .. } => (rows, true, rows),
-            FieldKind::Numeric => (0, false, rows),
+            FieldKind::Numeric => (if updates { rows } else { 0 }, false, rows),
         };
         let mut column = Self {
             ids: be.alloc_ids(0)?,
@@ -76,6 +83,7 @@ impl<B: Backend> InputColumn<B> {
             coefs: be.alloc(0)?,
             unique: be.alloc_ids(0)?,
             unique_count: 0,
+            occurrences: 0,
             ids_capacity: 0,
             categorical: matches!(kind, FieldKind::Categorical { .. }),
             multi,
@@ -99,7 +107,7 @@ impl<B: Backend> InputColumn<B> {
             self.starts = be.alloc_ids(capacity + 1)?;
             self.rows = be.alloc_ids(capacity)?;
             self.unique = be.alloc_ids(capacity)?;
-            self.coefs = be.alloc(if self.multi { capacity } else { 0 })?;
+            self.coefs = be.alloc(if self.categorical { 0 } else { capacity })?;
         }
         self.ids_capacity = capacity;
         Ok(())
@@ -113,7 +121,7 @@ impl<B: Backend> InputColumn<B> {
             be.upload(&mut self.values, &plan.values);
         }
         if updates {
-            self.unique_count = plan.unique.len();
+            (self.unique_count, self.occurrences) = (plan.unique.len(), plan.rows.len());
             be.upload_ids(&mut self.starts, &plan.starts);
             be.upload_ids(&mut self.rows, &plan.rows);
             be.upload_ids(&mut self.unique, &plan.unique);
@@ -127,7 +135,7 @@ impl<B: Backend> InputColumn<B> {
     }
 
     pub(crate) fn segments(&self) -> Segments<'_, B::Ids, B::Buf> {
-        let coefs = self.multi.then_some(&self.coefs);
+        let coefs = (!self.categorical).then_some(&self.coefs);
         Segments { count: self.unique_count, starts: &self.starts, rows: &self.rows, coefs }
     }
 }
@@ -144,7 +152,7 @@ pub struct Block<'a, B: Backend> {
     /// Rows of each scenario within the block, `[S + 1]`.
     pub groups: &'a B::Ids,
     /// Embedding tables, in field order.
-    pub tables: &'a [B::Buf],
+    pub tables: &'a [B::Table],
     /// Seed and step of dropout masks; `None` when not training.
     pub masks: Option<(u64, u32)>,
 }

@@ -2,14 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Backend, Elem, Mat, MatMut, Write};
+use crate::backend::{Backend, Elem, Mat, Write};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
+use crate::fields::FieldGrads;
+use crate::layers::embedding::TableSpec;
 use crate::model::Model;
 use crate::optim::{Clip, OptimizerConfig, ScheduleConfig, Update};
-use crate::params::{HostTensor, TensorSource};
+use crate::params::{HostTensor, TensorSink, TensorSource};
 use crate::plan::Plan;
 use crate::predictor::probability;
+use crate::rounding::{Rounding, TableDtype};
 use crate::runtime::{Params, Pass, Runtime, Weights};
 
 /// How parameters move.
@@ -75,17 +78,12 @@ pub struct Learner<B: Backend, M: Model<B>> {
     runtime: Runtime<B, M>,
     scratch: M::Scratch,
     state: Vec<B::Buf>, // laid out as the dense parameters
-    tables: Vec<TableState<B>>,
+    fields: Vec<FieldGrads<B>>,
+    tables: Vec<Vec<B::Buf>>, // each table's optimizer state
+    max_rows: usize,
     sum_sq: B::Buf, // [1]
     plan: Plan<B::Elem>,
     last: (usize, f64), // rows and Σw of the last step
-}
-
-/// Gradient and optimizer state of one table.
-struct TableState<B: Backend> {
-    grad: B::Buf, // [unique rows, d]
-    capacity: usize,
-    state: Vec<B::Buf>,
 }
 
 impl<B: Backend, M: Model<B>> Learner<B, M> {
@@ -96,18 +94,18 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     pub fn new(be: B, model: M, config: LearnerConfig, max_rows: usize, seed: u64) -> Result<Self> {
         config.validate()?;
         let mut params = Params::new(&be, &model)?;
-        params.init(&be, &model, seed);
+        params.init(&be, &model, seed)?;
         let (count, _) = config.optimizer.state();
         let state = (0..count).map(|_| be.alloc(model.params().len())).collect::<Result<_>>()?;
         let (count, per_row) = config.tables().state();
-        let table = |t: &crate::layers::embedding::TableSpec| -> Result<TableState<B>> {
+        let table = |t: &TableSpec| -> Result<Vec<B::Buf>> {
             let len = if per_row { t.rows } else { t.rows * t.width };
-            let capacity = max_rows.min(t.rows);
-            let state = (0..count).map(|_| be.alloc(len)).collect::<Result<_>>()?;
-            Ok(TableState { grad: be.alloc(capacity * t.width)?, capacity, state })
+            (0..count).map(|_| be.alloc(len)).collect()
         };
         Ok(Self {
             tables: model.embedding().tables().iter().map(table).collect::<Result<_>>()?,
+            fields: FieldGrads::all(&be, &model, max_rows)?,
+            max_rows,
             prepared: model.alloc_prepared(&be)?,
             runtime: Runtime::new(&be, &model, max_rows, true)?,
             scratch: model.alloc_scratch(&be)?,
@@ -155,16 +153,16 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     pub fn step_plan(&mut self, plan: &Plan<B::Elem>) -> Result<()> {
         self.gradients(plan)?;
         self.step += 1;
-        let Self { be, config, params, runtime, state, tables, sum_sq, .. } = self;
+        let Self { be, config, params, runtime, state, fields, tables, sum_sq, .. } = self;
         let len = params.dense.layout().len();
         let specs = self.model.embedding().tables();
         let Some(train) = runtime.grads().next() else { return Ok(()) };
-        let columns = |field: usize| &runtime.inputs.columns[field];
+        let (fields, columns) = (&*fields, &runtime.inputs.columns);
         if config.clip_norm.is_some() {
             be.sum_sq(sum_sq, Write::Set, &train.grads.dense.buf, len);
-            for (spec, table) in specs.iter().zip(&*tables) {
-                let len = columns(spec.field).unique_count * spec.width;
-                be.sum_sq(sum_sq, Write::Add, &table.grad, len);
+            for spec in specs {
+                let len = columns[spec.field].unique_count * spec.width;
+                be.sum_sq(sum_sq, Write::Add, &fields[spec.field].grad, len);
             }
         }
         let clip = || config.clip_norm.map(|max_norm| Clip { max_norm, sum_sq: &*sum_sq });
@@ -172,25 +170,30 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         let update = Update::new(&config.optimizer, self.step, share, clip());
         be.step_dense(&mut params.dense.buf, &train.grads.dense.buf, state, len, &update);
         let update = Update::new(config.tables(), self.step, share, clip());
-        for ((spec, table), weight) in specs.iter().zip(tables).zip(&mut params.tables) {
-            let column = columns(spec.field);
-            let g = Mat::new(&table.grad, column.unique_count, spec.width);
-            let weight = MatMut::new(weight, spec.rows, spec.width);
-            be.step_rows(weight, g, &mut table.state, &column.unique, &update);
+        for (number, ((spec, state), weight)) in specs.iter().zip(tables).zip(&mut params.tables).enumerate()
+        {
+            let column = &columns[spec.field];
+            let g = Mat::new(&fields[spec.field].grad, column.unique_count, spec.width);
+            let rounding = Rounding::new(self.seed, self.step as u32, number);
+            be.step_rows(weight, g, state, &column.unique, &update, &rounding);
         }
         Ok(())
     }
 
-    /// Leaves the gradient of the mean loss of a plan in lane 0 and in the tables' buffers.
+    /// Leaves the gradient of the mean loss of a plan in lane 0 and in the fields' buffers.
     fn gradients(&mut self, plan: &Plan<B::Elem>) -> Result<()> {
         if plan.rows() == 0 {
             return Err(Error::Batch { place: "batch".into(), problem: "has no rows".into() });
         }
-        let Self { be, model, params, prepared, runtime, scratch, tables, .. } = self;
+        let Self { be, model, params, prepared, runtime, scratch, fields, .. } = self;
         self.last = (plan.rows(), plan.weight_sum);
         model.prepare(be, prepared, &params.dense);
         let pass = Pass::Train { seed: self.seed, step: self.step as u32 };
         runtime.run(&Weights { be, model, params, prepared }, plan, pass)?;
+        for (field, column) in fields.iter_mut().zip(&runtime.inputs.columns) {
+            field.reserve(be, self.max_rows, column.unique_count)?;
+        }
+        be.for_lanes(fields, |number, field| field.backward(be, number, params, runtime, plan.rows()));
         // Lanes are summed in order, so the result does not depend on who computed which.
         let (dense, derived) = (model.params().len(), model.derived().len());
         let mut lanes = runtime.grads_mut();
@@ -200,20 +203,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
             be.accumulate(&mut sum.grads.derived.buf, &lane.grads.derived.buf, derived);
         }
         model.finish(be, &mut sum.grads, scratch, prepared, &params.dense);
-        let lane_rows = runtime.lane_rows(plan.rows());
-        for (spec, table) in model.embedding().tables().iter().zip(tables) {
-            let column = &runtime.inputs.columns[spec.field];
-            if column.unique_count > table.capacity {
-                table.capacity = column.unique_count.next_power_of_two().min(spec.rows);
-                table.grad = be.alloc(table.capacity * spec.width)?;
-            }
-            let g = MatMut::new(&mut table.grad, column.unique_count, spec.width);
-            let runtime = &*runtime;
-            be.reduce_rows(g, column.segments(), lane_rows, |lane| {
-                let train = runtime.lane_grads(lane);
-                train.d_inputs[spec.role as usize].mat(lane_rows).cols(spec.column, spec.width)
-            });
-        }
+        fields.iter().for_each(|field| field.add_to(be, &mut sum.grads.dense));
         Ok(())
     }
 
@@ -251,17 +241,25 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
 
     /// The parameters, by the names of model.md §10.
     pub fn export(&self) -> Result<Vec<HostTensor<B::Elem>>> {
-        self.params.export(&self.be, &self.model)
+        let mut tensors = Vec::new();
+        self.export_to(&mut tensors)?;
+        Ok(tensors)
+    }
+
+    /// The same in pieces, with the type that each tensor is stored in.
+    pub fn export_to(&self, sink: &mut dyn TensorSink<B::Elem>) -> Result<()> {
+        self.params.export(&self.be, &self.model, sink)
     }
 
     /// The gradients of `self.plan`, by the names of the parameters; tables dense.
     fn export_gradients(&self) -> Result<Vec<HostTensor<B::Elem>>> {
         let Some(train) = self.runtime.grads().next() else { return Ok(Vec::new()) };
-        let mut tensors = self.model.params().export(&self.be, &train.grads.dense.buf, str::to_string)?;
-        for (spec, table) in self.model.embedding().tables().iter().zip(&self.tables) {
+        let mut tensors = Vec::new();
+        self.model.params().export(&self.be, &train.grads.dense.buf, &mut tensors, str::to_string)?;
+        for spec in self.model.embedding().tables() {
             let unique = &self.plan.columns[spec.field].unique;
             let mut rows = vec![B::Elem::default(); unique.len() * spec.width];
-            self.be.download(&mut rows, &table.grad, 0)?;
+            self.be.download(&mut rows, &self.fields[spec.field].grad, 0)?;
             let mut data = vec![B::Elem::default(); spec.rows * spec.width];
             for (&id, g) in unique.iter().zip(rows.chunks(spec.width)) {
                 data[id as usize * spec.width..][..spec.width].copy_from_slice(g);
@@ -288,29 +286,36 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// Optimizer state, as `optimizer.{state}.{parameter}`.
     pub fn export_state(&self) -> Result<Vec<HostTensor<B::Elem>>> {
         let mut tensors = Vec::new();
+        self.export_state_to(&mut tensors)?;
+        Ok(tensors)
+    }
+
+    /// The same in pieces.
+    pub fn export_state_to(&self, sink: &mut dyn TensorSink<B::Elem>) -> Result<()> {
         for (flat, state) in self.state.iter().zip(self.config.optimizer.state_names()) {
             let name = |name: &str| format!("optimizer.{state}.{name}");
-            tensors.extend(self.model.params().export(&self.be, flat, name)?);
+            self.model.params().export(&self.be, flat, sink, name)?;
         }
+        let mut host = Vec::new();
         self.table_states(|name, shape, buf| {
-            let mut data = vec![B::Elem::default(); shape.iter().product()];
-            self.be.download(&mut data, buf, 0)?;
-            tensors.push(HostTensor { name, shape, data });
+            host.resize(shape.iter().product(), B::Elem::default());
+            self.be.download(&mut host, buf, 0)?;
+            sink.begin(&name, &shape, TableDtype::F32);
+            sink.piece(&host);
             Ok(())
-        })?;
-        Ok(tensors)
+        })
     }
 
     fn table_states(&self, mut each: impl FnMut(String, Vec<usize>, &B::Buf) -> Result<()>) -> Result<()> {
         for (spec, table) in self.model.embedding().tables().iter().zip(&self.tables) {
-            for (buf, state) in table.state.iter().zip(self.config.tables().state_names()) {
+            for (buf, state) in table.iter().zip(self.config.tables().state_names()) {
                 each(format!("optimizer.{state}.{}", spec.name), self.table_shape(spec), buf)?;
             }
         }
         Ok(())
     }
 
-    fn table_shape(&self, spec: &crate::layers::embedding::TableSpec) -> Vec<usize> {
+    fn table_shape(&self, spec: &TableSpec) -> Vec<usize> {
         if self.config.tables().state().1 { vec![spec.rows] } else { vec![spec.rows, spec.width] }
     }
 
@@ -325,7 +330,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
             host.push(source.tensor(&name, &shape)?);
             Ok(())
         })?;
-        let buffers = self.tables.iter_mut().flat_map(|t| &mut t.state);
+        let buffers = self.tables.iter_mut().flatten();
         buffers.zip(&host).for_each(|(buf, host)| self.be.upload(buf, host));
         self.step = steps;
         Ok(())

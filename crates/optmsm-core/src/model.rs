@@ -11,6 +11,7 @@ use crate::inputs::Block;
 use crate::layers::Embedding;
 use crate::params::{Flat, ParamLayout};
 
+pub use crate::fields::FirstLayer;
 pub use optmsm::OptMsm;
 
 /// An architecture: parameters, and what happens between the embedded rows and the logits.
@@ -33,8 +34,9 @@ pub trait Model<B: Backend>: Send + Sync {
     fn derived(&self) -> &Arc<ParamLayout>;
     /// Embedding tables.
     fn embedding(&self) -> &Embedding;
-    /// Columns of the gradient that [`Model::backward`] leaves for the embeddings of a role.
-    fn input_width(&self, role: Role) -> usize;
+    /// The linear map that reads the embeddings of a role; [`Model::backward`] leaves the gradient of its output, from
+    /// which those of the embeddings and of the map's columns for fields are made, by id, for the whole batch.
+    fn first_layer(&self, role: Role) -> FirstLayer;
     /// Sums that a forward pass leaves beside the loss.
     fn stats(&self) -> usize;
 
@@ -60,13 +62,14 @@ pub trait Model<B: Backend>: Send + Sync {
         params: &Flat<B>,
         x: &Block<B>,
     );
-    /// Adds the gradients of a block, penalties included; sets those of its embeddings.
+    /// Adds the gradients of a block, penalties included, but for what reads fields; sets those of the first layers' outputs
+    /// (before bias and weight).
     #[allow(clippy::too_many_arguments)]
     fn backward(
         &self,
         be: &B,
         grads: &mut Grads<B>,
-        d_inputs: [MatMut<B::Buf>; 2],
+        d_first: [MatMut<B::Buf>; 2],
         d_logits: MatMut<B::Buf>,
         act: &mut Self::Activations,
         prepared: &Self::Prepared,

@@ -2,11 +2,13 @@
 //!
 //! One buffer means that the optimizer, the norm for clipping and the sum over lanes are one pass each.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::backend::{Backend, Elem, Mat, MatMut};
 use crate::error::{Error, Result};
 use crate::philox::Stream;
+use crate::rounding::TableDtype;
 
 /// Tensors start at multiples of this many elements: a cache line of `f32`.
 const ALIGN: usize = 16;
@@ -58,22 +60,20 @@ impl ParamSpec {
 
     /// Initial values; they depend on `seed` and the name alone, and are the same on every platform.
     pub fn initial<E: Elem>(&self, seed: u64) -> Vec<E> {
-        initial(&self.name, self.len(), self.init, seed)
+        initial(&self.name, 0..self.len(), self.init, seed)
     }
 }
 
-/// `len` initial values of the tensor `name`.
-pub fn initial<E: Elem>(name: &str, len: usize, init: Init, seed: u64) -> Vec<E> {
+/// Elements `range` of the initial values of the tensor `name`.
+pub fn initial<E: Elem>(name: &str, range: Range<usize>, init: Init, seed: u64) -> Vec<E> {
     match init {
-        Init::Zero => vec![E::zero(); len],
+        Init::Zero => vec![E::zero(); range.len()],
         Init::Normal(std) => {
             let stream = Stream::new(seed, name);
             // Rounded to f32 first, so that every element type starts from the same numbers.
-            (0..len as u64).map(|i| E::of(f64::from((std * stream.normal(i)) as f32))).collect()
+            range.map(|i| E::of(f64::from((std * stream.normal(i as u64)) as f32))).collect()
         }
-        Init::Identity(n) => {
-            (0..len).map(|i| if i / n % n == i % n { E::one() } else { E::zero() }).collect()
-        }
+        Init::Identity(n) => range.map(|i| if i / n % n == i % n { E::one() } else { E::zero() }).collect(),
     }
 }
 
@@ -178,21 +178,21 @@ impl<B: Backend> Flat<B> {
 }
 
 impl ParamLayout {
-    /// Copies every tensor of a flat buffer to the host; `name` turns a parameter's name into the exported one.
+    /// Copies every tensor of a flat buffer to `sink`; `name` turns a parameter's name into the exported one.
     pub fn export<B: Backend>(
         &self,
         be: &B,
         buf: &B::Buf,
+        sink: &mut dyn TensorSink<B::Elem>,
         name: impl Fn(&str) -> String,
-    ) -> Result<Vec<HostTensor<B::Elem>>> {
+    ) -> Result<()> {
         let mut host = vec![B::Elem::default(); self.len];
         be.download(&mut host, buf, 0)?;
-        let tensor = |s: &ParamSpec| HostTensor {
-            name: name(&s.name),
-            shape: s.shape.clone(),
-            data: host[s.offset..s.offset + s.len()].to_vec(),
-        };
-        Ok(self.specs.iter().map(tensor).collect())
+        for spec in &self.specs {
+            sink.begin(&name(&spec.name), &spec.shape, TableDtype::F32);
+            sink.piece(&host[spec.offset..spec.offset + spec.len()]);
+        }
+        Ok(())
     }
 
     /// Takes every tensor of a flat buffer from `source`, which is asked by name.
@@ -228,6 +228,32 @@ pub struct HostTensor<E> {
 pub trait TensorSource<E> {
     /// The values of `name`, which must have this shape.
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<E>>;
+
+    /// The same in order, in pieces of any number of whole rows, so that a table need not be copied as a whole.
+    fn pieces(&self, name: &str, shape: &[usize], each: &mut dyn FnMut(&[E]) -> Result<()>) -> Result<()> {
+        each(&self.tensor(name, shape)?)
+    }
+}
+
+/// Where tensors go: a list in memory, or a checkpoint file.
+pub trait TensorSink<E> {
+    /// A tensor begins; what [`TensorSink::piece`] brings until the next one is its elements, in order.
+    fn begin(&mut self, name: &str, shape: &[usize], dtype: TableDtype);
+    /// The next elements of the tensor that began last: numbers that its type holds exactly.
+    fn piece(&mut self, data: &[E]);
+}
+
+impl<E: Elem> TensorSink<E> for Vec<HostTensor<E>> {
+    fn begin(&mut self, name: &str, shape: &[usize], _: TableDtype) {
+        let data = Vec::with_capacity(shape.iter().product());
+        self.push(HostTensor { name: name.into(), shape: shape.into(), data });
+    }
+
+    fn piece(&mut self, data: &[E]) {
+        if let Some(tensor) = self.last_mut() {
+            tensor.data.extend_from_slice(data);
+        }
+    }
 }
 
 impl<E: Elem> TensorSource<E> for Vec<HostTensor<E>> {

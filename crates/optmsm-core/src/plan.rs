@@ -46,7 +46,7 @@ pub struct PlannedColumn<E> {
     pub starts: Vec<u32>,
     /// Ordered row of each occurrence.
     pub rows: Vec<u32>,
-    /// Multi: coefficient of each occurrence.
+    /// Multi and numeric: coefficient of each occurrence.
     pub coefs: Vec<E>,
     /// Multi: row of each id, before grouping.
     owners: Vec<u32>,
@@ -86,8 +86,10 @@ impl<E: Elem> Plan<E> {
         self.columns.resize_with(input.fields.len(), PlannedColumn::default);
         for ((field, column), planned) in input.fields.iter().zip(&batch.columns).zip(&mut self.columns) {
             planned.order(column, field.kind, order);
-            if training && field.kind != FieldKind::Numeric {
-                planned.segment(&mut self.keys);
+            match field.kind {
+                FieldKind::Numeric if training => planned.whole(order.len()),
+                _ if training => planned.segment(&mut self.keys),
+                _ => {}
             }
         }
     }
@@ -133,6 +135,14 @@ impl<E: Elem> PlannedColumn<E> {
                 }
             }
         }
+    }
+
+    /// A numeric field has one row of weights, which every row of the batch uses with its value as coefficient.
+    fn whole(&mut self, rows: usize) {
+        refill(&mut self.unique, [0]);
+        refill(&mut self.starts, [0, rows as u32]);
+        refill(&mut self.rows, 0..rows as u32);
+        refill(&mut self.coefs, self.values.iter().copied());
     }
 
     /// Groups the occurrences by id; within an id they stay in row order.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::backend::{Backend, Bags, Dropout, Epilogue, Layout, Mat, MatMut, Part, Segments, Write};
 use crate::error::Result;
 use crate::optim::Update;
+use crate::rounding::{Rounding, TableDtype};
 
 thread_local! {
     static IN_LANE: Cell<bool> = const { Cell::new(false) };
@@ -120,6 +121,7 @@ impl<B: Backend> Backend for Profiled<B> {
     type Elem = B::Elem;
     type Buf = B::Buf;
     type Ids = B::Ids;
+    type Table = B::Table;
     type Packed = B::Packed;
 
     fn name(&self) -> String {
@@ -130,6 +132,9 @@ impl<B: Backend> Backend for Profiled<B> {
     }
     fn block_rows(&self) -> usize {
         self.inner.block_rows()
+    }
+    fn min_lane_rows(&self) -> usize {
+        self.inner.min_lane_rows()
     }
     fn for_lanes<L: Send>(&self, lanes: &mut [L], f: impl Fn(usize, &mut L) + Sync) {
         let marked = |i: usize, lane: &mut L| {
@@ -163,6 +168,16 @@ impl<B: Backend> Backend for Profiled<B> {
     }
     fn copy(&self, dst: MatMut<Buf<B>>, write: Write, src: Mat<Buf<B>>) {
         self.time("copy", Work::on(&src, 2), || self.inner.copy(dst, write, src));
+    }
+
+    fn alloc_table(&self, rows: usize, width: usize, dtype: TableDtype) -> Result<B::Table> {
+        self.inner.alloc_table(rows, width, dtype)
+    }
+    fn upload_rows(&self, dst: &mut B::Table, first: usize, src: &[B::Elem]) {
+        self.inner.upload_rows(dst, first, src);
+    }
+    fn download_rows(&self, dst: &mut [B::Elem], src: &B::Table, first: usize) -> Result<()> {
+        self.inner.download_rows(dst, src, first)
     }
 
     fn alloc_packed(&self, groups: usize, outputs: usize, inputs: usize) -> Result<B::Packed> {
@@ -231,31 +246,20 @@ impl<B: Backend> Backend for Profiled<B> {
         self.time("row_dot", Work::on(&x, 2), || self.inner.row_dot(out, write, x, y));
     }
 
-    fn gather_rows(&self, out: MatMut<Buf<B>>, table: Mat<Buf<B>>, ids: &B::Ids, first: usize) {
-        self.time("gather_rows", Work::on(&out.as_mat(), 2), || {
-            self.inner.gather_rows(out, table, ids, first)
-        });
+    fn gather_rows(&self, out: MatMut<Buf<B>>, x: Mat<Buf<B>>, ids: &B::Ids, first: usize) {
+        self.time("gather_rows", Work::on(&out.as_mat(), 2), || self.inner.gather_rows(out, x, ids, first));
     }
-    fn gather_bags(&self, out: MatMut<Buf<B>>, table: Mat<Buf<B>>, bags: Bags<B::Ids, Buf<B>>, first: usize) {
-        self.time("gather_bags", Work::on(&out.as_mat(), 2), || {
-            self.inner.gather_bags(out, table, bags, first)
+    fn lookup(&self, out: MatMut<Buf<B>>, table: &B::Table, ids: &B::Ids, first: usize) {
+        self.time("lookup", Work::on(&out.as_mat(), 2), || self.inner.lookup(out, table, ids, first));
+    }
+    fn lookup_bags(&self, out: MatMut<Buf<B>>, table: &B::Table, bags: Bags<B::Ids, Buf<B>>, first: usize) {
+        self.time("lookup_bags", Work::on(&out.as_mat(), 2), || {
+            self.inner.lookup_bags(out, table, bags, first);
         });
     }
     fn numeric_embed(&self, out: MatMut<Buf<B>>, w: Mat<Buf<B>>, values: &B::Buf, first: usize) {
         self.time("numeric_embed", Work::on(&out.as_mat(), 1), || {
             self.inner.numeric_embed(out, w, values, first);
-        });
-    }
-    fn numeric_embed_bwd(
-        &self,
-        d_w: MatMut<Buf<B>>,
-        write: Write,
-        d_out: Mat<Buf<B>>,
-        values: &B::Buf,
-        first: usize,
-    ) {
-        self.time("numeric_embed_bwd", Work::on(&d_out, 1), || {
-            self.inner.numeric_embed_bwd(d_w, write, d_out, values, first);
         });
     }
     fn reduce_rows<'a>(
@@ -361,13 +365,14 @@ impl<B: Backend> Backend for Profiled<B> {
     }
     fn step_rows(
         &self,
-        table: MatMut<Buf<B>>,
+        table: &mut B::Table,
         g: Mat<Buf<B>>,
         state: &mut [B::Buf],
         rows: &B::Ids,
         update: &Update<Buf<B>>,
+        rounding: &Rounding,
     ) {
         let work = Work::of((3 + 2 * state.len()) * elements(&g));
-        self.time("step_rows", work, || self.inner.step_rows(table, g, state, rows, update));
+        self.time("step_rows", work, || self.inner.step_rows(table, g, state, rows, update, rounding));
     }
 }

@@ -3,15 +3,18 @@
 //! Every other backend is compared with this one; this one is compared with finite differences and with
 //! PyTorch. It is written to be read, not to be fast.
 
-use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder, Zip};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2, ShapeBuilder, Zip};
 
 use crate::backend::{Backend, Bags, Dropout, Elem, Epilogue, Layout, Mat, MatMut, Part, Segments, Write};
 use crate::error::Result;
-use crate::optim::{Rule, Update};
+use crate::optim::Update;
 use crate::philox::philox4x32;
+use crate::rounding::{Rounding, TableDtype};
 
+mod table;
 mod update;
 
+pub use table::Table;
 use update::Scalars;
 
 /// ε of the penalty's norms (model.md §3).
@@ -128,6 +131,7 @@ impl<T: Elem> Backend for Reference<T> {
     type Elem = T;
     type Buf = Vec<T>;
     type Ids = Vec<u32>;
+    type Table = Table<T>;
     type Packed = Packed<T>;
 
     fn name(&self) -> String {
@@ -177,6 +181,19 @@ impl<T: Elem> Backend for Reference<T> {
 
     fn copy(&self, dst: MatMut<Vec<T>>, write: Write, src: Mat<Vec<T>>) {
         Zip::from(view_mut(dst)).and(view(src)).for_each(|d, &s| put(d, write, s));
+    }
+
+    fn alloc_table(&self, rows: usize, width: usize, dtype: TableDtype) -> Result<Table<T>> {
+        Ok(Table::new(rows, width, dtype))
+    }
+
+    fn upload_rows(&self, dst: &mut Table<T>, first: usize, src: &[T]) {
+        dst.set_rows(first, src);
+    }
+
+    fn download_rows(&self, dst: &mut [T], src: &Table<T>, first: usize) -> Result<()> {
+        dst.copy_from_slice(src.rows(first, dst.len()));
+        Ok(())
     }
 
     fn alloc_packed(&self, groups: usize, outputs: usize, inputs: usize) -> Result<Packed<T>> {
@@ -319,25 +336,24 @@ impl<T: Elem> Backend for Reference<T> {
         }
     }
 
-    fn gather_rows(&self, out: MatMut<Vec<T>>, table: Mat<Vec<T>>, ids: &Vec<u32>, first: usize) {
-        let table = view(table);
+    fn gather_rows(&self, out: MatMut<Vec<T>>, x: Mat<Vec<T>>, ids: &Vec<u32>, first: usize) {
+        let x = view(x);
         for (b, mut row) in view_mut(out).outer_iter_mut().enumerate() {
-            row.assign(&table.row(ids[first + b] as usize));
+            row.assign(&x.row(ids[first + b] as usize));
         }
     }
 
-    fn gather_bags(
-        &self,
-        out: MatMut<Vec<T>>,
-        table: Mat<Vec<T>>,
-        bags: Bags<Vec<u32>, Vec<T>>,
-        first: usize,
-    ) {
-        let table = view(table);
+    fn lookup(&self, out: MatMut<Vec<T>>, table: &Table<T>, ids: &Vec<u32>, first: usize) {
+        for (b, mut row) in view_mut(out).outer_iter_mut().enumerate() {
+            row.assign(&ArrayView1::from(table.row(ids[first + b])));
+        }
+    }
+
+    fn lookup_bags(&self, out: MatMut<Vec<T>>, table: &Table<T>, bags: Bags<Vec<u32>, Vec<T>>, first: usize) {
         for (b, mut row) in view_mut(out).outer_iter_mut().enumerate() {
             row.fill(T::zero());
             for i in bags.offsets[first + b] as usize..bags.offsets[first + b + 1] as usize {
-                row.scaled_add(bags.coefs[i], &table.row(bags.ids[i] as usize));
+                row.scaled_add(bags.coefs[i], &ArrayView1::from(table.row(bags.ids[i])));
             }
         }
     }
@@ -346,21 +362,6 @@ impl<T: Elem> Backend for Reference<T> {
         let w = view(w);
         for ((b, j), out) in view_mut(out).indexed_iter_mut() {
             *out = values[first + b] * w[[0, j]];
-        }
-    }
-
-    fn numeric_embed_bwd(
-        &self,
-        d_w: MatMut<Vec<T>>,
-        write: Write,
-        d_out: Mat<Vec<T>>,
-        values: &Vec<T>,
-        first: usize,
-    ) {
-        let (mut d_w, d_out) = (view_mut(d_w), view(d_out));
-        for (j, column) in d_out.columns().into_iter().enumerate() {
-            let sum = column.iter().zip(&values[first..]).fold(T::zero(), |sum, (&d, &v)| sum + v * d);
-            put(&mut d_w[[0, j]], write, sum);
         }
     }
 
@@ -573,29 +574,16 @@ impl<T: Elem> Backend for Reference<T> {
 
     fn step_rows(
         &self,
-        table: MatMut<Vec<T>>,
+        table: &mut Table<T>,
         g: Mat<Vec<T>>,
         state: &mut [Vec<T>],
         rows: &Vec<u32>,
         update: &Update<Vec<T>>,
+        rounding: &Rounding,
     ) {
         let rule = Scalars::new(update, update.adam_rows());
-        let (mut table, g) = (view_mut(table), view(g));
-        let width = table.ncols();
-        for (g, &row) in g.outer_iter().zip(rows) {
-            let mut w = table.row_mut(row as usize);
-            if update.rule == Rule::RowwiseAdagrad {
-                let sum = &mut state[0][row as usize];
-                let g_of = |w: T, g: T| rule.clip * g + rule.decay * w;
-                let squares = w.iter().zip(&g).fold(T::zero(), |s, (&w, &g)| s + g_of(w, g) * g_of(w, g));
-                *sum += squares / T::of(width as f64);
-                let root = sum.sqrt() + rule.eps;
-                w.iter_mut().zip(&g).for_each(|(w, &g)| *w -= rule.lr * g_of(*w, g) / root);
-                continue;
-            }
-            for (j, (w, &g)) in w.iter_mut().zip(&g).enumerate() {
-                rule.element(w, g, state, row as usize * width + j);
-            }
+        for (g, &row) in view(g).outer_iter().zip(rows) {
+            table.step(row, |j| g[j], state, &rule, update, rounding);
         }
     }
 }

@@ -5,38 +5,56 @@ use crate::batch::Batch;
 use crate::config::Role;
 use crate::error::{Error, Result};
 use crate::inputs::{Block, Inputs};
+use crate::layers::embedding::TableSpec;
 use crate::model::{Grads, Model};
-use crate::params::{Flat, HostTensor, Tensor, TensorSource, initial};
+use crate::params::{Flat, Tensor, TensorSink, TensorSource, initial};
 use crate::plan::Plan;
 
 /// Dense parameters and embedding tables.
 #[derive(Debug)]
 pub(crate) struct Params<B: Backend> {
     pub(crate) dense: Flat<B>,
-    pub(crate) tables: Vec<B::Buf>,
+    pub(crate) tables: Vec<B::Table>,
 }
+
+/// Elements of a table that are on their way to or from it at a time.
+const PIECE: usize = 1 << 16;
 
 impl<B: Backend> Params<B> {
     pub(crate) fn new(be: &B, model: &impl Model<B>) -> Result<Self> {
-        let tables = model.embedding().tables().iter().map(|t| be.alloc(t.rows * t.width));
+        let tables = model.embedding().tables().iter().map(|t| be.alloc_table(t.rows, t.width, t.dtype));
         Ok(Self { dense: Flat::new(be, model.params())?, tables: tables.collect::<Result<_>>()? })
     }
 
-    pub(crate) fn init(&mut self, be: &B, model: &impl Model<B>, seed: u64) {
+    /// Initial values, those of tables rounded to the nearest that their type holds.
+    pub(crate) fn init(&mut self, be: &B, model: &impl Model<B>, seed: u64) -> Result<()> {
         self.dense.init(be, seed);
         for (spec, table) in model.embedding().tables().iter().zip(&mut self.tables) {
-            be.upload(table, &initial::<B::Elem>(&spec.name, spec.rows * spec.width, spec.init, seed));
+            for (first, rows) in pieces(spec) {
+                let range = first * spec.width..(first + rows) * spec.width;
+                put_rows(be, spec, table, first, &initial(&spec.name, range, spec.init, seed))?;
+            }
         }
+        Ok(())
     }
 
-    pub(crate) fn export(&self, be: &B, model: &impl Model<B>) -> Result<Vec<HostTensor<B::Elem>>> {
-        let mut tensors = model.params().export(be, &self.dense.buf, str::to_string)?;
+    pub(crate) fn export(
+        &self,
+        be: &B,
+        model: &impl Model<B>,
+        sink: &mut dyn TensorSink<B::Elem>,
+    ) -> Result<()> {
+        model.params().export(be, &self.dense.buf, sink, str::to_string)?;
+        let mut host = Vec::new();
         for (spec, table) in model.embedding().tables().iter().zip(&self.tables) {
-            let mut data = vec![B::Elem::default(); spec.rows * spec.width];
-            be.download(&mut data, table, 0)?;
-            tensors.push(HostTensor { name: spec.name.clone(), shape: vec![spec.rows, spec.width], data });
+            sink.begin(&spec.name, &[spec.rows, spec.width], spec.dtype);
+            for (first, rows) in pieces(spec) {
+                host.resize(rows * spec.width, B::Elem::default());
+                be.download_rows(&mut host, table, first)?;
+                sink.piece(&host);
+            }
         }
-        Ok(tensors)
+        Ok(())
     }
 
     pub(crate) fn import(
@@ -47,10 +65,40 @@ impl<B: Backend> Params<B> {
     ) -> Result<()> {
         model.params().import(be, &mut self.dense.buf, source, str::to_string)?;
         for (spec, table) in model.embedding().tables().iter().zip(&mut self.tables) {
-            be.upload(table, &source.tensor(&spec.name, &[spec.rows, spec.width])?);
+            let mut first = 0;
+            source.pieces(&spec.name, &[spec.rows, spec.width], &mut |data| {
+                put_rows(be, spec, table, first, data)?;
+                first += data.len() / spec.width;
+                Ok(())
+            })?;
         }
         Ok(())
     }
+}
+
+/// `(first row, rows)` of each piece of a table.
+fn pieces(spec: &TableSpec) -> impl Iterator<Item = (usize, usize)> {
+    let (rows, step) = (spec.rows, (PIECE / spec.width).max(1));
+    (0..rows).step_by(step).map(move |first| (first, step.min(rows - first)))
+}
+
+/// Uploads rows, unless a finite number of them is out of the range of the table's type.
+fn put_rows<B: Backend>(
+    be: &B,
+    spec: &TableSpec,
+    table: &mut B::Table,
+    first: usize,
+    data: &[B::Elem],
+) -> Result<()> {
+    let lost = |v: &B::Elem| v.wide().is_finite() && !spec.dtype.nearest(*v).wide().is_finite();
+    if let Some(at) = data.iter().position(lost) {
+        let (row, v, dtype) = (first + at / spec.width, data[at], spec.dtype.name());
+        let fix = "use model.embeddings.dtype = \"f32\", or \"bf16\" for its range";
+        let problem = format!("row {row} holds {:e}, out of the range of {dtype}; {fix}", v.wide());
+        return Err(Error::Tensor { name: spec.name.clone(), problem });
+    }
+    be.upload_rows(table, first, data);
+    Ok(())
 }
 
 /// A model with its weights, as every pass reads them.
@@ -84,7 +132,7 @@ struct Lane<B: Backend, M: Model<B>> {
 /// What a training lane sums and leaves.
 pub(crate) struct LaneGrads<B: Backend> {
     pub(crate) grads: Grads<B>,
-    pub(crate) d_inputs: [Tensor<B>; 2], // [rows of the lane, input width], by role
+    pub(crate) d_first: [Tensor<B>; 2], // δ of the first layers, [rows of the lane, N], by role
 }
 
 /// What a pass writes: uploaded inputs and lanes with their activations, sized once for the largest batch.
@@ -128,13 +176,13 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
         let lane_rows = split.lane_rows(max_rows).min(max_rows);
         let block_rows = be.block_rows().min(lane_rows);
         let scenarios = model.input().scenarios;
-        let widths = [Role::Shared, Role::Specific].map(|role| model.input_width(role));
+        let widths = [Role::Shared, Role::Specific].map(|role| model.first_layer(role).outputs);
         let lane = |_| -> Result<Lane<B, M>> {
             let train = || -> Result<LaneGrads<B>> {
                 let grads =
                     Grads { dense: Flat::new(be, model.params())?, derived: Flat::new(be, model.derived())? };
                 let [shared, specific] = widths.map(|w| Tensor::new(be, lane_rows, w));
-                Ok(LaneGrads { grads, d_inputs: [shared?, specific?] })
+                Ok(LaneGrads { grads, d_first: [shared?, specific?] })
             };
             Ok(Lane {
                 act: model.alloc_activations(be, block_rows, training)?,
@@ -234,11 +282,11 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
                     let (d_logits, sum) = (lane.d_logits.mat_mut(n), lane.stats.mat_mut(1).cols(0, 1));
                     let (y, w) = (&inputs.labels, &inputs.weights);
                     be.bce_with_logits(d_logits, sum, logits.as_mat(), y, w, first, scale);
-                    let LaneGrads { grads, d_inputs: [shared, specific] } = &mut **train;
-                    let d_inputs = [shared, specific].map(|d| d.mat_mut(own + n).rows(own, n));
+                    let LaneGrads { grads, d_first: [shared, specific] } = &mut **train;
+                    let d_first = [shared, specific].map(|d| d.mat_mut(own + n).rows(own, n));
                     let d_logits = lane.d_logits.mat_mut(n);
                     let act = &mut lane.act;
-                    model.backward(be, grads, d_inputs, d_logits, act, prepared, &params.dense, &x, rows);
+                    model.backward(be, grads, d_first, d_logits, act, prepared, &params.dense, &x, rows);
                 }
                 first += n;
             }

@@ -4,13 +4,14 @@ use optmsm_core::backend::{Backend, Bags, Dropout, Epilogue, Layout, Mat, MatMut
 use optmsm_core::error::Result;
 use optmsm_core::optim::Update;
 use optmsm_core::philox::philox4x32;
+use optmsm_core::rounding::{Rounding, TableDtype};
 use rayon::prelude::*;
 
 use crate::Cpu;
 use crate::gemm::{ByValue, Product, Reduction, Rows, RowsMut, accumulate, by_value, multiply};
 use crate::packed::Packed;
 use crate::rows::{self, dot, put, row, row_mut};
-use crate::tables;
+use crate::tables::Table;
 use crate::update::Scalars;
 
 /// Elements that one task of a whole-buffer pass takes: fixed, so that sums do not depend on the threads.
@@ -55,6 +56,7 @@ impl Backend for Cpu {
     type Elem = f32;
     type Buf = Vec<f32>;
     type Ids = Vec<u32>;
+    type Table = Table;
     type Packed = Packed;
 
     fn name(&self) -> String {
@@ -117,6 +119,19 @@ impl Backend for Cpu {
             #[inline(always)]
             || (0..src.rows).for_each(|b| put(row_mut(&mut dst, b), write, row(&src, b).iter().copied())),
         );
+    }
+
+    fn alloc_table(&self, rows: usize, width: usize, dtype: TableDtype) -> Result<Table> {
+        Table::new(rows, width, dtype)
+    }
+
+    fn upload_rows(&self, dst: &mut Table, first: usize, src: &[f32]) {
+        dst.set_rows(first, src);
+    }
+
+    fn download_rows(&self, dst: &mut [f32], src: &Table, first: usize) -> Result<()> {
+        src.rows(dst, first);
+        Ok(())
     }
 
     fn alloc_packed(&self, groups: usize, outputs: usize, inputs: usize) -> Result<Packed> {
@@ -285,38 +300,24 @@ impl Backend for Cpu {
         );
     }
 
-    fn gather_rows(&self, mut out: MM, table: M, ids: &Vec<u32>, first: usize) {
+    fn gather_rows(&self, mut out: MM, x: M, ids: &Vec<u32>, first: usize) {
         for b in 0..out.rows {
-            row_mut(&mut out, b).copy_from_slice(row(&table, ids[first + b] as usize));
+            row_mut(&mut out, b).copy_from_slice(row(&x, ids[first + b] as usize));
         }
     }
 
-    fn gather_bags(&self, mut out: MM, table: M, bags: Bags<Vec<u32>, Vec<f32>>, first: usize) {
-        for b in 0..out.rows {
-            let out = row_mut(&mut out, b);
-            out.fill(0.0);
-            for i in bags.offsets[first + b] as usize..bags.offsets[first + b + 1] as usize {
-                let coef = bags.coefs[i];
-                put(out, Write::Add, row(&table, bags.ids[i] as usize).iter().map(|w| coef * w));
-            }
-        }
+    fn lookup(&self, out: MM, table: &Table, ids: &Vec<u32>, first: usize) {
+        table.lookup(out, &ids[first..]);
+    }
+
+    fn lookup_bags(&self, out: MM, table: &Table, bags: Bags<Vec<u32>, Vec<f32>>, first: usize) {
+        table.lookup_bags(out, bags, first);
     }
 
     fn numeric_embed(&self, mut out: MM, w: M, values: &Vec<f32>, first: usize) {
         for b in 0..out.rows {
             let v = values[first + b];
             put(row_mut(&mut out, b), Write::Set, row(&w, 0).iter().map(|w| v * w));
-        }
-    }
-
-    fn numeric_embed_bwd(&self, mut d_w: MM, write: Write, d_out: M, values: &Vec<f32>, first: usize) {
-        let d_w = row_mut(&mut d_w, 0);
-        if write == Write::Set {
-            d_w.fill(0.0);
-        }
-        for b in 0..d_out.rows {
-            let v = values[first + b];
-            put(d_w, Write::Add, row(&d_out, b).iter().map(|d| v * d));
         }
     }
 
@@ -549,9 +550,17 @@ impl Backend for Cpu {
         });
     }
 
-    fn step_rows(&self, table: MM, g: M, state: &mut [Vec<f32>], rows: &Vec<u32>, update: &Update<Vec<f32>>) {
+    fn step_rows(
+        &self,
+        table: &mut Table,
+        g: M,
+        state: &mut [Vec<f32>],
+        rows: &Vec<u32>,
+        update: &Update<Vec<f32>>,
+        rounding: &Rounding,
+    ) {
         let rule = Scalars::new(update, update.adam_rows());
-        self.pool.install(|| tables::step(&rule, table, g, state, &rows[..g.rows]));
+        self.pool.install(|| table.step(&rule, rounding, g, state, &rows[..g.rows]));
     }
 }
 

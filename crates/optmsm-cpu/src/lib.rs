@@ -17,6 +17,7 @@ use optmsm_core::error::{Error, Result};
 
 pub use isa::Isa;
 pub use packed::Packed;
+pub use tables::Table;
 
 /// How the CPU is used.
 #[derive(Clone, Debug)]

@@ -1,59 +1,257 @@
-//! Updates of a table's touched rows, in parallel where the rows ascend.
+//! Embedding tables: storage, lookups, and updates of touched rows, in parallel where the rows ascend.
 
-use optmsm_core::backend::{Mat, MatMut};
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
+use half::{bf16, f16};
+use optmsm_core::backend::{Bags, Mat, MatMut, Write};
+use optmsm_core::error::{Error, Result};
 use optmsm_core::optim::Rule;
+use optmsm_core::rounding::{Rounding, TableDtype, stochastic_bf16, stochastic_f16};
 
-use crate::rows::row;
+use crate::rows::{put, row, row_mut};
 use crate::update::Scalars;
 
 /// Rows that one task updates.
 const TASK_ROWS: usize = 256;
+/// Elements of a row that are widened at a time, on the stack; a multiple of the four words of a draw.
+const PIECE: usize = 64;
 
-/// The part of a table, and of its optimizer's state, that one task owns.
-struct Slab<'a> {
-    rule: &'a Scalars,
-    /// Row of the table that the part starts with.
-    first: usize,
+/// A table's rows, one after the other.
+#[derive(Debug)]
+pub struct Table {
     width: usize,
-    stride: usize,
-    /// State elements a row.
-    per_row: usize,
-    table: &'a mut [f32],
-    state: [&'a mut [f32]; 2],
+    data: Data,
 }
 
-/// One step of `rule` on rows `ids` (unique), with the gradient of row `ids[u]` in row `u` of `g`.
-pub(crate) fn step(
-    rule: &Scalars,
-    table: MatMut<Vec<f32>>,
-    g: Mat<Vec<f32>>,
-    state: &mut [Vec<f32>],
-    ids: &[u32],
-) {
-    assert_eq!(table.cols, g.cols, "widths of the table and its gradient");
-    assert!(
-        ids.iter().all(|&id| (id as usize) < table.rows),
-        "an id is not below the table's {} rows",
-        table.rows
-    );
-    let per_row = if rule.rule == Rule::RowwiseAdagrad { 1 } else { table.cols };
-    let start = table.offset.min(table.buf.len());
-    let buffers = state.len();
-    let state = match state {
-        [] => [&mut [][..], &mut []],
-        [s] => [&mut s[..], &mut []],
-        [m, v, ..] => [&mut m[..], &mut v[..]],
-    };
-    let (width, stride) = (table.cols, table.stride);
-    let slab = Slab { rule, first: 0, width, stride, per_row, table: &mut table.buf[start..], state };
-    if ids.is_sorted_by(|a, b| a < b) {
-        slab.split(buffers, ids, g);
-    } else {
-        slab.step(buffers, ids, g);
+#[derive(Debug)]
+enum Data {
+    F32(Vec<f32>),
+    F16(Vec<u16>),
+    Bf16(Vec<u16>),
+}
+
+/// An element in memory.
+trait Stored: Sized + Send + Sync {
+    /// Widens; nothing is lost.
+    fn load(dst: &mut [f32], src: &[Self]);
+    /// Rounds to nearest.
+    fn store(dst: &mut [Self], src: &[f32]);
+    /// A neighbour of `v` on the grid ([`TableDtype::stochastic`]).
+    fn stochastic(v: f32, word: u32) -> f32;
+
+    /// Calls `f(first column, elements)` for the pieces of a row, in order.
+    fn read(row: &[Self], mut f: impl FnMut(usize, &[f32])) {
+        let mut wide = [0.0; PIECE];
+        for (i, piece) in row.chunks(PIECE).enumerate() {
+            let wide = &mut wide[..piece.len()];
+            Self::load(wide, piece);
+            f(i * PIECE, wide);
+        }
+    }
+
+    /// The same, keeping what `f` makes of them.
+    fn edit(row: &mut [Self], id: u32, rounding: &Rounding, mut f: impl FnMut(usize, &mut [f32])) {
+        let mut wide = [0.0; PIECE];
+        for (i, piece) in row.chunks_mut(PIECE).enumerate() {
+            let wide = &mut wide[..piece.len()];
+            Self::load(wide, piece);
+            f(i * PIECE, wide);
+            for (quad, w) in wide.chunks_mut(4).enumerate() {
+                let words = rounding.words(id, (i * PIECE / 4 + quad) as u32);
+                w.iter_mut().zip(words).for_each(|(w, word)| *w = Self::stochastic(*w, word));
+            }
+            // On the grid by now, so this rounds nothing.
+            Self::store(piece, wide);
+        }
     }
 }
 
-impl Slab<'_> {
+impl Stored for f32 {
+    fn load(dst: &mut [f32], src: &[f32]) {
+        dst.copy_from_slice(src);
+    }
+
+    fn store(dst: &mut [f32], src: &[f32]) {
+        dst.copy_from_slice(src);
+    }
+
+    fn stochastic(v: f32, _: u32) -> f32 {
+        v
+    }
+
+    fn read(row: &[f32], mut f: impl FnMut(usize, &[f32])) {
+        f(0, row);
+    }
+
+    fn edit(row: &mut [f32], _: u32, _: &Rounding, mut f: impl FnMut(usize, &mut [f32])) {
+        f(0, row);
+    }
+}
+
+impl Stored for f16 {
+    fn load(dst: &mut [f32], src: &[f16]) {
+        src.convert_to_f32_slice(dst);
+    }
+
+    fn store(dst: &mut [f16], src: &[f32]) {
+        dst.convert_from_f32_slice(src);
+    }
+
+    fn stochastic(v: f32, word: u32) -> f32 {
+        stochastic_f16(v, word)
+    }
+}
+
+impl Stored for bf16 {
+    fn load(dst: &mut [f32], src: &[bf16]) {
+        // Its bits are the upper half of an f32's.
+        dst.iter_mut().zip(src).for_each(|(d, s)| *d = f32::from_bits(u32::from(s.to_bits()) << 16));
+    }
+
+    fn store(dst: &mut [bf16], src: &[f32]) {
+        dst.convert_from_f32_slice(src);
+    }
+
+    fn stochastic(v: f32, word: u32) -> f32 {
+        stochastic_bf16(v, word)
+    }
+}
+
+/// Runs a generic expression with `$data` as the slice of the table's element type.
+macro_rules! with_elements {
+    ($table:expr, $data:ident => $then:expr) => {
+        match &$table.data {
+            Data::F32($data) => $then,
+            Data::F16(bits) => {
+                let $data = bits.reinterpret_cast::<f16>();
+                $then
+            }
+            Data::Bf16(bits) => {
+                let $data = bits.reinterpret_cast::<bf16>();
+                $then
+            }
+        }
+    };
+    (mut $table:expr, $data:ident => $then:expr) => {
+        match &mut $table.data {
+            Data::F32($data) => $then,
+            Data::F16(bits) => {
+                let $data = bits.reinterpret_cast_mut::<f16>();
+                $then
+            }
+            Data::Bf16(bits) => {
+                let $data = bits.reinterpret_cast_mut::<bf16>();
+                $then
+            }
+        }
+    };
+}
+
+impl Table {
+    pub(crate) fn new(rows: usize, width: usize, dtype: TableDtype) -> Result<Self> {
+        fn zeros<T: Clone + Default>(len: usize) -> Option<Vec<T>> {
+            let mut data = Vec::new();
+            data.try_reserve_exact(len).ok()?;
+            data.resize(len, T::default());
+            Some(data)
+        }
+        let data = rows.checked_mul(width).and_then(|len| match dtype {
+            TableDtype::F32 => zeros(len).map(Data::F32),
+            TableDtype::F16 => zeros(len).map(Data::F16),
+            TableDtype::Bf16 => zeros(len).map(Data::Bf16),
+        });
+        let data = data.ok_or_else(|| {
+            let size = rows as f64 * (width * dtype.bytes()) as f64 / 1e9;
+            let problem = format!(
+                "no memory for a table of {rows} rows of {width} {} ({size:.1} GB); lower model.embedding_dim, \
+                 raise min_frequency, or set model.embeddings.dtype = \"bf16\"",
+                dtype.name()
+            );
+            Error::Backend { backend: "cpu".into(), problem }
+        })?;
+        Ok(Self { width, data })
+    }
+
+    pub(crate) fn set_rows(&mut self, first: usize, src: &[f32]) {
+        let start = first * self.width;
+        with_elements!(mut self, data => Stored::store(&mut data[start..start + src.len()], src));
+    }
+
+    pub(crate) fn rows(&self, dst: &mut [f32], first: usize) {
+        let start = first * self.width;
+        with_elements!(self, data => Stored::load(dst, &data[start..start + dst.len()]));
+    }
+
+    pub(crate) fn lookup(&self, mut out: MatMut<Vec<f32>>, ids: &[u32]) {
+        assert_eq!(out.cols, self.width, "widths of the rows and of the table");
+        with_elements!(self, data => for (b, &id) in ids[..out.rows].iter().enumerate() {
+            Stored::load(row_mut(&mut out, b), &data[id as usize * self.width..][..self.width]);
+        });
+    }
+
+    pub(crate) fn lookup_bags(
+        &self,
+        mut out: MatMut<Vec<f32>>,
+        bags: Bags<Vec<u32>, Vec<f32>>,
+        first: usize,
+    ) {
+        assert_eq!(out.cols, self.width, "widths of the rows and of the table");
+        with_elements!(self, data => for b in 0..out.rows {
+            let out = row_mut(&mut out, b);
+            out.fill(0.0);
+            for i in bags.offsets[first + b] as usize..bags.offsets[first + b + 1] as usize {
+                let coef = bags.coefs[i];
+                Stored::read(&data[bags.ids[i] as usize * self.width..][..self.width], |j, w| {
+                    put(&mut out[j..j + w.len()], Write::Add, w.iter().map(|w| coef * w));
+                });
+            }
+        });
+    }
+
+    /// One step of `rule` on rows `ids` (unique), with the gradient of row `ids[u]` in row `u` of `g`.
+    pub(crate) fn step(
+        &mut self,
+        rule: &Scalars,
+        rounding: &Rounding,
+        g: Mat<Vec<f32>>,
+        state: &mut [Vec<f32>],
+        ids: &[u32],
+    ) {
+        let width = self.width;
+        assert_eq!(width, g.cols, "widths of the table and its gradient");
+        let per_row = if rule.rule == Rule::RowwiseAdagrad { 1 } else { width };
+        let buffers = state.len();
+        let state = match state {
+            [] => [&mut [][..], &mut []],
+            [s] => [&mut s[..], &mut []],
+            [m, v, ..] => [&mut m[..], &mut v[..]],
+        };
+        with_elements!(mut self, data => {
+            let rows = data.len() / width.max(1);
+            assert!(ids.iter().all(|&id| (id as usize) < rows), "an id is not below the table's {rows} rows");
+            let slab = Slab { rule, rounding, first: 0, width, per_row, table: &mut data[..], state };
+            if ids.is_sorted_by(|a, b| a < b) {
+                slab.split(buffers, ids, g);
+            } else {
+                slab.step(buffers, ids, g);
+            }
+        });
+    }
+}
+
+/// The part of a table, and of its optimizer's state, that one task owns.
+struct Slab<'a, S> {
+    rule: &'a Scalars,
+    rounding: &'a Rounding,
+    /// Row of the table that the part starts with.
+    first: usize,
+    width: usize,
+    /// State elements a row.
+    per_row: usize,
+    table: &'a mut [S],
+    state: [&'a mut [f32]; 2],
+}
+
+impl<S: Stored> Slab<'_, S> {
     /// Halves ascending ids until a task's worth is left; each half owns the rows from its first id on.
     fn split(self, buffers: usize, ids: &[u32], g: Mat<Vec<f32>>) {
         if ids.len() <= TASK_ROWS {
@@ -63,7 +261,7 @@ impl Slab<'_> {
         let (low, high) = ids.split_at(half);
         let first = self.first;
         let rows = high[0] as usize - first;
-        let (table, table_high) = self.table.split_at_mut(rows * self.stride);
+        let (table, table_high) = self.table.split_at_mut(rows * self.width);
         let [(m, m_high), (v, v_high)] = self.state.map(|s| {
             let cut = (rows * self.per_row).min(s.len());
             s.split_at_mut(cut)
@@ -77,17 +275,27 @@ impl Slab<'_> {
     }
 
     fn step(self, buffers: usize, ids: &[u32], g: Mat<Vec<f32>>) {
+        let Slab { rule, rounding, .. } = self;
         let [m, v] = self.state;
         for (u, &id) in ids.iter().enumerate() {
             let at = id as usize - self.first;
-            let w = &mut self.table[at * self.stride..][..self.width];
-            let (g, own) = (row(&g, u), at * self.per_row..(at + 1) * self.per_row);
-            match buffers {
-                0 => self.rule.no_state(w, g),
-                1 if self.rule.rule == Rule::RowwiseAdagrad => self.rule.rowwise(w, g, &mut m[at]),
-                1 => self.rule.one_state(w, g, &mut m[own]),
-                _ => self.rule.adam(w, g, &mut m[own.clone()], &mut v[own]),
+            let w = &mut self.table[at * self.width..][..self.width];
+            let (g, own) = (row(&g, u), at * self.per_row);
+            if rule.rule == Rule::RowwiseAdagrad {
+                let mut squares = 0.0;
+                S::read(w, |j, w| rule.add_squares(&mut squares, w, &g[j..j + w.len()]));
+                let rate = rule.rowwise_rate(&mut m[at], squares, self.width);
+                S::edit(w, id, rounding, |j, w| rule.move_row(w, &g[j..j + w.len()], rate));
+                continue;
             }
+            S::edit(w, id, rounding, |j, w| {
+                let (g, own) = (&g[j..j + w.len()], own + j..own + j + w.len());
+                match buffers {
+                    0 => rule.no_state(w, g),
+                    1 => rule.one_state(w, g, &mut m[own]),
+                    _ => rule.adam(w, g, &mut m[own.clone()], &mut v[own]),
+                }
+            });
         }
     }
 }

@@ -74,13 +74,30 @@ impl Scalars {
         w.iter_mut().zip(g).for_each(|(w, &g)| *w -= self.lr * (self.clip * g + self.decay * *w));
     }
 
-    /// One row with one accumulator.
+    /// The gradient as the rules use it: clipped, with weight decay.
     #[inline(always)]
-    pub(crate) fn rowwise(&self, w: &mut [f32], g: &[f32], sum: &mut f32) {
-        let at = |w: f32, g: f32| self.clip * g + self.decay * w;
-        let squares: f32 = w.iter().zip(g).map(|(&w, &g)| at(w, g) * at(w, g)).sum();
-        *sum += squares / w.len() as f32;
-        let rate = self.lr / (sum.sqrt() + self.eps);
-        w.iter_mut().zip(g).for_each(|(w, &g)| *w -= rate * at(*w, g));
+    fn gradient(&self, w: f32, g: f32) -> f32 {
+        self.clip * g + self.decay * w
+    }
+
+    /// Row-wise Adagrad, first: adds the squares of a part of a row.
+    #[inline(always)]
+    pub(crate) fn add_squares(&self, sum: &mut f32, w: &[f32], g: &[f32]) {
+        for (&w, &g) in w.iter().zip(g) {
+            *sum += self.gradient(w, g) * self.gradient(w, g);
+        }
+    }
+
+    /// Second: the row's accumulator, and its rate.
+    #[inline(always)]
+    pub(crate) fn rowwise_rate(&self, sum: &mut f32, squares: f32, width: usize) -> f32 {
+        *sum += squares / width as f32;
+        self.lr / (sum.sqrt() + self.eps)
+    }
+
+    /// Third: moves a part of the row.
+    #[inline(always)]
+    pub(crate) fn move_row(&self, w: &mut [f32], g: &[f32], rate: f32) {
+        w.iter_mut().zip(g).for_each(|(w, &g)| *w -= rate * self.gradient(*w, g));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Ragged shapes (0, 1, tile ± 1, empty groups and bags, repeated ids, zero experts), strided views with
 //! NaN around them that must be neither read nor overwritten, `Write::Set` over NaN, both layouts, all parts.
+//! Tables in every storage type; where an update rounds at random, the word is known, so the result is too.
 //! Tolerances are derived: 2·k·u·(|A||B|) for sums of products, running error analysis
 //! ([`crate::bounded`]) for the rest; where nothing is rounded, equality.
 //!
@@ -19,6 +20,7 @@ mod loss;
 mod matrix;
 mod penalty;
 mod properties;
+mod table;
 mod update;
 
 /// Gives the operations' names to a macro of this crate: the one list of them.
@@ -29,13 +31,14 @@ macro_rules! conformance_operations {
         $crate::$then! {
             [$($argument)*]
             properties: for_lanes rows_alone;
+            table: table_memory lookup lookup_bags step_rows;
             elementwise: memory fill copy col_sum relu relu_bwd dropout row_scale row_dot;
             dense: linear linear_dx linear_dw;
-            embedding: gather_rows gather_bags numeric_embed numeric_embed_bwd reduce_rows linear_bwd_by_value;
+            embedding: gather_rows numeric_embed reduce_rows linear_bwd_by_value;
             gate: softmax softmax_bwd mix mix_bwd select select_bwd;
             penalty: orthogonality orthogonality_bwd;
             loss: bce_with_logits sigmoid;
-            update: accumulate sum_sq step_dense step_rows;
+            update: accumulate sum_sq step_dense;
         }
     };
 }

@@ -178,6 +178,9 @@ fn explain(place: &str, text: &str, error: &toml::de::Error) -> Error {
         .map(|span| text.get(..span.start).map_or(1, |before| before.matches('\n').count() + 1));
     let place = line.map_or(place.to_string(), |line| format!("{place} line {line}"));
     let message = error.message();
+    if message.starts_with("unknown variant") {
+        return Error::file(place, message, "give one of these");
+    }
     if !message.starts_with("unknown field") {
         return Error::file(place, message, "give a value of that type");
     }

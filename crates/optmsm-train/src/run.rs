@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use optmsm_core::config::{EmbeddingsConfig, ModelConfig};
 use optmsm_data::{Schema, write_atomic};
 use serde::Serialize;
 
@@ -65,9 +66,11 @@ impl Run {
         Ok(Self { folder: folder.to_path_buf(), config, schema })
     }
 
-    /// Hash of the model's configuration and the schema: what a checkpoint belongs to.
+    /// Hash of the model's configuration and the schema: what a checkpoint belongs to. How tables are stored is no
+    /// part of it: a checkpoint is converted when it is read.
     pub fn fingerprint(&self) -> Result<String> {
-        let model = toml::to_string(&self.config.model)
+        let model = ModelConfig { embeddings: EmbeddingsConfig::default(), ..self.config.model.clone() };
+        let model = toml::to_string(&model)
             .map_err(|e| Error::file("configuration", e.to_string(), "report this"))?;
         Ok(sha256([model, self.schema.fingerprint()]))
     }

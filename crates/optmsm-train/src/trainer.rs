@@ -6,7 +6,7 @@ use std::sync::mpsc::{channel, sync_channel};
 use optmsm_core::backend::Backend;
 use optmsm_core::learner::Learner;
 use optmsm_core::model::Model;
-use optmsm_core::params::HostTensor;
+use optmsm_core::rounding::TableDtype;
 use optmsm_data::Dataset;
 use serde::Serialize;
 
@@ -81,7 +81,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
         run.rewind(at.step)?;
     } else {
         // So that a run can be continued from its first step on.
-        save(learner.export()?, learner, run, &at)?;
+        save(parameters(learner, run)?, learner, run, &at)?;
     }
     let config = &run.config.train;
     let input = run.schema.input_spec();
@@ -157,7 +157,7 @@ fn epoch_end<B: Backend<Elem = f32>, M: Model<B>>(
     last_finite: Option<f64>,
     progress: &Progress,
 ) -> Result<()> {
-    let tensors = finite(learner, run, at, last_finite)?;
+    let mut checkpoint = finite(learner, run, at, last_finite)?;
     let (mut better, mut note) = (true, String::new());
     if let Some(valid) = &data.valid {
         let evaluation = score(learner, run, valid)?;
@@ -201,10 +201,17 @@ fn epoch_end<B: Backend<Elem = f32>, M: Model<B>>(
     let (epoch, loss, rate) = (at.epoch, at.loss, progress.rate());
     progress.line(&format!("epoch {epoch:>3}  loss {loss:.4}{note}  {rate:.0} rows/s{mark}"));
     if better {
-        let checkpoint = Checkpoint::new(at.clone(), run.fingerprint()?, tensors.clone());
+        checkpoint.progress = at.clone();
         checkpoint.save(&run.checkpoint_path("best"))?;
     }
-    save(tensors, learner, run, at)
+    save(checkpoint, learner, run, at)
+}
+
+/// A checkpoint of the parameters alone.
+fn parameters<B: Backend<Elem = f32>, M: Model<B>>(learner: &Learner<B, M>, run: &Run) -> Result<Checkpoint> {
+    let mut checkpoint = Checkpoint::new(Position::default(), run.fingerprint()?);
+    learner.export_to(&mut checkpoint)?;
+    Ok(checkpoint)
 }
 
 /// The parameters, or that training diverged: a finite loss may be followed by an update that is not.
@@ -213,23 +220,24 @@ fn finite<B: Backend<Elem = f32>, M: Model<B>>(
     run: &Run,
     at: &Position,
     last_finite: Option<f64>,
-) -> Result<Vec<HostTensor<f32>>> {
-    let tensors = learner.export()?;
-    match tensors.iter().all(|t| t.data.iter().all(|v| v.is_finite())) {
-        true => Ok(tensors),
+) -> Result<Checkpoint> {
+    let checkpoint = parameters(learner, run)?;
+    match checkpoint.is_finite() {
+        true => Ok(checkpoint),
         false => Err(diverged(at.step, f64::NAN, last_finite, run)),
     }
 }
 
 /// Writes the checkpoint `last`.
 fn save<B: Backend<Elem = f32>, M: Model<B>>(
-    mut tensors: Vec<HostTensor<f32>>,
+    mut checkpoint: Checkpoint,
     learner: &Learner<B, M>,
     run: &Run,
     at: &Position,
 ) -> Result<()> {
-    tensors.extend(learner.export_state()?);
-    Checkpoint::new(at.clone(), run.fingerprint()?, tensors).save(&run.checkpoint_path("last"))
+    checkpoint.progress = at.clone();
+    learner.export_state_to(&mut checkpoint)?;
+    checkpoint.save(&run.checkpoint_path("last"))
 }
 
 fn score<B: Backend<Elem = f32>, M: Model<B>>(
@@ -245,7 +253,7 @@ fn score<B: Backend<Elem = f32>, M: Model<B>>(
 
 fn diverged(step: u64, loss: f64, last: Option<f64>, run: &Run) -> Error {
     let train = &run.config.train;
-    let cause = match train.clip_norm {
+    let mut cause = match train.clip_norm {
         None => format!(
             "Likely the learning rate {} is too high: lower train.optimizer.lr, or set train.clip_norm = 1.0",
             train.optimizer.lr
@@ -254,6 +262,9 @@ fn diverged(step: u64, loss: f64, last: Option<f64>, run: &Run) -> Error {
             format!("Likely the learning rate {} is too high: lower train.optimizer.lr", train.optimizer.lr)
         }
     };
+    if run.config.model.embeddings.dtype == TableDtype::F16 {
+        cause += "; or, if embeddings have to exceed 65504, set model.embeddings.dtype = \"bf16\"";
+    }
     let last = last.map_or("none".to_string(), |v| format!("{v:.6}"));
     Error::Diverged { step, loss, last, cause }
 }

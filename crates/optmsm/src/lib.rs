@@ -29,7 +29,7 @@
 #[doc(no_inline)]
 pub use optmsm_core::{
     backend, batch, config, error, gradcheck, layers, learner, metrics, model, optim, params, predictor,
-    reference,
+    reference, rounding,
 };
 #[cfg(feature = "cpu")]
 pub use optmsm_cpu as cpu;
@@ -39,7 +39,7 @@ pub mod prelude {
     pub use optmsm_core::backend::Backend;
     pub use optmsm_core::batch::{Batch, Column};
     pub use optmsm_core::config::{
-        Combine, Condition, FieldKind, FieldSpec, InputSpec, ModelConfig, Pooling, Role,
+        Combine, Condition, EmbeddingsConfig, FieldKind, FieldSpec, InputSpec, ModelConfig, Pooling, Role,
     };
     pub use optmsm_core::error::{Error, Result};
     pub use optmsm_core::learner::{Learner, LearnerConfig, StepLoss};
@@ -48,6 +48,7 @@ pub mod prelude {
     pub use optmsm_core::optim::{OptimizerConfig, Rule, Schedule, ScheduleConfig};
     pub use optmsm_core::params::{HostTensor, TensorSource};
     pub use optmsm_core::predictor::Predictor;
+    pub use optmsm_core::rounding::TableDtype;
     #[cfg(feature = "cpu")]
     pub use optmsm_cpu::{Cpu, CpuOptions};
 }

@@ -1,9 +1,10 @@
 //! Fields to embeddings (model.md §1; docs/derivations.md#embedding).
 
-use crate::backend::{Backend, Mat, MatMut, Write};
-use crate::config::{FieldKind, InputSpec, Role};
+use crate::backend::{Backend, MatMut};
+use crate::config::{FieldKind, InputSpec, ModelConfig, Role};
 use crate::inputs::Block;
 use crate::params::{Flat, Init, ParamId, ParamLayout};
+use crate::rounding::TableDtype;
 
 /// Looks up the fields of each role, one after the other in schema order.
 #[derive(Clone, Debug)]
@@ -13,17 +14,23 @@ pub struct Embedding {
     dim: usize,
 }
 
-#[derive(Clone, Debug)]
-struct Field {
-    role: Role,
-    column: usize,
-    source: Source,
+/// One field.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Field {
+    pub(crate) role: Role,
+    /// First column in the embeddings of that role.
+    pub(crate) column: usize,
+    pub(crate) source: Source,
 }
 
+/// Where a field's embedding comes from.
 #[derive(Clone, Copy, Debug)]
-enum Source {
+pub(crate) enum Source {
+    /// One row of this table.
     Rows(usize),
+    /// Pooled rows of this table.
     Bags(usize),
+    /// A value times this vector.
     Numeric(ParamId),
 }
 
@@ -36,6 +43,8 @@ pub struct TableSpec {
     pub rows: usize,
     /// d.
     pub width: usize,
+    /// How it is stored.
+    pub dtype: TableDtype,
     /// How it starts.
     pub init: Init,
     /// Index of its field.
@@ -47,18 +56,19 @@ pub struct TableSpec {
 }
 
 impl Embedding {
-    /// Tables of width `dim`; the vectors of numeric fields join the dense parameters.
-    pub fn new(params: &mut ParamLayout, input: &InputSpec, dim: usize, init_std: f64) -> Self {
+    /// Tables as `config` has them; the vectors of numeric fields join the dense parameters.
+    pub fn new(params: &mut ParamLayout, input: &InputSpec, config: &ModelConfig) -> Self {
+        let (dim, dtype) = (config.embedding_dim, config.embeddings.dtype);
         let (mut fields, mut tables) = (Vec::new(), Vec::new());
         for (index, field) in input.fields.iter().enumerate() {
             let column = fields.iter().filter(|f: &&Field| f.role == field.role).count() * dim;
             let name = format!("embeddings.{}.weight", field.name);
-            let init = Init::Normal(init_std);
+            let init = Init::Normal(config.init_std);
             let source = match field.kind {
                 FieldKind::Numeric => Source::Numeric(params.add(name, &[1, dim], init)),
                 FieldKind::Categorical { vocab: rows } | FieldKind::Multi { vocab: rows, .. } => {
                     let (role, width) = (field.role, dim);
-                    tables.push(TableSpec { name, rows, width, init, field: index, role, column });
+                    tables.push(TableSpec { name, rows, width, dtype, init, field: index, role, column });
                     match field.kind {
                         FieldKind::Multi { .. } => Source::Bags(tables.len() - 1),
                         _ => Source::Rows(tables.len() - 1),
@@ -73,6 +83,16 @@ impl Embedding {
     /// The tables, in field order.
     pub fn tables(&self) -> &[TableSpec] {
         &self.tables
+    }
+
+    /// The fields, in schema order.
+    pub(crate) fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    /// d.
+    pub fn dim(&self) -> usize {
+        self.dim
     }
 
     /// Columns of the fields of a role.
@@ -91,29 +111,10 @@ impl Embedding {
     ) {
         for (field, input) in self.fields.iter().zip(&x.inputs.columns).filter(|(f, _)| f.role == role) {
             let out = out.again().cols(field.column, self.dim);
-            let table = |t: usize| Mat::new(&x.tables[t], self.tables[t].rows, self.dim);
             match field.source {
-                Source::Rows(t) => be.gather_rows(out, table(t), &input.ids, x.first),
-                Source::Bags(t) => be.gather_bags(out, table(t), input.bags(), x.first),
+                Source::Rows(t) => be.lookup(out, &x.tables[t], &input.ids, x.first),
+                Source::Bags(t) => be.lookup_bags(out, &x.tables[t], input.bags(), x.first),
                 Source::Numeric(w) => be.numeric_embed(out, params.mat(w), &input.values, x.first),
-            }
-        }
-    }
-
-    /// Gradients of the numeric vectors. Those of tables are summed over the batch afterwards, by row.
-    pub fn backward<B: Backend>(
-        &self,
-        be: &B,
-        grads: &mut Flat<B>,
-        role: Role,
-        d_out: Mat<B::Buf>,
-        x: &Block<B>,
-    ) {
-        for (field, input) in self.fields.iter().zip(&x.inputs.columns).filter(|(f, _)| f.role == role) {
-            if let Source::Numeric(w) = field.source {
-                // forward: out_b = v_b · w, so d_w = Σ_b v_b · d_out_b
-                let d_out = d_out.cols(field.column, self.dim);
-                be.numeric_embed_bwd(grads.mat_mut(w), Write::Add, d_out, &input.values, x.first);
             }
         }
     }

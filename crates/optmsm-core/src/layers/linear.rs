@@ -95,6 +95,11 @@ impl Linear {
         be.linear(y, x, w, self.part(), Epilogue { bias, relu: self.relu });
     }
 
+    /// Adds to the gradient of the bias.
+    pub fn bias_backward<B: Backend>(&self, be: &B, grads: &mut Flat<B>, d_y: Mat<B::Buf>) {
+        be.col_sum(grads.mat_as_mut(self.bias, 1), Write::Add, d_y, Part::Group(0));
+    }
+
     /// Adds to the gradients of the parameters. `d_y` is the gradient before this layer's ReLU; with `relu` (x itself),
     /// d_x is the gradient before the ReLU that made x.
     #[allow(clippy::too_many_arguments)]
@@ -111,7 +116,7 @@ impl Linear {
         // forward: y = x Wᵀ + b, so d_W = d_yᵀ x, d_b = Σ_rows d_y, d_x = d_y W
         let rows = self.groups * self.outputs;
         be.linear_dw(grads.mat_as_mut(self.weight, rows), Write::Add, d_y, x, self.part());
-        be.col_sum(grads.mat_as_mut(self.bias, 1), Write::Add, d_y, Part::Group(0));
+        self.bias_backward(be, grads, d_y);
         be.linear_dx(d_x, write, d_y, w, self.part(), relu);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::backend::{Backend, Mat, MatMut, Write};
 use crate::error::Result;
+use crate::fields::FirstLayer;
 use crate::inputs::Block;
 use crate::layers::Linear;
 use crate::params::{Flat, ParamLayout, Tensor};
@@ -18,7 +19,7 @@ pub struct Mlp {
 #[derive(Debug)]
 pub struct MlpActivations<B: Backend> {
     hidden: Vec<Tensor<B>>,   // [rows, width of layer i]
-    d_hidden: Vec<Tensor<B>>, // the same; empty when only predicting
+    d_hidden: Vec<Tensor<B>>, // the same from layer 1 on; empty when only predicting
 }
 
 impl Mlp {
@@ -69,8 +70,12 @@ impl Mlp {
     /// Memory for `rows` rows.
     pub fn activations<B: Backend>(&self, be: &B, rows: usize, training: bool) -> Result<MlpActivations<B>> {
         let inner = &self.layers[..self.layers.len() - 1];
-        let alloc = || inner.iter().map(|l| Tensor::new(be, rows, l.width())).collect::<Result<Vec<_>>>();
-        Ok(MlpActivations { hidden: alloc()?, d_hidden: if training { alloc()? } else { Vec::new() } })
+        let alloc = |l: &Linear| Tensor::new(be, rows, l.width());
+        let backward = inner.iter().skip(1).filter(|_| training);
+        Ok(MlpActivations {
+            hidden: inner.iter().map(alloc).collect::<Result<_>>()?,
+            d_hidden: backward.map(alloc).collect::<Result<_>>()?,
+        })
     }
 
     fn drop<B: Backend>(&self, be: &B, layer: usize, x: MatMut<B::Buf>, block: &Block<B>) {
@@ -101,32 +106,40 @@ impl Mlp {
         }
     }
 
-    /// Adds to the gradients; `d_out` is used up.
+    /// The layer that reads the input.
+    pub fn first(&self) -> FirstLayer {
+        FirstLayer { weight: self.layers[0].weight, outputs: self.layers[0].width() }
+    }
+
+    /// Adds to the gradients but for the first layer's weight; sets `d_first`, the gradient of its output before the ReLU.
+    /// `d_out` is used up.
     #[allow(clippy::too_many_arguments)]
     pub fn backward<B: Backend>(
         &self,
         be: &B,
         grads: &mut Flat<B>,
-        mut d_x: MatMut<B::Buf>,
+        mut d_first: MatMut<B::Buf>,
         mut d_out: MatMut<B::Buf>,
         out: Mat<B::Buf>,
         act: &mut MlpActivations<B>,
-        x: Mat<B::Buf>,
         packed: &[B::Packed],
         block: &Block<B>,
     ) {
-        let (n, last) = (x.rows, self.layers.len() - 1);
+        let (n, last) = (out.rows, self.layers.len() - 1);
         // A dropped output is 0, so the ReLU's mask on it is the product of both masks, and dropout's factor may follow.
         be.relu_bwd(d_out.again(), out);
-        for (i, layer) in self.layers.iter().enumerate().rev() {
-            let (before, after) = act.d_hidden.split_at_mut(i);
+        for i in (1..=last).rev() {
+            let (before, after) = act.d_hidden.split_at_mut(i - 1);
             let mut d_y = if i == last { d_out.again() } else { after[0].mat_mut(n) };
             self.drop(be, i, d_y.again(), block);
-            let (d_input, input, relu) = match before.last_mut() {
-                Some(d) => (d.mat_mut(n), act.hidden[i - 1].mat(n), Some(act.hidden[i - 1].mat(n))),
-                None => (d_x.again(), x, None),
-            };
-            layer.backward(be, grads, (d_input, Write::Set), relu, d_y.as_mat(), input, &packed[i]);
+            let d_x = before.last_mut().map_or(d_first.again(), |d| d.mat_mut(n));
+            let x = act.hidden[i - 1].mat(n);
+            self.layers[i].backward(be, grads, (d_x, Write::Set), Some(x), d_y.as_mat(), x, &packed[i]);
         }
+        if last == 0 {
+            be.copy(d_first.again(), Write::Set, d_out.as_mat());
+        }
+        self.drop(be, 0, d_first.again(), block);
+        self.layers[0].bias_backward(be, grads, d_first.as_mat());
     }
 }

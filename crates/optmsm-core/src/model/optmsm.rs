@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Grads, Model};
-use crate::backend::{Backend, MatMut, Part, Write};
+use super::{FirstLayer, Grads, Model};
+use crate::backend::{Backend, Layout, MatMut, Part, Write};
 use crate::config::{Combine, InputSpec, ModelConfig, Role};
 use crate::error::Result;
 use crate::inputs::Block;
@@ -26,6 +26,7 @@ pub struct OptMsm {
     scenario: ParamId, // [S, q]
     experts: Mlp,
     specific: Mlp,
+    d_by_scenario: ParamId, // of the first layer's output, summed by scenario, [S, N]
     gate: Option<Linear>,
     tower: Tower,
     orthogonality: f64,
@@ -41,6 +42,7 @@ pub struct Prepared<B: Backend> {
     experts: Vec<B::Packed>,
     specific: Vec<B::Packed>,
     gate: Option<B::Packed>,
+    scenario: B::Packed, // columns of the specific encoding's first layer that read z_s
     tower: TowerPrepared<B>,
 }
 
@@ -70,7 +72,7 @@ impl OptMsm {
     pub fn new(config: &ModelConfig, input: &InputSpec) -> Result<Self> {
         config.validate(input)?;
         let (mut params, mut derived) = (ParamLayout::default(), ParamLayout::default());
-        let embedding = Embedding::new(&mut params, input, config.embedding_dim, config.init_std);
+        let embedding = Embedding::new(&mut params, input, config);
         let (s, q) = (input.scenarios, config.hyper.scenario_dim);
         let scenario = params.add("scenario.weight", &[s, q], Init::Normal(config.init_std));
         let count = config.expert_count(s);
@@ -84,6 +86,8 @@ impl OptMsm {
         let gate = (config.combine == Combine::Gate)
             .then(|| Linear::new(&mut params, "gate", encoding, count, false));
         let tower = Tower::new(&mut params, &mut derived, config, scenario, s, TOWER_SITES);
+        let shape = [s, specific.first().outputs];
+        let d_by_scenario = derived.add("specific.0.by_scenario", &shape, Init::Zero);
         Ok(Self {
             input: input.clone(),
             params: Arc::new(params),
@@ -91,6 +95,7 @@ impl OptMsm {
             embedding,
             scenario,
             experts,
+            d_by_scenario,
             specific,
             gate,
             tower,
@@ -124,8 +129,11 @@ impl<B: Backend> Model<B> for OptMsm {
         &self.embedding
     }
 
-    fn input_width(&self, role: Role) -> usize {
-        self.embedding.width(role) + if role == Role::Specific { self.scenario_dim } else { 0 }
+    fn first_layer(&self, role: Role) -> FirstLayer {
+        match role {
+            Role::Shared => self.experts.first(),
+            Role::Specific => self.specific.first(),
+        }
     }
 
     fn stats(&self) -> usize {
@@ -137,6 +145,7 @@ impl<B: Backend> Model<B> for OptMsm {
             experts: self.experts.alloc(be)?,
             specific: self.specific.alloc(be)?,
             gate: self.gate.as_ref().map(|g| g.alloc(be)).transpose()?,
+            scenario: be.alloc_packed(1, self.specific.first().outputs, self.scenario_dim)?,
             tower: self.tower.alloc(be)?,
         })
     }
@@ -144,11 +153,11 @@ impl<B: Backend> Model<B> for OptMsm {
     fn alloc_activations(&self, be: &B, rows: usize, training: bool) -> Result<Activations<B>> {
         let forward = |cols: usize| Tensor::new(be, rows, cols);
         let backward = |cols: usize| Tensor::new(be, if training { rows } else { 0 }, cols);
-        let [shared, specific] = [Role::Shared, Role::Specific].map(|r| Model::<B>::input_width(self, r));
+        let [shared, specific] = [Role::Shared, Role::Specific].map(|role| self.embedding.width(role));
         let gates = if self.gate.is_some() { self.count } else { 0 };
         Ok(Activations {
             e_sh: forward(shared)?,
-            e_sp: forward(specific)?,
+            e_sp: forward(specific + self.scenario_dim)?,
             experts: self.experts.activations(be, rows, training)?,
             specific: self.specific.activations(be, rows, training)?,
             e: forward(self.count * self.width)?,
@@ -173,6 +182,9 @@ impl<B: Backend> Model<B> for OptMsm {
         if let (Some(gate), Some(packed)) = (&self.gate, &mut prepared.gate) {
             gate.pack(be, packed, params);
         }
+        let (first, q) = (self.embedding.width(Role::Specific), self.scenario_dim);
+        let w_z = params.mat(self.specific.first().weight).cols(first, q);
+        be.pack(&mut prepared.scenario, w_z, Layout::OutIn);
         self.tower.prepare(be, &mut prepared.tower, params);
     }
 
@@ -215,7 +227,7 @@ impl<B: Backend> Model<B> for OptMsm {
         &self,
         be: &B,
         grads: &mut Grads<B>,
-        [mut d_shared, mut d_specific]: [MatMut<B::Buf>; 2],
+        [d_shared, mut d_specific]: [MatMut<B::Buf>; 2],
         d_logits: MatMut<B::Buf>,
         act: &mut Activations<B>,
         prepared: &Prepared<B>,
@@ -252,35 +264,14 @@ impl<B: Backend> Model<B> for OptMsm {
         }
         let scale = self.orthogonality / batch_rows as f64;
         be.orthogonality_bwd(act.d_e.mat_mut(n), e, act.inv_norm.mat(n), scale);
-        let (d_e, e_sh) = (act.d_e.mat_mut(n), act.e_sh.mat(n));
-        self.experts.backward(
-            be,
-            dense,
-            d_shared.again(),
-            d_e,
-            e,
-            &mut act.experts,
-            e_sh,
-            &prepared.experts,
-            x,
-        );
-        let (d_g, g, e_sp) = (act.d_h0.mat_mut(n).cols(m, p), h0.cols(m, p), act.e_sp.mat(n));
-        self.specific.backward(
-            be,
-            dense,
-            d_specific.again(),
-            d_g,
-            g,
-            &mut act.specific,
-            e_sp,
-            &prepared.specific,
-            x,
-        );
-        // forward: e_sp = [specific fields ; z_s]
-        let d_z = d_specific.as_mat().cols(self.embedding.width(Role::Specific), self.scenario_dim);
-        be.col_sum(dense.mat_mut(self.scenario), Write::Add, d_z, Part::Rows(x.groups));
-        self.embedding.backward(be, dense, Role::Shared, d_shared.as_mat(), x);
-        self.embedding.backward(be, dense, Role::Specific, d_specific.as_mat(), x);
+        let d_e = act.d_e.mat_mut(n);
+        self.experts.backward(be, dense, d_shared, d_e, e, &mut act.experts, &prepared.experts, x);
+        let (d_g, g) = (act.d_h0.mat_mut(n).cols(m, p), h0.cols(m, p));
+        let d_first = d_specific.again();
+        self.specific.backward(be, dense, d_first, d_g, g, &mut act.specific, &prepared.specific, x);
+        // forward: e_sp = [specific fields ; z_s]; the rows of a scenario share z_s
+        let by_scenario = derived.mat_mut(self.d_by_scenario);
+        be.col_sum(by_scenario, Write::Add, d_specific.as_mat(), Part::Rows(x.groups));
     }
 
     fn finish(
@@ -291,7 +282,15 @@ impl<B: Backend> Model<B> for OptMsm {
         prepared: &Prepared<B>,
         params: &Flat<B>,
     ) {
-        self.tower.finish(be, &mut grads.dense, &grads.derived, &prepared.tower, scratch, params);
+        let Grads { dense, derived } = grads;
+        self.tower.finish(be, dense, derived, &prepared.tower, scratch, params);
+        // forward: y = … + z W_zᵀ with z [S, q] and W_z the last columns of the first layer
+        let (delta, z) = (derived.mat(self.d_by_scenario), params.mat(self.scenario));
+        let (first, q) = (self.embedding.width(Role::Specific), self.scenario_dim);
+        let d_w = dense.mat_mut(self.specific.first().weight).cols(first, q);
+        be.linear_dw(d_w, Write::Add, delta, z, Part::Group(0));
+        let d_z = dense.mat_mut(self.scenario);
+        be.linear_dx(d_z, Write::Add, delta, &prepared.scenario, Part::Group(0), None);
     }
 
     fn penalty(&self, stats: &[f64], rows: f64) -> f64 {

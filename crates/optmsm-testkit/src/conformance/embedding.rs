@@ -1,6 +1,6 @@
-//! Tables: gathers, pooling, numeric fields, segmented sums.
+//! Gathers from a matrix, numeric fields, segmented sums; for tables see `table.rs`.
 
-use optmsm_core::backend::{Backend, Bags, Segments, Write};
+use optmsm_core::backend::{Backend, Segments, Write};
 
 use super::elementwise::each_shape;
 use super::matrix::*;
@@ -23,36 +23,6 @@ pub(super) fn gather_rows<B: Backend>(be: &B) {
     });
 }
 
-pub(super) fn gather_bags<B: Backend>(be: &B) {
-    const LONGEST: usize = 6;
-    each_shape(32, |(rows, cols), out, view, rng| {
-        for first in [0, 2] {
-            let table = Pair::<B>::random(be, view, VOCABULARY, cols, rng);
-            let mut offsets = vec![0];
-            for _ in 0..first + rows {
-                // One bag in three is empty; ids repeat within a bag.
-                let len = if rng.below(3) == 0 { 0 } else { rng.below(LONGEST + 1) };
-                offsets.push(offsets[offsets.len() - 1] + len as u32);
-            }
-            let count = offsets[first + rows] as usize;
-            let at: Vec<u32> = (0..count).map(|_| rng.below(VOCABULARY) as u32).collect();
-            let coefs = Pair::<B>::column(be, 0, count, || rng.value());
-            let mut y = Pair::<B>::output(be, out, rows, cols, Write::Set, rng);
-            let (offsets_dev, at_dev) = (ids(be, &offsets), ids(be, &at));
-            let bags = Bags { offsets: &offsets_dev, ids: &at_dev, coefs: &coefs.buf };
-            be.gather_bags(y.mat_mut(), table.mat(), bags, first);
-            let pooled = |y: &mut Host, table: &Host, coefs: &Host| {
-                let bags = Bags { offsets: &offsets, ids: &at, coefs: &coefs.data };
-                oracle().gather_bags(y.mat_mut(), table.mat(), bags, first);
-            };
-            let mut size = y.host.clone();
-            pooled(&mut size, &table.host.abs(), &coefs.host.abs());
-            pooled(&mut y.host, &table.host, &coefs.host);
-            y.check(be, "gather_bags", product::<B>(&size, LONGEST));
-        }
-    });
-}
-
 pub(super) fn numeric_embed<B: Backend>(be: &B) {
     each_shape(33, |(rows, cols), out, view, rng| {
         for first in [0, 5] {
@@ -62,24 +32,6 @@ pub(super) fn numeric_embed<B: Backend>(be: &B) {
             be.numeric_embed(y.mat_mut(), w.mat(), &values.buf, first);
             oracle().numeric_embed(y.host.mat_mut(), w.host.mat(), &values.host.data, first);
             y.check(be, "numeric_embed", |i, j| unit::<B>() * y.host.at(i, j).abs());
-        }
-    });
-}
-
-pub(super) fn numeric_embed_bwd<B: Backend>(be: &B) {
-    each_shape(34, |(rows, cols), out, view, rng| {
-        for (first, write) in [(0, Write::Set), (0, Write::Add), (5, Write::Set), (5, Write::Add)] {
-            let d_out = Pair::<B>::random(be, view, rows, cols, rng);
-            let values = Pair::<B>::column(be, first, rows, || rng.value());
-            let mut d_w = Pair::<B>::output(be, out, 1, cols, write, rng);
-            be.numeric_embed_bwd(d_w.mat_mut(), write, d_out.mat(), &values.buf, first);
-            let sums = |d_w: &mut Host, d_out: &Host, values: &Host| {
-                oracle().numeric_embed_bwd(d_w.mat_mut(), write, d_out.mat(), &values.data, first);
-            };
-            let mut size = d_w.host.abs();
-            sums(&mut size, &d_out.host.abs(), &values.host.abs());
-            sums(&mut d_w.host, &d_out.host, &values.host);
-            d_w.check(be, "numeric_embed_bwd", product::<B>(&size, rows + 1));
         }
     });
 }

@@ -2,7 +2,10 @@
 
 use optmsm_core::backend::{Backend, Bags, Dropout, Epilogue, Layout, MatMut, Part, Write};
 
+use optmsm_core::rounding::TableDtype;
+
 use super::matrix::*;
+use super::table::TablePair;
 use crate::rng::Rng;
 
 pub(super) fn for_lanes<B: Backend>(be: &B) {
@@ -103,9 +106,12 @@ pub(super) fn rows_alone<B: Backend>(be: &B) {
     let bag_ids = ids(be, &(0..2 * ROWS as u32).map(|i| i * i % k as u32).collect::<Vec<_>>());
     let bag_offsets = ids(be, &(0..=ROWS as u32).map(|i| 2 * i).collect::<Vec<_>>());
     let coefs = Pair::<B>::column(be, 0, 2 * ROWS, || rng.value());
-    alone(be, "gather_bags", m, |y, first, n| {
-        let bags = Bags { offsets: &bag_offsets, ids: &bag_ids, coefs: &coefs.buf };
-        be.gather_bags(y, w.mat(), bags, first);
-        assert!(n > 0);
-    });
+    for dtype in TableDtype::ALL {
+        let table = TablePair::<B>::new(be, k, m, dtype, |_, _| rng.value());
+        alone(be, "lookup_bags", m, |y, first, n| {
+            let bags = Bags { offsets: &bag_offsets, ids: &bag_ids, coefs: &coefs.buf };
+            be.lookup_bags(y, &table.dev, bags, first);
+            assert!(n > 0);
+        });
+    }
 }

@@ -37,7 +37,7 @@ pub(super) fn sum_sq<B: Backend>(be: &B) {
 }
 
 /// Every rule, with and without its extras: (configuration, number of the step, ‖g‖² to clip at).
-fn cases(tables: bool) -> Vec<(OptimizerConfig, u64, Option<f64>)> {
+pub(super) fn cases(tables: bool) -> Vec<(OptimizerConfig, u64, Option<f64>)> {
     let mut cases = vec![];
     for rule in [Rule::Sgd, Rule::Adam, Rule::AdamW, Rule::Adagrad, Rule::RowwiseAdagrad] {
         if rule == Rule::RowwiseAdagrad && !tables {
@@ -56,12 +56,12 @@ fn cases(tables: bool) -> Vec<(OptimizerConfig, u64, Option<f64>)> {
     cases
 }
 
-fn update<'a, T>(config: &OptimizerConfig, t: u64, sum_sq: Option<&'a T>) -> Update<'a, T> {
+pub(super) fn update<'a, T>(config: &OptimizerConfig, t: u64, sum_sq: Option<&'a T>) -> Update<'a, T> {
     Update::new(config, t, 0.75, sum_sq.map(|sum_sq| Clip { max_norm: 1.5, sum_sq }))
 }
 
 /// State starts at 0, as momentum of either sign, or as a sum of squares.
-fn state_value(t: u64, rule: Rule, index: usize, rng: &mut Rng) -> f64 {
+pub(super) fn state_value(t: u64, rule: Rule, index: usize, rng: &mut Rng) -> f64 {
     match (t, rule, index) {
         (1, ..) => 0.0,
         (_, Rule::Sgd, _) | (_, Rule::Adam | Rule::AdamW, 0) => rng.value(),
@@ -70,7 +70,7 @@ fn state_value(t: u64, rule: Rule, index: usize, rng: &mut Rng) -> f64 {
 }
 
 /// A rule's constants, each rounded once; 1 − β may be formed from the rounded β.
-struct Constants {
+pub(super) struct Constants {
     rule: Rule,
     u: f64,
     clip: Bounded,
@@ -84,7 +84,7 @@ struct Constants {
 }
 
 impl Constants {
-    fn new<T>(update: &Update<T>, sum_sq: Option<f64>, adam: (f64, f64), u: f64) -> Self {
+    pub(super) fn new<T>(update: &Update<T>, sum_sq: Option<f64>, adam: (f64, f64), u: f64) -> Self {
         let r = |v| Bounded::rounded(v, u);
         let clip = update.clip.as_ref().zip(sum_sq).map_or(1.0, |(c, s)| c.factor(s));
         Self {
@@ -102,7 +102,7 @@ impl Constants {
     }
 
     /// New weights and state of one row (or of any slice, when the rule is not by rows).
-    fn step(&self, w: &[f64], g: &[f64], state: &[Vec<f64>]) -> (Vec<Bounded>, Vec<Vec<Bounded>>) {
+    pub(super) fn step(&self, w: &[f64], g: &[f64], state: &[Vec<f64>]) -> (Vec<Bounded>, Vec<Vec<Bounded>>) {
         let exact = |v: &[f64]| v.iter().map(|&v| Bounded::exact(v, self.u)).collect::<Vec<_>>();
         let one = Bounded::exact(1.0, self.u);
         let adamw = self.rule == Rule::AdamW;
@@ -143,7 +143,7 @@ impl Constants {
 }
 
 /// Checks the bound's own value, and returns twice the bound.
-fn tolerance(bound: Bounded, want: f64) -> f64 {
+pub(super) fn tolerance(bound: Bounded, want: f64) -> f64 {
     let off = (bound.value - want).abs();
     assert!(off <= 1e-9 * (1.0 + want.abs()), "the bound's own value is off by {off:e}: {bound:?}");
     2.0 * bound.error
@@ -187,78 +187,6 @@ pub(super) fn step_dense<B: Backend>(be: &B) {
 }
 
 /// Moves a buffer out.
-fn take<B: Backend>(be: &B, buf: &mut B::Buf) -> B::Buf {
+pub(super) fn take<B: Backend>(be: &B, buf: &mut B::Buf) -> B::Buf {
     std::mem::replace(buf, be.alloc(0).expect("memory for a test"))
-}
-
-pub(super) fn step_rows<B: Backend>(be: &B) {
-    let mut rng = Rng::new(74);
-    for (config, t, clip) in cases(true) {
-        for (table_rows, width, count) in [(5, 4, 0), (1, 1, 1), (9, 16, 4), (40, 17, 40), (3000, 5, 1500)] {
-            for (view, ascending) in [(View::Dense, true), (View::Inside, true), (View::Dense, false)] {
-                if table_rows > 100 && t != 3 {
-                    continue;
-                }
-                step_some_rows(be, &config, (t, clip), (table_rows, width, count), view, ascending, &mut rng);
-            }
-        }
-    }
-}
-
-fn step_some_rows<B: Backend>(
-    be: &B,
-    config: &OptimizerConfig,
-    (t, clip): (u64, Option<f64>),
-    (table_rows, width, count): (usize, usize, usize),
-    view: View,
-    ascending: bool,
-    rng: &mut Rng,
-) {
-    // Unique rows: the first of a shuffle. Behind them ids of no row.
-    let mut rows: Vec<u32> = (0..table_rows as u32).collect();
-    (1..table_rows).for_each(|i| rows.swap(i, rng.below(i + 1)));
-    rows.truncate(count);
-    if ascending {
-        rows.sort_unstable();
-    }
-    let mut padded = rows.clone();
-    padded.resize(count + 3, u32::MAX);
-
-    let mut table = Pair::<B>::random(be, view, table_rows, width, rng);
-    let g = Pair::<B>::random(be, view, count, width, rng);
-    let norm = clip.map(|v| Pair::<B>::column(be, 0, 1, || v));
-    let (buffers, by_row) = config.state();
-    let per_row = if by_row { 1 } else { width };
-    let mut state: Vec<_> = (0..buffers)
-        .map(|s| Pair::<B>::column(be, 0, table_rows * per_row, || state_value(t, config.rule, s, rng)))
-        .collect();
-
-    let on_host = update(config, t, norm.as_ref().map(|n| &n.host.data));
-    let sum_sq = norm.as_ref().map(|n| n.host.at(0, 0));
-    let constants = Constants::new(&on_host, sum_sq, on_host.adam_rows(), unit::<B>());
-    let mut bounds = vec![None; table_rows];
-    for (u, &row) in rows.iter().enumerate() {
-        let row = row as usize;
-        let of = |h: &Host, row: usize| (0..width).map(|j| h.at(row, j)).collect::<Vec<_>>();
-        let state: Vec<_> =
-            state.iter().map(|s| s.host.data[row * per_row..(row + 1) * per_row].to_vec()).collect();
-        bounds[row] = Some(constants.step(&of(&table.host, row), &of(&g.host, u), &state));
-    }
-
-    let mut bufs: Vec<_> = state.iter_mut().map(|s| take(be, &mut s.buf)).collect();
-    let on_device = update(config, t, norm.as_ref().map(|n| &n.buf));
-    be.step_rows(table.mat_mut(), g.mat(), &mut bufs, &ids(be, &padded), &on_device);
-    let mut hosts: Vec<_> = state.iter().map(|s| s.host.data.clone()).collect();
-    oracle().step_rows(table.host.mat_mut(), g.host.mat(), &mut hosts, &padded, &on_host);
-    let what = format!("step_rows, {config:?}, step {t}, {count} of {table_rows} rows of {width}");
-    // A row that no id names must not move at all.
-    let allowed = |bound: Option<Bounded>, want: f64| bound.map_or(0.0, |b| tolerance(b, want));
-    table.check(be, &what, |i, j| allowed(bounds[i].as_ref().map(|b| b.0[j]), table.host.at(i, j)));
-    for (n, ((s, buf), host)) in state.iter_mut().zip(bufs).zip(hosts).enumerate() {
-        (s.buf, s.host.data) = (buf, host);
-        s.check(be, &what, |_, j| {
-            let bound = bounds[j / per_row].as_ref().map(|b| b.1[n][j % per_row]);
-            allowed(bound, s.host.at(0, j))
-        });
-    }
 }

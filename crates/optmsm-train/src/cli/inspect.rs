@@ -35,9 +35,11 @@ pub(super) fn run(folder: &Path) -> Result<()> {
         }),
     );
     show(
-        ["tensor", "shape", "elements"],
+        ["tensor", "shape", "type", "elements"],
         tensors.iter().map(|(name, shape)| {
-            [name.clone(), format!("{shape:?}"), shape.iter().product::<usize>().to_string()]
+            let dtype = best.dtype(name).map_or("missing", |d| d.name());
+            let elements = shape.iter().product::<usize>();
+            [name.clone(), format!("{shape:?}"), dtype.into(), elements.to_string()]
         }),
     );
     Ok(())
@@ -50,10 +52,10 @@ fn tensors<B: Backend>(model: &OptMsm) -> Vec<(String, Vec<usize>)> {
     dense.chain(tables).collect()
 }
 
-fn show(header: [&str; 3], rows: impl Iterator<Item = [String; 3]>) {
+fn show<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(header).add_rows(rows);
-    if let Some(column) = table.column_mut(2) {
+    if let Some(column) = table.column_mut(N - 1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     println!("{table}\n");

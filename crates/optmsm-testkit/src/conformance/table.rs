@@ -1,0 +1,263 @@
+//! Embedding tables in every storage type: memory, lookups, pooling, updates that round at random.
+
+use optmsm_core::backend::{Backend, Bags, Elem, Write};
+use optmsm_core::optim::OptimizerConfig;
+use optmsm_core::philox::philox4x32;
+use optmsm_core::reference::Table;
+use optmsm_core::rounding::{Rounding, TableDtype};
+
+use super::elementwise::each_shape;
+use super::matrix::*;
+use super::update::{Constants, cases, state_value, take, tolerance, update};
+use crate::bounded::Bounded;
+use crate::rng::Rng;
+
+const VOCABULARY: usize = 11;
+/// A row that no id names: NaN, which a lookup must not read.
+const UNUSED: usize = 6;
+
+/// One table in both places, of equal numbers.
+pub(super) struct TablePair<B: Backend> {
+    pub(super) host: Table<f64>,
+    pub(super) dev: B::Table,
+    rows: usize,
+    width: usize,
+}
+
+impl<B: Backend> TablePair<B> {
+    /// Elements are rounded to the backend's type, then to the table's.
+    pub(super) fn new(
+        be: &B,
+        rows: usize,
+        width: usize,
+        dtype: TableDtype,
+        mut value: impl FnMut(usize, usize) -> f64,
+    ) -> Self {
+        let data: Vec<_> = (0..rows * width).map(|i| B::Elem::of(value(i / width, i % width))).collect();
+        let mut host = oracle().alloc_table(rows, width, dtype).expect("memory for a test");
+        oracle().upload_rows(&mut host, 0, &data.iter().map(|v| v.wide()).collect::<Vec<_>>());
+        let mut dev = be.alloc_table(rows, width, dtype).expect("memory for a test");
+        be.upload_rows(&mut dev, 0, &data);
+        Self { host, dev, rows, width }
+    }
+
+    /// Random rows, and NaN in the one that no id names.
+    fn random(be: &B, width: usize, dtype: TableDtype, rng: &mut Rng) -> Self {
+        Self::new(be, VOCABULARY, width, dtype, |i, _| if i == UNUSED { f64::NAN } else { rng.value() })
+    }
+
+    /// The elements of the reference's table, and of the backend's.
+    fn download(&self, be: &B) -> (Vec<f64>, Vec<f64>) {
+        let len = self.rows * self.width;
+        let (mut host, mut dev) = (vec![0.0; len], vec![B::Elem::default(); len]);
+        oracle().download_rows(&mut host, &self.host, 0).expect("download");
+        be.download_rows(&mut dev, &self.dev, 0).expect("download");
+        (host, dev.into_iter().map(Elem::wide).collect())
+    }
+}
+
+/// An id of a row that may be read.
+fn id(rng: &mut Rng) -> u32 {
+    let id = rng.below(VOCABULARY - 1);
+    (if id < UNUSED { id } else { id + 1 }) as u32
+}
+
+/// Rounds to the nearest number with `bits` significant bits and smallest spacing 2^`least`, ties to even; beyond
+/// `largest` to infinity. Written for itself: it shares nothing with what it checks.
+fn nearest(v: f64, bits: i32, least: i32, largest: f64) -> f64 {
+    if v == 0.0 || !v.is_finite() {
+        return v;
+    }
+    let spacing = 2f64.powi((v.abs().log2().floor() as i32 + 1 - bits).max(least));
+    let rounded = (v / spacing).round_ties_even() * spacing;
+    if rounded.abs() > largest { f64::INFINITY.copysign(v) } else { rounded }
+}
+
+pub(super) fn table_memory<B: Backend>(be: &B) {
+    let mut rng = Rng::new(91);
+    for dtype in TableDtype::ALL {
+        for (rows, width) in [(1, 1), (3, 7), (9, 16), (5, 129), (301, 33)] {
+            let len = rows * width;
+            let mut table = be.alloc_table(rows, width, dtype).expect("memory for a test");
+            let mut got = vec![B::Elem::of(1.0); len];
+            be.download_rows(&mut got, &table, 0).expect("download");
+            assert!(got.iter().all(|v| v.wide() == 0.0), "fresh rows are 0");
+            // Sizes from subnormal to beyond the range, ties and neighbours of ties.
+            let special = [65_504.0, 65_519.9, 65_520.0, -1e6, 2f64.powi(-25), 3.0 * 2f64.powi(-25), 1e-9];
+            let mut value = |i: usize| match i % 5 {
+                0 => special[rng.below(special.len())],
+                1 => 1.0 + f64::from(rng.bits() % 64) / 4096.0,
+                2 => -(1.0 + f64::from(rng.bits() % 64) / 512.0),
+                3 => rng.value() * 1e-6,
+                _ => rng.value(),
+            };
+            let data: Vec<_> = (0..len).map(|i| B::Elem::of(value(i))).collect();
+            let (first, count) = (rows / 3, rows - rows / 3 - rows / 4);
+            let part = first * width..(first + count) * width;
+            be.upload_rows(&mut table, first, &data[part.clone()]);
+            be.download_rows(&mut got, &table, 0).expect("download");
+            for (i, (got, v)) in got.iter().zip(&data).enumerate() {
+                let want = match dtype {
+                    _ if !part.contains(&i) => 0.0,
+                    TableDtype::F32 => v.wide(),
+                    TableDtype::F16 => nearest(v.wide(), 11, -24, 65_504.0),
+                    TableDtype::Bf16 => nearest(v.wide(), 8, -133, f64::from(f32::MAX)),
+                };
+                assert_eq!(got.wide(), want, "element {i} of {rows} rows of {width} as {dtype:?}: {v:?}");
+            }
+            let mut some = vec![B::Elem::default(); count * width];
+            be.download_rows(&mut some, &table, first).expect("download");
+            assert_eq!(some, got[part], "rows from {first} on");
+        }
+    }
+}
+
+pub(super) fn lookup<B: Backend>(be: &B) {
+    each_shape(92, |(rows, cols), out, _, rng| {
+        for dtype in TableDtype::ALL {
+            for first in [0, 3] {
+                let table = TablePair::<B>::random(be, cols, dtype, rng);
+                // Before `first`: no such row. A wrong read fails.
+                let mut at = vec![u32::MAX; first];
+                at.extend((0..rows).map(|_| id(rng)));
+                let mut y = Pair::<B>::output(be, out, rows, cols, Write::Set, rng);
+                be.lookup(y.mat_mut(), &table.dev, &ids(be, &at), first);
+                oracle().lookup(y.host.mat_mut(), &table.host, &at, first);
+                y.check_exact(be, "lookup");
+            }
+        }
+    });
+}
+
+pub(super) fn lookup_bags<B: Backend>(be: &B) {
+    const LONGEST: usize = 6;
+    each_shape(93, |(rows, cols), out, _, rng| {
+        for (dtype, first) in TableDtype::ALL.into_iter().flat_map(|dtype| [(dtype, 0), (dtype, 2)]) {
+            let table = TablePair::<B>::random(be, cols, dtype, rng);
+            let mut offsets = vec![0];
+            for _ in 0..first + rows {
+                // One bag in three is empty; ids repeat within a bag.
+                let len = if rng.below(3) == 0 { 0 } else { rng.below(LONGEST + 1) };
+                offsets.push(offsets[offsets.len() - 1] + len as u32);
+            }
+            let count = offsets[first + rows] as usize;
+            let at: Vec<u32> = (0..count).map(|_| id(rng)).collect();
+            let coefs = Pair::<B>::column(be, 0, count, || rng.value());
+            let mut y = Pair::<B>::output(be, out, rows, cols, Write::Set, rng);
+            let (offsets_dev, at_dev) = (ids(be, &offsets), ids(be, &at));
+            let bags = Bags { offsets: &offsets_dev, ids: &at_dev, coefs: &coefs.buf };
+            be.lookup_bags(y.mat_mut(), &table.dev, bags, first);
+            let pooled = |y: &mut Host, table: &Table<f64>, coefs: &Host| {
+                let bags = Bags { offsets: &offsets, ids: &at, coefs: &coefs.data };
+                oracle().lookup_bags(y.mat_mut(), table, bags, first);
+            };
+            let (rows_of, _) = table.download(be);
+            let sizes = TablePair::<B>::new(be, VOCABULARY, cols, dtype, |i, j| rows_of[i * cols + j].abs());
+            let mut size = y.host.clone();
+            pooled(&mut size, &sizes.host, &coefs.host.abs());
+            pooled(&mut y.host, &table.host, &coefs.host);
+            y.check(be, &format!("lookup_bags, {dtype:?}"), product::<B>(&size, LONGEST));
+        }
+    });
+}
+
+pub(super) fn step_rows<B: Backend>(be: &B) {
+    let mut rng = Rng::new(74);
+    for (config, t, clip) in cases(true) {
+        for (table_rows, width, count) in
+            [(5, 4, 0), (1, 1, 1), (9, 16, 4), (40, 17, 40), (12, 150, 7), (3000, 5, 1500)]
+        {
+            for (dtype, ascending) in TableDtype::ALL.into_iter().flat_map(|d| [(d, true), (d, false)]) {
+                if table_rows > 100 && t != 3 {
+                    continue;
+                }
+                let shape = (table_rows, width, count);
+                step_some_rows(be, &config, (t, clip), shape, dtype, ascending, &mut rng);
+            }
+        }
+    }
+}
+
+fn step_some_rows<B: Backend>(
+    be: &B,
+    config: &OptimizerConfig,
+    (t, clip): (u64, Option<f64>),
+    (table_rows, width, count): (usize, usize, usize),
+    dtype: TableDtype,
+    ascending: bool,
+    rng: &mut Rng,
+) {
+    // Unique rows: the first of a shuffle. Behind them ids of no row.
+    let mut rows: Vec<u32> = (0..table_rows as u32).collect();
+    (1..table_rows).for_each(|i| rows.swap(i, rng.below(i + 1)));
+    rows.truncate(count);
+    if ascending {
+        rows.sort_unstable();
+    }
+    let mut padded = rows.clone();
+    padded.resize(count + 3, u32::MAX);
+
+    let mut table = TablePair::<B>::new(be, table_rows, width, dtype, |_, _| rng.value());
+    let (before, _) = table.download(be);
+    let g = Pair::<B>::random(be, rng.pick(&VIEWS), count, width, rng);
+    let norm = clip.map(|v| Pair::<B>::column(be, 0, 1, || v));
+    let (buffers, by_row) = config.state();
+    let per_row = if by_row { 1 } else { width };
+    let mut state: Vec<_> = (0..buffers)
+        .map(|s| Pair::<B>::column(be, 0, table_rows * per_row, || state_value(t, config.rule, s, rng)))
+        .collect();
+
+    let on_host = update(config, t, norm.as_ref().map(|n| &n.host.data));
+    let sum_sq = norm.as_ref().map(|n| n.host.at(0, 0));
+    let constants = Constants::new(&on_host, sum_sq, on_host.adam_rows(), unit::<B>());
+    let mut bounds = vec![None; table_rows];
+    for (u, &row) in rows.iter().enumerate() {
+        let row = row as usize;
+        let state: Vec<_> =
+            state.iter().map(|s| s.host.data[row * per_row..(row + 1) * per_row].to_vec()).collect();
+        let g: Vec<_> = (0..width).map(|j| g.host.at(u, j)).collect();
+        bounds[row] = Some(constants.step(&before[row * width..(row + 1) * width], &g, &state));
+    }
+
+    let rounding = Rounding { seed: u64::from(rng.bits()) << 20, step: rng.bits(), site: rng.bits() };
+    let mut bufs: Vec<_> = state.iter_mut().map(|s| take(be, &mut s.buf)).collect();
+    let on_device = update(config, t, norm.as_ref().map(|n| &n.buf));
+    be.step_rows(&mut table.dev, g.mat(), &mut bufs, &ids(be, &padded), &on_device, &rounding);
+    let mut hosts: Vec<_> = state.iter().map(|s| s.host.data.clone()).collect();
+    oracle().step_rows(&mut table.host, g.host.mat(), &mut hosts, &padded, &on_host, &rounding);
+    let what = format!("step_rows, {config:?}, step {t}, {count} of {table_rows} rows of {width}, {dtype:?}");
+
+    let (want, got) = table.download(be);
+    for (i, bound) in bounds.iter().enumerate() {
+        for j in 0..width {
+            let (want, got) = (want[i * width + j], got[i * width + j]);
+            // A row that no id names must not move at all.
+            let Some((w, _)) = bound else {
+                assert_eq!(got, before[i * width + j], "{what}: ({i}, {j}) moved");
+                continue;
+            };
+            if dtype == TableDtype::F32 {
+                let allowed = tolerance(w[j], want);
+                assert!((got - want).abs() <= allowed, "{what}: ({i}, {j}) is {got}, not {want}");
+                continue;
+            }
+            // Rounding by a given word rises with the number: between its values at both ends of the bound.
+            let counter = [i as u32, j as u32 / 4, rounding.site, rounding.step];
+            let key = [rounding.seed as u32, (rounding.seed >> 32) as u32];
+            let word = philox4x32(counter, key)[j % 4];
+            let Bounded { value, error, .. } = w[j];
+            let [low, high] = [value - 2.0 * error, value + 2.0 * error].map(|v| dtype.stochastic(v, word));
+            let both = [("the reference", want), ("the backend", got)];
+            for (place, v) in both {
+                assert!((low..=high).contains(&v), "{what}: ({i}, {j}) is {v} on {place}: {low}..={high}");
+            }
+        }
+    }
+    for (n, ((s, buf), host)) in state.iter_mut().zip(bufs).zip(hosts).enumerate() {
+        (s.buf, s.host.data) = (buf, host);
+        s.check(be, &what, |_, j| {
+            let bound = bounds[j / per_row].as_ref().map(|b| b.1[n][j % per_row]);
+            bound.map_or(0.0, |b| tolerance(b, s.host.at(0, j)))
+        });
+    }
+}

@@ -1,0 +1,238 @@
+//! Tables in f16 and bf16: the same model as one of rounded f32 tables, and training that does not stall.
+
+use optmsm_core::backend::{Backend, Elem, Mat};
+use optmsm_core::error::Error;
+use optmsm_core::gradcheck::{Case, all_cases, case, random_batch, random_parameters};
+use optmsm_core::learner::{Learner, LearnerConfig};
+use optmsm_core::model::OptMsm;
+use optmsm_core::optim::{OptimizerConfig, Rule, Update};
+use optmsm_core::params::HostTensor;
+use optmsm_core::predictor::Predictor;
+use optmsm_core::reference::Reference;
+use optmsm_core::rounding::{Rounding, TableDtype};
+use optmsm_cpu::{Cpu, CpuOptions, Isa};
+
+const NARROW: [TableDtype; 2] = [TableDtype::F16, TableDtype::Bf16];
+
+fn cpu(threads: usize, isa: Option<Isa>) -> Cpu {
+    let options = CpuOptions { threads: Some(threads), block_rows: 16, isa, ..CpuOptions::default() };
+    Cpu::new(options).unwrap()
+}
+
+fn with_dtype(case: &Case, dtype: TableDtype) -> OptMsm {
+    let mut config = case.config.clone();
+    config.embeddings.dtype = dtype;
+    OptMsm::new(&config, &case.input).unwrap()
+}
+
+/// Nearest with 11 or 8 significant bits, ties to even: for numbers well inside the range.
+fn nearest(dtype: TableDtype, v: f64) -> f64 {
+    let bits = if dtype == TableDtype::F16 { 11 } else { 8 };
+    if v == 0.0 {
+        return v;
+    }
+    let spacing = 2f64.powi(v.abs().log2().floor() as i32 + 1 - bits);
+    let spacing = if dtype == TableDtype::F16 { spacing.max(2f64.powi(-24)) } else { spacing };
+    (v / spacing).round_ties_even() * spacing
+}
+
+/// Whether a table of ids has this name; the vector of a numeric field (price, age) is a dense parameter.
+fn is_table(name: &str) -> bool {
+    ["user", "tags", "words", "slot"].iter().any(|field| name == format!("embeddings.{field}.weight"))
+}
+
+fn rounded<E: Elem>(dtype: TableDtype, tensors: &[HostTensor<E>]) -> Vec<HostTensor<E>> {
+    let round = |t: &HostTensor<E>| {
+        let data = t.data.iter().map(|v| E::of(nearest(dtype, v.wide()))).collect();
+        if is_table(&t.name) { HostTensor { data, ..t.clone() } } else { t.clone() }
+    };
+    tensors.iter().map(round).collect()
+}
+
+/// Logits from narrow tables are those of an f32 model whose tables were rounded here, bit for bit.
+fn forward_equals_rounded<B: Backend>(be: impl Fn() -> B) {
+    let mut differ = 0;
+    for case in all_cases() {
+        let model = |dtype| with_dtype(&case, dtype);
+        let learner =
+            Learner::new(Reference::<f64>::new(), model(TableDtype::F32), LearnerConfig::default(), 1, 1);
+        let params = random_parameters(&learner.unwrap().export().unwrap(), 2);
+        let narrow = |t: &HostTensor<f64>| HostTensor {
+            name: t.name.clone(),
+            shape: t.shape.clone(),
+            // In f32 first: that is what an import holds.
+            data: t.data.iter().map(|&v| B::Elem::of(f64::from(v as f32))).collect(),
+        };
+        let params: Vec<_> = params.iter().map(narrow).collect();
+        let batch = random_batch(&case.input, 37, false, 9);
+        let logits = |dtype, params: &Vec<HostTensor<B::Elem>>| {
+            Predictor::new(be(), model(dtype), params, 37).unwrap().logits(&batch).unwrap()
+        };
+        let full = logits(TableDtype::F32, &params);
+        for dtype in NARROW {
+            let got = logits(dtype, &params);
+            let want = logits(TableDtype::F32, &rounded(dtype, &params));
+            assert_eq!(got, want, "{} with {dtype:?}", case.name);
+            differ += usize::from(got != full);
+        }
+    }
+    // In a few cases every unit that reads a table is dead.
+    assert!(differ > all_cases().len(), "narrow tables change {differ} of {} results", 2 * all_cases().len());
+}
+
+#[test]
+fn a_narrow_table_predicts_as_an_f32_table_of_rounded_rows() {
+    forward_equals_rounded(Reference::<f64>::new);
+    forward_equals_rounded(|| Reference::<f32>::with_lanes(2, 11));
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+        forward_equals_rounded(|| cpu(2, Some(isa)));
+    }
+}
+
+#[test]
+fn initial_tables_are_the_nearest_of_the_f32_ones() {
+    let case = case("initial", |c| c.config.embedding_dim = 67);
+    let export = |dtype| {
+        Learner::new(cpu(1, None), with_dtype(&case, dtype), LearnerConfig::default(), 8, 3)
+            .unwrap()
+            .export()
+            .unwrap()
+    };
+    let full = export(TableDtype::F32);
+    NARROW.iter().for_each(|&dtype| assert!(export(dtype) == rounded(dtype, &full), "{dtype:?}"));
+}
+
+/// A learner after `steps` steps of a case with every kind of field and dropout.
+fn trained<B: Backend>(be: B, dtype: TableDtype, rule: Rule, steps: u64) -> Learner<B, OptMsm> {
+    let mut learner = fresh(be, dtype, rule);
+    (0..steps).for_each(|s| step(&mut learner, s));
+    learner
+}
+
+fn training_case() -> Case {
+    case("training", |c| {
+        (c.config.tower.dropout, c.config.experts.dropout) = (0.1, 0.1);
+        c.config.embedding_dim = 6;
+        // Rows of more than one parallel task.
+        let vocab = optmsm_core::config::FieldKind::Categorical { vocab: 5000 };
+        c.input.fields.iter_mut().filter(|f| f.name == "user").for_each(|f| f.kind = vocab);
+    })
+}
+
+fn fresh<B: Backend>(be: B, dtype: TableDtype, rule: Rule) -> Learner<B, OptMsm> {
+    let config = LearnerConfig {
+        embedding_optimizer: Some(OptimizerConfig { rule, lr: 0.01, ..OptimizerConfig::default() }),
+        clip_norm: Some(1.0),
+        ..LearnerConfig::default()
+    };
+    Learner::new(be, with_dtype(&training_case(), dtype), config, 900, 7).unwrap()
+}
+
+fn step<B: Backend>(learner: &mut Learner<B, OptMsm>, number: u64) {
+    let loss = learner.step(&random_batch(&training_case().input, 900, true, number)).unwrap();
+    assert!(loss.total().is_finite());
+}
+
+#[test]
+fn ten_steps_are_bit_equal_for_any_number_of_threads() {
+    for dtype in NARROW {
+        for rule in [Rule::Adam, Rule::RowwiseAdagrad, Rule::Sgd] {
+            let train = |threads| trained(cpu(threads, None), dtype, rule, 10).export().unwrap();
+            let one = train(1);
+            [2, 8].iter().for_each(|&n| assert!(one == train(n), "{dtype:?}, {rule:?}, {n} threads"));
+            // Every element is of the grid, and rounding was at random: to nearest would end elsewhere.
+            assert!(one == rounded(dtype, &one), "{dtype:?}: an element is off the grid");
+            let full = trained(cpu(2, None), TableDtype::F32, rule, 10).export().unwrap();
+            assert!(one != rounded(dtype, &full), "{dtype:?}");
+        }
+    }
+}
+
+fn resume_is_bit_equal<B: Backend>(be: impl Fn() -> B) {
+    for (dtype, rule) in [(TableDtype::F16, Rule::Adam), (TableDtype::Bf16, Rule::RowwiseAdagrad)] {
+        let whole = trained(be(), dtype, rule, 8);
+        let first = trained(be(), dtype, rule, 4);
+        let resume = |steps| {
+            let mut second = fresh(be(), dtype, rule);
+            second.import(&first.export().unwrap()).unwrap();
+            second.import_state(&first.export_state().unwrap(), steps).unwrap();
+            (4..8).for_each(|s| step(&mut second, s));
+            second
+        };
+        let second = resume(4);
+        assert!(whole.export().unwrap() == second.export().unwrap(), "{dtype:?}");
+        assert!(whole.export_state().unwrap() == second.export_state().unwrap(), "{dtype:?}");
+        // The words follow the step: with another count they differ.
+        assert!(whole.export().unwrap() != resume(5).export().unwrap(), "{dtype:?}");
+    }
+}
+
+#[test]
+fn resumed_training_is_bit_equal() {
+    resume_is_bit_equal(|| cpu(3, None));
+    resume_is_bit_equal(Reference::<f64>::new);
+}
+
+/// Weights of 1 and a thousand steps of −2⁻¹¹, an eighth of half the spacing 2⁻⁷ of bf16 between 1 and 2: to nearest,
+/// nothing ever moves. At random, each step adds an error of mean 0 that does not correlate with the earlier ones, and
+/// of variance t(1 − t)·2⁻¹⁴ ≤ 2⁻¹⁶, so n steps of M weights have a mean within σ = √(n/M)·2⁻⁸ of the sum of the steps.
+fn small_steps_add_up<B: Backend>(be: &B) {
+    let (rows, width, n, delta) = (128usize, 32usize, 1000u32, 2f64.powi(-11));
+    let config = OptimizerConfig { rule: Rule::Sgd, lr: delta, ..OptimizerConfig::default() };
+    let elements = |v: f64| vec![B::Elem::of(v); rows * width];
+    let mut table = be.alloc_table(rows, width, TableDtype::Bf16).unwrap();
+    be.upload_rows(&mut table, 0, &elements(1.0));
+    let mut g = be.alloc(rows * width).unwrap();
+    be.upload(&mut g, &elements(-1.0));
+    let mut ids = be.alloc_ids(rows).unwrap();
+    be.upload_ids(&mut ids, &(0..rows as u32).collect::<Vec<_>>());
+    let mut stuck = 1.0;
+    for t in 1..=n {
+        let update = Update::new(&config, t.into(), 1.0, None);
+        let rounding = Rounding::new(3, t, 0);
+        be.step_rows(&mut table, Mat::new(&g, rows, width), &mut [], &ids, &update, &rounding);
+        stuck = nearest(TableDtype::Bf16, stuck + delta);
+    }
+    assert_eq!(stuck, 1.0, "round to nearest moves too: the test shows nothing");
+    let mut weights = elements(0.0);
+    be.download_rows(&mut weights, &table, 0).unwrap();
+    let mean = weights.iter().map(|w| w.wide()).sum::<f64>() / (rows * width) as f64;
+    let want = 1.0 + f64::from(n) * delta;
+    let sigma = (f64::from(n) / (rows * width) as f64).sqrt() * 2f64.powi(-8);
+    let off = (mean - want).abs();
+    assert!(off <= 6.0 * sigma, "{}: mean {mean}, not {want}: off by {off:.1e}, σ = {sigma:.1e}", be.name());
+    assert!(6.0 * sigma < 0.05 * (want - 1.0), "the bound is too wide to show anything");
+}
+
+#[test]
+fn many_small_updates_add_up_where_round_to_nearest_is_stuck() {
+    small_steps_add_up(&Reference::<f64>::new());
+    Isa::ALL.into_iter().filter(|i| i.is_available()).for_each(|i| small_steps_add_up(&cpu(2, Some(i))));
+}
+
+#[test]
+fn numbers_beyond_f16_are_refused_and_nan_stays() {
+    let case = case("range", |_| {});
+    let learner =
+        |dtype| Learner::new(cpu(1, None), with_dtype(&case, dtype), LearnerConfig::default(), 8, 3).unwrap();
+    let mut params = learner(TableDtype::F32).export().unwrap();
+    let at = params.iter().position(|t| t.name == "embeddings.user.weight").unwrap();
+    let width = params[at].shape[1];
+    params[at].data[2 * width + 1] = 1e6;
+    let Err(Error::Tensor { name, problem }) = learner(TableDtype::F16).import(&params) else {
+        panic!("1e6 is no f16");
+    };
+    assert_eq!(name, "embeddings.user.weight");
+    assert_eq!(
+        problem,
+        "row 2 holds 1e6, out of the range of f16; use model.embeddings.dtype = \"f32\", or \"bf16\" for its range"
+    );
+    learner(TableDtype::Bf16).import(&params).unwrap();
+    params[at].data[2 * width + 1] = f32::NAN;
+    for dtype in NARROW {
+        let mut learner = learner(dtype);
+        learner.import(&params).unwrap();
+        let back = learner.export().unwrap();
+        assert!(back[at].data[2 * width + 1].is_nan(), "{dtype:?} hides a NaN");
+    }
+}
