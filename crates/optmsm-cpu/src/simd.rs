@@ -27,6 +27,18 @@ pub(crate) trait Simd {
     /// v where `y` is above 0 or NaN, else 0: the gradient through y = ReLU(·).
     unsafe fn keep_positive(v: Self::V, y: Self::V) -> Self::V;
 
+    /// Asks for the cache line of an address; any address will do.
+    #[inline(always)]
+    fn prefetch(p: *const f32) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a hint, which never faults; SSE is part of the target.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = p;
+    }
+
     /// The first `n` lanes from memory, the rest 0.
     #[inline(always)]
     unsafe fn load_part(p: *const f32, n: usize) -> Self::V {

@@ -49,6 +49,13 @@ impl After {
 pub(super) unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(x: Operands, to: Target, after: After) {
     // SAFETY: as the caller vouches.
     unsafe {
+        // What the tile meets at its end is often in no near cache: a mask, or a matrix that is written once.
+        for r in 0..MR {
+            for v in 0..NV {
+                S::prefetch(to.c.wrapping_add(r * to.stride + v * S::WIDTH));
+                S::prefetch(after.mask.wrapping_add(r * after.mask_stride + v * S::WIDTH));
+            }
+        }
         let mut acc = [[S::zero(); NV]; MR];
         chain::<S, MR, NV>(&mut acc, x);
         for (r, acc) in acc.into_iter().enumerate() {

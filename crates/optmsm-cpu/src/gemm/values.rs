@@ -101,9 +101,9 @@ impl<'a, F: Fn(usize) -> (&'a [f32], f32)> Work for Chunks<'_, '_, F> {
     unsafe fn run<S: Simd, const MR: usize>(mut self) {
         for first in (0..self.v.count).step_by(CHUNK) {
             let values = (self.v.count - first).min(CHUNK);
-            self.sum(first, values, 2 * S::WIDTH);
-            // SAFETY: values first..first + values exist, their sums were just made.
+            // SAFETY: values first..first + values exist; their sums are made first.
             unsafe {
+                self.sum::<S>(first, values);
                 self.weight_gradient::<S>(first, values);
                 self.value_gradients::<S, MR>(first, values);
             }
@@ -117,27 +117,36 @@ impl<'a, F: Fn(usize) -> (&'a [f32], f32)> Work for Chunks<'_, '_, F> {
 }
 
 impl<'a, F: Fn(usize) -> (&'a [f32], f32)> Chunks<'_, '_, F> {
-    /// Sums of the segments of `values` values, into panels.
+    /// Sums of the segments of `values` values, into panels. While a row is added, the next one is on its way: they lie
+    /// anywhere in the lanes' memory, mostly outside L2.
     #[inline(always)]
-    fn sum(&mut self, first: usize, values: usize, panel: usize) {
-        let (n, starts) = (self.v.outputs, self.v.starts);
+    unsafe fn sum<S: Simd>(&mut self, first: usize, values: usize) {
+        let (n, starts, panel) = (self.v.outputs, self.v.starts, 2 * S::WIDTH);
+        let last = starts[self.v.count] as usize;
         for value in 0..values {
-            let sum = &mut self.scratch.sum[..n];
             let occurrences = starts[first + value] as usize..starts[first + value + 1] as usize;
-            if occurrences.is_empty() {
-                sum.fill(0.0);
-            }
-            for (at, i) in occurrences.enumerate() {
+            let sum = &mut self.scratch.sum[..n];
+            sum.fill(0.0);
+            for i in occurrences {
                 let (row, coef) = (self.v.occurrence)(i);
-                let terms = sum.iter_mut().zip(&row[..n]);
-                if at == 0 {
-                    terms.for_each(|(sum, &d)| *sum = coef * d);
-                } else {
-                    terms.for_each(|(sum, &d)| *sum += coef * d);
+                let next = if i + 1 < last { (self.v.occurrence)(i + 1).0 } else { row };
+                let (row, sum) = (&row[..n], sum.as_mut_ptr());
+                // SAFETY: columns j.. of the row and of the sum exist, `part` of them in the last register.
+                unsafe {
+                    let coef = S::splat(coef);
+                    for j in (0..n).step_by(S::WIDTH) {
+                        S::prefetch(next.as_ptr().wrapping_add(j));
+                        let (row, sum, part) = (row.as_ptr().add(j), sum.add(j), n - j);
+                        if part >= S::WIDTH {
+                            S::store(sum, S::fma(coef, S::load(row), S::load(sum)));
+                        } else {
+                            let added = S::fma(coef, S::load_part(row, part), S::load_part(sum, part));
+                            S::store_part(sum, added, part);
+                        }
+                    }
                 }
             }
-            let pieces = self.scratch.sum[..self.wide].chunks_exact(panel);
-            for (p, piece) in pieces.enumerate() {
+            for (p, piece) in self.scratch.sum[..self.wide].chunks_exact(panel).enumerate() {
                 self.scratch.sums[p * self.step + value * panel..][..panel].copy_from_slice(piece);
             }
         }
