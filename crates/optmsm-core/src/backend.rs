@@ -152,6 +152,22 @@ pub enum Layout {
     InOut,
 }
 
+/// Which products read a packed weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Products {
+    /// [`Backend::linear`].
+    Forward,
+    /// [`Backend::linear`] and [`Backend::linear_dx`].
+    Both,
+}
+
+impl Products {
+    /// Those of a layer inside a model.
+    pub fn of(training: bool) -> Self {
+        if training { Products::Both } else { Products::Forward }
+    }
+}
+
 /// Which of the groups of a packed weight each part of a product uses.
 #[derive(Debug)]
 pub enum Part<'a, I> {
@@ -281,6 +297,11 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Most rows that one block of a lane takes through the model at a time.
     fn block_rows(&self) -> usize;
 
+    /// Runs `f` where operations start fastest, for example on a worker thread.
+    fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        f()
+    }
+
     /// Runs `f` once for every lane, in any order or at the same time; a single lane on the calling thread.
     fn for_lanes<L: Send>(&self, lanes: &mut [L], f: impl Fn(usize, &mut L) + Sync);
 
@@ -317,8 +338,14 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     // ---- dense
 
-    /// Room for `groups` weights of `inputs → outputs`.
-    fn alloc_packed(&self, groups: usize, outputs: usize, inputs: usize) -> Result<Self::Packed>;
+    /// Room for `groups` weights of `inputs → outputs`, which only the products `used` will read.
+    fn alloc_packed(
+        &self,
+        groups: usize,
+        outputs: usize,
+        inputs: usize,
+        used: Products,
+    ) -> Result<Self::Packed>;
     /// Groups, outputs and inputs of a packed weight.
     fn packed_shape(&self, w: &Self::Packed) -> (usize, usize, usize);
     /// Packs `groups` weights that lie one after the other: `[G·out, in]` or `[G·in, out]`.
@@ -465,8 +492,14 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     // ---- reductions and updates over whole parameter buffers; outside `for_lanes`
 
-    /// acc += x over the first `len` elements.
-    fn accumulate(&self, acc: &mut Self::Buf, x: &Self::Buf, len: usize);
+    /// acc += x_0 + x_1 + … over the first `len` elements, in this order; x_i is `x(i)`, `count` of them.
+    fn accumulate<'a>(
+        &self,
+        acc: &mut Self::Buf,
+        count: usize,
+        x: impl Fn(usize) -> &'a Self::Buf + Sync,
+        len: usize,
+    );
     /// sum[0] (+)= Σ x², in a fixed order, over the first `len` elements.
     fn sum_sq(&self, sum: &mut Self::Buf, write: Write, x: &Self::Buf, len: usize);
     /// One step of `update` on the first `len` elements; `state` as [`crate::optim::OptimizerConfig::state`] says.

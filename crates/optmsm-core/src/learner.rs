@@ -1,5 +1,7 @@
 //! Training: one step at a time, on any backend, for any model.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::backend::{Backend, Elem, Mat, Write};
@@ -68,7 +70,7 @@ impl StepLoss {
 
 /// A model with its gradients and optimizer state.
 pub struct Learner<B: Backend, M: Model<B>> {
-    be: B,
+    be: Arc<B>,
     model: M,
     config: LearnerConfig,
     seed: u64,
@@ -106,14 +108,14 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
             tables: model.embedding().tables().iter().map(table).collect::<Result<_>>()?,
             fields: FieldGrads::all(&be, &model, max_rows)?,
             max_rows,
-            prepared: model.alloc_prepared(&be)?,
+            prepared: model.alloc_prepared(&be, true)?,
             runtime: Runtime::new(&be, &model, max_rows, true)?,
             scratch: model.alloc_scratch(&be)?,
             sum_sq: be.alloc(1)?,
             plan: Plan::default(),
             last: (0, 1.0),
             step: 0,
-            be,
+            be: Arc::new(be),
             model,
             config,
             seed,
@@ -151,6 +153,11 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
 
     /// One training step on a plan that a loader made; [`Learner::loss`] reads its loss when wanted.
     pub fn step_plan(&mut self, plan: &Plan<B::Elem>) -> Result<()> {
+        let be = Arc::clone(&self.be);
+        be.install(|| self.step_inside(plan))
+    }
+
+    fn step_inside(&mut self, plan: &Plan<B::Elem>) -> Result<()> {
         self.gradients(plan)?;
         self.step += 1;
         let Self { be, config, params, runtime, state, fields, tables, sum_sq, .. } = self;
@@ -186,6 +193,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
             return Err(Error::Batch { place: "batch".into(), problem: "has no rows".into() });
         }
         let Self { be, model, params, prepared, runtime, scratch, fields, .. } = self;
+        let be: &B = be;
         self.last = (plan.rows(), plan.weight_sum);
         model.prepare(be, prepared, &params.dense);
         let pass = Pass::Train { seed: self.seed, step: self.step as u32 };
@@ -195,13 +203,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         }
         be.for_lanes(fields, |number, field| field.backward(be, number, params, runtime, plan.rows()));
         // Lanes are summed in order, so the result does not depend on who computed which.
-        let (dense, derived) = (model.params().len(), model.derived().len());
-        let mut lanes = runtime.grads_mut();
-        let Some(sum) = lanes.next() else { return Ok(()) };
-        for lane in lanes {
-            be.accumulate(&mut sum.grads.dense.buf, &lane.grads.dense.buf, dense);
-            be.accumulate(&mut sum.grads.derived.buf, &lane.grads.derived.buf, derived);
-        }
+        let Some(sum) = runtime.sum_lanes(be) else { return Ok(()) };
         model.finish(be, &mut sum.grads, scratch, prepared, &params.dense);
         fields.iter().for_each(|field| field.add_to(be, &mut sum.grads.dense));
         Ok(())
@@ -234,7 +236,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         let Self { be, model, params, prepared, runtime, plan, .. } = self;
         model.prepare(be, prepared, &params.dense);
         let mut out = vec![0.0; batch.rows()];
-        let on = Weights { be, model, params, prepared };
+        let on = Weights { be: &**be, model, params, prepared };
         runtime.predict(&on, plan, batch, sums, |row, o| out[row] = probability(o.wide()))?;
         Ok(out)
     }
@@ -248,14 +250,14 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
 
     /// The same in pieces, with the type that each tensor is stored in.
     pub fn export_to(&self, sink: &mut dyn TensorSink<B::Elem>) -> Result<()> {
-        self.params.export(&self.be, &self.model, sink)
+        self.params.export(&*self.be, &self.model, sink)
     }
 
     /// The gradients of `self.plan`, by the names of the parameters; tables dense.
     fn export_gradients(&self) -> Result<Vec<HostTensor<B::Elem>>> {
         let Some(train) = self.runtime.grads().next() else { return Ok(Vec::new()) };
         let mut tensors = Vec::new();
-        self.model.params().export(&self.be, &train.grads.dense.buf, &mut tensors, str::to_string)?;
+        self.model.params().export(&*self.be, &train.grads.dense.buf, &mut tensors, str::to_string)?;
         for spec in self.model.embedding().tables() {
             let unique = &self.plan.columns[spec.field].unique;
             let mut rows = vec![B::Elem::default(); unique.len() * spec.width];
@@ -280,7 +282,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
 
     /// Takes the parameters from `source`; optimizer state stays.
     pub fn import(&mut self, source: &dyn TensorSource<B::Elem>) -> Result<()> {
-        self.params.import(&self.be, &self.model, source)
+        self.params.import(&*self.be, &self.model, source)
     }
 
     /// Optimizer state, as `optimizer.{state}.{parameter}`.
@@ -294,7 +296,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     pub fn export_state_to(&self, sink: &mut dyn TensorSink<B::Elem>) -> Result<()> {
         for (flat, state) in self.state.iter().zip(self.config.optimizer.state_names()) {
             let name = |name: &str| format!("optimizer.{state}.{name}");
-            self.model.params().export(&self.be, flat, sink, name)?;
+            self.model.params().export(&*self.be, flat, sink, name)?;
         }
         let mut host = Vec::new();
         self.table_states(|name, shape, buf| {
@@ -323,7 +325,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     pub fn import_state(&mut self, source: &dyn TensorSource<B::Elem>, steps: u64) -> Result<()> {
         for (flat, state) in self.state.iter_mut().zip(self.config.optimizer.state_names()) {
             let name = |name: &str| format!("optimizer.{state}.{name}");
-            self.model.params().import(&self.be, flat, source, name)?;
+            self.model.params().import(&*self.be, flat, source, name)?;
         }
         let mut host = Vec::new();
         self.table_states(|name, shape, _| {

@@ -40,8 +40,8 @@ pub trait Model<B: Backend>: Send + Sync {
     /// Sums that a forward pass leaves beside the loss.
     fn stats(&self) -> usize;
 
-    /// Room for what is made once a step.
-    fn alloc_prepared(&self, be: &B) -> Result<Self::Prepared>;
+    /// Room for what is made once a step, or once for predictions.
+    fn alloc_prepared(&self, be: &B, training: bool) -> Result<Self::Prepared>;
     /// Room for a block of at most `rows` rows.
     fn alloc_activations(&self, be: &B, rows: usize, training: bool) -> Result<Self::Activations>;
     /// Room for [`Model::finish`].

@@ -47,7 +47,7 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
     pub fn new(be: B, model: M, source: &dyn TensorSource<B::Elem>, max_rows: usize) -> Result<Self> {
         let mut params = Params::new(&be, &model)?;
         params.import(&be, &model, source)?;
-        let mut prepared = model.alloc_prepared(&be)?;
+        let mut prepared = model.alloc_prepared(&be, false)?;
         model.prepare(&be, &mut prepared, &params.dense);
         let predictor = Self { be, model, params, prepared, max_rows, idle: Mutex::default() };
         // The first call finds its memory ready.

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::backend::{Backend, Bags, Dropout, Epilogue, Layout, Mat, MatMut, Part, Segments, Write};
+use crate::backend::{
+    Backend, Bags, Dropout, Epilogue, Layout, Mat, MatMut, Part, Products, Segments, Write,
+};
 use crate::error::Result;
 use crate::optim::Update;
 use crate::rounding::{Rounding, TableDtype};
@@ -136,6 +138,9 @@ impl<B: Backend> Backend for Profiled<B> {
     fn min_lane_rows(&self) -> usize {
         self.inner.min_lane_rows()
     }
+    fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        self.inner.install(f)
+    }
     fn for_lanes<L: Send>(&self, lanes: &mut [L], f: impl Fn(usize, &mut L) + Sync) {
         let marked = |i: usize, lane: &mut L| {
             let outer = IN_LANE.replace(true);
@@ -180,8 +185,14 @@ impl<B: Backend> Backend for Profiled<B> {
         self.inner.download_rows(dst, src, first)
     }
 
-    fn alloc_packed(&self, groups: usize, outputs: usize, inputs: usize) -> Result<B::Packed> {
-        self.inner.alloc_packed(groups, outputs, inputs)
+    fn alloc_packed(
+        &self,
+        groups: usize,
+        outputs: usize,
+        inputs: usize,
+        used: Products,
+    ) -> Result<B::Packed> {
+        self.inner.alloc_packed(groups, outputs, inputs, used)
     }
     fn packed_shape(&self, w: &B::Packed) -> (usize, usize, usize) {
         self.inner.packed_shape(w)
@@ -346,8 +357,14 @@ impl<B: Backend> Backend for Profiled<B> {
         self.time("sigmoid", Work::on(&logits, 2), || self.inner.sigmoid(p, logits));
     }
 
-    fn accumulate(&self, acc: &mut B::Buf, x: &B::Buf, len: usize) {
-        self.time("accumulate", Work::of(3 * len), || self.inner.accumulate(acc, x, len));
+    fn accumulate<'a>(
+        &self,
+        acc: &mut B::Buf,
+        count: usize,
+        x: impl Fn(usize) -> &'a B::Buf + Sync,
+        len: usize,
+    ) {
+        self.time("accumulate", Work::of((2 + count) * len), || self.inner.accumulate(acc, count, x, len));
     }
     fn sum_sq(&self, sum: &mut B::Buf, write: Write, x: &B::Buf, len: usize) {
         self.time("sum_sq", Work::of(len), || self.inner.sum_sq(sum, write, x, len));

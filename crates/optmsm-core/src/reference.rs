@@ -5,7 +5,9 @@
 
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2, ShapeBuilder, Zip};
 
-use crate::backend::{Backend, Bags, Dropout, Elem, Epilogue, Layout, Mat, MatMut, Part, Segments, Write};
+use crate::backend::{
+    Backend, Bags, Dropout, Elem, Epilogue, Layout, Mat, MatMut, Part, Products, Segments, Write,
+};
 use crate::error::Result;
 use crate::optim::Update;
 use crate::philox::philox4x32;
@@ -196,7 +198,7 @@ impl<T: Elem> Backend for Reference<T> {
         Ok(())
     }
 
-    fn alloc_packed(&self, groups: usize, outputs: usize, inputs: usize) -> Result<Packed<T>> {
+    fn alloc_packed(&self, groups: usize, outputs: usize, inputs: usize, _: Products) -> Result<Packed<T>> {
         let data = vec![T::zero(); groups * outputs * inputs];
         Ok(Packed { data, groups, outputs, inputs, layout: Layout::OutIn })
     }
@@ -550,8 +552,14 @@ impl<T: Elem> Backend for Reference<T> {
         Zip::from(view_mut(p)).and(view(logits)).for_each(|p, &o| *p = sigmoid(o));
     }
 
-    fn accumulate(&self, acc: &mut Vec<T>, x: &Vec<T>, len: usize) {
-        acc[..len].iter_mut().zip(&x[..len]).for_each(|(a, &x)| *a += x);
+    fn accumulate<'a>(
+        &self,
+        acc: &mut Vec<T>,
+        count: usize,
+        x: impl Fn(usize) -> &'a Vec<T> + Sync,
+        len: usize,
+    ) {
+        (0..count).for_each(|i| acc[..len].iter_mut().zip(&x(i)[..len]).for_each(|(a, &x)| *a += x));
     }
 
     fn sum_sq(&self, sum: &mut Vec<T>, write: Write, x: &Vec<T>, len: usize) {

@@ -227,9 +227,17 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
         self.lanes[lane].train.as_ref().expect("a learner's lanes train")
     }
 
-    /// What they summed, to write.
-    pub(crate) fn grads_mut(&mut self) -> impl Iterator<Item = &mut LaneGrads<B>> {
-        self.lanes[..self.active].iter_mut().filter_map(|lane| lane.train.as_mut())
+    /// Adds what the other lanes of the last pass summed to the first one's, in order.
+    pub(crate) fn sum_lanes(&mut self, be: &B) -> Option<&mut LaneGrads<B>> {
+        let (first, rest) = self.lanes[..self.active].split_first_mut()?;
+        let sum = &mut first.train.as_mut()?.grads;
+        // invariant: a learner's lanes all train
+        let other = |i: usize| &rest[i].train.as_ref().expect("a learner's lanes train").grads;
+        let len = sum.dense.layout().len();
+        be.accumulate(&mut sum.dense.buf, rest.len(), |i| &other(i).dense.buf, len);
+        let len = sum.derived.layout().len();
+        be.accumulate(&mut sum.derived.buf, rest.len(), |i| &other(i).derived.buf, len);
+        first.train.as_mut()
     }
 
     /// Takes every block of the plan forward and, when training, backward.

@@ -1,6 +1,8 @@
 //! [`Backend`] for [`Cpu`].
 
-use optmsm_core::backend::{Backend, Bags, Dropout, Epilogue, Layout, Mat, MatMut, Part, Segments, Write};
+use optmsm_core::backend::{
+    Backend, Bags, Dropout, Epilogue, Layout, Mat, MatMut, Part, Products, Segments, Write,
+};
 use optmsm_core::error::Result;
 use optmsm_core::optim::Update;
 use optmsm_core::philox::philox4x32;
@@ -75,6 +77,10 @@ impl Backend for Cpu {
         self.block_rows
     }
 
+    fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(f)
+    }
+
     fn for_lanes<L: Send>(&self, lanes: &mut [L], f: impl Fn(usize, &mut L) + Sync) {
         // Waking a worker costs as much as a few rows.
         if let [lane] = lanes {
@@ -134,8 +140,8 @@ impl Backend for Cpu {
         Ok(())
     }
 
-    fn alloc_packed(&self, groups: usize, outputs: usize, inputs: usize) -> Result<Packed> {
-        Ok(Packed::new(self.isa, groups, outputs, inputs))
+    fn alloc_packed(&self, groups: usize, outputs: usize, inputs: usize, used: Products) -> Result<Packed> {
+        Ok(Packed::new(self.isa, groups, outputs, inputs, used))
     }
 
     fn packed_shape(&self, w: &Packed) -> (usize, usize, usize) {
@@ -143,7 +149,7 @@ impl Backend for Cpu {
     }
 
     fn pack(&self, dst: &mut Packed, src: M, layout: Layout) {
-        dst.fill(src, layout);
+        self.pool.install(|| dst.fill(src, layout));
     }
 
     fn linear(&self, mut y: MM, x: M, w: &Packed, part: Part<Vec<u32>>, then: Epilogue<Vec<f32>>) {
@@ -307,7 +313,7 @@ impl Backend for Cpu {
     }
 
     fn lookup(&self, out: MM, table: &Table, ids: &Vec<u32>, first: usize) {
-        table.lookup(out, &ids[first..]);
+        table.lookup(self.isa, out, &ids[first..]);
     }
 
     fn lookup_bags(&self, out: MM, table: &Table, bags: Bags<Vec<u32>, Vec<f32>>, first: usize) {
@@ -499,15 +505,23 @@ impl Backend for Cpu {
         }
     }
 
-    fn accumulate(&self, acc: &mut Vec<f32>, x: &Vec<f32>, len: usize) {
-        let (acc, x) = (&mut acc[..len], &x[..len]);
-        let add = |(a, x): (&mut [f32], &[f32])| {
-            self.isa.vectorise(
-                #[inline(always)]
-                || a.iter_mut().zip(x).for_each(|(a, x)| *a += x),
-            );
+    fn accumulate<'a>(
+        &self,
+        acc: &mut Vec<f32>,
+        count: usize,
+        x: impl Fn(usize) -> &'a Vec<f32> + Sync,
+        len: usize,
+    ) {
+        let add = |(chunk, acc): (usize, &mut [f32])| {
+            for i in 0..count {
+                let x = &x(i)[chunk * CHUNK..][..acc.len()];
+                self.isa.vectorise(
+                    #[inline(always)]
+                    || acc.iter_mut().zip(x).for_each(|(a, x)| *a += x),
+                );
+            }
         };
-        self.pool.install(|| acc.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(add));
+        self.pool.install(|| acc[..len].par_chunks_mut(CHUNK).enumerate().for_each(add));
     }
 
     fn sum_sq(&self, sum: &mut Vec<f32>, write: Write, x: &Vec<f32>, len: usize) {
@@ -560,7 +574,7 @@ impl Backend for Cpu {
         rounding: &Rounding,
     ) {
         let rule = Scalars::new(update, update.adam_rows());
-        self.pool.install(|| table.step(&rule, rounding, g, state, &rows[..g.rows]));
+        self.pool.install(|| table.step(self.isa, &rule, rounding, g, state, &rows[..g.rows]));
     }
 }
 

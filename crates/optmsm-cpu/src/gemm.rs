@@ -10,7 +10,7 @@ mod panels;
 mod reduce;
 mod values;
 
-pub(crate) use pack::pack;
+pub(crate) use pack::{pack, pack_panel};
 pub(crate) use panels::{Product, multiply};
 pub(crate) use reduce::{Reduction, accumulate};
 pub(crate) use values::{ByValue, by_value};

@@ -70,11 +70,6 @@ impl Cpu {
         Ok(Self { pool, lanes: options.lanes, block_rows: options.block_rows, isa })
     }
 
-    /// Runs `f` on a worker thread. A training loop inside it hands out work without allocating.
-    pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
-        self.pool.install(f)
-    }
-
     /// Instruction set of the products.
     pub fn isa(&self) -> Isa {
         self.isa

@@ -1,8 +1,9 @@
-//! Weights as the microkernel reads them, both orientations, made once a step.
+//! Weights as the microkernel reads them, made once a step.
 
-use optmsm_core::backend::{Layout, Mat};
+use optmsm_core::backend::{Layout, Mat, Products};
+use rayon::prelude::*;
 
-use crate::gemm::{Rows, pack};
+use crate::gemm::{Rows, pack_panel};
 use crate::isa::Isa;
 
 /// `groups` weights of `inputs → outputs` in panels.
@@ -12,17 +13,19 @@ pub struct Packed {
     pub(crate) outputs: usize,
     pub(crate) inputs: usize,
     forward: Vec<f32>,
-    backward: Vec<f32>,
+    backward: Vec<f32>, // empty when no product reads it
     isa: Isa,
 }
 
 impl Packed {
-    pub(crate) fn new(isa: Isa, groups: usize, outputs: usize, inputs: usize) -> Self {
+    pub(crate) fn new(isa: Isa, groups: usize, outputs: usize, inputs: usize, used: Products) -> Self {
         let size = |n: usize, k: usize| vec![0.0; groups * n.next_multiple_of(isa.panel()) * k];
-        Self { groups, outputs, inputs, forward: size(outputs, inputs), backward: size(inputs, outputs), isa }
+        let backward = if used == Products::Both { size(inputs, outputs) } else { Vec::new() };
+        Self { groups, outputs, inputs, forward: size(outputs, inputs), backward, isa }
     }
 
-    /// Packs matrices that lie one after the other: `[G·out, in]` or `[G·in, out]`, or dense in any shape.
+    /// Packs matrices that lie one after the other: `[G·out, in]` or `[G·in, out]`, or dense in any shape. Panels are
+    /// divided among the threads of the pool that this runs in.
     pub(crate) fn fill(&mut self, src: Mat<Vec<f32>>, layout: Layout) {
         let (o, i) = (self.outputs, self.inputs);
         let (rows, cols) = if layout == Layout::OutIn { (o, i) } else { (i, o) };
@@ -30,15 +33,22 @@ impl Packed {
         let dense = src.stride == src.cols || src.rows < 2;
         assert!(dense || src.cols == cols, "rows of {}, not of {cols}", src.cols);
         let stride = if dense { cols } else { src.stride };
-        let out_in = layout == Layout::OutIn;
-        for g in 0..self.groups {
+        let weight = |g: usize| {
             let data = src.buf.get(src.offset + g * rows * stride..src.end()).unwrap_or(&[]);
-            let w = Rows { data, stride };
-            // x Wᵀ: k runs over inputs, columns over outputs; d_y W the other way round.
-            let (f, b) = (self.size(o, i), self.size(i, o));
-            pack(self.isa, &mut self.forward[g * f..(g + 1) * f], w, out_in, i, o);
-            pack(self.isa, &mut self.backward[g * b..(g + 1) * b], w, !out_in, o, i);
-        }
+            Rows { data, stride }
+        };
+        let (isa, out_in) = (self.isa, layout == Layout::OutIn);
+        let pack = |panels: &mut [f32], transposed: bool, k: usize, n: usize| {
+            let (len, each) = ((isa.panel() * k).max(1), n.div_ceil(isa.panel()));
+            // One task packs a few thousand elements at least.
+            let panels = panels.par_chunks_exact_mut(len).enumerate().with_min_len(8192_usize.div_ceil(len));
+            panels.for_each(|(index, panel)| {
+                pack_panel(isa, panel, weight(index / each), transposed, k, n, index % each);
+            });
+        };
+        // x Wᵀ: k runs over inputs, columns over outputs; d_y W the other way round.
+        pack(&mut self.forward, out_in, i, o);
+        pack(&mut self.backward, !out_in, o, i);
     }
 
     fn size(&self, n: usize, k: usize) -> usize {
@@ -53,6 +63,7 @@ impl Packed {
 
     /// Panels of d_y W.
     pub(crate) fn backward(&self, g: usize) -> &[f32] {
+        assert!(!self.backward.is_empty() || self.inputs * self.outputs == 0, "packed for `linear` alone");
         let size = self.size(self.inputs, self.outputs);
         &self.backward[g * size..(g + 1) * size]
     }

@@ -86,28 +86,32 @@ pub(crate) fn orthogonality(inv_norm: &mut [f32], sums: &mut [f32], e: &[f32]) {
     }
 }
 
-/// Adds the penalty's gradient of one row, with `c` = 4 · scale / (K(K−1)).
+/// Adds the penalty's gradient of one row, with `c` = 4 · scale / (K(K−1)). Pair by pair, so that a product of two experts is
+/// made once.
 #[inline(always)]
 pub(crate) fn orthogonality_bwd(d_e: &mut [f32], e: &[f32], inv_norm: &[f32], c: f32) {
     let k = inv_norm.len();
     let m = e.len() / k;
     let part = |i: usize| &e[i * m..(i + 1) * m];
+    // ∂/∂e_i = v_i / (n+ε) − e_i (e_i·v_i) / (n (n+ε)²) with v_i = c Σ_{j≠i} G_ij ê_j, and e_i·v_i = c Σ_j G_ij² (n+ε):
+    // pair (i, j) moves e_i along e_j, and along itself. A zero row has G = 0 and moves nothing.
     for i in 0..k {
-        let (inv, squared) = (inv_norm[i], dot(part(i), part(i)));
-        if squared == 0.0 {
-            continue;
+        for j in i + 1..k {
+            let gram = dot(part(i), part(j)) * inv_norm[i] * inv_norm[j];
+            let along = c * gram * inv_norm[i] * inv_norm[j];
+            let (before, after) = d_e.split_at_mut(j * m);
+            let (d_i, d_j) = (&mut before[i * m..(i + 1) * m], &mut after[..m]);
+            let pull = |inv: f32, e: &[f32]| {
+                // n from 1/(n+ε), unless ε is a notable part of the sum.
+                let n = if inv < 1e5 { 1.0 / inv - NORM_EPS } else { dot(e, e).sqrt() };
+                if gram == 0.0 { 0.0 } else { c * gram * gram * inv / n }
+            };
+            let (pull_i, pull_j) = (pull(inv_norm[i], part(i)), pull(inv_norm[j], part(j)));
+            let rows = d_i.iter_mut().zip(d_j).zip(part(i).iter().zip(part(j)));
+            for ((d_i, d_j), (&e_i, &e_j)) in rows {
+                *d_i += along * e_j - pull_i * e_i;
+                *d_j += along * e_i - pull_j * e_j;
+            }
         }
-        // v_i = c Σ_{j≠i} G_ij ê_j, and e_i · v_i = c Σ_j G_ij² / inv_i
-        let d = &mut d_e[i * m..(i + 1) * m];
-        let mut along = 0.0;
-        for j in (0..k).filter(|&j| j != i) {
-            let gram = dot(part(i), part(j)) * inv * inv_norm[j];
-            let weight = c * gram * inv_norm[j] * inv;
-            d.iter_mut().zip(part(j)).for_each(|(d, &e)| *d += weight * e);
-            along += c * gram * gram / inv;
-        }
-        // ∂/∂e_i = v_i / (n+ε) − e_i (e_i·v_i) / (n (n+ε)²)
-        let pull = along * inv * inv / squared.sqrt();
-        d.iter_mut().zip(part(i)).for_each(|(d, &e)| *d -= pull * e);
     }
 }

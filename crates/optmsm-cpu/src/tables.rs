@@ -7,13 +7,24 @@ use optmsm_core::error::{Error, Result};
 use optmsm_core::optim::Rule;
 use optmsm_core::rounding::{Rounding, TableDtype, stochastic_bf16, stochastic_f16};
 
+use crate::isa::Isa;
 use crate::rows::{put, row, row_mut};
+use crate::simd::{Portable, Simd};
 use crate::update::Scalars;
 
 /// Rows that one task updates.
 const TASK_ROWS: usize = 256;
 /// Elements of a row that are widened at a time, on the stack; a multiple of the four words of a draw.
 const PIECE: usize = 64;
+
+/// Rows between the one at hand and the one that is asked for: a large table's rows are in memory, not in a cache.
+const AHEAD: usize = 8;
+
+/// Asks for the cache line of element `at`.
+#[inline(always)]
+fn prefetch<T>(data: &[T], at: usize) {
+    Portable::prefetch(data.as_ptr().wrapping_add(at).cast());
+}
 
 /// A table's rows, one after the other.
 #[derive(Debug)]
@@ -39,6 +50,7 @@ trait Stored: Sized + Send + Sync {
     fn stochastic(v: f32, word: u32) -> f32;
 
     /// Calls `f(first column, elements)` for the pieces of a row, in order.
+    #[inline(always)]
     fn read(row: &[Self], mut f: impl FnMut(usize, &[f32])) {
         let mut wide = [0.0; PIECE];
         for (i, piece) in row.chunks(PIECE).enumerate() {
@@ -49,6 +61,7 @@ trait Stored: Sized + Send + Sync {
     }
 
     /// The same, keeping what `f` makes of them.
+    #[inline(always)]
     fn edit(row: &mut [Self], id: u32, rounding: &Rounding, mut f: impl FnMut(usize, &mut [f32])) {
         let mut wide = [0.0; PIECE];
         for (i, piece) in row.chunks_mut(PIECE).enumerate() {
@@ -66,8 +79,10 @@ trait Stored: Sized + Send + Sync {
 }
 
 impl Stored for f32 {
+    #[inline(always)]
     fn load(dst: &mut [f32], src: &[f32]) {
-        dst.copy_from_slice(src);
+        // A loop, not a call of memcpy: rows are a cache line or two.
+        dst.iter_mut().zip(src).for_each(|(d, &s)| *d = s);
     }
 
     fn store(dst: &mut [f32], src: &[f32]) {
@@ -78,10 +93,12 @@ impl Stored for f32 {
         v
     }
 
+    #[inline(always)]
     fn read(row: &[f32], mut f: impl FnMut(usize, &[f32])) {
         f(0, row);
     }
 
+    #[inline(always)]
     fn edit(row: &mut [f32], _: u32, _: &Rounding, mut f: impl FnMut(usize, &mut [f32])) {
         f(0, row);
     }
@@ -181,11 +198,18 @@ impl Table {
         with_elements!(self, data => Stored::load(dst, &data[start..start + dst.len()]));
     }
 
-    pub(crate) fn lookup(&self, mut out: MatMut<Vec<f32>>, ids: &[u32]) {
+    pub(crate) fn lookup(&self, isa: Isa, mut out: MatMut<Vec<f32>>, ids: &[u32]) {
         assert_eq!(out.cols, self.width, "widths of the rows and of the table");
-        with_elements!(self, data => for (b, &id) in ids[..out.rows].iter().enumerate() {
-            Stored::load(row_mut(&mut out, b), &data[id as usize * self.width..][..self.width]);
-        });
+        let ids = &ids[..out.rows];
+        with_elements!(self, data => isa.vectorise(
+            #[inline(always)]
+            || for (b, &id) in ids.iter().enumerate() {
+                if let Some(&ahead) = ids.get(b + AHEAD) {
+                    prefetch(data, ahead as usize * self.width);
+                }
+                Stored::load(row_mut(&mut out, b), &data[id as usize * self.width..][..self.width]);
+            },
+        ));
     }
 
     pub(crate) fn lookup_bags(
@@ -210,6 +234,7 @@ impl Table {
     /// One step of `rule` on rows `ids` (unique), with the gradient of row `ids[u]` in row `u` of `g`.
     pub(crate) fn step(
         &mut self,
+        isa: Isa,
         rule: &Scalars,
         rounding: &Rounding,
         g: Mat<Vec<f32>>,
@@ -228,7 +253,7 @@ impl Table {
         with_elements!(mut self, data => {
             let rows = data.len() / width.max(1);
             assert!(ids.iter().all(|&id| (id as usize) < rows), "an id is not below the table's {rows} rows");
-            let slab = Slab { rule, rounding, first: 0, width, per_row, table: &mut data[..], state };
+            let slab = Slab { isa, rule, rounding, first: 0, width, per_row, table: &mut data[..], state };
             if ids.is_sorted_by(|a, b| a < b) {
                 slab.split(buffers, ids, g);
             } else {
@@ -240,6 +265,7 @@ impl Table {
 
 /// The part of a table, and of its optimizer's state, that one task owns.
 struct Slab<'a, S> {
+    isa: Isa,
     rule: &'a Scalars,
     rounding: &'a Rounding,
     /// Row of the table that the part starts with.
@@ -275,27 +301,37 @@ impl<S: Stored> Slab<'_, S> {
     }
 
     fn step(self, buffers: usize, ids: &[u32], g: Mat<Vec<f32>>) {
-        let Slab { rule, rounding, .. } = self;
-        let [m, v] = self.state;
-        for (u, &id) in ids.iter().enumerate() {
-            let at = id as usize - self.first;
-            let w = &mut self.table[at * self.width..][..self.width];
-            let (g, own) = (row(&g, u), at * self.per_row);
-            if rule.rule == Rule::RowwiseAdagrad {
-                let mut squares = 0.0;
-                S::read(w, |j, w| rule.add_squares(&mut squares, w, &g[j..j + w.len()]));
-                let rate = rule.rowwise_rate(&mut m[at], squares, self.width);
-                S::edit(w, id, rounding, |j, w| rule.move_row(w, &g[j..j + w.len()], rate));
-                continue;
-            }
-            S::edit(w, id, rounding, |j, w| {
-                let (g, own) = (&g[j..j + w.len()], own + j..own + j + w.len());
-                match buffers {
-                    0 => rule.no_state(w, g),
-                    1 => rule.one_state(w, g, &mut m[own]),
-                    _ => rule.adam(w, g, &mut m[own.clone()], &mut v[own]),
+        let Slab { isa, rule, rounding, first, width, per_row, table, state: [m, v] } = self;
+        isa.vectorise(
+            #[inline(always)]
+            || {
+                for (u, &id) in ids.iter().enumerate() {
+                    if let Some(&ahead) = ids.get(u + AHEAD) {
+                        let at = (ahead as usize).wrapping_sub(first);
+                        prefetch(table, at * width);
+                        prefetch(m, at * per_row);
+                        prefetch(v, at * per_row);
+                    }
+                    let at = id as usize - first;
+                    let w = &mut table[at * width..][..width];
+                    let (g, own) = (row(&g, u), at * per_row);
+                    if rule.rule == Rule::RowwiseAdagrad {
+                        let mut squares = 0.0;
+                        S::read(w, |j, w| rule.add_squares(&mut squares, w, &g[j..j + w.len()]));
+                        let rate = rule.rowwise_rate(&mut m[at], squares, width);
+                        S::edit(w, id, rounding, |j, w| rule.move_row(w, &g[j..j + w.len()], rate));
+                        continue;
+                    }
+                    S::edit(w, id, rounding, |j, w| {
+                        let (g, own) = (&g[j..j + w.len()], own + j..own + j + w.len());
+                        match buffers {
+                            0 => rule.no_state(w, g),
+                            1 => rule.one_state(w, g, &mut m[own]),
+                            _ => rule.adam(w, g, &mut m[own.clone()], &mut v[own]),
+                        }
+                    });
                 }
-            });
-        }
+            },
+        );
     }
 }

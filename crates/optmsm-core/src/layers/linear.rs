@@ -1,6 +1,6 @@
 //! Linear maps with an optional ReLU, one or several side by side (docs/derivations.md#linear).
 
-use crate::backend::{Backend, Epilogue, Layout, Mat, MatMut, Part, Write};
+use crate::backend::{Backend, Epilogue, Layout, Mat, MatMut, Part, Products, Write};
 use crate::error::Result;
 use crate::params::{Flat, Init, ParamId, ParamLayout};
 
@@ -69,8 +69,8 @@ impl Linear {
     }
 
     /// Room for the packed weight.
-    pub fn alloc<B: Backend>(&self, be: &B) -> Result<B::Packed> {
-        be.alloc_packed(self.groups, self.outputs, self.inputs)
+    pub fn alloc<B: Backend>(&self, be: &B, used: Products) -> Result<B::Packed> {
+        be.alloc_packed(self.groups, self.outputs, self.inputs, used)
     }
 
     /// Packs the weight.

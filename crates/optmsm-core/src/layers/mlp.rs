@@ -1,6 +1,6 @@
 //! Stacks of linear + ReLU (+ dropout): the experts (model.md §2) and the specific encoding (§4).
 
-use crate::backend::{Backend, Mat, MatMut, Write};
+use crate::backend::{Backend, Mat, MatMut, Products, Write};
 use crate::error::Result;
 use crate::fields::FirstLayer;
 use crate::inputs::Block;
@@ -57,9 +57,10 @@ impl Mlp {
         Self { dropout: p, first_site, ..self }
     }
 
-    /// Packed weights, one a layer.
-    pub fn alloc<B: Backend>(&self, be: &B) -> Result<Vec<B::Packed>> {
-        self.layers.iter().map(|l| l.alloc(be)).collect()
+    /// Packed weights, one a layer. The first layer's backward is not a product with its weight ([`Mlp::backward`]).
+    pub fn alloc<B: Backend>(&self, be: &B, used: Products) -> Result<Vec<B::Packed>> {
+        let used = |i: usize| if i == 0 { Products::Forward } else { used };
+        self.layers.iter().enumerate().map(|(i, l)| l.alloc(be, used(i))).collect()
     }
 
     /// Packs the weights.

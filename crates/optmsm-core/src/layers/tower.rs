@@ -9,7 +9,7 @@ mod generated;
 mod instance;
 mod scenario;
 
-use crate::backend::{Backend, Mat, MatMut, Write};
+use crate::backend::{Backend, Mat, MatMut, Products, Write};
 use crate::config::{Condition, ModelConfig};
 use crate::error::Result;
 use crate::inputs::Block;
@@ -91,10 +91,10 @@ impl Tower {
     }
 
     /// Room for what is made once a step.
-    pub fn alloc<B: Backend>(&self, be: &B) -> Result<TowerPrepared<B>> {
-        let layers = self.layers.iter().map(|l| l.alloc(be)).collect::<Result<_>>()?;
+    pub fn alloc<B: Backend>(&self, be: &B, used: Products) -> Result<TowerPrepared<B>> {
+        let layers = self.layers.iter().map(|l| l.alloc(be, used)).collect::<Result<_>>()?;
         Ok(TowerPrepared {
-            trunk: self.trunk.alloc(be)?,
+            trunk: self.trunk.alloc(be, used)?,
             u: Tensor::new(be, self.scenarios, self.trunk_width)?,
             layers,
         })

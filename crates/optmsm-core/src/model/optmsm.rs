@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{FirstLayer, Grads, Model};
-use crate::backend::{Backend, Layout, MatMut, Part, Write};
+use crate::backend::{Backend, Layout, MatMut, Part, Products, Write};
 use crate::config::{Combine, InputSpec, ModelConfig, Role};
 use crate::error::Result;
 use crate::inputs::Block;
@@ -140,13 +140,14 @@ impl<B: Backend> Model<B> for OptMsm {
         1 + self.count * (self.count - 1) / 2
     }
 
-    fn alloc_prepared(&self, be: &B) -> Result<Prepared<B>> {
+    fn alloc_prepared(&self, be: &B, training: bool) -> Result<Prepared<B>> {
+        let used = Products::of(training);
         Ok(Prepared {
-            experts: self.experts.alloc(be)?,
-            specific: self.specific.alloc(be)?,
-            gate: self.gate.as_ref().map(|g| g.alloc(be)).transpose()?,
-            scenario: be.alloc_packed(1, self.specific.first().outputs, self.scenario_dim)?,
-            tower: self.tower.alloc(be)?,
+            experts: self.experts.alloc(be, used)?,
+            specific: self.specific.alloc(be, used)?,
+            gate: self.gate.as_ref().map(|g| g.alloc(be, used)).transpose()?,
+            scenario: be.alloc_packed(1, self.specific.first().outputs, self.scenario_dim, used)?,
+            tower: self.tower.alloc(be, used)?,
         })
     }
 

@@ -1,6 +1,6 @@
 //! Products with packed weights.
 
-use optmsm_core::backend::{Backend, Epilogue, Layout, Mat, Part, Write};
+use optmsm_core::backend::{Backend, Epilogue, Layout, Mat, Part, Products, Write};
 
 use super::matrix::*;
 use crate::rng::Rng;
@@ -50,7 +50,9 @@ impl Shape {
             Layout::InOut => (self.groups * self.inputs, self.outputs),
         };
         let w = Pair::<B>::random(be, rng.pick(&VIEWS), rows, cols, rng);
-        let mut packed = be.alloc_packed(self.groups, self.outputs, self.inputs).expect("memory for a test");
+        let mut packed = be
+            .alloc_packed(self.groups, self.outputs, self.inputs, Products::Both)
+            .expect("memory for a test");
         // Packing twice must leave nothing of the first.
         let other = Pair::<B>::random(be, View::Dense, rows, cols, rng);
         be.pack(&mut packed, other.mat(), self.layout);
@@ -62,7 +64,8 @@ impl Shape {
         &self,
         w: Mat<Vec<f64>>,
     ) -> <optmsm_core::reference::Reference<f64> as Backend>::Packed {
-        let mut packed = oracle().alloc_packed(self.groups, self.outputs, self.inputs).expect("memory");
+        let mut packed =
+            oracle().alloc_packed(self.groups, self.outputs, self.inputs, Products::Both).expect("memory");
         oracle().pack(&mut packed, w, self.layout);
         packed
     }

@@ -1,6 +1,6 @@
 //! What must hold whatever the numbers are.
 
-use optmsm_core::backend::{Backend, Bags, Dropout, Epilogue, Layout, MatMut, Part, Write};
+use optmsm_core::backend::{Backend, Bags, Dropout, Epilogue, Layout, MatMut, Part, Products, Write};
 
 use optmsm_core::rounding::TableDtype;
 
@@ -48,7 +48,7 @@ pub(super) fn rows_alone<B: Backend>(be: &B) {
     let ones = Pair::<B>::column(be, 0, ROWS, || 1.0);
     let w = Pair::<B>::random(be, View::Dense, k * outputs, m, rng);
     let bias = Pair::<B>::random(be, View::Dense, k, outputs, rng);
-    let mut packed = be.alloc_packed(k, outputs, m).expect("memory for a test");
+    let mut packed = be.alloc_packed(k, outputs, m, Products::Both).expect("memory for a test");
     be.pack(&mut packed, w.mat(), Layout::OutIn);
     let then = Epilogue { bias: Some(bias.mat()), relu: true };
     let scratch = |cols| Pair::<B>::new(be, View::Dense, ROWS, cols, |_, _| 0.0);

@@ -13,11 +13,16 @@ const LENGTHS: [usize; 6] = [0, 1, 15, 17, 1000, 70_001];
 pub(super) fn accumulate<B: Backend>(be: &B) {
     let mut rng = Rng::new(71);
     for len in LENGTHS {
-        let x = Pair::<B>::column(be, 0, len, || rng.value());
-        let mut acc = Pair::<B>::column(be, 0, len, || rng.value());
-        be.accumulate(&mut acc.buf, &x.buf, len);
-        oracle().accumulate(&mut acc.host.data, &x.host.data, len);
-        acc.check(be, "accumulate", |i, j| unit::<B>() * acc.host.at(i, j).abs());
+        for count in [0, 1, 3, 9] {
+            let parts: Vec<_> = (0..count).map(|_| Pair::<B>::column(be, 0, len, || rng.value())).collect();
+            let mut acc = Pair::<B>::column(be, 0, len, || rng.value());
+            be.accumulate(&mut acc.buf, count, |i| &parts[i].buf, len);
+            let absolute: Vec<_> = parts.iter().map(|part| part.host.abs()).collect();
+            let mut size = acc.host.abs();
+            oracle().accumulate(&mut size.data, count, |i| &absolute[i].data, len);
+            oracle().accumulate(&mut acc.host.data, count, |i| &parts[i].host.data, len);
+            acc.check(be, "accumulate", product::<B>(&size, count));
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! One generated layer: its parameters, and what is packed and kept for it.
 
-use crate::backend::{Backend, Layout, Mat};
+use crate::backend::{Backend, Layout, Mat, Products};
 use crate::config::{Condition, HyperConfig};
 use crate::error::Result;
 use crate::layers::Linear;
@@ -103,20 +103,21 @@ impl Generated {
         if self.rank > 0 { (self.rank, self.rank) } else { (self.outputs, self.inputs) }
     }
 
-    pub(super) fn alloc<B: Backend>(&self, be: &B) -> Result<GeneratedPacked<B>> {
+    pub(super) fn alloc<B: Backend>(&self, be: &B, used: Products) -> Result<GeneratedPacked<B>> {
         let scenario = self.d_generated.is_some();
         let s = if scenario { self.scenarios } else { 0 };
         let (rows, cols) = self.generated_shape();
         let weight = match scenario {
-            true => self.weight.alloc(be)?,
-            false => be.alloc_packed(rows, cols, self.trunk)?,
+            true => self.weight.alloc(be, used)?,
+            false => be.alloc_packed(rows, cols, self.trunk, used)?,
         };
-        let towers = be.alloc_packed(s, self.outputs, if self.rank > 0 { self.rank } else { self.inputs })?;
+        let inputs = if self.rank > 0 { self.rank } else { self.inputs };
+        let towers = be.alloc_packed(s, self.outputs, inputs, used)?;
         Ok(GeneratedPacked {
             weight,
-            shift: self.shift.alloc(be)?,
-            left: be.alloc_packed(1, self.rank, self.inputs)?,
-            right: be.alloc_packed(1, self.outputs, self.rank)?,
+            shift: self.shift.alloc(be, used)?,
+            left: be.alloc_packed(1, self.rank, self.inputs, used)?,
+            right: be.alloc_packed(1, self.outputs, self.rank, used)?,
             towers,
             core: Tensor::new(be, s, rows * cols)?,
             product: Tensor::new(be, s, self.rank * self.outputs)?,
