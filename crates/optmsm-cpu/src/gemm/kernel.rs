@@ -51,9 +51,11 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(x: Operands
     unsafe {
         // What the tile meets at its end is often in no near cache: a mask, or a matrix that is written once.
         for r in 0..MR {
-            for v in 0..NV {
-                S::prefetch(to.c.wrapping_add(r * to.stride + v * S::WIDTH));
-                S::prefetch(after.mask.wrapping_add(r * after.mask_stride + v * S::WIDTH));
+            S::prefetch(to.c.wrapping_add(r * to.stride));
+            S::prefetch(to.c.wrapping_add(r * to.stride + to.width - 1));
+            if !after.mask.is_null() {
+                S::prefetch(after.mask.wrapping_add(r * after.mask_stride));
+                S::prefetch(after.mask.wrapping_add(r * after.mask_stride + to.width - 1));
             }
         }
         let mut acc = [[S::zero(); NV]; MR];

@@ -39,8 +39,6 @@ pub(crate) struct ByValue<'a, F> {
 struct Scratch {
     /// Sums of a chunk: panels of `[CHUNK, panel]`, and what keeps two panels from sharing cache sets.
     sums: Vec<f32>,
-    /// One sum.
-    sum: Vec<f32>,
     /// W in panels.
     w: Vec<f32>,
     /// d_Wᵀ, `[d, N]`.
@@ -49,7 +47,7 @@ struct Scratch {
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = const {
-        RefCell::new(Scratch { sums: Vec::new(), sum: Vec::new(), w: Vec::new(), d_wt: Vec::new() })
+        RefCell::new(Scratch { sums: Vec::new(), w: Vec::new(), d_wt: Vec::new() })
     };
 }
 
@@ -75,13 +73,10 @@ pub(crate) fn by_value<'a, F: Fn(usize) -> (&'a [f32], f32)>(isa: Isa, v: ByValu
         let wide = n.next_multiple_of(panel);
         let step = (CHUNK + 1) * panel;
         at_least(&mut scratch.sums, wide / panel * step);
-        at_least(&mut scratch.sum, wide);
         at_least(&mut scratch.w, d.next_multiple_of(panel) * n);
         at_least(&mut scratch.d_wt, wide * d);
         pack(isa, &mut scratch.w, v.w, false, n, d);
         scratch.d_wt[..wide * d].fill(0.0);
-        // Columns behind the last are part of a panel and must be numbers.
-        scratch.sum[n..wide].fill(0.0);
         isa.run(Chunks { v, scratch, wide, step });
     });
 }
@@ -117,39 +112,59 @@ impl<'a, F: Fn(usize) -> (&'a [f32], f32)> Work for Chunks<'_, '_, F> {
 }
 
 impl<'a, F: Fn(usize) -> (&'a [f32], f32)> Chunks<'_, '_, F> {
-    /// Sums of the segments of `values` values, into panels. While a row is added, the next one is on its way: they lie
-    /// anywhere in the lanes' memory, mostly outside L2.
+    /// Sums of the segments of `values` values, into panels.
     #[inline(always)]
     unsafe fn sum<S: Simd>(&mut self, first: usize, values: usize) {
-        let (n, starts, panel) = (self.v.outputs, self.v.starts, 2 * S::WIDTH);
-        let last = starts[self.v.count] as usize;
         for value in 0..values {
-            let occurrences = starts[first + value] as usize..starts[first + value + 1] as usize;
-            let sum = &mut self.scratch.sum[..n];
-            sum.fill(0.0);
-            for i in occurrences {
-                let (row, coef) = (self.v.occurrence)(i);
-                let next = if i + 1 < last { (self.v.occurrence)(i + 1).0 } else { row };
-                let (row, sum) = (&row[..n], sum.as_mut_ptr());
-                // SAFETY: columns j.. of the row and of the sum exist, `part` of them in the last register.
-                unsafe {
-                    let coef = S::splat(coef);
-                    for j in (0..n).step_by(S::WIDTH) {
-                        S::prefetch(next.as_ptr().wrapping_add(j));
-                        let (row, sum, part) = (row.as_ptr().add(j), sum.add(j), n - j);
-                        if part >= S::WIDTH {
-                            S::store(sum, S::fma(coef, S::load(row), S::load(sum)));
-                        } else {
-                            let added = S::fma(coef, S::load_part(row, part), S::load_part(sum, part));
-                            S::store_part(sum, added, part);
-                        }
-                    }
+            let [mut at, end] = [0, 1].map(|i| self.v.starts[first + value + i] as usize);
+            // SAFETY: occurrences at..end exist; the value has a row in every panel.
+            unsafe {
+                if at == end {
+                    self.add::<S, 0>(value, at, false);
+                }
+                let mut add = false;
+                while at < end {
+                    at += match end - at {
+                        4.. => self.add::<S, 4>(value, at, add),
+                        3 => self.add::<S, 3>(value, at, add),
+                        2 => self.add::<S, 2>(value, at, add),
+                        _ => self.add::<S, 1>(value, at, add),
+                    };
+                    add = true;
                 }
             }
-            for (p, piece) in self.scratch.sum[..self.wide].chunks_exact(panel).enumerate() {
-                self.scratch.sums[p * self.step + value * panel..][..panel].copy_from_slice(piece);
+        }
+    }
+
+    /// Sets the sum of a value to `N` occurrences from `at` on, or adds them; returns N. Meanwhile the next rows are on their
+    /// way: they lie anywhere in the lanes' memory, mostly outside L2.
+    #[inline(always)]
+    unsafe fn add<S: Simd, const N: usize>(&mut self, value: usize, at: usize, add: bool) -> usize {
+        let (n, panel) = (self.v.outputs, 2 * S::WIDTH);
+        let last = self.v.starts[self.v.count] as usize;
+        let row = |i: usize| {
+            let (row, coef) = (self.v.occurrence)(i);
+            (row[..n].as_ptr(), coef)
+        };
+        let rows: [_; N] = std::array::from_fn(|q| row(at + q));
+        let next: [_; N] = std::array::from_fn(|q| row((at + N + q).min(last - 1)).0);
+        let sums = self.scratch.sums[value * panel..].as_mut_ptr();
+        for j in (0..n).step_by(S::WIDTH) {
+            // SAFETY: columns j.. of the rows exist, as row() checked, `n - j` of them in the last register; the value has a
+            // row of whole registers in every panel.
+            unsafe {
+                let to = sums.add(j / panel * self.step + j % panel);
+                let mut sum = if add { S::load(to) } else { S::zero() };
+                for (&(row, coef), next) in rows.iter().zip(next) {
+                    S::prefetch(next.wrapping_add(j));
+                    let row = row.add(j);
+                    let row = if n - j >= S::WIDTH { S::load(row) } else { S::load_part(row, n - j) };
+                    sum = S::fma(S::splat(coef), row, sum);
+                }
+                S::store(to, sum);
             }
         }
+        N
     }
 
     /// d_Wᵀ += xᵀ s.
@@ -159,6 +174,7 @@ impl<'a, F: Fn(usize) -> (&'a [f32], f32)> Chunks<'_, '_, F> {
         let x = self.v.x.data[first * self.v.x.stride..].as_ptr();
         let sums = self.scratch.sums.as_ptr();
         let c = self.scratch.d_wt.as_mut_ptr();
+        // Columns behind the last hold anything: they end in columns of d_Wᵀ that nobody reads.
         for p in 0..self.wide / panel {
             let mut i = 0;
             while i < d {
