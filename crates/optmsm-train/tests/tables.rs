@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use optmsm_core::params::{TensorSink, TensorSource};
+use optmsm_core::rounding::TableDtype;
+use optmsm_train::checkpoint::{Checkpoint, Progress};
 use safetensors::{Dtype, SafeTensors};
 use tempfile::TempDir;
 
@@ -199,6 +202,42 @@ fn a_wrong_type_is_refused() {
          model.embeddings.dtype = \"bf16\""
     );
     assert!(!place.path("r").exists(), "something was written");
+}
+
+/// More elements than are converted at a time, brought in pieces of another size.
+#[test]
+fn a_large_checkpoint_is_exact() {
+    let place = Place::new();
+    let (rows, width) = (30_001, 7);
+    let shape = [rows, width];
+    for dtype in TableDtype::ALL {
+        // Eight bits each: every type holds them.
+        let data: Vec<f32> = (0..rows * width).map(|i| (128 + i % 128) as f32 / 65_536.0).collect();
+        let mut checkpoint = Checkpoint::new(Progress { step: 5, ..Progress::default() }, "model".into());
+        checkpoint.begin("before", &[1], TableDtype::F32);
+        checkpoint.piece(&[0.1]);
+        checkpoint.begin("table", &shape, dtype);
+        data.chunks(9_999 * width).for_each(|piece| checkpoint.piece(piece));
+        checkpoint.save(&place.path("c.safetensors")).unwrap();
+        let loaded = Checkpoint::load(&place.path("c.safetensors"), "model").unwrap();
+        assert_eq!((loaded.dtype("table"), loaded.progress.step), (Some(dtype), 5));
+        assert!(loaded.tensor("table", &shape).unwrap() == data, "{dtype:?}");
+        assert_eq!(loaded.tensor("before", &[1]).unwrap(), [0.1]);
+        let mut rest = &data[..];
+        let compare = &mut |piece: &[f32]| {
+            assert!(piece.len() % width == 0 && !piece.is_empty(), "no whole rows: {}", piece.len());
+            let (first, others) = rest.split_at(piece.len());
+            assert!(first == piece, "{dtype:?}");
+            rest = others;
+            Ok(())
+        };
+        loaded.pieces("table", &shape, compare).unwrap();
+        assert!(rest.is_empty() && loaded.is_finite());
+        assert!(loaded.tensor("table", &[rows * width]).is_err() && loaded.tensor("none", &[1]).is_err());
+        checkpoint.begin("after", &[2], dtype);
+        checkpoint.piece(&[1.0, f32::INFINITY]);
+        assert!(!checkpoint.is_finite());
+    }
 }
 
 /// f16 and bf16 have the same size: only the checksum tells a changed type from the true one.
