@@ -7,6 +7,7 @@ use optmsm_core::gradcheck::{case, random_batch};
 use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::model::OptMsm;
 use optmsm_core::plan::Plan;
+use optmsm_core::rounding::TableDtype;
 use optmsm_cpu::{Cpu, CpuOptions};
 
 /// The system's allocator, counting.
@@ -33,24 +34,28 @@ static COUNTING: Counting = Counting;
 
 #[test]
 fn a_warm_step_allocates_nothing() {
-    let case = case("allocations", |c| {
-        c.config.tower.dropout = 0.1;
-        c.config.experts.dropout = 0.1;
-    });
-    let config = LearnerConfig { clip_norm: Some(1.0), ..LearnerConfig::default() };
-    let cpu = Cpu::new(CpuOptions { threads: Some(2), block_rows: 16, ..CpuOptions::default() }).unwrap();
-    let model = OptMsm::new(&case.config, &case.input).unwrap();
-    let mut learner = Learner::new(cpu, model, config, 300, 7).unwrap();
-    let mut plans: Vec<Plan<f32>> = Vec::new();
-    for seed in 0..8 {
-        let mut plan = Plan::default();
-        plan.build(&random_batch(&case.input, 300, true, seed), &case.input, true).unwrap();
-        plans.push(plan);
+    for dtype in TableDtype::ALL {
+        let case = case("allocations", |c| {
+            c.config.tower.dropout = 0.1;
+            c.config.experts.dropout = 0.1;
+            c.config.embeddings.dtype = dtype;
+        });
+        let config = LearnerConfig { clip_norm: Some(1.0), ..LearnerConfig::default() };
+        let options = CpuOptions { threads: Some(2), block_rows: 16, ..CpuOptions::default() };
+        let model = OptMsm::new(&case.config, &case.input).unwrap();
+        let mut learner = Learner::new(Cpu::new(options).unwrap(), model, config, 300, 7).unwrap();
+        let mut plans: Vec<Plan<f32>> = Vec::new();
+        for seed in 0..8 {
+            let mut plan = Plan::default();
+            plan.build(&random_batch(&case.input, 300, true, seed), &case.input, true).unwrap();
+            plans.push(plan);
+        }
+        plans.iter().for_each(|p| learner.step_plan(p).unwrap());
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        plans.iter().for_each(|p| learner.step_plan(p).unwrap());
+        let made = ALLOCATIONS.load(Ordering::Relaxed) - before;
+        // Handing work to a pool from outside appends to a queue whose blocks hold 63 entries; nothing else may
+        // allocate.
+        assert!(made <= 8, "{made} allocations in 8 warm steps with {dtype:?}");
     }
-    plans.iter().for_each(|p| learner.step_plan(p).unwrap());
-    let before = ALLOCATIONS.load(Ordering::Relaxed);
-    plans.iter().for_each(|p| learner.step_plan(p).unwrap());
-    let made = ALLOCATIONS.load(Ordering::Relaxed) - before;
-    // Handing work to a pool from outside appends to a queue whose blocks hold 63 entries; nothing else may allocate.
-    assert!(made <= 8, "{made} allocations in 8 warm steps");
 }

@@ -187,6 +187,12 @@ impl ModelConfig {
                 return Err(Error::config(format!("model.{key}"), problem, "use 0 or a positive number"));
             }
         }
+        // The largest normal that a 32-bit uniform gives: √(2 ln 2³³) < 6.77.
+        if self.embeddings.dtype == TableDtype::F16 && 6.77 * self.init_std > 65_504.0 {
+            let problem = format!("{} makes rows that f16 cannot hold (up to 65504)", self.init_std);
+            let fix = "lower it, or set model.embeddings.dtype = \"bf16\"";
+            return Err(Error::config("model.init_std", problem, fix));
+        }
         let (k, s) = (self.expert_count(input.scenarios), input.scenarios);
         if self.combine == Combine::Select && k != s {
             return Err(Error::config(

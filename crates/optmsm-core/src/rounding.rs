@@ -72,6 +72,7 @@ impl TableDtype {
 }
 
 /// [`TableDtype::stochastic`] of `f16`, as an `f32`.
+#[inline]
 pub fn stochastic_f16(v: f32, word: u32) -> f32 {
     /// 2⁻¹⁴, the smallest normal `f16`.
     const NORMAL: f32 = 6.103_515_6e-5;
@@ -95,6 +96,7 @@ pub fn stochastic_f16(v: f32, word: u32) -> f32 {
 }
 
 /// [`TableDtype::stochastic`] of `bf16`, as an `f32`.
+#[inline]
 pub fn stochastic_bf16(v: f32, word: u32) -> f32 {
     // Its exponents are those of f32, subnormals and end of range included.
     if v.is_nan() { f32::NAN } else { round_bits::<16>(v, word) }
@@ -102,6 +104,7 @@ pub fn stochastic_bf16(v: f32, word: u32) -> f32 {
 
 /// Drops the last `BITS` bits of a number that is not NaN. Between two neighbours t is what is dropped, over 2^BITS,
 /// so adding that many random bits carries exactly when word < 2³² t, into the exponent too, and into infinity.
+#[inline]
 fn round_bits<const BITS: u32>(v: f32, word: u32) -> f32 {
     let mask = (1 << BITS) - 1;
     let bits = v.to_bits();
@@ -133,6 +136,7 @@ impl Rounding {
     }
 
     /// Words of columns `4·quad..4·quad + 4` of row `row`.
+    #[inline]
     pub fn words(&self, row: u32, quad: u32) -> [u32; 4] {
         philox4x32([row, quad, self.site, self.step], [self.seed as u32, (self.seed >> 32) as u32])
     }

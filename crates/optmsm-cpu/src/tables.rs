@@ -46,8 +46,8 @@ trait Stored: Sized + Send + Sync {
     fn load(dst: &mut [f32], src: &[Self]);
     /// Rounds to nearest.
     fn store(dst: &mut [Self], src: &[f32]);
-    /// A neighbour of `v` on the grid ([`TableDtype::stochastic`]).
-    fn stochastic(v: f32, word: u32) -> f32;
+    /// Rounds to a neighbour on the grid ([`TableDtype::stochastic`]), in place too.
+    fn round(dst: &mut [Self], src: &mut [f32], words: &[u32]);
 
     /// Calls `f(first column, elements)` for the pieces of a row, in order.
     #[inline(always)]
@@ -63,17 +63,15 @@ trait Stored: Sized + Send + Sync {
     /// The same, keeping what `f` makes of them.
     #[inline(always)]
     fn edit(row: &mut [Self], id: u32, rounding: &Rounding, mut f: impl FnMut(usize, &mut [f32])) {
-        let mut wide = [0.0; PIECE];
+        let (mut wide, mut words) = ([0.0; PIECE], [0; PIECE]);
         for (i, piece) in row.chunks_mut(PIECE).enumerate() {
             let wide = &mut wide[..piece.len()];
             Self::load(wide, piece);
             f(i * PIECE, wide);
-            for (quad, w) in wide.chunks_mut(4).enumerate() {
-                let words = rounding.words(id, (i * PIECE / 4 + quad) as u32);
-                w.iter_mut().zip(words).for_each(|(w, word)| *w = Self::stochastic(*w, word));
+            for (quad, words) in words.chunks_exact_mut(4).take(piece.len().div_ceil(4)).enumerate() {
+                words.copy_from_slice(&rounding.words(id, (i * PIECE / 4 + quad) as u32));
             }
-            // On the grid by now, so this rounds nothing.
-            Self::store(piece, wide);
+            Self::round(piece, wide, &words);
         }
     }
 }
@@ -89,8 +87,8 @@ impl Stored for f32 {
         dst.copy_from_slice(src);
     }
 
-    fn stochastic(v: f32, _: u32) -> f32 {
-        v
+    fn round(dst: &mut [f32], src: &mut [f32], _: &[u32]) {
+        dst.copy_from_slice(src);
     }
 
     #[inline(always)]
@@ -113,8 +111,10 @@ impl Stored for f16 {
         dst.convert_from_f32_slice(src);
     }
 
-    fn stochastic(v: f32, word: u32) -> f32 {
-        stochastic_f16(v, word)
+    fn round(dst: &mut [f16], src: &mut [f32], words: &[u32]) {
+        src.iter_mut().zip(words).for_each(|(v, &word)| *v = stochastic_f16(*v, word));
+        // On the grid by now, so this rounds nothing.
+        Self::store(dst, src);
     }
 }
 
@@ -128,8 +128,11 @@ impl Stored for bf16 {
         dst.convert_from_f32_slice(src);
     }
 
-    fn stochastic(v: f32, word: u32) -> f32 {
-        stochastic_bf16(v, word)
+    fn round(dst: &mut [bf16], src: &mut [f32], words: &[u32]) {
+        for ((d, &mut v), &word) in dst.iter_mut().zip(src).zip(words) {
+            // On the grid the lower half is 0.
+            *d = bf16::from_bits((stochastic_bf16(v, word).to_bits() >> 16) as u16);
+        }
     }
 }
 
