@@ -7,7 +7,8 @@ JSON command a line on stdin, one JSON answer a line on stdout, so that compilat
     {"cmd": "time", "work": "train/small/compiled", "reps": 5} seconds of each repetition
     {"cmd": "time", "work": "forward/large/4096/eager", "reps": 5}
     {"cmd": "mm", "m": 4096, "n": 256, "k": 512, "kind": "xwT", "threads": 2, "reps": 9}
-    {"cmd": "check", "file": "case.safetensors", "size": "small", "modes": [...]}
+    {"cmd": "check", "file": "case.safetensors", "size": "small", "kind": "train",
+     "modes": ["eager"]}
 
 The model: 16 shared and 4 specific categorical fields of width 16, three experts [256, 128], specific encoding [64],
 gate, cosine penalty, tower [128, 64, 1] whose r × r cores are generated from the scenario's embedding. How it is written
@@ -33,8 +34,10 @@ import statistics
 import sys
 import time
 
-# Before torch is loaded: let it back large tensors by huge pages.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+STOCK = "--stock" in sys.argv
+if not STOCK:
+    # Before torch is loaded: let it back large tensors by huge pages.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +50,7 @@ ROWS = 4096
 BATCHES = 8
 
 TRAIN_MODES = ("eager", "eager-sparse", "compiled", "compiled-sparse")
-FORWARD_MODES = ("eager", "compiled", "compiled-frozen")
+FORWARD_MODES = ("eager", "compiled", "compiled-frozen", "compiled-tuned")
 
 
 def vocabularies(size):
@@ -224,7 +227,11 @@ class Forward:
         if mode == "compiled":
             self.run = torch.compile(self.run, dynamic=False)
         if mode == "compiled-frozen":
-            self.run = frozen(self.p, self.made)
+            self.run = torch.compile(Frozen(self.p, self.made).eval(), dynamic=False, options={"freezing": True})
+        if mode == "compiled-tuned":
+            # Products written in C++ where they beat MKL (few rows), and a C++ program around them.
+            options = {"freezing": True, "max_autotune": True, "cpp_wrapper": True}
+            self.run = torch.compile(Frozen(self.p, self.made).eval(), dynamic=False, options=options)
 
     def logits(self, ids, scenario):
         with torch.inference_mode():
@@ -252,14 +259,6 @@ class Frozen(torch.nn.Module):
         p = {name: getattr(self, f"p{i}") for i, name in enumerate(self.names)}
         made = [(getattr(self, f"core{i}"), getattr(self, f"shift{i}")) for i in range(len(TOWER))]
         return logits_of(p, made, ids, scenario)
-
-
-def frozen(p, made):
-    import torch._inductor.config as inductor
-
-    inductor.freezing = True
-    # The flag is read when the first call compiles, inside inference_mode.
-    return torch.compile(Frozen(p, made).eval(), dynamic=False)
 
 
 WORKS = {}
@@ -305,7 +304,7 @@ def mm(m, n, k, kind, threads, reps, inner=1):
     return seconds
 
 
-def check(file, size, modes):
+def check(file, size, kind, modes):
     """Logits, loss and gradient norms at the parameters and rows of a safetensors file, by each mode."""
     from safetensors.torch import load_file
 
@@ -318,17 +317,17 @@ def check(file, size, modes):
     scenario, label = t["scenario"].long(), t["label"]
     answers = {}
     for mode in modes:
-        if mode in TRAIN_MODES:
+        if kind == "train":
             model = Train(size, mode, params)
             loss, logits = model.gradients(ids, scenario, label)
             grad = {n: v.grad.to_dense() if v.grad.is_sparse else v.grad for n, v in model.p.items()}
             parts = grad["table"].split(vocab.tolist())
             norms = {n: float(g.norm()) for n, g in zip(names, parts)}
             norms |= {n: float(g.norm()) for n, g in grad.items() if n != "table"}
-            answers[f"train/{mode}"] = {"logits": logits.tolist(), "loss": float(loss.detach()), "gradients": norms}
-        if mode in FORWARD_MODES:
+            answers[mode] = {"logits": logits.tolist(), "loss": float(loss.detach()), "gradients": norms}
+        else:
             model = Forward(size, 1, mode, params)
-            answers[f"forward/{mode}"] = {"logits": model.logits(ids, scenario).tolist()}
+            answers[mode] = {"logits": model.logits(ids, scenario).tolist()}
     return answers
 
 
@@ -393,13 +392,15 @@ def serve():
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--threads", type=int, help="torch's own choice when not given")
+    parser.add_argument("--stock", action="store_true", help="leave the C library's allocator as it comes")
+    parser.add_argument("--quick", action="store_true", help="print rates instead of serving")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
-    keep_memory()
+    if not STOCK:
+        keep_memory()
     quick() if arguments.quick else serve()
 
 
