@@ -95,12 +95,8 @@ fn main() -> Result<()> {
     let peak = measure_peak(threads);
     println!("peak {peak}");
     let wanted = |name: &str| args.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
-    for size in ["small", "large"] {
-        for kind in ["train", "forward"] {
-            if names(size, kind).iter().any(|name| wanted(name)) {
-                check::outputs(&mut peers.tuned, &info, size, kind)?;
-            }
-        }
+    for name in every_name(threads).iter().filter(|name| wanted(name) && !name.starts_with("gemm")) {
+        check::outputs(&mut peers.tuned, &info, name)?;
     }
     let mut works = Vec::new();
     println!("{:<34} {:>11} {:>11}  {:<22} {:>6} {:>13} {:>6}", "work", "ours", "best peer", "", "ratio", "spread", "limit");
@@ -148,6 +144,22 @@ fn names(size: &str, kind: &str) -> Vec<String> {
     }
 }
 
+/// Kind, size and rows of a call of a work on the model.
+fn parts(work: &str) -> Result<(&str, &str, usize)> {
+    match work.split('/').collect::<Vec<_>>()[..] {
+        [kind @ "train", size] => Ok((kind, size, ROWS)),
+        [kind @ "forward", size, rows] => Ok((kind, size, rows.parse()?)),
+        _ => Err(format!("{work} is not a work on the model").into()),
+    }
+}
+
+/// The peer's modes of a work on the model.
+fn modes<'a>(info: &'a Value, work: &str) -> Result<Vec<&'a str>> {
+    let (kind, _, rows) = parts(work)?;
+    let modes = if kind == "train" { &info[kind] } else { &info[kind][rows.to_string()] };
+    Ok(modes.as_array().ok_or("the peer has no such work")?.iter().filter_map(Value::as_str).collect())
+}
+
 fn every_name(threads: usize) -> Vec<String> {
     let mut all = Vec::new();
     for kind in ["train", "forward"] {
@@ -164,23 +176,23 @@ fn every_name(threads: usize) -> Vec<String> {
 
 /// Sets up our side of a work and names every contestant.
 fn build(name: &str, info: &Value, threads: usize) -> Result<Work> {
-    let parts: Vec<&str> = name.split('/').collect();
-    if parts[0] == "gemm" {
-        return product(name, parts[1].parse()?, parts[2]);
+    if let ["gemm", threads, shape] = name.split('/').collect::<Vec<_>>()[..] {
+        return product(name, threads.parse()?, shape);
     }
-    let standard = standard(parts[1] == "large");
+    let (kind, size, rows) = parts(name)?;
+    let standard = standard(size == "large");
     let flop = forward_flop(&standard.0, &standard.1);
-    let (rows, flop, run): (usize, f64, Box<dyn FnMut()>) = if parts[0] == "train" {
-        let mut training = Training::new(&standard, LearnerConfig::default(), ROWS, threads)?;
-        (ROWS, 3.0 * flop, Box::new(move || training.step()))
+    let (flop, run): (f64, Box<dyn FnMut()>) = if kind == "train" {
+        let mut training = Training::new(&standard, LearnerConfig::default(), rows, threads)?;
+        (3.0 * flop, Box::new(move || training.step()))
     } else {
-        let rows = parts[2].parse()?;
         let mut forward = Forward::new(&standard, rows, threads)?;
-        (rows, flop, Box::new(move || forward.predict()))
+        (flop, Box::new(move || forward.predict()))
     };
     let mut contestants = vec![Contestant::new("ours", Runner::Ours(run))];
+    let is_stock = |mode: &str| info["stock"].as_array().is_some_and(|all| all.iter().any(|m| m == mode));
     for stock in [false, true] {
-        for mode in info[parts[0]].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        for mode in modes(info, name)?.into_iter().filter(|mode| !stock || is_stock(mode)) {
             let command = json!({"cmd": "time", "work": format!("{name}/{mode}")});
             let label = if stock { format!("{mode}, stock") } else { mode.to_string() };
             contestants.push(Contestant::new(&label, Runner::Peer(command, stock)));
@@ -200,7 +212,7 @@ fn product(name: &str, threads: usize, shape: &str) -> Result<Work> {
         return Err(format!("{name}: a relative error of {error:e}, above {bound:e}").into());
     }
     let kind = if matches!(shape, Shape::Forward(..)) { "xwT" } else { "dw" };
-    let mm = json!({"cmd": "mm", "m": m, "n": n, "k": k, "kind": kind, "threads": threads});
+    let mm = json!({"cmd": "mm", "m": m, "n": n, "k": k, "kind": kind, "count": threads});
     let mut packed = Product::new(shape, threads)?;
     let mut contestants = vec![Contestant::new(
         "ours",

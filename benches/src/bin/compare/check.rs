@@ -14,7 +14,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
-use crate::{Result, Scratch};
+use crate::{Result, Scratch, modes, parts};
 
 /// Largest difference of logits and of the loss, relative to the largest value: sums of a few hundred `f32` products in
 /// another order, through five layers.
@@ -22,11 +22,12 @@ const VALUE: f64 = 1e-4;
 /// Largest difference of a gradient's norm, relative to it: a row whose ReLU flips counts once in 4096.
 const GRADIENT: f64 = 1e-3;
 
-/// Compares every mode of `kind` (`train` or `forward`) with ours.
+/// Compares every mode of a work with ours.
 ///
 /// # Errors
 /// When one differs.
-pub(crate) fn outputs(peer: &mut Peer, info: &Value, size: &str, kind: &str) -> Result<()> {
+pub(crate) fn outputs(peer: &mut Peer, info: &Value, work: &str) -> Result<()> {
+    let (kind, size, rows_each) = parts(work)?;
     let (config, input) = standard(size == "large");
     let mut parameters = initial(&config, &input)?;
     for tensor in &mut parameters {
@@ -34,7 +35,8 @@ pub(crate) fn outputs(peer: &mut Peer, info: &Value, size: &str, kind: &str) -> 
         let noise = random(tensor.data.len(), &tensor.name);
         tensor.data.iter_mut().zip(noise).for_each(|(v, noise)| *v += 0.1 * noise);
     }
-    let batch = rows(&input, ROWS as u64, 77);
+    // One row at a time, a few say as much as thousands.
+    let batch = rows(&input, if rows_each == 1 { 64 } else { ROWS as u64 }, 77);
     let file = Scratch::new(size);
     save(&file, &parameters, &batch)?;
     let model = || OptMsm::new(&config, &input);
@@ -46,11 +48,12 @@ pub(crate) fn outputs(peer: &mut Peer, info: &Value, size: &str, kind: &str) -> 
     let norm = |t: &HostTensor<f32>| t.data.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
     let norms: BTreeMap<&str, f64> = gradients.iter().map(|t| (t.name.as_str(), norm(t))).collect();
 
-    let command = json!({"cmd": "check", "file": file.path(), "size": size, "kind": kind, "modes": info[kind]});
+    let command = json!({"cmd": "check", "file": file.path(), "size": size, "kind": kind, "rows": rows_each,
+        "modes": modes(info, work)?});
     let answers = peer.ask(&command)?;
     for (mode, answer) in answers.as_object().ok_or("the peer's check is not an object")? {
         let fail = |what: &str, theirs: f64, ours: f64| -> Result<()> {
-            Err(format!("{kind}/{size}/{mode} computes something else: {what} {theirs}, ours {ours}").into())
+            Err(format!("{work}/{mode} computes something else: {what} {theirs}, ours {ours}").into())
         };
         let theirs = floats(&answer["logits"])?;
         let largest = logits.iter().fold(0.0f64, |a, v| a.max(v.abs()));
@@ -77,7 +80,7 @@ pub(crate) fn outputs(peer: &mut Peer, info: &Value, size: &str, kind: &str) -> 
             }
         }
         let gradients = if kind == "train" { format!(", loss and {} gradients", norms.len()) } else { String::new() };
-        println!("{kind}/{size}/{mode}: {} logits{gradients} agree, to {worst:.0e} of the largest logit", logits.len());
+        println!("{work}/{mode}: {} logits{gradients} agree, to {worst:.0e} of the largest logit", logits.len());
     }
     Ok(())
 }
