@@ -45,6 +45,7 @@ if not STOCK:
 
 import torch
 import torch._dynamo
+import torch._inductor.select_algorithm
 import torch.nn.functional as F
 
 SHARED, SPECIFIC, SCENARIOS, DIM = 16, 4, 3, 16
@@ -442,6 +443,7 @@ def main():
         torch.set_num_threads(arguments.threads)
     torch.manual_seed(1)
     torch._dynamo.config.fail_on_recompile_limit_hit = True
+    torch._inductor.select_algorithm.PRINT_AUTOTUNE = False
     if not STOCK:
         keep_memory()
     quick() if arguments.quick else serve()

@@ -28,11 +28,10 @@ impl Peer {
         if stock {
             command.arg("--stock");
         }
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|e| format!("{}: {e}; give a Python that has torch as --python", python.display()))?;
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|e| {
+                format!("{}: {e}; give a Python that has torch as --python", python.display())
+            })?;
         let stdin = child.stdin.take();
         let stdout = BufReader::new(child.stdout.take().ok_or("the peer has no stdout")?);
         Ok(Self { child, stdin, stdout })

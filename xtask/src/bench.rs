@@ -52,7 +52,16 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 fn binary(root: &Path, name: &str, args: &Args, json: &Path) -> Command {
     let mut command = Command::new("cargo");
-    command.current_dir(root).args(["run", "--release", "--quiet", "-p", "optmsm-benches", "--bin", name, "--"]);
+    command.current_dir(root).args([
+        "run",
+        "--release",
+        "--quiet",
+        "-p",
+        "optmsm-benches",
+        "--bin",
+        name,
+        "--",
+    ]);
     command.arg("--json").arg(json);
     if let Some(threads) = args.threads {
         command.args(["--threads", &threads.to_string()]);

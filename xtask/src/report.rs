@@ -22,7 +22,8 @@ pub(crate) fn markdown(compared: &Value, scaled: &Value, run: &Value) -> String 
 
 fn circumstances(compared: &Value, run: &Value) -> String {
     let (machine, peer, peak) = (&compared["machine"], &compared["peer"], &compared["peak"]);
-    let caches: Vec<&str> = machine["caches"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let caches: Vec<&str> =
+        machine["caches"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let threads = count(&compared["threads"]);
     let limits: Vec<String> = ["avx512", "avx2", "portable"]
         .iter()
@@ -33,7 +34,10 @@ fn circumstances(compared: &Value, run: &Value) -> String {
         })
         .collect();
     let rows = [
-        ("machine", format!("{}, {} cores, {}", text(&machine["cpu"]), count(&machine["cores"]), caches.join(", "))),
+        (
+            "machine",
+            format!("{}, {} cores, {}", text(&machine["cpu"]), count(&machine["cores"]), caches.join(", ")),
+        ),
         ("date, commit", format!("{}, {}", text(&run["date"]), text(&run["commit"]))),
         ("ours", format!("{}, {}, {threads} threads", text(&run["rustc"]), text(&compared["isa"]))),
         (
@@ -61,7 +65,8 @@ fn comparison(compared: &Value) -> String {
     for work in works(compared) {
         let (best, stock) = (&work["best"], &work["stock"]);
         let share = work["share"].as_f64().map_or("–".into(), |share| format!("{:.0} %", 100.0 * share));
-        let stock = stock["ratio"].as_f64().map_or("–".into(), |r| format!("{r:.2} × ({})", text(&stock["name"])));
+        let stock =
+            stock["ratio"].as_f64().map_or("–".into(), |r| format!("{r:.2} × ({})", text(&stock["name"])));
         let _ = writeln!(
             rows,
             "| {} | {} | {} ({}) | **{:.2} ×** | {:.2}–{:.2} | {stock} | {share} |",
@@ -102,7 +107,13 @@ fn batches(scaled: &Value) -> String {
     let mut rows = String::new();
     for point in scaled["batch"].as_array().into_iter().flatten() {
         let (seconds, row) = (number(&point["seconds"]), number(&point["ns_row"]));
-        let _ = writeln!(rows, "| {} | {:.2} ms | {:.2} µs |", digits(count(&point["rows"])), 1e3 * seconds, row / 1e3);
+        let _ = writeln!(
+            rows,
+            "| {} | {:.2} ms | {:.2} µs |",
+            digits(count(&point["rows"])),
+            1e3 * seconds,
+            row / 1e3
+        );
     }
     format!("## Training over batch sizes\n\n`large`, Adam.\n\n| rows | step | row |\n|---|---|---|\n{rows}")
 }

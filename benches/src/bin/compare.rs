@@ -99,7 +99,10 @@ fn main() -> Result<()> {
         check::outputs(&mut peers.tuned, &info, name)?;
     }
     let mut works = Vec::new();
-    println!("{:<34} {:>11} {:>11}  {:<22} {:>6} {:>13} {:>6}", "work", "ours", "best peer", "", "ratio", "spread", "limit");
+    println!(
+        "{:<34} {:>11} {:>11}  {:<22} {:>6} {:>13} {:>6}",
+        "work", "ours", "best peer", "", "ratio", "spread", "limit"
+    );
     for name in every_name(threads) {
         if !wanted(&name) {
             continue;
@@ -223,7 +226,8 @@ fn product(name: &str, threads: usize, shape: &str) -> Result<Work> {
     )];
     contestants.push(Contestant::new("torch.mm", Runner::Peer(mm, false)));
     if kind == "xwT" {
-        contestants.push(Contestant::new("ours, packed before", Runner::Ours(Box::new(move || packed.run()))));
+        contestants
+            .push(Contestant::new("ours, packed before", Runner::Ours(Box::new(move || packed.run()))));
     }
     Ok(Work { name: name.into(), rows: 0, threads, flop, contestants })
 }
@@ -294,7 +298,8 @@ impl Work {
                 })
             })
         };
-        let medians: BTreeMap<&str, f64> = self.contestants.iter().map(|c| (c.name.as_str(), c.median())).collect();
+        let medians: BTreeMap<&str, f64> =
+            self.contestants.iter().map(|c| (c.name.as_str(), c.median())).collect();
         let raw: BTreeMap<&str, &[Vec<f64>]> =
             self.contestants.iter().map(|c| (c.name.as_str(), &c.times[..])).collect();
         // One row reads every weight for two operations each: memory, not arithmetic, is its limit.

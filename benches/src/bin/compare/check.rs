@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use optmsm_benches::peer::{Peer, floats};
-use optmsm_benches::work::{ROWS, cpu, initial, random, rows};
 use optmsm_benches::standard;
+use optmsm_benches::work::{ROWS, cpu, initial, random, rows};
 use optmsm_core::batch::{Batch, Column};
 use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::model::OptMsm;
@@ -79,8 +79,12 @@ pub(crate) fn outputs(peer: &mut Peer, info: &Value, work: &str) -> Result<()> {
                 }
             }
         }
-        let gradients = if kind == "train" { format!(", loss and {} gradients", norms.len()) } else { String::new() };
-        println!("{work}/{mode}: {} logits{gradients} agree, to {worst:.0e} of the largest logit", logits.len());
+        let gradients =
+            if kind == "train" { format!(", loss and {} gradients", norms.len()) } else { String::new() };
+        println!(
+            "{work}/{mode}: {} logits{gradients} agree, to {worst:.0e} of the largest logit",
+            logits.len()
+        );
     }
     Ok(())
 }
@@ -95,7 +99,9 @@ fn save(file: &Scratch, parameters: &[HostTensor<f32>], batch: &Batch) -> Result
     let n = batch.rows();
     let mut ids = vec![Vec::new(); n];
     for column in &batch.columns {
-        let Column::Categorical(column) = column else { return Err("the standard work is categorical".into()) };
+        let Column::Categorical(column) = column else {
+            return Err("the standard work is categorical".into());
+        };
         ids.iter_mut().zip(column).for_each(|(row, id)| row.push(*id));
     }
     let bytes = |v: &[u32]| v.iter().flat_map(|v| v.to_le_bytes()).collect();
