@@ -1,22 +1,47 @@
-//! Chores of the repository: `cargo xtask check | fixtures`.
+//! Chores of the repository: `cargo xtask check | fixtures | bench`.
 
 use std::process::{Command, ExitCode};
 
+use clap::Parser;
+
+mod bench;
+mod picture;
+mod report;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Chores of the repository")]
+enum Chore {
+    /// Everything that CI checks.
+    Check,
+    /// Remake the PyTorch fixtures.
+    Fixtures,
+    /// Measure ours and PyTorch in turn, and write docs/benchmarks/.
+    Bench(bench::Args),
+}
+
 fn main() -> ExitCode {
-    let mut command = match std::env::args().nth(1).as_deref() {
-        Some("check") => Command::new("./.ci/run"),
-        Some("fixtures") => {
+    let command = match Chore::parse() {
+        Chore::Check => Command::new("./.ci/run"),
+        Chore::Fixtures => {
             let mut python = Command::new("python3");
             python.arg("tests/fixtures/make.py");
             python
         }
-        _ => {
-            eprintln!(
-                "usage: cargo xtask check      everything that CI checks\n       cargo xtask fixtures   remake the PyTorch fixtures"
-            );
-            return ExitCode::from(2);
+        Chore::Bench(args) => {
+            return match bench::run(&args) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(e) => {
+                    eprintln!("error: {e}");
+                    ExitCode::FAILURE
+                }
+            };
         }
     };
+    forward(command)
+}
+
+/// Runs a command and passes on how it ended.
+fn forward(mut command: Command) -> ExitCode {
     match command.status() {
         Ok(status) => ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)),
         Err(e) => {

@@ -297,8 +297,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Most rows that one block of a lane takes through the model at a time.
     fn block_rows(&self) -> usize;
 
-    /// Runs `f` where operations start fastest, for example on a worker thread.
-    fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+    /// Runs `f`, a whole training step, where operations start fastest, for example on a worker thread.
+    fn run_step<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         f()
     }
 

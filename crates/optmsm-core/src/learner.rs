@@ -154,7 +154,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// One training step on a plan that a loader made; [`Learner::loss`] reads its loss when wanted.
     pub fn step_plan(&mut self, plan: &Plan<B::Elem>) -> Result<()> {
         let be = Arc::clone(&self.be);
-        be.install(|| self.step_inside(plan))
+        be.run_step(|| self.step_inside(plan))
     }
 
     fn step_inside(&mut self, plan: &Plan<B::Elem>) -> Result<()> {

@@ -1,11 +1,12 @@
 //! Where the time of a step goes: a backend that times every operation of another one.
 //!
-//! The wrapped backend computes, so results are bit-equal with and without it. An operation costs two readings of the
-//! clock and a lock more; unless a [`Profiled`] is asked for, nothing of it is in the program.
+//! The wrapped backend computes, so results are bit-equal with and without it. Within training steps an operation costs two
+//! readings of the clock and a lock more; a program that does not ask for [`Profiled`] has nothing of it.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::backend::{
@@ -23,7 +24,26 @@ thread_local! {
 #[derive(Debug)]
 pub struct Profiled<B> {
     inner: B,
-    phases: Mutex<BTreeMap<Key, Phase>>,
+    in_step: AtomicBool,
+    measured: Mutex<Measured>,
+}
+
+#[derive(Debug, Default)]
+struct Measured {
+    steps: u64,
+    wall: Duration,
+    phases: BTreeMap<Key, Phase>,
+}
+
+/// What a number of training steps took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    /// Steps.
+    pub steps: u64,
+    /// Time of all of them.
+    pub wall: Duration,
+    /// Their operations, by name; `for_lanes` holds the time of those with `in_lanes`.
+    pub phases: Vec<Phase>,
 }
 
 /// Operation, columns in and out, whether lanes ran it.
@@ -73,33 +93,36 @@ impl Work {
 impl<B: Backend> Profiled<B> {
     /// Times the operations of `inner`.
     pub fn new(inner: B) -> Self {
-        Self { inner, phases: Mutex::default() }
+        Self { inner, in_step: AtomicBool::new(false), measured: Mutex::default() }
     }
 
-    /// Forgets what was measured, for example after a warm-up.
-    pub fn reset(&self) {
-        self.lock().clear();
+    /// The backend that computes.
+    pub fn inner(&self) -> &B {
+        &self.inner
     }
 
-    /// What was measured since the last reset: lanes' operations last, by name.
-    pub fn phases(&self) -> Vec<Phase> {
-        self.lock().values().copied().collect()
+    /// What was measured since this was asked for last; forgets it.
+    pub fn take(&self) -> Profile {
+        let Measured { steps, wall, phases } = std::mem::take(&mut *self.lock());
+        Profile { steps, wall, phases: phases.into_values().collect() }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Key, Phase>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Measured> {
         // Sums stay whole whatever panicked elsewhere.
-        self.phases.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.measured.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn time<R>(&self, op: &'static str, work: Work, run: impl FnOnce() -> R) -> R {
+        if !self.in_step.load(Ordering::Relaxed) {
+            return run();
+        }
         let start = Instant::now();
         let result = run();
         let time = start.elapsed();
-        let in_lanes = IN_LANE.get();
-        let key = (in_lanes, op, work.columns);
-        let mut phases = self.lock();
-        let phase =
-            phases.entry(key).or_insert(Phase { op, columns: work.columns, in_lanes, ..Phase::default() });
+        let (in_lanes, columns) = (IN_LANE.get(), work.columns);
+        let mut measured = self.lock();
+        let new = Phase { op, columns, in_lanes, ..Phase::default() };
+        let phase = measured.phases.entry((in_lanes, op, columns)).or_insert(new);
         phase.calls += 1;
         phase.time += time;
         phase.flop += work.flop as u64;
@@ -138,8 +161,15 @@ impl<B: Backend> Backend for Profiled<B> {
     fn min_lane_rows(&self) -> usize {
         self.inner.min_lane_rows()
     }
-    fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
-        self.inner.install(f)
+    fn run_step<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        let start = Instant::now();
+        self.in_step.store(true, Ordering::Relaxed);
+        let result = self.inner.run_step(f);
+        self.in_step.store(false, Ordering::Relaxed);
+        let mut measured = self.lock();
+        measured.steps += 1;
+        measured.wall += start.elapsed();
+        result
     }
     fn for_lanes<L: Send>(&self, lanes: &mut [L], f: impl Fn(usize, &mut L) + Sync) {
         let marked = |i: usize, lane: &mut L| {

@@ -77,7 +77,7 @@ impl Backend for Cpu {
         self.block_rows
     }
 
-    fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+    fn run_step<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         self.pool.install(f)
     }
 

@@ -8,6 +8,7 @@ pub mod config;
 pub mod error;
 pub mod evaluate;
 mod loader;
+pub mod profile;
 pub mod progress;
 pub mod run;
 pub mod trainer;

@@ -5,10 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
+use optmsm_core::backend::Backend;
 use optmsm_core::learner::Learner;
+use optmsm_core::model::OptMsm;
+use optmsm_core::profile::Profiled;
 use optmsm_data::{Dataset, Schema, SynthConfig, synth};
 use optmsm_train::config::Config;
 use optmsm_train::error::{Error, Result};
+use optmsm_train::profile;
 use optmsm_train::run::Run;
 use optmsm_train::trainer::{self, Control, Data};
 
@@ -32,6 +36,9 @@ pub(super) struct Options {
     /// Stop and save after this many steps in all, as an interrupt would.
     #[arg(long)]
     max_steps: Option<u64>,
+    /// Time every operation of the training steps, and print where the time went.
+    #[arg(long)]
+    profile: bool,
     /// Print the final table only.
     #[arg(long, short)]
     quiet: bool,
@@ -52,17 +59,29 @@ pub(super) fn run(options: &Options) -> Result<()> {
         Some(folder) if options.resume => reopen(folder, options)?,
         _ => start(options)?,
     };
-    let config = &run.config.train;
-    let be = super::backend(config.threads)?;
-    let mut learner =
-        Learner::new(be, super::model(&run)?, config.learner(), config.batch_size, config.seed)?;
+    let be = super::backend(run.config.train.threads)?;
     let Options { resume, max_steps, quiet, .. } = *options;
-    let test = trainer::train(&mut learner, &run, &data, &Control { resume, stop: &STOP, max_steps, quiet })?;
+    let control = Control { resume, stop: &STOP, max_steps, quiet };
+    let test = if options.profile {
+        let mut learner = learner(Profiled::new(be), &run)?;
+        let done = trainer::train(&mut learner, &run, &data, &control);
+        // Of an interrupted run, too.
+        let be = learner.backend();
+        println!("{}", profile::table(&be.take(), be.inner().threads()));
+        done?
+    } else {
+        trainer::train(&mut learner(be, &run)?, &run, &data, &control)?
+    };
     if let Some(test) = test {
         println!("{}", test.table());
     }
     println!("run folder: {}", run.folder.display());
     Ok(())
+}
+
+fn learner<B: Backend<Elem = f32>>(be: B, run: &Run) -> Result<Learner<B, OptMsm>> {
+    let config = &run.config.train;
+    Ok(Learner::new(be, super::model(run)?, config.learner(), config.batch_size, config.seed)?)
 }
 
 /// A new run: data is read and the configuration checked before anything is written.

@@ -1,0 +1,117 @@
+//! Do both sides compute the same? Logits, loss and the norm of every gradient, at the same parameters and rows.
+
+use std::collections::BTreeMap;
+
+use optmsm_benches::peer::{Peer, floats};
+use optmsm_benches::standard;
+use optmsm_benches::work::{ROWS, cpu, initial, random, rows};
+use optmsm_core::batch::{Batch, Column};
+use optmsm_core::learner::{Learner, LearnerConfig};
+use optmsm_core::model::OptMsm;
+use optmsm_core::params::HostTensor;
+use optmsm_core::predictor::Predictor;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use serde_json::{Value, json};
+
+use crate::{Result, Scratch, modes, parts};
+
+/// Largest difference of logits and of the loss, relative to the largest value: sums of a few hundred `f32` products in
+/// another order, through five layers.
+const VALUE: f64 = 1e-4;
+/// Largest difference of a gradient's norm, relative to it: a row whose ReLU flips counts once in 4096.
+const GRADIENT: f64 = 1e-3;
+
+/// Compares every mode of a work with ours.
+///
+/// # Errors
+/// When one differs.
+pub(crate) fn outputs(peer: &mut Peer, info: &Value, work: &str) -> Result<()> {
+    let (kind, size, rows_each) = parts(work)?;
+    let (config, input) = standard(size == "large");
+    let mut parameters = initial(&config, &input)?;
+    for tensor in &mut parameters {
+        // Off the initial values, where biases are 0 and scenarios nearly alike.
+        let noise = random(tensor.data.len(), &tensor.name);
+        tensor.data.iter_mut().zip(noise).for_each(|(v, noise)| *v += 0.1 * noise);
+    }
+    // One row at a time, a few say as much as thousands.
+    let batch = rows(&input, if rows_each == 1 { 64 } else { ROWS as u64 }, 77);
+    let file = Scratch::new(size);
+    save(&file, &parameters, &batch)?;
+    let model = || OptMsm::new(&config, &input);
+    let mut predictor = Predictor::new(cpu(1)?, model()?, &parameters, ROWS)?;
+    let logits: Vec<f64> = predictor.logits(&batch)?.into_iter().map(f64::from).collect();
+    let mut learner = Learner::new(cpu(1)?, model()?, LearnerConfig::default(), ROWS, 1)?;
+    learner.import(&parameters)?;
+    let (loss, gradients) = learner.loss_and_gradients(&batch)?;
+    let norm = |t: &HostTensor<f32>| t.data.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+    let norms: BTreeMap<&str, f64> = gradients.iter().map(|t| (t.name.as_str(), norm(t))).collect();
+
+    let command = json!({"cmd": "check", "file": file.path(), "size": size, "kind": kind, "rows": rows_each,
+        "modes": modes(info, work)?});
+    let answers = peer.ask(&command)?;
+    for (mode, answer) in answers.as_object().ok_or("the peer's check is not an object")? {
+        let fail = |what: &str, theirs: f64, ours: f64| -> Result<()> {
+            Err(format!("{work}/{mode} computes something else: {what} {theirs}, ours {ours}").into())
+        };
+        let theirs = floats(&answer["logits"])?;
+        let largest = logits.iter().fold(0.0f64, |a, v| a.max(v.abs()));
+        if theirs.len() != logits.len() {
+            return fail("number of logits", theirs.len() as f64, logits.len() as f64);
+        }
+        let mut worst = 0.0f64;
+        for (&t, &o) in theirs.iter().zip(&logits) {
+            if (t - o).is_nan() || (t - o).abs() > VALUE * largest {
+                return fail("logit", t, o);
+            }
+            worst = worst.max((t - o).abs() / largest);
+        }
+        if kind == "train" {
+            let theirs = answer["loss"].as_f64().ok_or("the peer's check has no loss")?;
+            if (theirs - loss.total()).is_nan() || (theirs - loss.total()).abs() > VALUE * loss.total() {
+                return fail("loss", theirs, loss.total());
+            }
+            for (name, &ours) in &norms {
+                let theirs = answer["gradients"][name].as_f64().ok_or(format!("no gradient of {name}"))?;
+                if (theirs - ours).is_nan() || (theirs - ours).abs() > GRADIENT * ours {
+                    return fail(&format!("‖gradient of {name}‖"), theirs, ours);
+                }
+            }
+        }
+        let gradients =
+            if kind == "train" { format!(", loss and {} gradients", norms.len()) } else { String::new() };
+        println!(
+            "{work}/{mode}: {} logits{gradients} agree, to {worst:.0e} of the largest logit",
+            logits.len()
+        );
+    }
+    Ok(())
+}
+
+/// Parameters by name, and the batch: `ids` [B, F], `scenario` [B], `label` [B].
+fn save(file: &Scratch, parameters: &[HostTensor<f32>], batch: &Batch) -> Result<()> {
+    let mut tensors: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+    for t in parameters {
+        let bytes = t.data.iter().flat_map(|v| v.to_le_bytes()).collect();
+        tensors.push((&t.name, Dtype::F32, t.shape.clone(), bytes));
+    }
+    let n = batch.rows();
+    let mut ids = vec![Vec::new(); n];
+    for column in &batch.columns {
+        let Column::Categorical(column) = column else {
+            return Err("the standard work is categorical".into());
+        };
+        ids.iter_mut().zip(column).for_each(|(row, id)| row.push(*id));
+    }
+    let bytes = |v: &[u32]| v.iter().flat_map(|v| v.to_le_bytes()).collect();
+    tensors.push(("ids", Dtype::I32, vec![n, batch.columns.len()], bytes(&ids.concat())));
+    tensors.push(("scenario", Dtype::I32, vec![n], bytes(&batch.scenarios)));
+    let labels = batch.labels.iter().flat_map(|v| v.to_le_bytes()).collect();
+    tensors.push(("label", Dtype::F32, vec![n], labels));
+    let views = tensors.iter().map(|(name, dtype, shape, data)| {
+        TensorView::new(*dtype, shape.clone(), data).map(|view| (*name, view))
+    });
+    let views: Vec<_> = views.collect::<std::result::Result<_, _>>()?;
+    Ok(safetensors::serialize_to_file(views, None, file.path())?)
+}
