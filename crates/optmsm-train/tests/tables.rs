@@ -225,7 +225,7 @@ fn a_large_checkpoint_is_exact() {
         assert_eq!(loaded.tensor("before", &[1]).unwrap(), [0.1]);
         let mut rest = &data[..];
         let compare = &mut |piece: &[f32]| {
-            assert!(piece.len() % width == 0 && !piece.is_empty(), "no whole rows: {}", piece.len());
+            assert!(piece.len().is_multiple_of(width) && !piece.is_empty(), "no whole rows: {}", piece.len());
             let (first, others) = rest.split_at(piece.len());
             assert!(first == piece, "{dtype:?}");
             rest = others;
