@@ -278,3 +278,15 @@ fn numbers_beyond_f16_are_refused_and_nan_stays() {
         assert!(back[at].data[2 * width + 1].is_nan(), "{dtype:?} hides a NaN");
     }
 }
+
+#[test]
+fn a_table_without_memory_is_an_error() {
+    for rows in [1 << 55, 1 << 60] {
+        let Err(error) = cpu(1, None).alloc_table(rows, 16, TableDtype::Bf16) else { panic!("{rows} rows") };
+        let text = error.to_string();
+        assert!(
+            text.starts_with(&format!("backend cpu: no memory for a table of {rows} rows of 16 bf16 (")),
+            "{text}"
+        );
+    }
+}
