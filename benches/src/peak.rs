@@ -20,7 +20,7 @@ pub fn gflops(isa: Isa, threads: usize) -> f64 {
     let lanes = match isa {
         Isa::Avx512 => 16,
         Isa::Avx2 => 8,
-        Isa::Portable => 4,
+        Isa::Neon | Isa::Portable => 4,
     };
     let work = || {
         let turn = match isa {
@@ -31,7 +31,7 @@ pub fn gflops(isa: Isa, threads: usize) -> f64 {
             // SAFETY: as above.
             Isa::Avx2 => unsafe { x86::avx2(TURNS) },
             #[cfg(target_arch = "x86_64")]
-            Isa::Portable => x86::portable(TURNS),
+            Isa::Neon | Isa::Portable => x86::portable(TURNS),
             #[cfg(not(target_arch = "x86_64"))]
             _ => portable(TURNS),
         };

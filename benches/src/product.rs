@@ -1,6 +1,6 @@
 //! Products of the standard work, on one thread or divided among threads as a step divides them.
 
-use optmsm_core::backend::{Backend, Epilogue, Layout, Mat, MatMut, Part, Write};
+use optmsm_core::backend::{Backend, Epilogue, Layout, Mat, MatMut, Part, Products, Write};
 use optmsm_core::error::Result;
 use optmsm_cpu::{Cpu, Packed};
 
@@ -67,7 +67,7 @@ impl Product {
         let (m, n, k) = shape.sizes();
         // d_W packs nothing: it reads both matrices in place.
         let (outputs, inputs) = if matches!(shape, Shape::Forward(..)) { (n, k) } else { (0, 0) };
-        let packed = cpu.alloc_packed(1, outputs, inputs)?;
+        let packed = cpu.alloc_packed(1, outputs, inputs, Products::Forward)?;
         let (left, right) = (random(m * k, "left"), random(n * k, "right"));
         let mut product = Self { packed, left, right, shape, shares: Vec::new(), cpu };
         product.shares = (0..threads).map(|i| vec![0.0; product.share(i).1 * n]).collect();
@@ -82,7 +82,7 @@ impl Product {
         (m * i / threads, m * (i + 1) / threads - m * i / threads)
     }
 
-    /// What a step does once for all blocks, in both orientations.
+    /// What a step does once for all blocks.
     pub fn pack(&mut self) {
         if let Shape::Forward(_, n, k) = self.shape {
             self.cpu.pack(&mut self.packed, Mat::new(&self.right, n, k), Layout::OutIn);

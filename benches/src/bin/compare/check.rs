@@ -40,7 +40,7 @@ pub(crate) fn outputs(peer: &mut Peer, info: &Value, work: &str) -> Result<()> {
     let file = Scratch::new(size);
     save(&file, &parameters, &batch)?;
     let model = || OptMsm::new(&config, &input);
-    let mut predictor = Predictor::new(cpu(1)?, model()?, &parameters, ROWS)?;
+    let predictor = Predictor::new(cpu(1)?, model()?, &parameters, ROWS)?;
     let logits: Vec<f64> = predictor.logits(&batch)?.into_iter().map(f64::from).collect();
     let mut learner = Learner::new(cpu(1)?, model()?, LearnerConfig::default(), ROWS, 1)?;
     learner.import(&parameters)?;
