@@ -11,6 +11,7 @@ use optmsm_core::batch::Column;
 use optmsm_core::model::{Model, OptMsm};
 use optmsm_core::optim::{OptimizerConfig, Rule, Update};
 use optmsm_core::plan::Plan;
+use optmsm_core::rounding::{Rounding, TableDtype};
 use optmsm_cpu::Cpu;
 
 /// Rows of a block, experts, their width, the width of the shared fields together, of one of them, and scenarios.
@@ -81,33 +82,45 @@ fn embedding(group: &mut Group, be: &Cpu) {
     plan.build(&batch, &input, true).unwrap();
     let column = &plan.columns[0];
     let (vocab, unique) = (200_000, column.unique.len());
-    let table = random(vocab * D, "table");
+    let table = table(be, vocab);
     let (mut e, mut g) = (vec![0.0; B * SHARED], vec![0.0; B * D]);
-    op(group, "gather_rows", B * (1 + 2 * D), || {
-        let out = MatMut::new(&mut e, B, SHARED).cols(32, D);
-        be.gather_rows(out, Mat::new(&table, vocab, D), ids, 0);
+    op(group, "lookup", B * (1 + 2 * D), || {
+        be.lookup(MatMut::new(&mut e, B, SHARED).cols(32, D), &table, ids, 0);
     });
     let (offsets, coefs) = ((0..=B as u32).collect::<Vec<_>>(), vec![1.0; B]);
-    op(group, "gather_bags, one id each", B * (3 + 2 * D), || {
+    op(group, "lookup_bags, one id each", B * (3 + 2 * D), || {
         let out = MatMut::new(&mut e, B, SHARED).cols(32, D);
         let bags = Bags { offsets: &offsets, ids, coefs: &coefs };
-        be.gather_bags(out, Mat::new(&table, vocab, D), bags, 0);
+        be.lookup_bags(out, &table, bags, 0);
     });
-    let (values, vector, mut d_vector) = (random(B, "values"), random(D, "vector"), vec![0.0; D]);
+    let (values, vector) = (random(B, "values"), random(D, "vector"));
     op(group, "numeric_embed", B * (1 + D), || {
         let out = MatMut::new(&mut e, B, SHARED).cols(32, D);
         be.numeric_embed(out, Mat::new(&vector, 1, D), &values, 0);
     });
     let d_e = random(B * SHARED, "d_e");
-    op(group, "numeric_embed_bwd", B * (1 + D), || {
-        let d_out = Mat::new(&d_e, B, SHARED).cols(32, D);
-        be.numeric_embed_bwd(MatMut::new(&mut d_vector, 1, D), Write::Set, d_out, &values, 0);
-    });
     op(group, "reduce_rows", B * (1 + D) + unique * (1 + D), || {
         let segments = Segments { count: unique, starts: &column.starts, rows: &column.rows, coefs: None };
         let lane = |_| Mat::new(&d_e, B, SHARED).cols(32, D);
         be.reduce_rows(MatMut::new(&mut g, unique, D), segments, B, lane);
     });
+    // The first layer's backward for this field: N = 768.
+    let n = K * 256;
+    let (delta, w, x) = (random(B * n, "delta"), random(n * SHARED, "w"), random(unique * D, "x"));
+    let mut d_w = vec![0.0; n * D];
+    op(group, "linear_bwd_by_value", B * n + unique * 2 * D + 2 * n * D, || {
+        let segments = Segments { count: unique, starts: &column.starts, rows: &column.rows, coefs: None };
+        let (g, d_w) = (MatMut::new(&mut g, unique, D), MatMut::new(&mut d_w, n, D));
+        let (x, w) = (Mat::new(&x, unique, D), Mat::new(&w, n, SHARED).cols(32, D));
+        be.linear_bwd_by_value(g, d_w, x, w, segments, B, |_| Mat::new(&delta, B, n));
+    });
+}
+
+/// A table of `rows` random rows.
+fn table(be: &Cpu, rows: usize) -> optmsm_cpu::Table {
+    let mut table = be.alloc_table(rows, D, TableDtype::F32).unwrap();
+    be.upload_rows(&mut table, 0, &random(rows * D, "table"));
+    table
 }
 
 fn gate(group: &mut Group, be: &Cpu) {
@@ -167,12 +180,12 @@ fn updates(group: &mut Group, be: &Cpu) {
     let model = OptMsm::new(&config, &input).unwrap();
     let len = Model::<Cpu>::params(&model).len();
     let (g, mut w, mut sum) = (random(len, "g"), random(len, "w"), vec![0.0; 1]);
-    op(group, "accumulate", 3 * len, || be.accumulate(&mut w, &g, len));
+    op(group, "accumulate", 3 * len, || be.accumulate(&mut w, 1, |_| &g, len));
     op(group, "sum_sq", len, || be.sum_sq(&mut sum, Write::Set, &g, len));
     let mut plan = Plan::<f32>::default();
     plan.build(&rows(&input, 4096, 1), &input, true).unwrap();
     let (ids, vocab) = (&plan.columns[0].unique, 200_000);
-    let (g_rows, mut table) = (random(ids.len() * D, "g_rows"), random(vocab * D, "table"));
+    let (g_rows, mut table) = (random(ids.len() * D, "g_rows"), table(be, vocab));
     for rule in [Rule::Sgd, Rule::Adam, Rule::Adagrad, Rule::RowwiseAdagrad] {
         let config = OptimizerConfig { rule, ..OptimizerConfig::default() };
         let (buffers, per_row) = config.state();
@@ -187,8 +200,8 @@ fn updates(group: &mut Group, be: &Cpu) {
         let mut state = vec![vec![0.0; vocab * width]; buffers];
         let moved = ids.len() * (1 + 3 * D + 2 * buffers * width);
         op(group, &format!("step_rows {rule:?}, {} rows", ids.len()), moved, || {
-            let (table, g) = (MatMut::new(&mut table, vocab, D), Mat::new(&g_rows, ids.len(), D));
-            be.step_rows(table, g, &mut state, ids, &update());
+            let (g, rounding) = (Mat::new(&g_rows, ids.len(), D), Rounding::new(1, 1, 0));
+            be.step_rows(&mut table, g, &mut state, ids, &update(), &rounding);
         });
     }
 }

@@ -159,7 +159,7 @@ impl Forward {
     /// When it fails: its batches are valid, so that is a bug.
     pub fn predict(&mut self) {
         let batch = &self.batches[self.next % self.batches.len()];
-        self.out = self.predictor.predict(batch).expect("a valid batch is predicted");
+        self.predictor.predict_into(&mut self.out, batch).expect("a valid batch is predicted");
         std::hint::black_box(&self.out);
         self.next += 1;
     }
