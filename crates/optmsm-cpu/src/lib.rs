@@ -7,6 +7,7 @@
 mod backend;
 mod gemm;
 mod isa;
+mod ops;
 mod packed;
 mod rows;
 mod simd;

@@ -1,0 +1,42 @@
+//! What the backend's methods compute, by family.
+
+use optmsm_core::backend::{Mat, MatMut, Part};
+
+use crate::gemm::{Rows, RowsMut};
+
+pub(crate) mod buffers;
+pub(crate) mod dense;
+pub(crate) mod elementwise;
+pub(crate) mod embedding;
+pub(crate) mod gate;
+pub(crate) mod loss;
+
+pub(crate) type M<'a> = Mat<'a, Vec<f32>>;
+pub(crate) type MM<'a> = MatMut<'a, Vec<f32>>;
+
+fn rows_of<'a>(m: M<'a>) -> Rows<'a> {
+    Rows { data: &m.buf[m.offset.min(m.buf.len())..], stride: m.stride }
+}
+
+fn rows_of_mut<'a>(m: &'a mut MM) -> RowsMut<'a> {
+    let (start, stride) = (m.offset.min(m.buf.len()), m.stride);
+    RowsMut { data: &mut m.buf[start..], stride }
+}
+
+/// Calls `f(group, first row, rows)` for each part of a product over `rows` rows.
+fn each_group(part: Part<Vec<u32>>, groups: usize, rows: usize, mut f: impl FnMut(usize, usize, usize)) {
+    match part {
+        Part::Group(g) => f(g, 0, rows),
+        Part::Columns => (0..groups).for_each(|g| f(g, 0, rows)),
+        Part::Rows(offsets) => {
+            let at = |g: usize| offsets[g] as usize;
+            assert!(at(0) == 0 && at(groups) == rows, "group offsets {offsets:?} for {rows} rows");
+            (0..groups).filter(|&g| at(g) < at(g + 1)).for_each(|g| f(g, at(g), at(g + 1) - at(g)));
+        }
+    }
+}
+
+/// First column of group `g`, when groups are columns.
+fn column(part: Part<Vec<u32>>, g: usize, width: usize) -> usize {
+    if let Part::Columns = part { g * width } else { 0 }
+}

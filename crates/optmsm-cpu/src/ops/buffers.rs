@@ -1,0 +1,81 @@
+//! Passes over whole parameter buffers, divided among the threads.
+
+use optmsm_core::backend::Write;
+use optmsm_core::optim::Update;
+use rayon::prelude::*;
+
+use crate::Cpu;
+use crate::rows::{dot, put};
+use crate::update::Scalars;
+
+/// Elements that one task takes: fixed, so that sums do not depend on the threads.
+const CHUNK: usize = 16 * 1024;
+
+pub(crate) fn accumulate<'a>(
+    cpu: &Cpu,
+    acc: &mut Vec<f32>,
+    count: usize,
+    x: impl Fn(usize) -> &'a Vec<f32> + Sync,
+    len: usize,
+) {
+    let add = |(chunk, acc): (usize, &mut [f32])| {
+        for i in 0..count {
+            let x = &x(i)[chunk * CHUNK..][..acc.len()];
+            cpu.isa.vectorise(
+                #[inline(always)]
+                || acc.iter_mut().zip(x).for_each(|(a, x)| *a += x),
+            );
+        }
+    };
+    cpu.pool.install(|| acc[..len].par_chunks_mut(CHUNK).enumerate().for_each(add));
+}
+
+pub(crate) fn sum_sq(cpu: &Cpu, sum: &mut Vec<f32>, write: Write, x: &Vec<f32>, len: usize) {
+    let total = cpu.pool.install(|| tree_sum_sq(&x[..len]));
+    put(&mut sum[..1], write, [total as f32].into_iter());
+}
+
+pub(crate) fn step_dense(
+    cpu: &Cpu,
+    w: &mut Vec<f32>,
+    g: &Vec<f32>,
+    state: &mut [Vec<f32>],
+    len: usize,
+    update: &Update<Vec<f32>>,
+) {
+    let rule = Scalars::new(update, update.adam_dense());
+    let chunks = w[..len].par_chunks_mut(CHUNK).zip(g[..len].par_chunks(CHUNK));
+    cpu.pool.install(|| match state {
+        [] => chunks.for_each(|(w, g)| {
+            cpu.isa.vectorise(
+                #[inline(always)]
+                || rule.no_state(w, g),
+            );
+        }),
+        [s] => chunks.zip(s[..len].par_chunks_mut(CHUNK)).for_each(|((w, g), s)| {
+            cpu.isa.vectorise(
+                #[inline(always)]
+                || rule.one_state(w, g, s),
+            );
+        }),
+        [m, v, ..] => {
+            let chunks = chunks.zip(m[..len].par_chunks_mut(CHUNK)).zip(v[..len].par_chunks_mut(CHUNK));
+            chunks.for_each(|(((w, g), m), v)| {
+                cpu.isa.vectorise(
+                    #[inline(always)]
+                    || rule.adam(w, g, m, v),
+                );
+            });
+        }
+    });
+}
+
+/// Σ x²: single precision within a task's share, in a fixed tree over the shares.
+fn tree_sum_sq(x: &[f32]) -> f64 {
+    if x.len() <= CHUNK {
+        return dot(x, x).into();
+    }
+    let (low, high) = x.split_at(x.len().div_ceil(CHUNK) / 2 * CHUNK);
+    let (low, high) = rayon::join(|| tree_sum_sq(low), || tree_sum_sq(high));
+    low + high
+}

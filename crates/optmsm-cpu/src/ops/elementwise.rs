@@ -1,0 +1,82 @@
+//! Element by element and row by row.
+
+use optmsm_core::backend::{Dropout, Write};
+use optmsm_core::philox::philox4x32;
+
+use super::{M, MM};
+use crate::Cpu;
+use crate::rows::{dot, put, row, row_mut};
+
+pub(crate) fn fill(mut dst: MM, v: f64) {
+    (0..dst.rows).for_each(|b| row_mut(&mut dst, b).fill(v as f32));
+}
+
+pub(crate) fn copy(cpu: &Cpu, mut dst: MM, write: Write, src: M) {
+    assert_eq!((dst.rows, dst.cols), (src.rows, src.cols), "shapes of a copy");
+    cpu.isa.vectorise(
+        #[inline(always)]
+        || (0..src.rows).for_each(|b| put(row_mut(&mut dst, b), write, row(&src, b).iter().copied())),
+    );
+}
+
+pub(crate) fn relu(cpu: &Cpu, mut y: MM) {
+    cpu.isa.vectorise(
+        #[inline(always)]
+        || {
+            for b in 0..y.rows {
+                // NaN stays NaN.
+                row_mut(&mut y, b).iter_mut().for_each(|y| *y = if *y < 0.0 { 0.0 } else { *y });
+            }
+        },
+    );
+}
+
+pub(crate) fn relu_bwd(cpu: &Cpu, mut d: MM, y: M) {
+    assert_eq!((d.rows, d.cols), (y.rows, y.cols), "shapes of d and y");
+    cpu.isa.vectorise(
+        #[inline(always)]
+        || {
+            for b in 0..y.rows {
+                let d = row_mut(&mut d, b).iter_mut();
+                d.zip(row(&y, b)).for_each(|(d, &y)| *d = if y <= 0.0 { 0.0 } else { *d });
+            }
+        },
+    );
+}
+
+pub(crate) fn dropout(mut x: MM, drop: &Dropout, rows: &Vec<u32>, first: usize) {
+    let (threshold, scale) = (drop.threshold(), (1.0 / (1.0 - drop.p)) as f32);
+    for b in 0..x.rows {
+        for (quad, x) in row_mut(&mut x, b).chunks_mut(4).enumerate() {
+            let (counter, key) = drop.counter(rows[first + b], quad as u32);
+            for (x, word) in x.iter_mut().zip(philox4x32(counter, key)) {
+                *x = if word >= threshold { *x * scale } else { 0.0 };
+            }
+        }
+    }
+}
+
+pub(crate) fn row_scale(cpu: &Cpu, mut y: MM, write: Write, s: M, x: M) {
+    assert_eq!((y.rows, y.cols), (x.rows, x.cols), "shapes of y and x");
+    cpu.isa.vectorise(
+        #[inline(always)]
+        || {
+            for b in 0..x.rows {
+                let s = row(&s, b)[0];
+                put(row_mut(&mut y, b), write, row(&x, b).iter().map(|x| s * x));
+            }
+        },
+    );
+}
+
+pub(crate) fn row_dot(cpu: &Cpu, mut out: MM, write: Write, x: M, y: M) {
+    assert_eq!((x.rows, x.cols), (y.rows, y.cols), "shapes of x and y");
+    cpu.isa.vectorise(
+        #[inline(always)]
+        || {
+            for b in 0..x.rows {
+                put(row_mut(&mut out, b), write, [dot(row(&x, b), row(&y, b))].into_iter());
+            }
+        },
+    );
+}
