@@ -13,9 +13,12 @@ use crate::optim::Update;
 use crate::philox::philox4x32;
 use crate::rounding::{Rounding, TableDtype};
 
+mod dense;
 mod table;
 mod update;
 
+pub use dense::Packed;
+use dense::pieces;
 pub use table::Table;
 use update::Scalars;
 
@@ -31,27 +34,6 @@ pub struct Reference<T> {
     lanes: usize,
     block_rows: usize,
     elem: std::marker::PhantomData<T>,
-}
-
-/// Weights as they came, with their layout.
-#[derive(Clone, Debug)]
-pub struct Packed<T> {
-    data: Vec<T>,
-    groups: usize,
-    outputs: usize,
-    inputs: usize,
-    layout: Layout,
-}
-
-impl<T: Elem> Packed<T> {
-    /// W[o, i] of group `g`.
-    fn at(&self, g: usize, o: usize, i: usize) -> T {
-        let base = g * self.outputs * self.inputs;
-        self.data[match self.layout {
-            Layout::OutIn => base + o * self.inputs + i,
-            Layout::InOut => base + i * self.outputs + o,
-        }]
-    }
 }
 
 impl<T: Elem> Default for Reference<T> {
@@ -96,25 +78,6 @@ fn put<T: Elem>(dst: &mut T, write: Write, v: T) {
     match write {
         Write::Set => *dst = v,
         Write::Add => *dst += v,
-    }
-}
-
-/// The pieces of a product: (group, rows, first column of x, first column of y), see [`Part`].
-fn pieces(
-    part: Part<Vec<u32>>,
-    groups: usize,
-    rows: usize,
-    inputs: usize,
-    outputs: usize,
-) -> Vec<(usize, std::ops::Range<usize>, usize, usize)> {
-    match part {
-        Part::Group(g) => vec![(g, 0..rows, 0, 0)],
-        Part::Columns => (0..groups).map(|g| (g, 0..rows, g * inputs, g * outputs)).collect(),
-        Part::Rows(offsets) => {
-            let at = |g: usize| offsets[g] as usize;
-            assert!(at(0) == 0 && at(groups) == rows, "group offsets {offsets:?} for {rows} rows");
-            (0..groups).map(|g| (g, at(g)..at(g + 1), 0, 0)).collect()
-        }
     }
 }
 
@@ -221,19 +184,7 @@ impl<T: Elem> Backend for Reference<T> {
         part: Part<Vec<u32>>,
         then: Epilogue<Vec<T>>,
     ) {
-        let (mut y, x) = (view_mut(y), view(x));
-        assert_eq!(y.nrows(), x.nrows(), "rows of y and x");
-        let bias = then.bias.map(view);
-        for (g, rows, x0, y0) in pieces(part, w.groups, x.nrows(), w.inputs, w.outputs) {
-            for b in rows {
-                for o in 0..w.outputs {
-                    let product =
-                        (0..w.inputs).fold(T::zero(), |sum, i| sum + x[[b, x0 + i]] * w.at(g, o, i));
-                    let sum = product + bias.map_or(T::zero(), |bias| bias[[g, o]]);
-                    y[[b, y0 + o]] = if then.relu { relu(sum) } else { sum };
-                }
-            }
-        }
+        dense::linear(y, x, w, part, then);
     }
 
     fn linear_dx(
@@ -245,18 +196,7 @@ impl<T: Elem> Backend for Reference<T> {
         part: Part<Vec<u32>>,
         relu: Option<Mat<Vec<T>>>,
     ) {
-        let (mut d_x, d_y, x) = (view_mut(d_x), view(d_y), relu.map(view));
-        assert_eq!(d_x.nrows(), d_y.nrows(), "rows of d_x and d_y");
-        assert!(x.is_none_or(|x| x.dim() == d_x.dim()), "shapes of d_x and x");
-        for (g, rows, x0, y0) in pieces(part, w.groups, d_y.nrows(), w.inputs, w.outputs) {
-            for b in rows {
-                for i in 0..w.inputs {
-                    let sum = (0..w.outputs).fold(T::zero(), |sum, o| sum + d_y[[b, y0 + o]] * w.at(g, o, i));
-                    let closed = x.is_some_and(|x| x[[b, x0 + i]] <= T::zero());
-                    put(&mut d_x[[b, x0 + i]], write, if closed { T::zero() } else { sum });
-                }
-            }
-        }
+        dense::linear_dx(d_x, write, d_y, w, part, relu);
     }
 
     fn linear_dw(
@@ -267,24 +207,7 @@ impl<T: Elem> Backend for Reference<T> {
         x: Mat<Vec<T>>,
         part: Part<Vec<u32>>,
     ) {
-        let (mut d_w, d_y, x) = (view_mut(d_w), view(d_y), view(x));
-        assert_eq!(d_y.nrows(), x.nrows(), "rows of d_y and x");
-        let inputs = d_w.ncols();
-        let groups = match part {
-            Part::Group(_) => 1,
-            Part::Columns => x.ncols() / inputs,
-            Part::Rows(_) => d_w.nrows() / d_y.ncols(),
-        };
-        let outputs = d_w.nrows() / groups.max(1);
-        let part = if let Part::Group(_) = part { Part::Group(0) } else { part };
-        for (g, rows, x0, y0) in pieces(part, groups, x.nrows(), inputs, outputs) {
-            for o in 0..outputs {
-                for i in 0..inputs {
-                    let sum = rows.clone().fold(T::zero(), |sum, b| sum + d_y[[b, y0 + o]] * x[[b, x0 + i]]);
-                    put(&mut d_w[[g * outputs + o, i]], write, sum);
-                }
-            }
-        }
+        dense::linear_dw(d_w, write, d_y, x, part);
     }
 
     fn col_sum(&self, out: MatMut<Vec<T>>, write: Write, x: Mat<Vec<T>>, part: Part<Vec<u32>>) {
