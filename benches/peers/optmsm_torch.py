@@ -393,8 +393,8 @@ def keep_memory():
     """glibc: hold freed memory instead of giving it back after every step; what a preloaded allocator would do."""
     try:
         libc = ctypes.CDLL("libc.so.6")
-        m_trim_threshold, m_mmap_threshold, m_arena_max = -1, -3, -8
-        libc.mallopt(m_mmap_threshold, 32 << 20)  # the most it takes
+        m_trim_threshold, m_mmap_max, m_arena_max = -1, -4, -8
+        libc.mallopt(m_mmap_max, 0)
         libc.mallopt(m_trim_threshold, (1 << 31) - 1)
         libc.mallopt(m_arena_max, 1)  # the backward pass runs on a thread of its own
     except OSError:

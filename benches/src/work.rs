@@ -14,7 +14,7 @@ use optmsm_cpu::{Cpu, CpuOptions};
 /// Rows of a training batch.
 pub const ROWS: usize = 4096;
 /// Different batches that a timed loop takes in turn.
-const BATCHES: u64 = 8;
+pub const BATCHES: usize = 8;
 
 /// Configuration and inputs of the standard work; `large` has tables of up to 200,000 rows.
 pub fn standard(large: bool) -> (ModelConfig, InputSpec) {
@@ -112,7 +112,7 @@ impl Training {
             let mut plan = Plan::default();
             plan.build(&self::rows(input, rows as u64, seed), input, true).map(|()| plan)
         };
-        Ok(Self { learner, plans: (0..BATCHES).map(plan).collect::<Result<_>>()?, next: 0 })
+        Ok(Self { learner, plans: (0..BATCHES as u64).map(plan).collect::<Result<_>>()?, next: 0 })
     }
 
     /// One step.
@@ -148,7 +148,7 @@ impl Forward {
         let parameters = initial(config, input)?;
         let model = OptMsm::new(config, input)?;
         let predictor = Predictor::new(cpu(threads)?, model, &parameters, rows)?;
-        let count = if rows > 1 { BATCHES } else { 64 };
+        let count = if rows > 1 { BATCHES as u64 } else { 64 };
         let batches = (0..count).map(|seed| self::rows(input, rows as u64, 100 + seed)).collect();
         Ok(Self { predictor, batches, out: vec![0.0; rows], next: 0 })
     }
