@@ -1,5 +1,7 @@
 //! C (+)= A · B with B in packed panels: x Wᵀ and d_y W.
 
+use std::cell::RefCell;
+
 use super::kernel::{After, Operands, Target, row, tile};
 use super::{Rows, RowsMut};
 use crate::isa::{Isa, Work};
@@ -7,6 +9,18 @@ use crate::simd::Simd;
 
 /// Bytes of A that pass all panels together: a share of L2 that leaves room for the panels.
 const BLOCK_BYTES: usize = 512 * 1024;
+
+/// Rows of A that are a multiple of so many elements apart (a page) fall into one cache set, where a tile's rows would
+/// displace each other.
+const ALIASING: usize = 1024;
+
+/// A multiple of the rows of every tile.
+const MOST_ROWS: usize = 24;
+
+thread_local! {
+    /// Rows of A, one buffer a thread; grows to the largest block and stays.
+    static COPY: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
 
 /// C `[m, n]` (+)= A `[m, k]` · B `[k, n]`, then what follows.
 pub(crate) struct Product<'a> {
@@ -37,10 +51,15 @@ pub(crate) fn multiply(isa: Isa, p: Product) {
     assert!(p.b.len() >= panels, "the packed B has {} elements, {k}x{n} needs {panels}", p.b.len());
     assert!(p.bias.is_none_or(|bias| bias.len() >= n), "the bias is shorter than {n}");
     let mask = p.mask.map(|mask| mask.checked(m, n, "the mask"));
-    isa.run(Panels {
+    // Blocks of equal size, so that none is left with a few rows for which every panel is read again.
+    let blocks = (4 * m * (k + n) / BLOCK_BYTES).max(1);
+    let block = m.div_ceil(blocks).next_multiple_of(MOST_ROWS);
+    let panels = Panels {
         m,
         n,
         k,
+        block,
+        copy: std::ptr::null_mut(),
         a: p.a.data.as_ptr(),
         a_stride: p.a.stride,
         b: p.b.as_ptr(),
@@ -53,6 +72,16 @@ pub(crate) fn multiply(isa: Isa, p: Product) {
             mask: mask.map_or(std::ptr::null(), |mask| mask.data.as_ptr()),
             mask_stride: mask.map_or(0, |mask| mask.stride),
         },
+    };
+    if !p.a.stride.is_multiple_of(ALIASING) || m < MOST_ROWS || n < 4 * isa.panel() {
+        return isa.run(panels);
+    }
+    COPY.with_borrow_mut(|copy| {
+        let need = m.min(block) * panels.copy_stride();
+        if copy.len() < need {
+            copy.resize(need, 0.0);
+        }
+        isa.run(Panels { copy: copy.as_mut_ptr(), ..panels });
     });
 }
 
@@ -62,6 +91,10 @@ struct Panels {
     m: usize,
     n: usize,
     k: usize,
+    /// Rows that pass all panels together.
+    block: usize,
+    /// Room for a block of A whose rows fall into different cache sets; null where they do anyway.
+    copy: *mut f32,
     a: *const f32,
     a_stride: usize,
     b: *const f32,
@@ -74,20 +107,38 @@ impl Work for Panels {
     type Out = ();
     #[inline(always)]
     unsafe fn run<S: Simd, const MR: usize>(self) {
-        // Blocks of equal size, so that none is left with a few rows for which every panel is read again.
-        let blocks = (4 * self.m * (self.k + self.n) / BLOCK_BYTES).max(1);
-        let rows = self.m.div_ceil(blocks).next_multiple_of(MR);
-        let mut first = 0;
-        while first < self.m {
-            let m = (self.m - first).min(rows);
+        const { assert!(MOST_ROWS % MR == 0) };
+        for first in (0..self.m).step_by(self.block) {
+            let m = (self.m - first).min(self.block);
             // SAFETY: rows first..first + m are inside A and C, as multiply() checked.
-            unsafe { self.rows(first, m).block::<S, MR>() };
-            first += m;
+            unsafe { self.rows(first, m).own_rows().block::<S, MR>() };
         }
     }
 }
 
 impl Panels {
+    /// Elements from one row of the copy to the next: never a multiple of a page.
+    fn copy_stride(&self) -> usize {
+        self.k.next_multiple_of(ALIASING) + 16
+    }
+
+    /// The same from a copy of A, when there is room for one.
+    #[inline(always)]
+    unsafe fn own_rows(self) -> Self {
+        if self.copy.is_null() {
+            return self;
+        }
+        let stride = self.copy_stride();
+        for i in 0..self.m {
+            // SAFETY: A has m rows of k columns, the copy room for as many of its stride, as multiply() checked.
+            unsafe {
+                let from = self.a.add(i * self.a_stride);
+                std::ptr::copy_nonoverlapping(from, self.copy.add(i * stride), self.k);
+            }
+        }
+        Panels { a: self.copy, a_stride: stride, ..self }
+    }
+
     /// Rows `first..first + m`.
     ///
     /// # Safety

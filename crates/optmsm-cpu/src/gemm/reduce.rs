@@ -158,7 +158,12 @@ impl Copied {
                 let from = self.a.add(q * self.a_stride + i);
                 std::ptr::copy_nonoverlapping(from, to.add(q * R), R);
             }
-            for j in (0..self.n).step_by(panel) {
+            let panels = self.n.div_ceil(panel);
+            for (index, j) in (0..self.n).step_by(panel).enumerate() {
+                // The next strip's cache lines, a share with every panel: they are a row apart, which no hardware foresees.
+                for q in index * self.k / panels..(index + 1) * self.k / panels {
+                    S::prefetch(self.a.wrapping_add(q * self.a_stride + i + R));
+                }
                 let x =
                     Operands { k: self.k, a: to, row_stride: 1, k_stride: R, b: self.panels.add(j * self.k) };
                 let c = self.c.add(i * self.c_stride + j);
