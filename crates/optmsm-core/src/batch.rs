@@ -91,27 +91,38 @@ impl Batch {
 
     /// Appends row `row` of `other`, which must have the same columns.
     pub fn push_row(&mut self, other: &Batch, row: usize) {
+        self.push_rows(other, &[row as u32]);
+    }
+
+    /// Appends rows of `other`, which must have the same columns. Column by column, so that rows from anywhere in a large data
+    /// set are fetched side by side instead of one after the other.
+    pub fn push_rows(&mut self, other: &Batch, rows: &[u32]) {
+        fn pick<T: Copy>(to: &mut Vec<T>, from: &[T], rows: &[u32]) {
+            to.extend(rows.iter().map(|&row| from[row as usize]));
+        }
         if !other.labels.is_empty() {
-            self.labels.push(other.labels[row]);
+            pick(&mut self.labels, &other.labels, rows);
         }
         if !other.weights.is_empty() {
-            self.weights.push(other.weights[row]);
+            pick(&mut self.weights, &other.weights, rows);
         }
-        self.scenarios.push(other.scenarios[row]);
+        pick(&mut self.scenarios, &other.scenarios, rows);
         for (to, from) in self.columns.iter_mut().zip(&other.columns) {
             match (to, from) {
-                (Column::Categorical(to), Column::Categorical(from)) => to.push(from[row]),
-                (Column::Numeric(to), Column::Numeric(from)) => to.push(from[row]),
+                (Column::Categorical(to), Column::Categorical(from)) => pick(to, from, rows),
+                (Column::Numeric(to), Column::Numeric(from)) => pick(to, from, rows),
                 (
                     Column::Multi { offsets, ids, weights },
                     Column::Multi { offsets: o, ids: i, weights: w },
                 ) => {
-                    let range = o[row] as usize..o[row + 1] as usize;
-                    ids.extend_from_slice(&i[range.clone()]);
-                    if !w.is_empty() {
-                        weights.extend_from_slice(&w[range]);
+                    for &row in rows {
+                        let range = o[row as usize] as usize..o[row as usize + 1] as usize;
+                        ids.extend_from_slice(&i[range.clone()]);
+                        if !w.is_empty() {
+                            weights.extend_from_slice(&w[range]);
+                        }
+                        offsets.push(ids.len() as u32);
                     }
-                    offsets.push(ids.len() as u32);
                 }
                 _ => unreachable!("columns of both batches come from one InputSpec"),
             }

@@ -44,14 +44,11 @@ impl Order<'_> {
             let skip = if epoch == first_epoch { first_batch as usize } else { 0 };
             for rows in rows.chunks(self.batch_size).skip(skip) {
                 batch.clear();
-                for &row in rows {
-                    batch.push_row(self.data, row as usize);
-                    if let Some((scenario, rate)) = self.fallback
-                        && fallback.uniform(row.into()) < rate
-                        && let Some(last) = batch.scenarios.last_mut()
-                    {
-                        *last = scenario;
-                    }
+                batch.push_rows(self.data, rows);
+                if let Some((scenario, rate)) = self.fallback {
+                    let unseen = |row: u32| fallback.uniform(row.into()) < rate;
+                    let of_batch = batch.scenarios.iter_mut().zip(rows);
+                    of_batch.filter(|&(_, &row)| unseen(row)).for_each(|(s, _)| *s = scenario);
                 }
                 let mut plan = spare.try_recv().unwrap_or_default();
                 let built = plan.build(&batch, self.input, true).map(|()| plan);
