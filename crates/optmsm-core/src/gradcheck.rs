@@ -167,9 +167,9 @@ pub fn field_cases() -> Vec<Case> {
             c.draw.distinct = true;
         }),
         case("one id", |c| c.set_vocab(1)),
-        case("numeric fields only", |c| c.input.fields.retain(|f| f.kind == FieldKind::Numeric)),
+        case("numeric fields only", |c| c.input.fields.iter_mut().for_each(|f| f.kind = FieldKind::Numeric)),
         case("numeric fields only, one layer", |c| {
-            c.input.fields.retain(|f| f.kind == FieldKind::Numeric);
+            c.input.fields.iter_mut().for_each(|f| f.kind = FieldKind::Numeric);
             (c.config.experts.hidden, c.config.specific.hidden) = (vec![4], vec![3]);
         }),
         case("one layer of experts", |c| c.config.experts.hidden = vec![4]),
