@@ -235,10 +235,7 @@ const CHAIN: f64 = 40.0 * 12.0;
 fn f32_backends_are_within_the_first_order_bound_of_pytorch() {
     let mut names = Vec::new();
     for isa in Isa::ALL {
-        if !isa.is_available() {
-            let required = std::env::var("OPTMSM_REQUIRE").unwrap_or_default();
-            assert!(!required.contains(isa.name()), "{} is required, and this machine has none", isa.name());
-            println!("SKIPPED {}: this machine has none", isa.name());
+        if !optmsm_testkit::require(isa.name(), isa.is_available()) {
             continue;
         }
         names.push(isa.name());

@@ -1,6 +1,6 @@
 //! The CPU backend: bit-equal for any number of threads, rows independent of their batch.
 
-use optmsm_core::gradcheck::{all_cases, case, random_batch, random_parameters};
+use optmsm_core::gradcheck::{all_cases, case, field_cases, random_batch, random_parameters};
 use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::model::OptMsm;
 use optmsm_core::params::HostTensor;
@@ -30,6 +30,25 @@ fn parameters_are_bit_equal_for_any_number_of_threads() {
     let one = train(1);
     for threads in [2, 3, 8] {
         assert!(one == train(threads), "{threads} threads");
+    }
+}
+
+#[test]
+fn both_ways_of_lists_are_bit_equal_for_any_number_of_threads() {
+    for case in field_cases() {
+        let config = LearnerConfig { clip_norm: Some(1.0), ..LearnerConfig::default() };
+        let train = |threads| {
+            let model = OptMsm::new(&case.config, &case.input).unwrap();
+            let mut learner = Learner::new(cpu(threads), model, config.clone(), 300, 7).unwrap();
+            (0..5).for_each(|seed| {
+                learner.step(&case.batch(300, seed)).unwrap();
+            });
+            learner.export().unwrap()
+        };
+        let one = train(1);
+        for threads in [2, 3, 8] {
+            assert!(one == train(threads), "{} on {threads} threads", case.name);
+        }
     }
 }
 

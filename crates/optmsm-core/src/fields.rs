@@ -4,6 +4,9 @@
 //! the field's gradients are δ W_f, summed by id, and W_f's is δᵀ e_f. Rows that hold the same id share e_f, so
 //! summing δ by id first gives both from as many rows as the batch has distinct ids (docs/derivations.md#fields).
 
+#[cfg(test)]
+mod tests;
+
 use crate::backend::{Backend, Mat, MatMut, Segments, Write};
 use crate::error::Result;
 use crate::inputs::Inputs;
@@ -14,6 +17,12 @@ use crate::runtime::{Params, Runtime};
 
 /// Time to add one element of an occurrence's δ, in multiply-adds of the products: benches/step.rs.
 const GATHER: usize = 8;
+
+/// Whether rows are a cheaper detour than ids for the lists of a batch: with embeddings `d` wide, ids take GATHER an occurrence and
+/// two products of d an id, rows two products of d a row.
+fn row_by_row(d: usize, rows: usize, occurrences: usize, ids: usize) -> bool {
+    GATHER * occurrences + 2 * d * ids > 2 * d * rows
+}
 
 /// The linear map that reads the embeddings of a role.
 #[derive(Clone, Copy, Debug)]
@@ -96,8 +105,7 @@ impl<B: Backend> FieldGrads<B> {
                 let x = params.dense.mat(id);
                 be.linear_bwd_by_value(grad, d_w, x, w, column.segments(), lane_rows, delta);
             }
-            // By id: GATHER an occurrence and two products of d an id; by row: two products of d a row.
-            Source::Bags(t) if GATHER * column.occurrences + 2 * d * ids > 2 * d * rows => {
+            Source::Bags(t) if row_by_row(d, rows, column.occurrences, ids) => {
                 be.lookup_bags(MatMut::new(&mut self.x, rows, d), &params.tables[t], column.bags(), 0);
                 let (d_e, x) = (MatMut::new(&mut self.d_e, rows, d), Mat::new(&self.x, rows, d));
                 let one_by_one = Segments { count: rows, starts: each_row, rows: each_row, coefs: None };

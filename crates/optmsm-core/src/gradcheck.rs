@@ -19,6 +19,10 @@ const STEP: f64 = 1e-5;
 const KINK: f64 = 1e-7;
 /// Elements tried in each tensor.
 const SAMPLES: usize = 16;
+/// Rows of a checked batch.
+pub(crate) const ROWS: usize = 12;
+/// Random batches that a case may be checked on.
+pub(crate) const BATCHES: u64 = 10;
 
 /// One combination of options.
 #[derive(Clone, Debug)]
@@ -31,6 +35,39 @@ pub struct Case {
     pub input: InputSpec,
     /// Whether rows have weights.
     pub weighted: bool,
+    /// Its ids.
+    pub draw: Draw,
+}
+
+/// How the ids of random rows are drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct Draw {
+    /// Lists of multi-hot fields have fewer ids than this.
+    pub lists: usize,
+    /// Whether no id comes twice in a field before all of its vocabulary came once.
+    pub distinct: bool,
+}
+
+impl Default for Draw {
+    fn default() -> Self {
+        Self { lists: 4, distinct: false }
+    }
+}
+
+impl Case {
+    /// Random rows for this case.
+    pub fn batch(&self, rows: usize, seed: u64) -> Batch {
+        draw_batch(&self.input, rows, self.weighted, seed, self.draw)
+    }
+
+    /// The same number of ids for every categorical and multi-hot field.
+    pub fn set_vocab(&mut self, ids: usize) {
+        for field in &mut self.input.fields {
+            if let FieldKind::Categorical { vocab } | FieldKind::Multi { vocab, .. } = &mut field.kind {
+                *vocab = ids;
+            }
+        }
+    }
 }
 
 /// Deviation of one tensor's gradient.
@@ -69,12 +106,12 @@ pub fn case(name: &str, change: impl FnOnce(&mut Case)) -> Case {
     config.hyper.scenario_dim = 2;
     config.hyper.trunk = 4;
     config.hyper.rank = 2;
-    let mut case = Case { name: name.into(), config, input, weighted: true };
+    let mut case = Case { name: name.into(), config, input, weighted: true, draw: Draw::default() };
     change(&mut case);
     case
 }
 
-/// Every combination of combine × condition × rank, K from 1 to 8, dropout, and no specific field.
+/// Every combination of combine × condition × rank, K from 1 to 8, dropout, no specific field, and [`field_cases`].
 pub fn all_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for combine in [Combine::Gate, Combine::Select] {
@@ -109,11 +146,59 @@ pub fn all_cases() -> Vec<Case> {
         c.config.tower.hidden.clear();
         c.config.hyper.rank = 1;
     }));
+    cases.extend(field_cases());
+    cases
+}
+
+/// What decides how the gradients of the fields and of the layers that read them are made: the length of lists, how often ids
+/// repeat, fields without a table, and first layers that are the last ones too.
+pub fn field_cases() -> Vec<Case> {
+    let mut cases = vec![
+        case("short lists", |c| {
+            c.config.embedding_dim = 16;
+            c.draw.lists = 3;
+        }),
+        case("long lists", |c| {
+            c.set_vocab(20);
+            c.draw.lists = 16;
+        }),
+        case("distinct ids", |c| {
+            c.set_vocab(40);
+            c.draw.distinct = true;
+        }),
+        case("one id", |c| c.set_vocab(1)),
+        case("numeric fields only", |c| c.input.fields.iter_mut().for_each(|f| f.kind = FieldKind::Numeric)),
+        case("numeric fields only, one layer", |c| {
+            c.input.fields.iter_mut().for_each(|f| f.kind = FieldKind::Numeric);
+            (c.config.experts.hidden, c.config.specific.hidden) = (vec![4], vec![3]);
+        }),
+        case("one layer of experts", |c| c.config.experts.hidden = vec![4]),
+        case("one layer of experts, dropout", |c| {
+            c.config.experts.hidden = vec![4];
+            c.config.experts.dropout = 0.3;
+            c.draw.lists = 16;
+        }),
+        case("one specific layer", |c| c.config.specific.hidden = vec![3]),
+    ];
+    for combine in [Combine::Gate, Combine::Select] {
+        for condition in [Condition::Scenario, Condition::Instance] {
+            let name = format!("one layer each, long lists, {combine:?} {condition:?}").to_lowercase();
+            cases.push(case(&name, |c| {
+                (c.config.experts.hidden, c.config.specific.hidden) = (vec![4], vec![3]);
+                (c.config.combine, c.config.hyper.condition) = (combine, condition);
+                c.draw.lists = 16;
+            }));
+        }
+    }
     cases
 }
 
 /// Random rows for any inputs: duplicate ids, empty lists, and the last scenario absent when `rows` is small.
 pub fn random_batch(input: &InputSpec, rows: usize, weighted: bool, seed: u64) -> Batch {
+    draw_batch(input, rows, weighted, seed, Draw::default())
+}
+
+fn draw_batch(input: &InputSpec, rows: usize, weighted: bool, seed: u64, draw: Draw) -> Batch {
     let mut next = {
         let stream = Stream::new(seed, "batch");
         let mut i = 0;
@@ -121,6 +206,10 @@ pub fn random_batch(input: &InputSpec, rows: usize, weighted: bool, seed: u64) -
             i += 1;
             stream.uniform(i)
         }
+    };
+    let id = |u: f64, vocab: usize, drawn: usize| match draw.distinct {
+        true => ((drawn as u64 + seed) % vocab as u64) as u32,
+        false => (u * vocab as f64) as u32,
     };
     let mut batch = Batch::new(input);
     for _ in 0..rows {
@@ -132,11 +221,11 @@ pub fn random_batch(input: &InputSpec, rows: usize, weighted: bool, seed: u64) -
         for (field, column) in input.fields.iter().zip(&mut batch.columns) {
             match (column, field.kind) {
                 (Column::Categorical(ids), FieldKind::Categorical { vocab }) => {
-                    ids.push((next() * vocab as f64) as u32);
+                    ids.push(id(next(), vocab, ids.len()));
                 }
                 (Column::Multi { offsets, ids, weights }, FieldKind::Multi { vocab, pooling }) => {
-                    for _ in 0..(next() * 4.0) as usize {
-                        ids.push((next() * vocab as f64) as u32);
+                    for _ in 0..(next() * draw.lists as f64) as usize {
+                        ids.push(id(next(), vocab, ids.len()));
                         if pooling == Pooling::Mean {
                             weights.push((next() * 2.0 - 0.5) as f32);
                         }
@@ -172,25 +261,24 @@ fn learner(case: &Case, be: Reference<f64>, rows: usize) -> Result<Learner<Refer
 /// Checks every tensor of a case, on the first of ten random batches that keeps off ReLU kinks. With `forget_penalty` the gradient leaves out the penalty that the loss
 /// has: a wrong derivative, which must be caught.
 pub fn check(case: &Case, forget_penalty: bool) -> Result<Vec<TensorError>> {
-    for seed in 0..9 {
+    for seed in 0..BATCHES - 1 {
         let errors = check_batch(case, forget_penalty, seed)?;
         if errors.iter().all(|e| e.skipped == 0) {
             return Ok(errors);
         }
     }
-    check_batch(case, forget_penalty, 9)
+    check_batch(case, forget_penalty, BATCHES - 1)
 }
 
 fn check_batch(case: &Case, forget_penalty: bool, seed: u64) -> Result<Vec<TensorError>> {
-    let rows = 12;
-    let batch = random_batch(&case.input, rows, case.weighted, seed);
+    let batch = case.batch(ROWS, seed);
     let mut wrong = case.clone();
     if forget_penalty {
         wrong.config.orthogonality = 0.0;
     }
     // Two lanes and blocks of three rows, so that sums over lanes and blocks are checked too.
-    let (_, analytic) = learner(&wrong, Reference::with_lanes(2, 3), rows)?.loss_and_gradients(&batch)?;
-    let mut learner = learner(case, Reference::new(), rows)?;
+    let (_, analytic) = learner(&wrong, Reference::with_lanes(2, 3), ROWS)?.loss_and_gradients(&batch)?;
+    let mut learner = learner(case, Reference::new(), ROWS)?;
     let mut params = learner.export()?;
     let mut errors = Vec::new();
     for (t, gradient) in analytic.iter().enumerate() {

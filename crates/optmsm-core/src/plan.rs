@@ -3,8 +3,13 @@
 //! Made off the critical path (by a loader thread), reused from batch to batch. Grouped products then see
 //! contiguous rows, and nothing sorts while the model runs.
 
+mod sort;
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
+use self::sort::Sorter;
 use crate::backend::Elem;
 use crate::batch::{Batch, Column};
 use crate::config::{FieldKind, InputSpec, Pooling};
@@ -28,7 +33,7 @@ pub struct Plan<E> {
     /// One column a field.
     pub columns: Vec<PlannedColumn<E>>,
     place: Vec<u32>,
-    keys: Vec<u64>,
+    sorter: Sorter,
 }
 
 /// One field's values in the order of the plan.
@@ -88,7 +93,7 @@ impl<E: Elem> Plan<E> {
             planned.order(column, field.kind, order);
             match field.kind {
                 FieldKind::Numeric if training => planned.whole(order.len()),
-                _ if training => planned.segment(&mut self.keys),
+                _ if training => planned.segment(&mut self.sorter),
                 _ => {}
             }
         }
@@ -146,30 +151,34 @@ impl<E: Elem> PlannedColumn<E> {
     }
 
     /// Groups the occurrences by id; within an id they stay in row order.
-    fn segment(&mut self, keys: &mut Vec<u64>) {
-        refill(keys, self.ids.iter().enumerate().map(|(i, &id)| u64::from(id) << 32 | i as u64));
-        keys.sort_unstable();
+    fn segment(&mut self, sorter: &mut Sorter) {
         let multi = !self.offsets.is_empty();
-        self.unique.clear();
-        self.starts.clear();
-        self.rows.clear();
-        self.coefs.clear();
         self.owners.clear();
         for (row, bag) in self.offsets.windows(2).enumerate() {
             self.owners.resize(self.owners.len() + (bag[1] - bag[0]) as usize, row as u32);
         }
-        for (n, &key) in keys.iter().enumerate() {
-            let (id, i) = ((key >> 32) as u32, (key & u64::from(u32::MAX)) as usize);
-            if self.unique.last() != Some(&id) {
-                self.unique.push(id);
-                self.starts.push(n as u32);
-            }
-            self.rows.push(if multi { self.owners[i] } else { i as u32 });
-            if multi {
-                self.coefs.push(self.values[i]);
-            }
+        let sorted = sorter.by_id(&self.ids);
+        let places = sorted.clone().map(|(_, place)| place as usize);
+        if multi {
+            refill(&mut self.rows, places.clone().map(|place| self.owners[place]));
+            refill(&mut self.coefs, places.map(|place| self.values[place]));
+        } else {
+            refill(&mut self.rows, places.map(|place| place as u32));
+            self.coefs.clear();
         }
-        self.starts.push(keys.len() as u32);
+        self.unique.resize(self.ids.len(), 0);
+        self.starts.resize(self.ids.len() + 1, 0);
+        self.starts[0] = 0;
+        let (mut count, mut last) = (0, None);
+        for (end, (id, _)) in (1..).zip(sorted) {
+            // Every occurrence writes its id and its end so far: where ids change is no branch to guess wrong.
+            count += usize::from(last != Some(id));
+            last = Some(id);
+            self.unique[count - 1] = id;
+            self.starts[count] = end;
+        }
+        self.unique.truncate(count);
+        self.starts.truncate(count + 1);
     }
 }
 
