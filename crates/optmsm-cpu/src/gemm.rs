@@ -10,6 +10,9 @@ mod panels;
 mod reduce;
 mod values;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use pack::{pack, pack_panel};
 pub(crate) use panels::{Product, multiply};
 pub(crate) use reduce::{Reduction, accumulate};
@@ -28,9 +31,10 @@ pub(crate) struct RowsMut<'a> {
     pub(crate) stride: usize,
 }
 
-/// Elements from the first to the last of `rows` rows, both included.
+/// Elements from the first to the last of `rows` rows, both included; `usize::MAX`, which no buffer has, where that is more
+/// than a `usize` holds: pointers are made from what passes these checks.
 fn extent(rows: usize, stride: usize, cols: usize) -> usize {
-    if rows == 0 || cols == 0 { 0 } else { (rows - 1) * stride + cols }
+    if rows == 0 || cols == 0 { 0 } else { (rows - 1).saturating_mul(stride).saturating_add(cols) }
 }
 
 impl<'a> Rows<'a> {
@@ -47,8 +51,10 @@ impl<'a> Rows<'a> {
 }
 
 impl RowsMut<'_> {
-    /// Panics when it is smaller.
+    /// Panics when it is smaller, or when its rows overlap: so rows · cols elements exist.
     fn check(&self, rows: usize, cols: usize, what: &str) {
+        let apart = rows < 2 || self.stride >= cols;
+        assert!(apart, "{what}: rows of {cols} are {} apart", self.stride);
         let need = extent(rows, self.stride, cols);
         assert!(
             self.data.len() >= need,

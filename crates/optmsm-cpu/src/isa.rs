@@ -37,7 +37,11 @@ impl Isa {
     pub fn is_available(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => is_x86_feature_detected!("avx512f") && Isa::Avx2.is_available(),
+            Isa::Avx512 => {
+                // The compiler takes F16C for granted where AVX-512F is enabled.
+                let f16c = is_x86_feature_detected!("f16c");
+                f16c && is_x86_feature_detected!("avx512f") && Isa::Avx2.is_available()
+            }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(not(target_arch = "x86_64"))]

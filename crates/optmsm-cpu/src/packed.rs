@@ -19,7 +19,10 @@ pub struct Packed {
 
 impl Packed {
     pub(crate) fn new(isa: Isa, groups: usize, outputs: usize, inputs: usize, used: Products) -> Self {
-        let size = |n: usize, k: usize| vec![0.0; groups * n.next_multiple_of(isa.panel()) * k];
+        // Saturates, so that what overflows is too large for a `Vec`: multiply() relies on n · k elements.
+        let size = |n: usize, k: usize| {
+            vec![0.0; groups.saturating_mul(n.next_multiple_of(isa.panel())).saturating_mul(k)]
+        };
         let backward = if used == Products::Both { size(inputs, outputs) } else { Vec::new() };
         Self { groups, outputs, inputs, forward: size(outputs, inputs), backward, isa }
     }
@@ -66,5 +69,18 @@ impl Packed {
         assert!(!self.backward.is_empty() || self.inputs * self.outputs == 0, "packed for `linear` alone");
         let size = self.size(self.inputs, self.outputs);
         &self.backward[g * size..(g + 1) * size]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "capacity overflow")]
+    fn a_size_beyond_the_address_space_is_refused() {
+        // In wrapping arithmetic this is room for no element.
+        let side = 1 << (usize::BITS / 2);
+        Packed::new(Isa::Portable, 1, side, side, Products::Forward);
     }
 }

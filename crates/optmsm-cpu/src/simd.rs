@@ -30,12 +30,12 @@ pub(crate) trait Simd {
     /// Asks for the cache line of an address; any address will do.
     #[inline(always)]
     fn prefetch(p: *const f32) {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
         // SAFETY: a hint, which never faults; SSE is part of the target.
         unsafe {
             std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(p.cast());
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
         let _ = p;
     }
 

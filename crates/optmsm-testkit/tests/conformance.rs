@@ -22,6 +22,10 @@ mod cpu_avx2 {
     optmsm_testkit::conformance_tests!(super::cpu(super::Isa::Avx2));
 }
 
+mod cpu_neon {
+    optmsm_testkit::conformance_tests!(super::cpu(super::Isa::Neon));
+}
+
 mod cpu_portable {
     optmsm_testkit::conformance_tests!(super::cpu(super::Isa::Portable));
 }

@@ -61,13 +61,15 @@ fn at_least(v: &mut Vec<f32>, len: usize) {
 /// Computes both products after checking every extent.
 pub(crate) fn by_value<'a, F: Fn(usize) -> (&'a [f32], f32)>(isa: Isa, v: ByValue<F>) {
     let (count, n, d) = (v.count, v.outputs, v.width);
-    if n == 0 || d == 0 {
-        return;
-    }
     v.g.check(count, d, "g");
     v.d_w.check(n, d, "d_w");
     v.x.checked(count, d, "x");
     v.w.checked(n, d, "w");
+    if n == 0 || d == 0 {
+        // Sums of nothing.
+        (0..count).for_each(|u| v.g.data[u * v.g.stride..][..d].fill(0.0));
+        return;
+    }
     let panel = isa.panel();
     SCRATCH.with_borrow_mut(|scratch| {
         let wide = n.next_multiple_of(panel);
