@@ -107,7 +107,7 @@ impl Work for Panels {
     type Out = ();
     #[inline(always)]
     unsafe fn run<S: Simd, const MR: usize>(self) {
-        const { assert!(MOST_ROWS % MR == 0) };
+        const { assert!(MOST_ROWS.is_multiple_of(MR)) };
         for first in (0..self.m).step_by(self.block) {
             let m = (self.m - first).min(self.block);
             // SAFETY: rows first..first + m are inside A and C, as multiply() checked.

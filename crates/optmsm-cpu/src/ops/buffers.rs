@@ -13,7 +13,7 @@ const CHUNK: usize = 16 * 1024;
 
 pub(crate) fn accumulate<'a>(
     cpu: &Cpu,
-    acc: &mut Vec<f32>,
+    acc: &mut [f32],
     count: usize,
     x: impl Fn(usize) -> &'a Vec<f32> + Sync,
     len: usize,
@@ -30,15 +30,15 @@ pub(crate) fn accumulate<'a>(
     cpu.pool.install(|| acc[..len].par_chunks_mut(CHUNK).enumerate().for_each(add));
 }
 
-pub(crate) fn sum_sq(cpu: &Cpu, sum: &mut Vec<f32>, write: Write, x: &Vec<f32>, len: usize) {
+pub(crate) fn sum_sq(cpu: &Cpu, sum: &mut [f32], write: Write, x: &[f32], len: usize) {
     let total = cpu.pool.install(|| tree_sum_sq(&x[..len]));
     put(&mut sum[..1], write, [total as f32].into_iter());
 }
 
 pub(crate) fn step_dense(
     cpu: &Cpu,
-    w: &mut Vec<f32>,
-    g: &Vec<f32>,
+    w: &mut [f32],
+    g: &[f32],
     state: &mut [Vec<f32>],
     len: usize,
     update: &Update<Vec<f32>>,

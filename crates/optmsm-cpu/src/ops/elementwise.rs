@@ -44,7 +44,7 @@ pub(crate) fn relu_bwd(cpu: &Cpu, mut d: MM, y: M) {
     );
 }
 
-pub(crate) fn dropout(mut x: MM, drop: &Dropout, rows: &Vec<u32>, first: usize) {
+pub(crate) fn dropout(mut x: MM, drop: &Dropout, rows: &[u32], first: usize) {
     let (threshold, scale) = (drop.threshold(), (1.0 / (1.0 - drop.p)) as f32);
     for b in 0..x.rows {
         for (quad, x) in row_mut(&mut x, b).chunks_mut(4).enumerate() {

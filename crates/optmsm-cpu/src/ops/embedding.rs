@@ -11,13 +11,13 @@ use crate::rows::{put, row, row_mut};
 /// Rows that one task sums.
 const ROW_CHUNK: usize = 256;
 
-pub(crate) fn gather_rows(mut out: MM, x: M, ids: &Vec<u32>, first: usize) {
+pub(crate) fn gather_rows(mut out: MM, x: M, ids: &[u32], first: usize) {
     for b in 0..out.rows {
         row_mut(&mut out, b).copy_from_slice(row(&x, ids[first + b] as usize));
     }
 }
 
-pub(crate) fn numeric_embed(mut out: MM, w: M, values: &Vec<f32>, first: usize) {
+pub(crate) fn numeric_embed(mut out: MM, w: M, values: &[f32], first: usize) {
     for b in 0..out.rows {
         let v = values[first + b];
         put(row_mut(&mut out, b), Write::Set, row(&w, 0).iter().map(|w| v * w));
@@ -55,6 +55,7 @@ pub(crate) fn reduce_rows<'a>(
     cpu.pool.install(|| dst.par_chunks_mut(stride * ROW_CHUNK).enumerate().for_each(reduce));
 }
 
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn linear_bwd_by_value<'a>(
     cpu: &Cpu,
     mut g: MM,

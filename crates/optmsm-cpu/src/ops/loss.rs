@@ -34,8 +34,8 @@ pub(crate) fn bce_with_logits(
     mut d_logits: MM,
     mut sum: MM,
     logits: M,
-    labels: &Vec<f32>,
-    weights: &Vec<f32>,
+    labels: &[f32],
+    weights: &[f32],
     first: usize,
     scale: f64,
 ) {

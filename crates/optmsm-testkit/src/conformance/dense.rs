@@ -71,6 +71,14 @@ impl Shape {
     }
 }
 
+/// Elements of a page: rows so far apart fall into one cache set, and kernels may copy them.
+const PAGE: usize = 1024;
+
+fn a_page_apart(outputs: usize, inputs: usize) -> Shape {
+    let (rows, kind, layout) = (50, Kind::Group, Layout::OutIn);
+    Shape { rows, outputs, inputs, kind, groups: 1, offsets: vec![0, 50], layout }
+}
+
 fn each_shape(seed: u64, mut f: impl FnMut(&Shape, &mut Rng)) {
     let mut rng = Rng::new(seed);
     for rows in ROWS {
@@ -93,7 +101,7 @@ fn each_shape(seed: u64, mut f: impl FnMut(&Shape, &mut Rng)) {
 }
 
 pub(super) fn linear<B: Backend>(be: &B) {
-    each_shape(11, |s, rng| {
+    let check = |s: &Shape, rng: &mut Rng| {
         let (wide_in, wide_out) = s.widths();
         let (w, packed) = s.weights(be, rng);
         let x = Pair::<B>::random(be, rng.pick(&VIEWS), s.rows, wide_in, rng);
@@ -118,13 +126,13 @@ pub(super) fn linear<B: Backend>(be: &B) {
         product_of(&mut size, &x.host.abs(), &w.host.abs(), &bias.host.abs(), false);
         product_of(&mut y.host, &x.host, &w.host, &bias.host, relu);
         y.check(be, &format!("linear, {s:?}, bias {with}, relu {relu}"), product::<B>(&size, s.inputs + 1));
-    });
+    };
+    each_shape(11, check);
+    check(&a_page_apart(130, PAGE), &mut Rng::new(15));
 }
 
 pub(super) fn linear_dx<B: Backend>(be: &B) {
-    // Here the depth is `outputs`, so inputs and outputs change places.
-    each_shape(12, |s, rng| {
-        let s = &Shape { outputs: s.inputs, inputs: s.outputs, offsets: s.offsets.clone(), ..*s };
+    let check = |s: &Shape, rng: &mut Rng| {
         let (wide_in, wide_out) = s.widths();
         let (w, packed) = s.weights(be, rng);
         let write = rng.pick(&WRITES);
@@ -152,7 +160,12 @@ pub(super) fn linear_dx<B: Backend>(be: &B) {
             &format!("linear_dx, {write:?}, mask {mask}, {s:?}"),
             product::<B>(&size, s.outputs + 1),
         );
+    };
+    // Here the depth is `outputs`, so inputs and outputs change places.
+    each_shape(12, |s, rng| {
+        check(&Shape { outputs: s.inputs, inputs: s.outputs, offsets: s.offsets.clone(), ..*s }, rng);
     });
+    check(&a_page_apart(PAGE, 130), &mut Rng::new(16));
 }
 
 pub(super) fn linear_dw<B: Backend>(be: &B) {
