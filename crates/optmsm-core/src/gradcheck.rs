@@ -60,6 +60,14 @@ impl Case {
         draw_batch(&self.input, rows, self.weighted, seed, self.draw)
     }
 
+    /// Numbers for all fields, with names of their own.
+    fn without_tables(&mut self) {
+        for field in self.input.fields.iter_mut().filter(|f| f.kind != FieldKind::Numeric) {
+            field.kind = FieldKind::Numeric;
+            field.name += "_number";
+        }
+    }
+
     /// The same number of ids for every categorical and multi-hot field.
     pub fn set_vocab(&mut self, ids: usize) {
         for field in &mut self.input.fields {
@@ -167,9 +175,9 @@ pub fn field_cases() -> Vec<Case> {
             c.draw.distinct = true;
         }),
         case("one id", |c| c.set_vocab(1)),
-        case("numeric fields only", |c| c.input.fields.iter_mut().for_each(|f| f.kind = FieldKind::Numeric)),
+        case("numeric fields only", Case::without_tables),
         case("numeric fields only, one layer", |c| {
-            c.input.fields.iter_mut().for_each(|f| f.kind = FieldKind::Numeric);
+            c.without_tables();
             (c.config.experts.hidden, c.config.specific.hidden) = (vec![4], vec![3]);
         }),
         case("one layer of experts", |c| c.config.experts.hidden = vec![4]),

@@ -66,8 +66,9 @@ fn ids_of_lists_bring_their_rows_and_coefficients() {
         column.values = (0..ids.len()).map(|i| i as f64 - 7.5).collect();
         let mut groups = BTreeMap::<u32, Vec<(u32, f64)>>::new();
         for (row, bag) in (0..).zip(offsets.windows(2)) {
-            for i in bag[0] as usize..bag[1] as usize {
-                groups.entry(ids[i]).or_default().push((row, column.values[i]));
+            let bag = bag[0] as usize..bag[1] as usize;
+            for (&id, &value) in ids[bag.clone()].iter().zip(&column.values[bag]) {
+                groups.entry(id).or_default().push((row, value));
             }
         }
         (column.ids, column.offsets) = (ids, offsets);
