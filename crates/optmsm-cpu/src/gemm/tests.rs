@@ -78,36 +78,42 @@ fn sizes(most: usize) -> Vec<usize> {
 fn products_touch_nothing_outside() {
     let mut rng = Integers(1);
     for isa in isas() {
-        for (m, n) in sizes(33).into_iter().flat_map(|m| sizes(65).into_iter().map(move |n| (m, n))) {
-            for (k, gap) in [(0, 3), (1, 0), (6, 2)] {
-                let mut next = || rng.next();
-                let (a, b) = (Matrix::new(m, k, gap, &mut next), Matrix::new(k, n, gap, &mut next));
-                let (bias, mask) = (Matrix::new(1, n, 0, &mut next), Matrix::new(m, n, gap, &mut next));
-                let before = Matrix::new(m, n, gap, &mut next);
-                let mut packed = vec![0.0; n.next_multiple_of(isa.panel()) * k];
-                pack(isa, &mut packed, b.rows(), false, k, n);
-                let sum = |i: usize, j: usize| (0..k).map(|q| a.at(i, q) * b.at(q, j)).sum::<f32>();
-                for add in [false, true] {
-                    let mut c = if add { before.clone() } else { Matrix::new(m, n, gap, || NAN) };
-                    let p = Product {
-                        m,
-                        n,
-                        k,
-                        a: a.rows(),
-                        b: &packed,
-                        c: c.rows_mut(),
-                        add,
-                        relu: !add,
-                        bias: (!add).then_some(&bias.data),
-                        mask: add.then_some(mask.rows()),
-                    };
-                    multiply(isa, p);
-                    c.check(&format!("{} {m}x{n}x{k}, add {add}", isa.name()), |i, j| match add {
-                        false => (sum(i, j) + bias.at(0, j)).max(0.0),
-                        true if mask.at(i, j) <= 0.0 => before.at(i, j),
-                        true => before.at(i, j) + sum(i, j),
-                    });
-                }
+        let ragged = sizes(33).into_iter().flat_map(|m| sizes(65).into_iter().map(move |n| (m, n)));
+        let depths = [(0, 3), (1, 0), (6, 2)];
+        let ragged = ragged.flat_map(|(m, n)| depths.map(|(k, gap)| (m, n, k, gap)));
+        // Rows of A that are pages apart, enough of them for every tile and more than one block, by several panels.
+        let pages = [(25, 6), (49, 0), (if cfg!(miri) { 26 } else { 1100 }, 5)];
+        let pages = pages.map(|(m, k)| (m, 4 * isa.panel() + 1, k, 2048 - k));
+        for (m, n, k, gap) in ragged.chain(pages) {
+            let mut next = || rng.next();
+            let a = Matrix::new(m, k, gap, &mut next);
+            let gap = gap % 5;
+            let b = Matrix::new(k, n, gap, &mut next);
+            let (bias, mask) = (Matrix::new(1, n, 0, &mut next), Matrix::new(m, n, gap, &mut next));
+            let before = Matrix::new(m, n, gap, &mut next);
+            let mut packed = vec![0.0; n.next_multiple_of(isa.panel()) * k];
+            pack(isa, &mut packed, b.rows(), false, k, n);
+            let sum = |i: usize, j: usize| (0..k).map(|q| a.at(i, q) * b.at(q, j)).sum::<f32>();
+            for add in [false, true] {
+                let mut c = if add { before.clone() } else { Matrix::new(m, n, gap, || NAN) };
+                let p = Product {
+                    m,
+                    n,
+                    k,
+                    a: a.rows(),
+                    b: &packed,
+                    c: c.rows_mut(),
+                    add,
+                    relu: !add,
+                    bias: (!add).then_some(&bias.data),
+                    mask: add.then_some(mask.rows()),
+                };
+                multiply(isa, p);
+                c.check(&format!("{} {m}x{n}x{k}, add {add}", isa.name()), |i, j| match add {
+                    false => (sum(i, j) + bias.at(0, j)).max(0.0),
+                    true if mask.at(i, j) <= 0.0 => before.at(i, j),
+                    true => before.at(i, j) + sum(i, j),
+                });
             }
         }
     }
@@ -178,7 +184,8 @@ fn sums_by_value_touch_nothing_outside() {
     let lists: [&[usize]; 7] = [&[], &[0], &[0, 0], &[0, 5, 0, 1, 0], &[4, 3], &[9, 2, 8], &many];
     for isa in isas() {
         // The memory of the thread is left full of NaN by a larger field.
-        check_by_value(isa, &[3; 140], 70, 40, &mut || NAN);
+        let (values, n) = if cfg!(miri) { (14, 14) } else { (140, 70) };
+        check_by_value(isa, &vec![3; values], n, 40, &mut || NAN);
         for lists in lists {
             for (n, d) in sizes(65).into_iter().flat_map(|n| [0, 1, 5, 16, 35].map(|d| (n, d))) {
                 check_by_value(isa, lists, n, d, &mut || rng.next());
