@@ -5,6 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::rounding::TableDtype;
 
+/// Widest layer or embedding: what is computed from widths then fits an integer, and what does not fit memory is an error.
+const MAX_WIDTH: usize = 1 << 16;
+/// Most experts.
+const MAX_EXPERTS: usize = 1 << 10;
+
 /// Widths and options of an OptMSM model (model.md §1–§5).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -158,7 +163,11 @@ impl ModelConfig {
     pub fn validate(&self, input: &InputSpec) -> Result<()> {
         let positive = |key: &str, v: usize| match v {
             0 => Err(Error::config(format!("model.{key}"), "must be at least 1, got 0", "raise it")),
-            _ => Ok(()),
+            1..=MAX_WIDTH => Ok(()),
+            _ => {
+                let problem = format!("must be at most {MAX_WIDTH}, got {v}");
+                Err(Error::config(format!("model.{key}"), problem, "lower it"))
+            }
         };
         let widths = |key: &str, v: &[usize], may_be_empty: bool| {
             if v.is_empty() && !may_be_empty {
@@ -194,6 +203,10 @@ impl ModelConfig {
             return Err(Error::config("model.init_std", problem, fix));
         }
         let (k, s) = (self.expert_count(input.scenarios), input.scenarios);
+        if k > MAX_EXPERTS {
+            let problem = format!("must be at most {MAX_EXPERTS}, got {k}");
+            return Err(Error::config("model.experts.count", problem, "set it to fewer"));
+        }
         if self.combine == Combine::Select && k != s {
             return Err(Error::config(
                 "model.experts.count",

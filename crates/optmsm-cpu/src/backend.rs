@@ -1,7 +1,7 @@
 //! [`Backend`] for [`Cpu`].
 
 use optmsm_core::backend::{Backend, Bags, Dropout, Epilogue, Layout, Mat, Part, Products, Segments, Write};
-use optmsm_core::error::Result;
+use optmsm_core::error::{Error, Result};
 use optmsm_core::optim::Update;
 use optmsm_core::rounding::{Rounding, TableDtype};
 use rayon::prelude::*;
@@ -15,6 +15,18 @@ use crate::update::Scalars;
 /// Rows below which a lane costs more to hand out than it saves: waking a worker takes tens of microseconds,
 /// 32 rows of the standard work take ten times that.
 const MIN_LANE_ROWS: usize = 32;
+
+/// `len` zeros, or an error where memory is short.
+pub(crate) fn zeros<T: Clone + Default>(len: usize) -> Result<Vec<T>> {
+    // Asked for first, so that the second request, which gets pages that are zero already, does not abort the program.
+    let asked = Vec::<T>::new().try_reserve_exact(len);
+    asked.map_err(|_| {
+        let size = len as f64 * size_of::<T>() as f64 / 1e9;
+        let problem = format!("no memory for {size:.1} GB; lower train.batch_size or the model's widths");
+        Error::Backend { backend: "cpu".into(), problem }
+    })?;
+    Ok(vec![T::default(); len])
+}
 
 impl Backend for Cpu {
     type Elem = f32;
@@ -53,11 +65,11 @@ impl Backend for Cpu {
     }
 
     fn alloc(&self, len: usize) -> Result<Vec<f32>> {
-        Ok(vec![0.0; len])
+        zeros(len)
     }
 
     fn alloc_ids(&self, len: usize) -> Result<Vec<u32>> {
-        Ok(vec![0; len])
+        zeros(len)
     }
 
     fn len(&self, buf: &Vec<f32>) -> usize {
@@ -99,7 +111,7 @@ impl Backend for Cpu {
     }
 
     fn alloc_packed(&self, groups: usize, outputs: usize, inputs: usize, used: Products) -> Result<Packed> {
-        Ok(Packed::new(self.isa, groups, outputs, inputs, used))
+        Packed::new(self.isa, groups, outputs, inputs, used)
     }
 
     fn packed_shape(&self, w: &Packed) -> (usize, usize, usize) {

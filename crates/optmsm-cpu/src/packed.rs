@@ -1,8 +1,10 @@
 //! Weights as the microkernel reads them, made once a step.
 
 use optmsm_core::backend::{Layout, Mat, Products};
+use optmsm_core::error::Result;
 use rayon::prelude::*;
 
+use crate::backend::zeros;
 use crate::gemm::{Rows, pack_panel};
 use crate::isa::Isa;
 
@@ -18,13 +20,19 @@ pub struct Packed {
 }
 
 impl Packed {
-    pub(crate) fn new(isa: Isa, groups: usize, outputs: usize, inputs: usize, used: Products) -> Self {
+    pub(crate) fn new(
+        isa: Isa,
+        groups: usize,
+        outputs: usize,
+        inputs: usize,
+        used: Products,
+    ) -> Result<Self> {
         // Saturates, so that what overflows is too large for a `Vec`: multiply() relies on n · k elements.
-        let size = |n: usize, k: usize| {
-            vec![0.0; groups.saturating_mul(n.next_multiple_of(isa.panel())).saturating_mul(k)]
+        let room = |n: usize, k: usize| {
+            zeros(groups.saturating_mul(n.next_multiple_of(isa.panel())).saturating_mul(k))
         };
-        let backward = if used == Products::Both { size(inputs, outputs) } else { Vec::new() };
-        Self { groups, outputs, inputs, forward: size(outputs, inputs), backward, isa }
+        let backward = if used == Products::Both { room(inputs, outputs)? } else { Vec::new() };
+        Ok(Self { groups, outputs, inputs, forward: room(outputs, inputs)?, backward, isa })
     }
 
     /// Packs matrices that lie one after the other: `[G·out, in]` or `[G·in, out]`, or dense in any shape. Panels are
@@ -77,10 +85,10 @@ mod tests {
     use super::*;
 
     #[test]
-    #[should_panic(expected = "capacity overflow")]
     fn a_size_beyond_the_address_space_is_refused() {
         // In wrapping arithmetic this is room for no element.
         let side = 1 << (usize::BITS / 2);
-        Packed::new(Isa::Portable, 1, side, side, Products::Forward);
+        let refused = Packed::new(Isa::Portable, 1, side, side, Products::Forward).unwrap_err();
+        assert!(refused.to_string().contains("no memory"), "{refused}");
     }
 }

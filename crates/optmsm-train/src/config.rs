@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
+/// Most rows of a batch.
+const MAX_BATCH: usize = 1 << 24;
+
 /// A whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -141,6 +144,10 @@ impl Config {
         if config.train.batch_size == 0 || config.train.epochs == 0 {
             let key = if config.train.epochs == 0 { "train.epochs" } else { "train.batch_size" };
             return Err(CoreError::config(key, "must be at least 1, got 0", "raise it").into());
+        }
+        if config.train.batch_size > MAX_BATCH {
+            let problem = format!("must be at most {MAX_BATCH}, got {}", config.train.batch_size);
+            return Err(CoreError::config("train.batch_size", problem, "lower it").into());
         }
         Ok(config)
     }

@@ -24,11 +24,17 @@ pub struct Run {
 }
 
 impl Run {
-    /// Writes configuration and schema to a folder that has no run yet.
+    /// A run that is to be written to a folder that has none yet.
+    pub fn new(folder: &Path, config: Config, schema: Schema) -> Self {
+        Self { folder: folder.to_path_buf(), config, schema }
+    }
+
+    /// Writes configuration and schema of a new run.
     ///
     /// # Errors
-    /// When it has one, or the disk refuses.
-    pub fn create(folder: &Path, config: Config, schema: Schema) -> Result<Self> {
+    /// When the folder holds a run, or the disk refuses.
+    pub fn create(&self) -> Result<()> {
+        let Self { folder, config, schema } = self;
         Self::refuse_existing(folder)?;
         let io = |e: std::io::Error| {
             Error::file(folder.display(), format!("cannot be made: {e}"), "choose another --run")
@@ -36,8 +42,7 @@ impl Run {
         fs::create_dir_all(folder.join("checkpoints")).map_err(io)?;
         schema.save(folder.join("schema.json"))?;
         // Last, because it is what makes the folder a run.
-        write_atomic(&folder.join("config.toml"), config.to_toml()?.as_bytes())?;
-        Ok(Self { folder: folder.to_path_buf(), config, schema })
+        Ok(write_atomic(&folder.join("config.toml"), config.to_toml()?.as_bytes())?)
     }
 
     /// An error when the folder holds a run.

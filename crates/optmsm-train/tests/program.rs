@@ -275,6 +275,19 @@ fn bad_settings_are_refused() {
          generate whole matrices",
     );
     place.refused_set(&["train.epochs=0"], "config `train.epochs`: must be at least 1, got 0; raise it");
+    for (set, key, most) in [
+        ("train.batch_size=1000000000000000", "train.batch_size", 16_777_216),
+        ("model.embedding_dim=4294967296000000", "model.embedding_dim", 65_536),
+        ("model.experts.hidden=[1000000000000]", "model.experts.hidden", 65_536),
+        ("model.experts.count=2000000000", "model.experts.count", 1_024),
+    ] {
+        let value = set.split_once('=').unwrap().1.trim_matches(['[', ']']);
+        let fix = if key.ends_with("count") { "set it to fewer" } else { "lower it" };
+        place.refused_set(&[set], &format!("config `{key}`: must be at most {most}, got {value}; {fix}"));
+    }
+    let huge = ["model.experts.hidden=[65536,65536,65536]", "model.experts.count=1024"];
+    let message = "backend cpu: no memory for 35188.4 GB; lower train.batch_size or the model's widths";
+    place.refused_set(&huge, message);
     place.refused_set(
         &["train.optimizer.lr=-1"],
         "config `train.optimizer.lr`: must be above 0, got -1; change it",

@@ -130,9 +130,10 @@ impl Panels {
         }
         let stride = self.copy_stride();
         for i in 0..self.m {
+            // With k = 0 A may be empty, and nothing is read.
+            let from = self.a.wrapping_add(i * self.a_stride);
             // SAFETY: A has m rows of k columns, the copy room for as many of its stride, as multiply() checked.
             unsafe {
-                let from = self.a.add(i * self.a_stride);
                 std::ptr::copy_nonoverlapping(from, self.copy.add(i * stride), self.k);
             }
         }

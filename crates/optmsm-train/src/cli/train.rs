@@ -63,14 +63,14 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let Options { resume, max_steps, quiet, .. } = *options;
     let control = Control { resume, stop: &STOP, max_steps, quiet };
     let test = if options.profile {
-        let mut learner = learner(Profiled::new(be), &run)?;
+        let mut learner = begin(Profiled::new(be), &run, options)?;
         let done = trainer::train(&mut learner, &run, &data, &control);
         // Of an interrupted run, too.
         let be = learner.backend();
         println!("{}", profile::table(&be.take(), be.inner().threads()));
         done?
     } else {
-        trainer::train(&mut learner(be, &run)?, &run, &data, &control)?
+        trainer::train(&mut begin(be, &run, options)?, &run, &data, &control)?
     };
     if let Some(test) = test {
         println!("{}", test.table());
@@ -79,9 +79,18 @@ pub(super) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn learner<B: Backend<Elem = f32>>(be: B, run: &Run) -> Result<Learner<B, OptMsm>> {
+/// The learner of a run; a new run is written once there is memory for it.
+fn begin<B: Backend<Elem = f32>>(be: B, run: &Run, options: &Options) -> Result<Learner<B, OptMsm>> {
     let config = &run.config.train;
-    Ok(Learner::new(be, super::model(run)?, config.learner(), config.batch_size, config.seed)?)
+    let make = || -> Result<_> {
+        let model = super::model(run)?;
+        let learner = Learner::new(be, model, config.learner(), config.batch_size, config.seed)?;
+        if !options.resume {
+            run.create()?;
+        }
+        Ok(learner)
+    };
+    make().inspect_err(|_| forget(&run.folder, options))
 }
 
 /// A new run: data is read and the configuration checked before anything is written.
@@ -92,11 +101,9 @@ fn start(options: &Options) -> Result<(Run, Data)> {
     Run::refuse_existing(&folder)?;
     match &options.config {
         Some(path) => create(&folder, Config::load(path, &options.set)?),
-        None => synthetic(&folder, options).and_then(|config| create(&folder, config)).inspect_err(|_| {
-            // Only what was made here; remove_dir leaves a folder that holds anything else.
-            std::fs::remove_dir_all(folder.join("data")).ok();
-            std::fs::remove_dir(&folder).ok();
-        }),
+        None => synthetic(&folder, options)
+            .and_then(|config| create(&folder, config))
+            .inspect_err(|_| forget(&folder, options)),
     }
 }
 
@@ -105,7 +112,16 @@ fn create(folder: &Path, config: Config) -> Result<(Run, Data)> {
     let schema = Schema::fit(&config.data, &train)?;
     config.model.validate(&schema.input_spec())?;
     let data = load(&config, &schema)?;
-    Ok((Run::create(folder, config, schema)?, data))
+    Ok((Run::new(folder, config, schema), data))
+}
+
+/// Removes the built-in data of a run that did not begin.
+fn forget(folder: &Path, options: &Options) {
+    if options.config.is_none() && !options.resume {
+        // Only what was made here; remove_dir leaves a folder that holds anything else.
+        std::fs::remove_dir_all(folder.join("data")).ok();
+        std::fs::remove_dir(folder).ok();
+    }
 }
 
 fn reopen(folder: &Path, options: &Options) -> Result<(Run, Data)> {
