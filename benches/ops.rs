@@ -180,7 +180,7 @@ fn updates(group: &mut Group, be: &Cpu) {
     let model = OptMsm::new(&config, &input).unwrap();
     let len = Model::<Cpu>::params(&model).len();
     let (g, mut w, mut sum) = (random(len, "g"), random(len, "w"), vec![0.0; 1]);
-    op(group, "accumulate", 3 * len, || be.accumulate(&mut w, 1, |_| &g, len));
+    op(group, "accumulate", 3 * len, || be.accumulate(&mut w, 1, |_| &g, 0..len));
     op(group, "sum_sq", len, || be.sum_sq(&mut sum, Write::Set, &g, len));
     let mut plan = Plan::<f32>::default();
     plan.build(&rows(&input, 4096, 1), &input, true).unwrap();

@@ -9,6 +9,7 @@
 //! `ModelConfig::validate`). Work may be queued: errors of a device surface at [`Backend::download`].
 
 use std::fmt::Debug;
+use std::ops::Range;
 
 use crate::error::Result;
 use crate::optim::Update;
@@ -492,13 +493,13 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     // ---- reductions and updates over whole parameter buffers; outside `for_lanes`
 
-    /// acc += x_0 + x_1 + … over the first `len` elements, in this order; x_i is `x(i)`, `count` of them.
+    /// acc += x_0 + x_1 + … over the elements `range`, in this order; x_i is `x(i)`, `count` of them.
     fn accumulate<'a>(
         &self,
         acc: &mut Self::Buf,
         count: usize,
         x: impl Fn(usize) -> &'a Self::Buf + Sync,
-        len: usize,
+        range: Range<usize>,
     );
     /// sum[0] (+)= Σ x², in a fixed order, over the first `len` elements.
     fn sum_sq(&self, sum: &mut Self::Buf, write: Write, x: &Self::Buf, len: usize);

@@ -120,13 +120,13 @@ impl<B: Backend> FieldGrads<B> {
         }
     }
 
-    /// Adds what [`FieldGrads::backward`] made for dense parameters to their gradients.
-    pub(crate) fn add_to(&self, be: &B, grads: &mut Flat<B>) {
+    /// Writes what [`FieldGrads::backward`] made for dense parameters to their gradients.
+    pub(crate) fn write_to(&self, be: &B, grads: &mut Flat<B>) {
         let (d, n) = (self.width, self.first.outputs);
         let d_w = grads.mat_as_mut(self.first.weight, n).cols(self.field.column, d);
-        be.copy(d_w, Write::Add, Mat::new(&self.d_w, n, d));
+        be.copy(d_w, Write::Set, Mat::new(&self.d_w, n, d));
         if let Source::Numeric(w) = self.field.source {
-            be.copy(grads.mat_mut(w), Write::Add, Mat::new(&self.grad, 1, d));
+            be.copy(grads.mat_mut(w), Write::Set, Mat::new(&self.grad, 1, d));
         }
     }
 }

@@ -205,7 +205,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         // Lanes are summed in order, so the result does not depend on who computed which.
         let Some(sum) = runtime.sum_lanes(be) else { return Ok(()) };
         model.finish(be, &mut sum.grads, scratch, prepared, &params.dense);
-        fields.iter().for_each(|field| field.add_to(be, &mut sum.grads.dense));
+        fields.iter().for_each(|field| field.write_to(be, &mut sum.grads.dense));
         Ok(())
     }
 

@@ -77,7 +77,8 @@ pub trait Model<B: Backend>: Send + Sync {
         x: &Block<B>,
         batch_rows: usize,
     );
-    /// From the summed gradients of derived weights to those of the parameters.
+    /// From the summed gradients of derived weights to those of the parameters. Columns of a first layer's weight that read
+    /// something else than fields are set here: the lanes do not sum the gradients of these weights.
     fn finish(
         &self,
         be: &B,

@@ -108,6 +108,21 @@ impl ParamLayout {
         &self.specs
     }
 
+    /// The flat buffer without these tensors.
+    pub fn without(&self, excluded: &[ParamId]) -> Vec<Range<usize>> {
+        let mut out: Vec<&ParamSpec> = excluded.iter().map(|&id| self.spec(id)).collect();
+        out.sort_by_key(|spec| spec.offset);
+        let mut start = 0;
+        let mut ranges = Vec::new();
+        for spec in out {
+            ranges.push(start..spec.offset);
+            start = spec.offset + spec.len();
+        }
+        ranges.push(start..self.len);
+        ranges.retain(|range| !range.is_empty());
+        ranges
+    }
+
     /// One tensor.
     pub fn spec(&self, id: ParamId) -> &ParamSpec {
         &self.specs[id.0]
@@ -170,10 +185,10 @@ impl<B: Backend> Flat<B> {
         MatMut { buf: &mut self.buf, offset: spec.offset, rows, cols, stride: cols }
     }
 
-    /// Every element as a row vector.
-    pub fn all_mut(&mut self) -> MatMut<'_, B::Buf> {
-        let len = self.layout.len();
-        MatMut::new(&mut self.buf, 1, len)
+    /// Some elements as a row vector.
+    pub fn range_mut(&mut self, range: Range<usize>) -> MatMut<'_, B::Buf> {
+        let (offset, cols) = (range.start, range.len());
+        MatMut { buf: &mut self.buf, offset, rows: 1, cols, stride: cols }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -392,9 +393,10 @@ impl<B: Backend> Backend for Profiled<B> {
         acc: &mut B::Buf,
         count: usize,
         x: impl Fn(usize) -> &'a B::Buf + Sync,
-        len: usize,
+        range: Range<usize>,
     ) {
-        self.time("accumulate", Work::of((2 + count) * len), || self.inner.accumulate(acc, count, x, len));
+        let work = Work::of((2 + count) * range.len());
+        self.time("accumulate", work, || self.inner.accumulate(acc, count, x, range));
     }
     fn sum_sq(&self, sum: &mut B::Buf, write: Write, x: &B::Buf, len: usize) {
         self.time("sum_sq", Work::of(len), || self.inner.sum_sq(sum, write, x, len));

@@ -3,6 +3,8 @@
 //! Every other backend is compared with this one; this one is compared with finite differences and with
 //! PyTorch. It is written to be read, not to be fast.
 
+use std::ops::Range;
+
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2, ShapeBuilder, Zip};
 
 use crate::backend::{
@@ -480,9 +482,11 @@ impl<T: Elem> Backend for Reference<T> {
         acc: &mut Vec<T>,
         count: usize,
         x: impl Fn(usize) -> &'a Vec<T> + Sync,
-        len: usize,
+        range: Range<usize>,
     ) {
-        (0..count).for_each(|i| acc[..len].iter_mut().zip(&x(i)[..len]).for_each(|(a, &x)| *a += x));
+        for i in 0..count {
+            acc[range.clone()].iter_mut().zip(&x(i)[range.clone()]).for_each(|(a, &x)| *a += x);
+        }
     }
 
     fn sum_sq(&self, sum: &mut Vec<T>, write: Write, x: &Vec<T>, len: usize) {

@@ -1,5 +1,7 @@
 //! One model in the memory of one backend: parameters, and the lanes that take blocks through it.
 
+use std::ops::Range;
+
 use crate::backend::{Backend, Elem};
 use crate::batch::Batch;
 use crate::config::Role;
@@ -142,6 +144,8 @@ pub(crate) struct Runtime<B: Backend, M: Model<B>> {
     pub(crate) inputs: Inputs<B>,
     max_rows: usize,
     split: Split,
+    /// What lanes sum of the dense gradients: all but the first layers' weights, which are made afterwards.
+    summed: Vec<Range<usize>>,
     stats: Vec<B::Elem>,
     host: Vec<B::Elem>,
     block_rows: usize,
@@ -202,6 +206,9 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
             inputs: Inputs::new(be, model.input(), max_rows, training)?,
             max_rows,
             split,
+            summed: model
+                .params()
+                .without(&[Role::Shared, Role::Specific].map(|role| model.first_layer(role).weight)),
             stats: vec![B::Elem::default(); 1 + model.stats()],
             host: vec![B::Elem::default(); lane_rows],
             block_rows,
@@ -233,10 +240,11 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
         let sum = &mut first.train.as_mut()?.grads;
         // invariant: a learner's lanes all train
         let other = |i: usize| &rest[i].train.as_ref().expect("a learner's lanes train").grads;
-        let len = sum.dense.layout().len();
-        be.accumulate(&mut sum.dense.buf, rest.len(), |i| &other(i).dense.buf, len);
-        let len = sum.derived.layout().len();
-        be.accumulate(&mut sum.derived.buf, rest.len(), |i| &other(i).derived.buf, len);
+        for range in &self.summed {
+            be.accumulate(&mut sum.dense.buf, rest.len(), |i| &other(i).dense.buf, range.clone());
+        }
+        let all = 0..sum.derived.layout().len();
+        be.accumulate(&mut sum.derived.buf, rest.len(), |i| &other(i).derived.buf, all);
         first.train.as_mut()
     }
 
@@ -260,7 +268,7 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
         self.inputs.load(be, plan, training)?;
         self.active = self.split.lanes(rows);
         let lane_rows = self.lane_rows(rows);
-        let Self { lanes, inputs, block_rows, active, .. } = self;
+        let Self { lanes, inputs, block_rows, active, summed, .. } = self;
         let scale = if plan.weight_sum > 0.0 { 1.0 / plan.weight_sum } else { 0.0 };
         // Lanes without rows are left out: nothing is zeroed, computed or summed for them.
         be.for_lanes(&mut lanes[..*active], |index, lane| {
@@ -269,8 +277,10 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
             }
             let mut train = lane.train.as_mut().filter(|_| training);
             if let Some(train) = &mut train {
-                be.fill(train.grads.dense.all_mut(), 0.0);
-                be.fill(train.grads.derived.all_mut(), 0.0);
+                let Grads { dense, derived } = &mut train.grads;
+                summed.iter().for_each(|range| be.fill(dense.range_mut(range.clone()), 0.0));
+                let all = 0..derived.layout().len();
+                be.fill(derived.range_mut(all), 0.0);
             }
             let (begin, end) = (index * lane_rows, ((index + 1) * lane_rows).min(rows));
             let mut first = begin;

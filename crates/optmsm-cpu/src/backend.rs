@@ -1,5 +1,7 @@
 //! [`Backend`] for [`Cpu`].
 
+use std::ops::Range;
+
 use optmsm_core::backend::{Backend, Bags, Dropout, Epilogue, Layout, Mat, Part, Products, Segments, Write};
 use optmsm_core::error::{Error, Result};
 use optmsm_core::optim::Update;
@@ -251,9 +253,9 @@ impl Backend for Cpu {
         acc: &mut Vec<f32>,
         count: usize,
         x: impl Fn(usize) -> &'a Vec<f32> + Sync,
-        len: usize,
+        range: Range<usize>,
     ) {
-        buffers::accumulate(self, acc, count, x, len);
+        buffers::accumulate(self, acc, count, x, range);
     }
 
     fn sum_sq(&self, sum: &mut Vec<f32>, write: Write, x: &Vec<f32>, len: usize) {

@@ -289,7 +289,7 @@ impl<B: Backend> Model<B> for OptMsm {
         let (delta, z) = (derived.mat(self.d_by_scenario), params.mat(self.scenario));
         let (first, q) = (self.embedding.width(Role::Specific), self.scenario_dim);
         let d_w = dense.mat_mut(self.specific.first().weight).cols(first, q);
-        be.linear_dw(d_w, Write::Add, delta, z, Part::Group(0));
+        be.linear_dw(d_w, Write::Set, delta, z, Part::Group(0));
         let d_z = dense.mat_mut(self.scenario);
         be.linear_dx(d_z, Write::Add, delta, &prepared.scenario, Part::Group(0), None);
     }

@@ -1,5 +1,7 @@
 //! Passes over whole parameter buffers, divided among the threads.
 
+use std::ops::Range;
+
 use optmsm_core::backend::Write;
 use optmsm_core::optim::Update;
 use rayon::prelude::*;
@@ -16,18 +18,18 @@ pub(crate) fn accumulate<'a>(
     acc: &mut [f32],
     count: usize,
     x: impl Fn(usize) -> &'a Vec<f32> + Sync,
-    len: usize,
+    range: Range<usize>,
 ) {
     let add = |(chunk, acc): (usize, &mut [f32])| {
         for i in 0..count {
-            let x = &x(i)[chunk * CHUNK..][..acc.len()];
+            let x = &x(i)[range.start + chunk * CHUNK..][..acc.len()];
             cpu.isa.vectorise(
                 #[inline(always)]
                 || acc.iter_mut().zip(x).for_each(|(a, x)| *a += x),
             );
         }
     };
-    cpu.pool.install(|| acc[..len].par_chunks_mut(CHUNK).enumerate().for_each(add));
+    cpu.pool.install(|| acc[range.clone()].par_chunks_mut(CHUNK).enumerate().for_each(add));
 }
 
 pub(crate) fn sum_sq(cpu: &Cpu, sum: &mut [f32], write: Write, x: &[f32], len: usize) {
