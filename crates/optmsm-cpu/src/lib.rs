@@ -35,7 +35,7 @@ pub struct CpuOptions {
 
 impl Default for CpuOptions {
     fn default() -> Self {
-        // 256 rows of the standard work's activations fit a 1 MiB L2 cache.
+        // Smaller blocks read the packed weights more often, larger ones leave L2 sooner: docs/performance.md.
         Self { threads: None, lanes: 8, block_rows: 256, isa: None }
     }
 }
