@@ -18,8 +18,8 @@ use crate::runtime::{Params, Runtime};
 /// Time to add one element of an occurrence's δ, in multiply-adds of the products: benches/step.rs.
 const GATHER: usize = 8;
 
-/// Whether rows are a cheaper detour than ids for the lists of a batch: with embeddings `d` wide, ids take GATHER an occurrence and
-/// two products of d an id, rows two products of d a row.
+/// Whether rows are a cheaper detour than ids for the lists of a batch: with embeddings `d` wide, ids take GATHER an
+/// occurrence and two products of d an id, rows two products of d a row.
 fn row_by_row(d: usize, rows: usize, occurrences: usize, ids: usize) -> bool {
     GATHER * occurrences + 2 * d * ids > 2 * d * rows
 }
@@ -44,7 +44,7 @@ pub(crate) struct FieldGrads<B: Backend> {
     x: B::Buf,    // [ids, d]; long lists: [rows, d]
     d_w: B::Buf,  // [N, d]
     d_e: B::Buf,  // long lists: [rows, d]
-    ids: usize,   // rows that `grad` and `x` have room for
+    ids: usize,   // rows that `grad` has room for
     vocab: usize, // most distinct ids
 }
 
@@ -75,12 +75,12 @@ impl<B: Backend> FieldGrads<B> {
         embedding.fields().iter().map(make).collect()
     }
 
-    /// Lists have no bound: makes room for the distinct ids of the batch at hand.
-    pub(crate) fn reserve(&mut self, be: &B, max_rows: usize, ids: usize) -> Result<()> {
+    /// Lists have no bound: makes room for the gradients of the distinct ids of the batch at hand. Those of more ids than rows
+    /// go row by row, so `x` needs no more.
+    pub(crate) fn reserve(&mut self, be: &B, ids: usize) -> Result<()> {
         if ids > self.ids {
             self.ids = ids.next_power_of_two().min(self.vocab);
             self.grad = be.alloc(self.ids * self.width)?;
-            self.x = be.alloc(self.ids.max(max_rows) * self.width)?;
         }
         Ok(())
     }

@@ -82,8 +82,7 @@ pub struct Learner<B: Backend, M: Model<B>> {
     state: Vec<B::Buf>, // laid out as the dense parameters
     fields: Vec<FieldGrads<B>>,
     tables: Vec<Vec<B::Buf>>, // each table's optimizer state
-    max_rows: usize,
-    sum_sq: B::Buf, // [1]
+    sum_sq: B::Buf,           // [1]
     plan: Plan<B::Elem>,
     last: (usize, f64), // rows and Σw of the last step
 }
@@ -107,7 +106,6 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         Ok(Self {
             tables: model.embedding().tables().iter().map(table).collect::<Result<_>>()?,
             fields: FieldGrads::all(&be, &model, max_rows)?,
-            max_rows,
             prepared: model.alloc_prepared(&be, true)?,
             runtime: Runtime::new(&be, &model, max_rows, true)?,
             scratch: model.alloc_scratch(&be)?,
@@ -199,7 +197,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         let pass = Pass::Train { seed: self.seed, step: self.step as u32 };
         runtime.run(&Weights { be, model, params, prepared }, plan, pass)?;
         for (field, column) in fields.iter_mut().zip(&runtime.inputs.columns) {
-            field.reserve(be, self.max_rows, column.unique_count)?;
+            field.reserve(be, column.unique_count)?;
         }
         be.for_lanes(fields, |number, field| field.backward(be, number, params, runtime, plan.rows()));
         // Lanes are summed in order, so the result does not depend on who computed which.

@@ -93,7 +93,7 @@ pub(crate) fn orthogonality_bwd(d_e: &mut [f32], e: &[f32], inv_norm: &[f32], c:
     let k = inv_norm.len();
     let m = e.len() / k;
     let part = |i: usize| &e[i * m..(i + 1) * m];
-    // ∂/∂e_i = v_i / (n+ε) − e_i (e_i·v_i) / (n (n+ε)²) with v_i = c Σ_{j≠i} G_ij ê_j, and e_i·v_i = c Σ_j G_ij² (n+ε):
+    // ∂/∂e_i = v_i / (n+ε) − e_i (e_i·v_i) / (n (n+ε)²), v_i = c Σ_{j≠i} G_ij ê_j, e_i·v_i = c Σ_j G_ij² (n+ε):
     // pair (i, j) moves e_i along e_j, and along itself. A zero row has G = 0 and moves nothing.
     for i in 0..k {
         for j in i + 1..k {

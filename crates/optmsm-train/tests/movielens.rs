@@ -41,8 +41,8 @@ fn the_shipped_configuration_reaches_its_auc() {
     assert!(mean >= 0.790, "test AUC {aucs:.4?}, mean {mean:.4}");
 }
 
-/// Rounding leads a run as far astray as another seed would. Before it was measured, seeds had reached 0.7909, 0.7935 and 0.7889: standard
-/// deviation s = 0.0023, √2·s between two runs; the bound is twice that.
+/// Rounding leads a run as far astray as another seed would. Before it was measured, seeds had reached 0.7909, 0.7935 and
+/// 0.7889: standard deviation s = 0.0023, √2·s between two runs; the bound is twice that.
 #[test]
 fn narrow_tables_reach_the_same_auc() {
     let Some(data) = data() else { return };
