@@ -1,79 +1,29 @@
 //! `optmsm train --profile`: the table, and the same run as without it.
 
-use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Output;
 
-use tempfile::TempDir;
+use common::Place;
+
+mod common;
 
 /// Wide enough that the products are a good part of a step, however often the machine turns to something else: operations
 /// below 0.2 % of it share a line.
-const CONFIG: &str = r#"
-[data]
-train = "train.csv"
-valid = "valid.csv"
+fn place() -> Place {
+    let wide = [("embedding_dim = 5", "embedding_dim = 64"), ("[8, 4]", "[256, 64]"), ("= 16", "= 50")];
+    let config = wide.iter().fold(common::CONFIG.to_string(), |config, (from, to)| {
+        assert!(config.contains(from), "{from} is gone");
+        config.replace(from, to)
+    });
+    Place::new(&config, 1000, 200)
+}
 
-[[data.fields]]
-name = "user"
+fn train(place: &Place, run: &str, more: &[&str]) -> Output {
+    let args = ["train", "--config", "config.toml", "--run", run, "--set", "train.threads=2"];
+    place.run(&[&args, more].concat())
+}
 
-[[data.fields]]
-name = "tags"
-kind = "multi"
-
-[[data.fields]]
-name = "price"
-kind = "numeric"
-
-[model]
-embedding_dim = 64
-experts = { hidden = [256, 64], dropout = 0.1 }
-specific = { hidden = [4] }
-tower = { hidden = [4] }
-hyper = { scenario_dim = 3, trunk = 4, rank = 2 }
-
-[train]
-batch_size = 50
-epochs = 3
-optimizer = { lr = 0.01 }
-"#;
-
-struct Place(TempDir);
-
-impl Place {
-    fn new() -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        fs::write(place.path("config.toml"), CONFIG).unwrap();
-        for (name, rows) in [("train.csv", 1000), ("valid.csv", 40)] {
-            let mut text = "label,scenario,user,tags,price\n".to_string();
-            for i in 0..rows {
-                let (user, tags) = (i * 7 % 200, ["a|b", "", "c", "b|c|a"][i % 4]);
-                let label = u8::from((user + i % 3) % 3 == 0);
-                text += &format!("{label},{},u{user},{tags},{}.5\n", ["home", "ads"][i % 2], i % 13);
-            }
-            fs::write(place.path(name), text).unwrap();
-        }
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn train(&self, run: &str, more: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_optmsm"))
-            .current_dir(self.0.path())
-            .args(["train", "--config", "config.toml", "--run", run, "--set", "train.threads=2"])
-            .args(more)
-            .output()
-            .unwrap()
-    }
-
-    fn checkpoints(&self, run: &str) -> [Vec<u8>; 2] {
-        ["best", "last"].map(|name| {
-            let path = self.path(&format!("{run}/checkpoints/{name}.safetensors"));
-            fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-        })
-    }
+fn checkpoints(place: &Place, run: &str) -> [Vec<u8>; 2] {
+    ["best", "last"].map(|name| place.bytes(&format!("{run}/checkpoints/{name}.safetensors")))
 }
 
 /// Whether a line of the table is about `name`, which may be more than one word.
@@ -95,23 +45,23 @@ fn profiled(out: &Output, steps: u32) {
 
 #[test]
 fn a_profiled_run_prints_a_table_and_trains_the_same() {
-    let place = Place::new();
-    let plain = place.train("plain", &[]);
+    let place = place();
+    let plain = train(&place, "plain", &[]);
     assert!(plain.status.success(), "{}", String::from_utf8_lossy(&plain.stderr));
     assert!(!has_line(&String::from_utf8_lossy(&plain.stdout), "a step"));
-    let out = place.train("profiled", &["--profile"]);
+    let out = train(&place, "profiled", &["--profile"]);
     assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
     // 20 batches a pass.
     profiled(&out, 60);
-    assert!(place.checkpoints("plain") == place.checkpoints("profiled"));
+    assert!(checkpoints(&place, "plain") == checkpoints(&place, "profiled"));
 }
 
 #[test]
 fn an_interrupted_profiled_run_prints_its_table() {
-    let place = Place::new();
-    let out = place.train("profiled", &["--profile", "--max-steps", "30"]);
+    let place = place();
+    let out = train(&place, "profiled", &["--profile", "--max-steps", "30"]);
     assert_eq!(out.status.code(), Some(130), "{}", String::from_utf8_lossy(&out.stderr));
     profiled(&out, 30);
-    place.train("plain", &["--max-steps", "30"]);
-    assert!(place.checkpoints("plain") == place.checkpoints("profiled"));
+    train(&place, "plain", &["--max-steps", "30"]);
+    assert!(checkpoints(&place, "plain") == checkpoints(&place, "profiled"));
 }

@@ -1,77 +1,28 @@
 //! The program with tables in f16 and bf16: what is on the disk, what resumes, what is converted, what is refused.
 
-use std::path::PathBuf;
-use std::process::{Command, Output};
-
 use optmsm_core::params::{TensorSink, TensorSource};
 use optmsm_core::rounding::TableDtype;
 use optmsm_train::checkpoint::{Checkpoint, Progress};
 use safetensors::{Dtype, SafeTensors};
-use tempfile::TempDir;
 
-const CONFIG: &str = r#"
-[data]
-train = "train.csv"
-valid = "valid.csv"
+use common::CONFIG;
 
-[[data.fields]]
-name = "user"
+mod common;
 
-[[data.fields]]
-name = "tags"
-kind = "multi"
+/// The folder with what these tests do in it.
+struct Place(common::Place);
 
-[[data.fields]]
-name = "price"
-kind = "numeric"
+impl std::ops::Deref for Place {
+    type Target = common::Place;
 
-[model]
-embedding_dim = 5
-experts = { hidden = [8, 4], dropout = 0.1 }
-specific = { hidden = [4] }
-tower = { hidden = [4] }
-hyper = { scenario_dim = 3, trunk = 4, rank = 2 }
-
-[train]
-batch_size = 16
-epochs = 3
-patience = 9
-optimizer = { lr = 0.01 }
-"#;
-
-struct Place(TempDir);
+    fn deref(&self) -> &common::Place {
+        &self.0
+    }
+}
 
 impl Place {
     fn new() -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        place.write("config.toml", CONFIG);
-        for (name, rows) in [("train.csv", 100), ("valid.csv", 40)] {
-            let mut text = "label,scenario,user,tags,price\n".to_string();
-            for i in 0..rows {
-                let (user, tags) = (i * 7 % 11, ["a|b", "", "c", "b|c|a"][i % 4]);
-                let label = u8::from((user + i % 3) % 3 == 0);
-                text += &format!("{label},{},u{user},{tags},{}.5\n", ["home", "ads"][i % 2], i % 13);
-            }
-            place.write(name, text);
-        }
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
-        std::fs::write(self.path(name), text).unwrap();
-    }
-
-    fn bytes(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.path(name)).unwrap()
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        let program = env!("CARGO_BIN_EXE_optmsm");
-        Command::new(program).current_dir(self.0.path()).args(args).output().unwrap()
+        Self(common::Place::new(CONFIG, 100, 11))
     }
 
     /// Runs; must succeed; returns the standard output.

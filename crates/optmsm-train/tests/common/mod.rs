@@ -1,0 +1,75 @@
+//! A folder with a configuration and two small files, and the program run in it.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// Fields and a model; what a test needs otherwise is replaced.
+pub(crate) const CONFIG: &str = r#"
+[data]
+train = "train.csv"
+valid = "valid.csv"
+
+[[data.fields]]
+name = "user"
+
+[[data.fields]]
+name = "tags"
+kind = "multi"
+
+[[data.fields]]
+name = "price"
+kind = "numeric"
+
+[model]
+embedding_dim = 5
+experts = { hidden = [8, 4], dropout = 0.1 }
+specific = { hidden = [4] }
+tower = { hidden = [4] }
+hyper = { scenario_dim = 3, trunk = 4, rank = 2 }
+
+[train]
+batch_size = 16
+epochs = 3
+patience = 9
+optimizer = { lr = 0.01 }
+"#;
+
+/// The folder.
+pub(crate) struct Place(TempDir);
+
+impl Place {
+    /// `config`, `rows` rows to train on and 40 to validate, of `users` users in two scenarios.
+    pub(crate) fn new(config: &str, rows: usize, users: usize) -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        place.write("config.toml", config);
+        for (name, rows) in [("train.csv", rows), ("valid.csv", 40)] {
+            let mut text = "label,scenario,user,tags,price\n".to_string();
+            for i in 0..rows {
+                let (user, tags) = (i * 7 % users, ["a|b", "", "c", "b|c|a"][i % 4]);
+                let label = u8::from((user + i % 3) % 3 == 0);
+                text += &format!("{label},{},u{user},{tags},{}.5\n", ["home", "ads"][i % 2], i % 13);
+            }
+            place.write(name, text);
+        }
+        place
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
+        let program = env!("CARGO_BIN_EXE_optmsm");
+        Command::new(program).current_dir(self.0.path()).args(args).output().unwrap()
+    }
+}
