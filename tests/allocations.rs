@@ -1,36 +1,15 @@
 //! A warm training step allocates nothing. Alone in its program, so that nothing else allocates meanwhile.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use optmsm_core::gradcheck::{case, random_batch};
 use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::model::OptMsm;
 use optmsm_core::plan::Plan;
 use optmsm_core::rounding::TableDtype;
 use optmsm_cpu::{Cpu, CpuOptions};
-
-/// The system's allocator, counting.
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps GlobalAlloc's contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps GlobalAlloc's contract.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
+use optmsm_tests::Counting;
 
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static COUNTING: Counting = Counting::new();
 
 #[test]
 fn a_warm_step_allocates_nothing() {
@@ -52,10 +31,11 @@ fn a_warm_step_allocates_nothing() {
         }
         plans.iter().for_each(|p| learner.step_plan(p).unwrap());
         let round = |_| {
-            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            let before = COUNTING.allocations();
             plans.iter().for_each(|p| learner.step_plan(p).unwrap());
-            ALLOCATIONS.load(Ordering::Relaxed) - before
+            COUNTING.allocations() - before
         };
+        assert!(COUNTING.allocations() > 0, "nothing is counted");
         // A worker's scratch grows when it first meets the largest field, which may be late: the best of some rounds. Handing
         // a step to the pool appends to a queue whose blocks hold 63 entries: 8 steps begin at most one.
         let made = (0..8).map(round).min().unwrap_or(u64::MAX);

@@ -1,35 +1,14 @@
 //! A warm prediction allocates nothing. Alone in its program, so that nothing else allocates meanwhile.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use optmsm_core::gradcheck::{case, random_batch};
 use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::model::OptMsm;
 use optmsm_core::predictor::Predictor;
 use optmsm_cpu::{Cpu, CpuOptions};
-
-/// The system's allocator, counting.
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps GlobalAlloc's contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps GlobalAlloc's contract.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
+use optmsm_tests::Counting;
 
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static COUNTING: Counting = Counting::new();
 
 #[test]
 fn a_warm_prediction_allocates_nothing() {
@@ -40,16 +19,17 @@ fn a_warm_prediction_allocates_nothing() {
     let params =
         Learner::new(cpu(), model.clone(), LearnerConfig::default(), 1, 7).unwrap().export().unwrap();
     let predictor = Predictor::new(cpu(), model, &params, 300).unwrap();
+    assert!(COUNTING.allocations() > 0, "nothing is counted");
     for rows in [1, 32, 64, 300] {
         let batches: Vec<_> = (0..9).map(|seed| random_batch(&case.input, rows, false, seed)).collect();
         let mut out = vec![0.0; rows];
         batches.iter().for_each(|b| predictor.predict_into(&mut out, b).unwrap());
         let round = |_| {
-            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            let before = COUNTING.allocations();
             for _ in 0..7 {
                 batches.iter().for_each(|b| predictor.predict_into(&mut out, b).unwrap());
             }
-            ALLOCATIONS.load(Ordering::Relaxed) - before
+            COUNTING.allocations() - before
         };
         // A worker sets up its own memory when it first takes a lane, which may be late: the best of some rounds.
         let made = (0..8).map(round).min().unwrap_or(u64::MAX);

@@ -15,7 +15,7 @@ use crate::model::Model;
 use crate::params::{Flat, ParamId};
 use crate::runtime::{Params, Runtime};
 
-/// Time to add one element of an occurrence's δ, in multiply-adds of the products: benches/step.rs.
+/// Time to add one element of an occurrence's δ, in multiply-adds of the products: benches/ops.rs, by the rate of reading it.
 const GATHER: usize = 8;
 
 /// Whether rows are a cheaper detour than ids for the lists of a batch: with embeddings `d` wide, ids take GATHER an

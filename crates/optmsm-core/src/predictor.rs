@@ -72,7 +72,8 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
     }
 
     /// The same into `out`, one element a row. Once warm it allocates nothing: after as many calls at the
-    /// same time, with batches as large and lists as long, as there are going to be.
+    /// same time, with batches as large and lists as long, as there are going to be, and one on each thread
+    /// (where a layer's input is a multiple of 1024 wide, the CPU's products keep a copy of rows by thread).
     ///
     /// # Errors
     /// As [`Predictor::predict`], and when `out` has another length than the batch; `out` may then be

@@ -7,15 +7,15 @@ use super::{Rows, RowsMut};
 use crate::isa::{Isa, Work};
 use crate::simd::Simd;
 
-/// Bytes of A that pass all panels together: a share of L2 that leaves room for the panels.
+/// Bytes of A and C that pass all panels together: a share of L2 that leaves room for the panels.
 const BLOCK_BYTES: usize = 512 * 1024;
 
 /// Rows of A that are a multiple of so many elements apart (a page) fall into one cache set, where a tile's rows would
 /// displace each other.
 const ALIASING: usize = 1024;
 
-/// A multiple of the rows of every tile.
-const MOST_ROWS: usize = 24;
+/// A multiple of the rows of every set's tile.
+const TILE_MULTIPLE: usize = 24;
 
 thread_local! {
     /// Rows of A, one buffer a thread; grows to the largest block and stays.
@@ -53,7 +53,7 @@ pub(crate) fn multiply(isa: Isa, p: Product) {
     let mask = p.mask.map(|mask| mask.checked(m, n, "the mask"));
     // Blocks of equal size, so that none is left with a few rows for which every panel is read again.
     let blocks = (4 * m * (k + n) / BLOCK_BYTES).max(1);
-    let block = m.div_ceil(blocks).next_multiple_of(MOST_ROWS);
+    let block = m.div_ceil(blocks).next_multiple_of(TILE_MULTIPLE);
     let panels = Panels {
         m,
         n,
@@ -73,7 +73,7 @@ pub(crate) fn multiply(isa: Isa, p: Product) {
             mask_stride: mask.map_or(0, |mask| mask.stride),
         },
     };
-    if !p.a.stride.is_multiple_of(ALIASING) || m < MOST_ROWS || n < 4 * isa.panel() {
+    if !p.a.stride.is_multiple_of(ALIASING) || m < TILE_MULTIPLE || n < 4 * isa.panel() {
         return isa.run(panels);
     }
     COPY.with_borrow_mut(|copy| {
@@ -107,7 +107,7 @@ impl Work for Panels {
     type Out = ();
     #[inline(always)]
     unsafe fn run<S: Simd, const MR: usize>(self) {
-        const { assert!(MOST_ROWS.is_multiple_of(MR)) };
+        const { assert!(TILE_MULTIPLE.is_multiple_of(MR)) };
         for first in (0..self.m).step_by(self.block) {
             let m = (self.m - first).min(self.block);
             // SAFETY: rows first..first + m are inside A and C, as multiply() checked.

@@ -30,12 +30,11 @@ pub(crate) struct ByValue<'a, F> {
     pub(crate) w: Rows<'a>,
     /// Occurrences of value u: `starts[u]..starts[u + 1]`.
     pub(crate) starts: &'a [u32],
-    /// Calls its argument's row of d_y and coefficient of an occurrence.
+    /// Row of d_y, and coefficient, of an occurrence.
     pub(crate) occurrence: F,
 }
 
 /// Memory of one thread; grows to the largest field and stays.
-#[derive(Default)]
 struct Scratch {
     /// Sums of a chunk: panels of `[CHUNK, panel]`, and what keeps two panels from sharing cache sets.
     sums: Vec<f32>,
