@@ -1,0 +1,88 @@
+//! What can go wrong with a device, and what to do about it.
+
+use optmsm_core::error::Error;
+
+/// An error of the driver or of a device.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum CudaError {
+    /// The driver's library is not on this machine.
+    #[error("no NVIDIA driver: libcuda was not found; install one of CUDA 12.0 or later, or use the CPU")]
+    NoDriver,
+    /// The driver is there, but sees no device.
+    #[error(
+        "the NVIDIA driver sees no device ({0}); check nvidia-smi and CUDA_VISIBLE_DEVICES, or use the CPU"
+    )]
+    NoDevice(String),
+    /// The driver does not load the PTX that this was built with.
+    #[error("the driver is of CUDA {major}.{minor}, at least 12.0 is needed; update it, or use the CPU")]
+    OldDriver {
+        /// CUDA version of the driver.
+        major: i32,
+        /// The same.
+        minor: i32,
+    },
+    /// No such device.
+    #[error("there is no device {ordinal}: the driver sees {count}, numbered from 0")]
+    Ordinal {
+        /// What was asked for.
+        ordinal: usize,
+        /// What there is.
+        count: usize,
+    },
+    /// The device is of an architecture before Ampere.
+    #[error("{name} has compute capability {major}.{minor}, at least 8.0 is needed; use the CPU")]
+    OldDevice {
+        /// Name of the device.
+        name: String,
+        /// Its compute capability.
+        major: i32,
+        /// The same.
+        minor: i32,
+    },
+    /// Device memory is short.
+    #[error(
+        "no memory on the device for {asked} more: {free} of {total} are free; lower train.batch_size, the \
+         vocabularies or the model's widths, or set model.embeddings.dtype = \"bf16\"",
+        asked = bytes(*asked), free = bytes(*free), total = bytes(*total)
+    )]
+    OutOfMemory {
+        /// Bytes asked for.
+        asked: usize,
+        /// Bytes free.
+        free: usize,
+        /// Bytes of the device.
+        total: usize,
+    },
+    /// A call of the driver failed.
+    #[error("{call} failed with {code} ({detail})")]
+    Call {
+        /// Name of the call.
+        call: &'static str,
+        /// The driver's name of the error.
+        code: String,
+        /// Sizes and names of what it was asked to do.
+        detail: String,
+    },
+    /// What runs in place of a device failed.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Result of calls to a device.
+pub type DeviceResult<T> = Result<T, CudaError>;
+
+impl From<CudaError> for Error {
+    fn from(e: CudaError) -> Self {
+        Error::Backend { backend: "cuda".into(), problem: e.to_string() }
+    }
+}
+
+/// A number of bytes for people.
+fn bytes(n: usize) -> String {
+    match n {
+        0..10_000 => format!("{n} B"),
+        10_000..10_000_000 => format!("{:.1} KB", n as f64 / 1e3),
+        10_000_000..10_000_000_000 => format!("{:.1} MB", n as f64 / 1e6),
+        _ => format!("{:.1} GB", n as f64 / 1e9),
+    }
+}

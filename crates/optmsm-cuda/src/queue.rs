@@ -1,0 +1,202 @@
+//! What the host has asked for and the device has not been told yet.
+//!
+//! Uploads are gathered in one stage and unpacked by one kernel, so a training step begins with one copy. Launches are
+//! submitted together: at the end of a step, before something is read back, or when there are many.
+
+use crate::device::{Device, Stage};
+use crate::error::{CudaError, DeviceResult};
+use crate::kernels::Kernel;
+use crate::work::{Region, Work};
+
+/// Launches that are submitted together at most: far more than a step has.
+const MOST: usize = 2048;
+/// Bytes of a stage at least: the inputs of a large batch.
+const STAGE: usize = 1 << 25;
+/// Bytes of a piece at most.
+const PIECE: usize = 1 << 20;
+/// Bytes of the first workspace.
+const WORKSPACE: usize = 1 << 24;
+/// Bytes that one block of `unpack` copies.
+const UNPACK: usize = 1 << 14;
+
+/// A piece of a stage and where it goes; as in kernels/transfer.cu.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    to: u64,
+    from: u32,
+    bytes: u32,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    work: Work,
+    stage: Option<Stage>,
+    used: usize,
+    pieces: Vec<(Piece, Region)>,
+    workspace: (u64, usize, usize), // address, bytes, bytes in use
+    retired: Vec<u64>,
+    dead: Vec<u64>,
+    failed: Option<CudaError>,
+}
+
+impl Queue {
+    /// Copies `src` to the `region` at address `to`, in order with the launches.
+    pub(crate) fn upload(&mut self, device: &impl Device, to: u64, region: Region, src: &[u8]) {
+        let mut done = 0;
+        while done < src.len() && self.failed.is_none() {
+            let wanted = (src.len() - done).min(PIECE);
+            let Some(room) = self.room(device, wanted) else { return };
+            let take = wanted.min(room);
+            let Some(stage) = &self.stage else { return };
+            // SAFETY: `room` left `take` bytes from `used` on inside the stage, which nobody else has.
+            let at = unsafe { std::slice::from_raw_parts_mut(stage.host.as_ptr().add(self.used), take) };
+            at.copy_from_slice(&src[done..done + take]);
+            let piece = Piece { to: to + done as u64, from: self.used as u32, bytes: take as u32 };
+            let start = region.start + done as u64;
+            let (end, width) = (start + take as u64, take as u64);
+            self.pieces.push((piece, Region { start, end, stride: width, width, ..region }));
+            self.used = (self.used + take).next_multiple_of(16);
+            done += take;
+        }
+    }
+
+    /// Bytes that still fit into the stage beside the list of pieces; a new stage where `wanted` do not fit.
+    fn room(&mut self, device: &impl Device, wanted: usize) -> Option<usize> {
+        let list = (self.pieces.len() + 1) * size_of::<Piece>();
+        if let Some(stage) = &self.stage {
+            let room = stage.capacity.saturating_sub(self.used + list + 16);
+            if room >= wanted {
+                return Some(room);
+            }
+            self.submit(device);
+        }
+        match device.stage(STAGE) {
+            Ok(stage) => {
+                let room = stage.capacity - size_of::<Piece>() - 16;
+                (self.stage, self.used) = (Some(stage), 0);
+                Some(room)
+            }
+            Err(e) => {
+                self.fail(e);
+                None
+            }
+        }
+    }
+
+    /// Launches the kernel that carries the uploaded pieces to their places.
+    fn unpack(&mut self) {
+        let Some(stage) = &self.stage else { return };
+        if self.pieces.is_empty() {
+            return;
+        }
+        let (first, count) = (self.used, self.pieces.len());
+        let mut most = 0;
+        for (i, (piece, _)) in self.pieces.iter().enumerate() {
+            most = most.max(piece.bytes as usize);
+            let at = first + i * size_of::<Piece>();
+            assert!(at + size_of::<Piece>() <= stage.capacity, "the list of pieces is inside the stage");
+            // SAFETY: inside the stage by the assertion; Piece has no padding and any alignment is allowed.
+            unsafe { stage.host.as_ptr().add(at).cast::<Piece>().write_unaligned(*piece) };
+        }
+        self.used += count * size_of::<Piece>();
+        let grid = [most.div_ceil(UNPACK) as u32, count as u32, 1];
+        self.work.begin(Kernel::Unpack, grid, 256, 0);
+        self.work.argument(&stage.device.to_ne_bytes(), true); // const unsigned char* stage
+        self.work.argument(&(first as u32).to_ne_bytes(), false); // unsigned pieces_at
+        for (_, region) in self.pieces.drain(..) {
+            self.work.region(region);
+        }
+        self.work.end();
+    }
+
+    /// Begins a launch; what was uploaded before comes first.
+    pub(crate) fn launch(&mut self, device: &impl Device) -> &mut Work {
+        self.unpack();
+        if self.work.launches().len() >= MOST {
+            self.submit(device);
+        }
+        &mut self.work
+    }
+
+    /// `bytes` of memory for the partial sums of one operation, at a multiple of 256: `(address, region)`. They are the
+    /// operation's until the next call.
+    pub(crate) fn workspace(&mut self, device: &impl Device, bytes: usize) -> (u64, Region) {
+        let (address, capacity, used) = self.workspace;
+        let bytes = bytes.next_multiple_of(256);
+        let mut start = used;
+        if start + bytes > capacity {
+            // Over what earlier launches wrote: the hazards keep the order.
+            start = 0;
+        }
+        if bytes > capacity {
+            let capacity = bytes.next_power_of_two().max(WORKSPACE);
+            match device.alloc(capacity) {
+                Ok(new) => {
+                    if address != 0 {
+                        self.retired.push(address);
+                    }
+                    self.workspace = (new, capacity, 0);
+                }
+                Err(e) => self.fail(e),
+            }
+        }
+        self.workspace.2 = start + bytes;
+        let (base, start, width) = (self.workspace.0, start as u64, bytes as u64);
+        (base + start, Region { base, start, end: start + width, stride: width, width, write: false })
+    }
+
+    /// Hands everything to the device.
+    pub(crate) fn submit(&mut self, device: &impl Device) {
+        self.unpack();
+        if let Some(stage) = self.stage.take() {
+            self.work.stage = Some((stage.slot, self.used));
+        }
+        if !self.work.launches().is_empty() && self.failed.is_none() {
+            if let Err(e) = device.submit(&self.work) {
+                self.failed = Some(e);
+            }
+        }
+        self.work.clear();
+        self.workspace.2 = 0;
+        self.dead.append(&mut self.retired);
+    }
+
+    /// Submits, then reads.
+    pub(crate) fn read(&mut self, device: &impl Device, dst: &mut [u8], src: u64) -> DeviceResult<()> {
+        self.submit(device);
+        // What failed stays failed: nothing after it can be trusted.
+        self.failed.clone().map_or_else(|| device.read(dst, src), Err)
+    }
+
+    /// Notes the first failure; operations return nothing, so it is told at the next download.
+    pub(crate) fn fail(&mut self, e: CudaError) {
+        self.failed.get_or_insert(e);
+    }
+
+    /// Memory that nothing queued later uses.
+    pub(crate) fn retire(&mut self, ptr: u64) {
+        self.retired.push(ptr);
+    }
+
+    /// Gives back what was retired before the last submission.
+    pub(crate) fn bury(&mut self, device: &impl Device) {
+        if self.work.launches().is_empty() && self.pieces.is_empty() {
+            self.dead.append(&mut self.retired);
+        }
+        for ptr in self.dead.drain(..) {
+            // SAFETY: retired once, by the owner of the allocation or by `workspace`, and no queued launch has it.
+            unsafe { device.free(ptr) };
+        }
+    }
+
+    /// Drops what is queued and gives all memory back.
+    pub(crate) fn abandon(&mut self, device: &impl Device) {
+        self.work.clear();
+        self.pieces.clear();
+        if self.workspace.0 != 0 {
+            self.retired.push(std::mem::take(&mut self.workspace.0));
+        }
+        self.bury(device);
+    }
+}
