@@ -6,7 +6,13 @@
 //! Conventions: outputs first, then inputs, then scalars. Matrices are row-major with a row stride. Every
 //! gradient output takes [`Write`], so that set or add is visible at the call. A shape mistake is a bug in
 //! a layer and panics with both shapes; what a user can cause is checked before (`Batch::validate`,
-//! `ModelConfig::validate`). Work may be queued: errors of a device surface at [`Backend::download`].
+//! `ModelConfig::validate`). Work may be queued: errors of a device surface at [`Backend::download`], and memory
+//! may be dropped before the work that uses it was done, so a backend keeps it until then.
+//!
+//! Operations with a body are compositions of the others, with the same result but for the order of sums; a backend
+//! for which one pass is faster than several brings its own.
+
+mod operands;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -14,6 +20,11 @@ use std::ops::Range;
 use crate::error::Result;
 use crate::optim::Update;
 use crate::rounding::{Rounding, TableDtype};
+
+pub use operands::{
+    Bags, Dropout, Epilogue, FieldLookup, FieldSum, Layout, Mat, MatMut, Part, Products, Segments, TableStep,
+    Write,
+};
 
 /// Element type of a backend: `f32`, or `f64` where gradients are checked.
 pub trait Elem: num_traits::Float + num_traits::NumAssign + Debug + Default + Send + Sync + 'static {
@@ -38,230 +49,6 @@ impl Elem for f64 {
     }
     fn wide(self) -> f64 {
         self
-    }
-}
-
-/// Whether a result replaces what is there or is added to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Write {
-    /// Replace; what was there is not read (it may be NaN).
-    Set,
-    /// Add.
-    Add,
-}
-
-/// A read-only matrix inside a buffer.
-#[derive(Debug)]
-pub struct Mat<'a, T> {
-    /// Memory that holds it.
-    pub buf: &'a T,
-    /// First element.
-    pub offset: usize,
-    /// Rows.
-    pub rows: usize,
-    /// Columns.
-    pub cols: usize,
-    /// Elements from one row to the next.
-    pub stride: usize,
-}
-
-impl<T> Clone for Mat<'_, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Mat<'_, T> {}
-
-impl<'a, T> Mat<'a, T> {
-    /// A dense matrix from the start of `buf`.
-    pub fn new(buf: &'a T, rows: usize, cols: usize) -> Self {
-        Self { buf, offset: 0, rows, cols, stride: cols }
-    }
-
-    /// Columns `first..first + cols` of it.
-    pub fn cols(self, first: usize, cols: usize) -> Self {
-        assert!(first + cols <= self.cols, "columns {first}+{cols} of {}", self.cols);
-        Self { offset: self.offset + first, cols, ..self }
-    }
-
-    /// Rows `first..first + rows` of it.
-    pub fn rows(self, first: usize, rows: usize) -> Self {
-        assert!(first + rows <= self.rows, "rows {first}+{rows} of {}", self.rows);
-        Self { offset: self.offset + first * self.stride, rows, ..self }
-    }
-
-    /// One past the last element, from the start of the buffer.
-    pub fn end(&self) -> usize {
-        if self.rows == 0 || self.cols == 0 {
-            return self.offset;
-        }
-        self.offset + (self.rows - 1) * self.stride + self.cols
-    }
-}
-
-/// A writable matrix inside a buffer.
-#[derive(Debug)]
-pub struct MatMut<'a, T> {
-    /// Memory that holds it.
-    pub buf: &'a mut T,
-    /// First element.
-    pub offset: usize,
-    /// Rows.
-    pub rows: usize,
-    /// Columns.
-    pub cols: usize,
-    /// Elements from one row to the next.
-    pub stride: usize,
-}
-
-impl<'a, T> MatMut<'a, T> {
-    /// A dense matrix from the start of `buf`.
-    pub fn new(buf: &'a mut T, rows: usize, cols: usize) -> Self {
-        Self { buf, offset: 0, rows, cols, stride: cols }
-    }
-
-    /// Columns `first..first + cols` of it.
-    pub fn cols(self, first: usize, cols: usize) -> Self {
-        assert!(first + cols <= self.cols, "columns {first}+{cols} of {}", self.cols);
-        Self { offset: self.offset + first, cols, ..self }
-    }
-
-    /// Rows `first..first + rows` of it.
-    pub fn rows(self, first: usize, rows: usize) -> Self {
-        assert!(first + rows <= self.rows, "rows {first}+{rows} of {}", self.rows);
-        Self { offset: self.offset + first * self.stride, rows, ..self }
-    }
-
-    /// The same matrix for a shorter time.
-    pub fn again(&mut self) -> MatMut<'_, T> {
-        MatMut { buf: self.buf, offset: self.offset, rows: self.rows, cols: self.cols, stride: self.stride }
-    }
-
-    /// The same matrix, to read.
-    pub fn as_mat(&self) -> Mat<'_, T> {
-        Mat { buf: self.buf, offset: self.offset, rows: self.rows, cols: self.cols, stride: self.stride }
-    }
-}
-
-/// How a stored weight matrix is laid out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// `[out, in]`, as `torch.nn.Linear`: y = x Wᵀ.
-    OutIn,
-    /// `[in, out]`: y = x W.
-    InOut,
-}
-
-/// Which products read a packed weight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Products {
-    /// [`Backend::linear`].
-    Forward,
-    /// [`Backend::linear`] and [`Backend::linear_dx`].
-    Both,
-}
-
-impl Products {
-    /// Those of a layer inside a model.
-    pub fn of(training: bool) -> Self {
-        if training { Products::Both } else { Products::Forward }
-    }
-}
-
-/// Which of the groups of a packed weight each part of a product uses.
-#[derive(Debug)]
-pub enum Part<'a, I> {
-    /// Every row and column uses this group.
-    Group(usize),
-    /// Columns `g·in..` of x and `g·out..` of y use group `g`: the experts.
-    Columns,
-    /// Rows `offsets[g]..offsets[g + 1]` use group `g`: the scenarios. G + 1 entries, the first 0, the
-    /// last the number of rows; a group may be empty.
-    Rows(&'a I),
-}
-
-impl<I> Clone for Part<'_, I> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<I> Copy for Part<'_, I> {}
-
-/// What follows a product while its result is still at hand.
-#[derive(Debug)]
-pub struct Epilogue<'a, T> {
-    /// Bias `[groups, out]`, added to every row of the group (of group `g` in [`Part::Group`]).
-    pub bias: Option<Mat<'a, T>>,
-    /// Whether max(·, 0) follows.
-    pub relu: bool,
-}
-
-impl<T> Epilogue<'_, T> {
-    /// The product itself.
-    pub const NONE: Self = Epilogue { bias: None, relu: false };
-}
-
-impl<T> Clone for Epilogue<'_, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Epilogue<'_, T> {}
-
-/// Ids of a multi-hot field: row `i` owns `ids[offsets[i]..offsets[i + 1]]`, each with a coefficient
-/// (the weight, divided by the list's length where pooling is the mean).
-#[derive(Debug)]
-pub struct Bags<'a, I, T> {
-    /// One more than rows.
-    pub offsets: &'a I,
-    /// Ids of all rows.
-    pub ids: &'a I,
-    /// One coefficient an id.
-    pub coefs: &'a T,
-}
-
-/// Which gradient rows belong to each unique id: unique id `u` sums the occurrences
-/// `starts[u]..starts[u + 1]`, in this order; an occurrence is a row of the batch times a coefficient.
-#[derive(Debug)]
-pub struct Segments<'a, I, T> {
-    /// Number of unique ids.
-    pub count: usize,
-    /// `count + 1` entries.
-    pub starts: &'a I,
-    /// Row of the batch, one an occurrence.
-    pub rows: &'a I,
-    /// Coefficient, one an occurrence; `None` means 1.
-    pub coefs: Option<&'a T>,
-}
-
-/// A dropout site: the mask is Philox4x32-10 of counter (row, column / 4, site, step) and key seed.
-///
-/// Element (row, column) is kept when word `column % 4` is at least `threshold`, and then multiplied by
-/// `1 / (1 − p)`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Dropout {
-    /// Probability of dropping, below 1.
-    pub p: f64,
-    /// Key.
-    pub seed: u64,
-    /// Number of the training step.
-    pub step: u32,
-    /// Number of the place in the model.
-    pub site: u32,
-}
-
-impl Dropout {
-    /// Words below this drop: ⌊p · 2³²⌋.
-    pub fn threshold(&self) -> u32 {
-        (self.p * 4_294_967_296.0) as u32
-    }
-
-    /// Counter and key of the four words for columns `4·quad..4·quad + 4` of input row `row`.
-    pub fn counter(&self, row: u32, quad: u32) -> ([u32; 4], [u32; 2]) {
-        ([row, quad, self.site, self.step], [self.seed as u32, (self.seed >> 32) as u32])
     }
 }
 
@@ -298,6 +85,21 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Most rows that one block of a lane takes through the model at a time.
     fn block_rows(&self) -> usize;
 
+    /// Unit roundoff of the type that both operands of a product are rounded to before they are multiplied: 2⁻¹¹ for
+    /// tf32, 2⁻⁸ for bf16, 0 where they are multiplied as they are. Products are [`Backend::linear`],
+    /// [`Backend::linear_dx`], [`Backend::linear_dw`] and the two of [`Backend::linear_bwd_by_value`]; they are summed
+    /// in [`Backend::Elem`] in any case.
+    fn product_rounding(&self) -> f64 {
+        0.0
+    }
+
+    /// Whether gradients of fields are made from the distinct ids of a batch (docs/derivations.md#fields) and not from
+    /// its rows. Rows pay where products are nearly free and sums over rows are not; a backend that answers `false`
+    /// has one lane, and takes a whole batch in one block.
+    fn fields_by_id(&self) -> bool {
+        true
+    }
+
     /// Runs `f`, a whole training step, where operations start fastest, for example on a worker thread.
     fn run_step<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         f()
@@ -308,15 +110,19 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     // ---- memory
 
-    /// `len` zeros.
+    /// `len` zeros; writing them may be queued.
+    ///
+    /// # Errors
+    /// When memory is short.
     fn alloc(&self, len: usize) -> Result<Self::Buf>;
-    /// `len` zeros.
+    /// `len` zeros, as [`Backend::alloc`].
     fn alloc_ids(&self, len: usize) -> Result<Self::Ids>;
     /// Elements that a buffer holds.
     fn len(&self, buf: &Self::Buf) -> usize;
-    /// Copies `src` to the start of `dst`, which is at least as long.
+    /// Copies `src` to the start of `dst`, which is at least as long. May be queued behind earlier work; `src` may change
+    /// as soon as this returns.
     fn upload(&self, dst: &mut Self::Buf, src: &[Self::Elem]);
-    /// Copies `src` to the start of `dst`, which is at least as long.
+    /// Copies `src` to the start of `dst`, as [`Backend::upload`].
     fn upload_ids(&self, dst: &mut Self::Ids, src: &[u32]);
     /// Copies `dst.len()` elements from `offset` on, after all queued work; the place where errors of a device surface.
     fn download(&self, dst: &mut [Self::Elem], src: &Self::Buf, offset: usize) -> Result<()>;
@@ -327,12 +133,13 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     // ---- tables: too large for a second copy, so rows come and go in pieces
 
-    /// `rows` zero rows of `width` elements that are stored as `dtype`.
+    /// `rows` zero rows of `width` elements that are stored as `dtype`; writing them may be queued.
     ///
     /// # Errors
     /// When memory is short, with what is needed.
     fn alloc_table(&self, rows: usize, width: usize, dtype: TableDtype) -> Result<Self::Table>;
     /// Replaces the rows from `first` on by `src`, row after row, each element by [`TableDtype::nearest`].
+    /// May be queued, as [`Backend::upload`].
     fn upload_rows(&self, dst: &mut Self::Table, first: usize, src: &[Self::Elem]);
     /// Copies the rows from `first` on that fill `dst`, after all queued work.
     fn download_rows(&self, dst: &mut [Self::Elem], src: &Self::Table, first: usize) -> Result<()>;
@@ -349,7 +156,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     ) -> Result<Self::Packed>;
     /// Groups, outputs and inputs of a packed weight.
     fn packed_shape(&self, w: &Self::Packed) -> (usize, usize, usize);
-    /// Packs `groups` weights that lie one after the other: `[G·out, in]` or `[G·in, out]`.
+    /// Packs `groups` weights that lie one after the other: `[G·out, in]` or `[G·in, out]`. `src` stays alive and
+    /// unchanged while `dst` is used: a backend may keep a view.
     fn pack(&self, dst: &mut Self::Packed, src: Mat<Self::Buf>, layout: Layout);
     /// y = x Wᵀ (+ bias) (then ReLU), for the part of `w` that each row or column uses.
     fn linear(
@@ -382,6 +190,20 @@ pub trait Backend: Send + Sync + Sized + 'static {
         x: Mat<Self::Buf>,
         part: Part<Self::Ids>,
     );
+    /// [`Backend::linear_dw`], and (+)= the column sums of d_y in d_b `[1, d_y.cols]`, which are of d_y as it is, not
+    /// rounded for products. `part` is [`Part::Group`] or [`Part::Columns`].
+    fn linear_dw_bias(
+        &self,
+        d_w: MatMut<Self::Buf>,
+        d_b: MatMut<Self::Buf>,
+        write: Write,
+        d_y: Mat<Self::Buf>,
+        x: Mat<Self::Buf>,
+        part: Part<Self::Ids>,
+    ) {
+        self.linear_dw(d_w, write, d_y, x, part);
+        self.col_sum(d_b, write, d_y, Part::Group(0));
+    }
     /// Column sums: out `[1, n]`, or `[G, n]` by rows of each group under [`Part::Rows`]. An empty group sums to 0.
     fn col_sum(&self, out: MatMut<Self::Buf>, write: Write, x: Mat<Self::Buf>, part: Part<Self::Ids>);
     /// y ← max(y, 0).
@@ -401,6 +223,15 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn gather_rows(&self, out: MatMut<Self::Buf>, x: Mat<Self::Buf>, ids: &Self::Ids, first: usize);
     /// out[b, :] = table[ids[first + b], :]; the table's rows are `out.cols` wide.
     fn lookup(&self, out: MatMut<Self::Buf>, table: &Self::Table, ids: &Self::Ids, first: usize);
+    /// Several [`Backend::lookup`]s into columns of `out` that do not overlap; other columns stay.
+    fn lookup_fields<'a>(
+        &self,
+        mut out: MatMut<Self::Buf>,
+        fields: impl Iterator<Item = FieldLookup<'a, Self>>,
+        first: usize,
+    ) {
+        fields.for_each(|f| self.lookup(out.again().cols(f.column, f.width), f.table, f.ids, first));
+    }
     /// out[b, :] = Σ coef · table[id, :] over the bag of row `first + b`; an empty bag gives 0.
     fn lookup_bags(
         &self,
@@ -420,6 +251,13 @@ pub trait Backend: Send + Sync + Sized + 'static {
         lane_rows: usize,
         lane: impl Fn(usize) -> Mat<'a, Self::Buf> + Sync,
     );
+
+    /// [`Backend::reduce_rows`] for several fields, each with all rows of the batch in one matrix.
+    fn reduce_fields<'a>(&self, fields: impl Iterator<Item = FieldSum<'a, Self>>) {
+        fields.for_each(|FieldSum { g, segments, d_out }| {
+            self.reduce_rows(g, segments, d_out.rows.max(1), |_| d_out);
+        });
+    }
 
     /// Backward of y += e Wᵀ where the rows of e are values x `[n, d]` (times coefficients): with s_u = Σ coef · d_y[row, :]
     /// over segment `u`, sets g `[n, d]` = s W and d_w `[N, d]` = sᵀ x. W is `[N, d]`; `lane_rows` and `lane` as in
@@ -454,6 +292,30 @@ pub trait Backend: Send + Sync + Sized + 'static {
         alpha: Mat<Self::Buf>,
         e: Mat<Self::Buf>,
     );
+    /// α = softmax(logits) and mix = Σ_k α_k e_k; shapes as in [`Backend::mix`].
+    fn gate(
+        &self,
+        mix: MatMut<Self::Buf>,
+        mut alpha: MatMut<Self::Buf>,
+        logits: Mat<Self::Buf>,
+        e: Mat<Self::Buf>,
+    ) {
+        self.softmax(alpha.again(), logits);
+        self.mix(mix, alpha.as_mat(), e);
+    }
+    /// Backward of [`Backend::gate`]; sets all three gradients: d_α_k = d_mix · e_k, d_logits from it, d_e_k = α_k d_mix.
+    fn gate_bwd(
+        &self,
+        d_logits: MatMut<Self::Buf>,
+        mut d_alpha: MatMut<Self::Buf>,
+        d_e: MatMut<Self::Buf>,
+        d_mix: Mat<Self::Buf>,
+        alpha: Mat<Self::Buf>,
+        e: Mat<Self::Buf>,
+    ) {
+        self.mix_bwd(d_alpha.again(), d_e, Write::Set, d_mix, alpha, e);
+        self.softmax_bwd(d_logits, d_alpha.as_mat(), alpha);
+    }
     /// mix[b, :] = e_g[b, :] for the rows of group `g`; `groups` as in [`Part::Rows`].
     fn select(&self, mix: MatMut<Self::Buf>, e: Mat<Self::Buf>, groups: &Self::Ids);
     /// d_e_g[b, :] (+)= d_mix[b, :] for the rows of group `g`; under [`Write::Set`] the rest becomes 0.
@@ -472,6 +334,25 @@ pub trait Backend: Send + Sync + Sized + 'static {
         inv_norm: Mat<Self::Buf>,
         scale: f64,
     );
+
+    /// Backward of all that reads the experts' output e = ReLU(·) under a gate: [`Backend::gate_bwd`], then
+    /// [`Backend::orthogonality_bwd`], then d_e is set to 0 where e ≤ 0, which makes it the gradient before that ReLU.
+    #[allow(clippy::too_many_arguments)]
+    fn gate_orthogonality_bwd(
+        &self,
+        d_logits: MatMut<Self::Buf>,
+        d_alpha: MatMut<Self::Buf>,
+        mut d_e: MatMut<Self::Buf>,
+        d_mix: Mat<Self::Buf>,
+        alpha: Mat<Self::Buf>,
+        e: Mat<Self::Buf>,
+        inv_norm: Mat<Self::Buf>,
+        scale: f64,
+    ) {
+        self.gate_bwd(d_logits, d_alpha, d_e.again(), d_mix, alpha, e);
+        self.orthogonality_bwd(d_e.again(), e, inv_norm, scale);
+        self.relu_bwd(d_e, e);
+    }
 
     // ---- loss (model.md §6)
 
@@ -524,4 +405,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
         update: &Update<Self::Buf>,
         rounding: &Rounding,
     );
+    /// [`Backend::step_rows`] for several tables.
+    fn step_tables<'a>(&self, tables: impl Iterator<Item = TableStep<'a, Self>>, update: &Update<Self::Buf>) {
+        tables.for_each(|t| self.step_rows(t.table, t.g, t.state, t.rows, update, &t.rounding));
+    }
 }

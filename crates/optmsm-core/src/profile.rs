@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::backend::{
-    Backend, Bags, Dropout, Epilogue, Layout, Mat, MatMut, Part, Products, Segments, Write,
+    Backend, Bags, Dropout, Epilogue, FieldLookup, FieldSum, Layout, Mat, MatMut, Part, Products, Segments,
+    TableStep, Write,
 };
 use crate::error::Result;
 use crate::optim::Update;
@@ -91,6 +92,14 @@ impl Work {
     }
 }
 
+/// A product over rows, d_w = d_yᵀ x.
+fn reduction<T, I>(d_w: &MatMut<T>, d_y: &Mat<T>, x: &Mat<T>, part: &Part<I>) -> Work {
+    // A row meets one group under `Rows`, else all of d_w.
+    let met = if let Part::Rows(_) = part { d_y.cols * d_w.cols } else { d_w.rows * d_w.cols };
+    let elements = elements(d_y) + elements(x) + 2 * d_w.rows * d_w.cols;
+    Work { columns: [x.cols, d_y.cols], flop: 2 * x.rows * met, elements }
+}
+
 impl<B: Backend> Profiled<B> {
     /// Times the operations of `inner`.
     pub fn new(inner: B) -> Self {
@@ -114,11 +123,16 @@ impl<B: Backend> Profiled<B> {
     }
 
     fn time<R>(&self, op: &'static str, work: Work, run: impl FnOnce() -> R) -> R {
+        self.time_counted(op, work, |_| run())
+    }
+
+    /// The same for work whose elements are known only when it is done: `run` adds them.
+    fn time_counted<R>(&self, op: &'static str, mut work: Work, run: impl FnOnce(&mut usize) -> R) -> R {
         if !self.in_step.load(Ordering::Relaxed) {
-            return run();
+            return run(&mut 0);
         }
         let start = Instant::now();
-        let result = run();
+        let result = run(&mut work.elements);
         let time = start.elapsed();
         let (in_lanes, columns) = (IN_LANE.get(), work.columns);
         let mut measured = self.lock();
@@ -161,6 +175,12 @@ impl<B: Backend> Backend for Profiled<B> {
     }
     fn min_lane_rows(&self) -> usize {
         self.inner.min_lane_rows()
+    }
+    fn product_rounding(&self) -> f64 {
+        self.inner.product_rounding()
+    }
+    fn fields_by_id(&self) -> bool {
+        self.inner.fields_by_id()
     }
     fn run_step<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         let start = Instant::now();
@@ -263,11 +283,20 @@ impl<B: Backend> Backend for Profiled<B> {
         x: Mat<Buf<B>>,
         part: Part<B::Ids>,
     ) {
-        // A row meets one group under `Rows`, else all of d_w.
-        let met = if let Part::Rows(_) = part { d_y.cols * d_w.cols } else { d_w.rows * d_w.cols };
-        let elements = elements(&d_y) + elements(&x) + 2 * d_w.rows * d_w.cols;
-        let work = Work { columns: [x.cols, d_y.cols], flop: 2 * x.rows * met, elements };
+        let work = reduction(&d_w, &d_y, &x, &part);
         self.time("linear_dw", work, || self.inner.linear_dw(d_w, write, d_y, x, part));
+    }
+    fn linear_dw_bias(
+        &self,
+        d_w: MatMut<Buf<B>>,
+        d_b: MatMut<Buf<B>>,
+        write: Write,
+        d_y: Mat<Buf<B>>,
+        x: Mat<Buf<B>>,
+        part: Part<B::Ids>,
+    ) {
+        let work = reduction(&d_w, &d_y, &x, &part);
+        self.time("linear_dw_bias", work, || self.inner.linear_dw_bias(d_w, d_b, write, d_y, x, part));
     }
     fn col_sum(&self, out: MatMut<Buf<B>>, write: Write, x: Mat<Buf<B>>, part: Part<B::Ids>) {
         self.time("col_sum", Work::on(&x, 1), || self.inner.col_sum(out, write, x, part));
@@ -294,6 +323,21 @@ impl<B: Backend> Backend for Profiled<B> {
     fn lookup(&self, out: MatMut<Buf<B>>, table: &B::Table, ids: &B::Ids, first: usize) {
         self.time("lookup", Work::on(&out.as_mat(), 2), || self.inner.lookup(out, table, ids, first));
     }
+    fn lookup_fields<'a>(
+        &self,
+        out: MatMut<Buf<B>>,
+        fields: impl Iterator<Item = FieldLookup<'a, Self>>,
+        first: usize,
+    ) {
+        let (work, rows) = (Work { columns: [out.cols, 0], ..Work::default() }, out.rows);
+        self.time_counted("lookup_fields", work, |count| {
+            let fields = fields.map(|FieldLookup { table, ids, column, width }| {
+                *count += 2 * rows * width;
+                FieldLookup { table, ids, column, width }
+            });
+            self.inner.lookup_fields(out, fields, first);
+        });
+    }
     fn lookup_bags(&self, out: MatMut<Buf<B>>, table: &B::Table, bags: Bags<B::Ids, Buf<B>>, first: usize) {
         self.time("lookup_bags", Work::on(&out.as_mat(), 2), || {
             self.inner.lookup_bags(out, table, bags, first);
@@ -313,6 +357,15 @@ impl<B: Backend> Backend for Profiled<B> {
     ) {
         let work = Work::of(segments.count * g.cols);
         self.time("reduce_rows", work, || self.inner.reduce_rows(g, segments, lane_rows, lane));
+    }
+
+    fn reduce_fields<'a>(&self, fields: impl Iterator<Item = FieldSum<'a, Self>>) {
+        self.time_counted("reduce_fields", Work::default(), |count| {
+            self.inner.reduce_fields(fields.map(|FieldSum { g, segments, d_out }| {
+                *count += segments.count * g.cols;
+                FieldSum { g, segments, d_out }
+            }));
+        });
     }
 
     fn linear_bwd_by_value<'a>(
@@ -352,6 +405,22 @@ impl<B: Backend> Backend for Profiled<B> {
     ) {
         self.time("mix_bwd", Work::on(&e, 2), || self.inner.mix_bwd(d_alpha, d_e, write, d_mix, alpha, e));
     }
+    fn gate(&self, mix: MatMut<Buf<B>>, alpha: MatMut<Buf<B>>, logits: Mat<Buf<B>>, e: Mat<Buf<B>>) {
+        self.time("gate", Work::on(&e, 1), || self.inner.gate(mix, alpha, logits, e));
+    }
+    fn gate_bwd(
+        &self,
+        d_logits: MatMut<Buf<B>>,
+        d_alpha: MatMut<Buf<B>>,
+        d_e: MatMut<Buf<B>>,
+        d_mix: Mat<Buf<B>>,
+        alpha: Mat<Buf<B>>,
+        e: Mat<Buf<B>>,
+    ) {
+        self.time("gate_bwd", Work::on(&e, 2), || {
+            self.inner.gate_bwd(d_logits, d_alpha, d_e, d_mix, alpha, e);
+        });
+    }
     fn select(&self, mix: MatMut<Buf<B>>, e: Mat<Buf<B>>, groups: &B::Ids) {
         self.time("select", Work::on(&mix.as_mat(), 2), || self.inner.select(mix, e, groups));
     }
@@ -367,6 +436,22 @@ impl<B: Backend> Backend for Profiled<B> {
     fn orthogonality_bwd(&self, d_e: MatMut<Buf<B>>, e: Mat<Buf<B>>, inv_norm: Mat<Buf<B>>, scale: f64) {
         self.time("orthogonality_bwd", Work::on(&e, 3), || {
             self.inner.orthogonality_bwd(d_e, e, inv_norm, scale);
+        });
+    }
+
+    fn gate_orthogonality_bwd(
+        &self,
+        d_logits: MatMut<Buf<B>>,
+        d_alpha: MatMut<Buf<B>>,
+        d_e: MatMut<Buf<B>>,
+        d_mix: Mat<Buf<B>>,
+        alpha: Mat<Buf<B>>,
+        e: Mat<Buf<B>>,
+        inv_norm: Mat<Buf<B>>,
+        scale: f64,
+    ) {
+        self.time("gate_orthogonality_bwd", Work::on(&e, 2), || {
+            self.inner.gate_orthogonality_bwd(d_logits, d_alpha, d_e, d_mix, alpha, e, inv_norm, scale);
         });
     }
 
@@ -423,5 +508,14 @@ impl<B: Backend> Backend for Profiled<B> {
     ) {
         let work = Work::of((3 + 2 * state.len()) * elements(&g));
         self.time("step_rows", work, || self.inner.step_rows(table, g, state, rows, update, rounding));
+    }
+    fn step_tables<'a>(&self, tables: impl Iterator<Item = TableStep<'a, Self>>, update: &Update<Buf<B>>) {
+        self.time_counted("step_tables", Work::default(), |count| {
+            let tables = tables.map(|TableStep { table, g, state, rows, rounding }| {
+                *count += (3 + 2 * state.len()) * elements(&g);
+                TableStep { table, g, state, rows, rounding }
+            });
+            self.inner.step_tables(tables, update);
+        });
     }
 }
