@@ -220,7 +220,8 @@ impl Device for Gpu {
 
     unsafe fn free(&self, ptr: u64) {
         // What goes wrong here went wrong before, and is told by the next read.
-        let done = self.enter().and_then(|()| call!(cuStreamSynchronize(self.compute), "before memory is freed"));
+        let done =
+            self.enter().and_then(|()| call!(cuStreamSynchronize(self.compute), "before memory is freed"));
         if done.is_ok() {
             let _ = call!(cuMemFree_v2(ptr), "");
         }
@@ -244,7 +245,8 @@ impl Device for Gpu {
             self.or_memory(call!(cuMemAlloc_v2(&mut slot.device, bytes), "{bytes} bytes"), bytes)?;
             slot.capacity = bytes;
         }
-        let host = NonNull::new(slot.host).ok_or_else(|| CudaError::Other("pinned memory at address 0".into()))?;
+        let host =
+            NonNull::new(slot.host).ok_or_else(|| CudaError::Other("pinned memory at address 0".into()))?;
         Ok(Stage { slot: number, host, device: slot.device, capacity: slot.capacity })
     }
 

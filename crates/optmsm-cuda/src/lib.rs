@@ -31,9 +31,11 @@ pub use work::{Argument, Launch, Region, Work};
 use launch::Session;
 use memory::Shared;
 use optmsm_core::error::Result;
+use serde::{Deserialize, Serialize};
 
 /// What operands of products are rounded to; sums, and everything else, are `f32`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Not rounded: products on the ordinary units.
     F32,

@@ -158,8 +158,7 @@ fn one_by_one(
 ) -> DeviceResult<()> {
     for launch in work.launches() {
         let p = node(work, launch, modules, pointers)?;
-        let (x, y, z, threads, shared) =
-            (p.gridDimX, p.gridDimY, p.gridDimZ, p.blockDimX, p.sharedMemBytes);
+        let (x, y, z, threads, shared) = (p.gridDimX, p.gridDimY, p.gridDimZ, p.blockDimX, p.sharedMemBytes);
         call!(
             cuLaunchKernel(p.func, x, y, z, threads, 1, 1, shared, stream, p.kernelParams, p.extra),
             "{}",
@@ -212,7 +211,12 @@ impl Built {
     }
 
     /// Tells the nodes whose launch changed.
-    fn update(&mut self, work: &Work, modules: &Modules, pointers: &mut Vec<*mut c_void>) -> DeviceResult<()> {
+    fn update(
+        &mut self,
+        work: &Work,
+        modules: &Modules,
+        pointers: &mut Vec<*mut c_void>,
+    ) -> DeviceResult<()> {
         for ((told, &at), launch) in self.told.iter_mut().zip(&self.nodes).zip(work.launches()) {
             if told.is(work, launch) {
                 continue;

@@ -36,7 +36,11 @@ impl Modules {
             for &kernel in kernels {
                 let entry = CString::new(kernel.name()).map_err(|e| CudaError::Other(e.to_string()))?;
                 let mut function = std::ptr::null_mut();
-                call!(cuModuleGetFunction(&mut function, module, entry.as_ptr()), "{} of {name}", kernel.name())?;
+                call!(
+                    cuModuleGetFunction(&mut function, module, entry.as_ptr()),
+                    "{} of {name}",
+                    kernel.name()
+                )?;
                 if kernel.dynamic_shared() > ORDINARY_SHARED {
                     let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
                     let bytes = kernel.dynamic_shared() as i32;
