@@ -33,8 +33,12 @@ fn a_reader_waits_for_the_writer_and_the_next_writer_for_the_readers() {
 
 #[test]
 fn other_memory_and_other_parts_do_not_wait() {
-    let launches: &[&[Region]] =
-        &[&[bytes(1, 0, 64, true)], &[bytes(2, 0, 64, true)], &[bytes(1, 64, 128, true)], &[bytes(1, 32, 96, false)]];
+    let launches: &[&[Region]] = &[
+        &[bytes(1, 0, 64, true)],
+        &[bytes(2, 0, 64, true)],
+        &[bytes(1, 64, 128, true)],
+        &[bytes(1, 32, 96, false)],
+    ];
     assert_eq!(edges(launches), [vec![], vec![], vec![], vec![0, 2]]);
 }
 
