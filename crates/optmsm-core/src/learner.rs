@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Backend, Elem, Mat, Write};
+use crate::backend::{Backend, Elem, Mat, TableStep, Write};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::fields::FieldGrads;
@@ -175,13 +175,14 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         let update = Update::new(&config.optimizer, self.step, share, clip());
         be.step_dense(&mut params.dense.buf, &train.grads.dense.buf, state, len, &update);
         let update = Update::new(config.tables(), self.step, share, clip());
-        for (number, ((spec, state), weight)) in specs.iter().zip(tables).zip(&mut params.tables).enumerate()
-        {
+        let steps = specs.iter().zip(tables).zip(&mut params.tables).enumerate();
+        let steps = steps.map(|(number, ((spec, state), table))| {
             let column = &columns[spec.field];
             let g = Mat::new(&fields[spec.field].grad, column.unique_count, spec.width);
             let rounding = Rounding::new(self.seed, self.step as u32, number);
-            be.step_rows(weight, g, state, &column.unique, &update, &rounding);
-        }
+            TableStep { table, g, state, rows: &column.unique, rounding }
+        });
+        be.step_tables(steps, &update);
         Ok(())
     }
 
