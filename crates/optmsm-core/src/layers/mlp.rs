@@ -57,7 +57,7 @@ impl Mlp {
         Self { dropout: p, first_site, ..self }
     }
 
-    /// Packed weights, one a layer. The first layer's backward is not a product with its weight ([`Mlp::backward`]).
+    /// Packed weights, one a layer. No gradient goes back through the first one ([`Mlp::backward`]).
     pub fn alloc<B: Backend>(&self, be: &B, used: Products) -> Result<Vec<B::Packed>> {
         let used = |i: usize| if i == 0 { Products::Forward } else { used };
         self.layers.iter().enumerate().map(|(i, l)| l.alloc(be, used(i))).collect()

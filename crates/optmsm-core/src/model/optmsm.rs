@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{FirstLayer, Grads, Model};
-use crate::backend::{Backend, Layout, MatMut, Part, Products, Write};
+use crate::backend::{Backend, Layout, Mat, MatMut, Part, Products, Write};
 use crate::config::{Combine, InputSpec, ModelConfig, Role};
 use crate::error::Result;
 use crate::inputs::Block;
@@ -134,6 +134,14 @@ impl<B: Backend> Model<B> for OptMsm {
             Role::Shared => self.experts.first(),
             Role::Specific => self.specific.first(),
         }
+    }
+
+    fn embedded<'a>(&self, act: &'a Activations<B>, role: Role, rows: usize) -> Mat<'a, B::Buf> {
+        let e = match role {
+            Role::Shared => &act.e_sh,
+            Role::Specific => &act.e_sp,
+        };
+        e.mat(rows).cols(0, self.embedding.width(role))
     }
 
     fn stats(&self) -> usize {
