@@ -70,6 +70,20 @@ pub(crate) fn libraries(folder: &Path, kernels: &Path, cache: &Path) -> Result<V
     Ok(units.iter().map(library).collect())
 }
 
+/// The stand-in for the driver, compiled into a folder of this process: a few seconds, and no state to go stale.
+///
+/// # Errors
+/// As [`libraries`].
+pub(crate) fn driver(source: &Path) -> Result<PathBuf, String> {
+    let (compiler, _) = compiler()?;
+    let path = std::env::temp_dir().join(format!("optmsm-libcuda-{}.so", std::process::id()));
+    let mut job = Command::new(compiler);
+    job.args(["-std=c++17", "-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-Wl,-soname,libcuda.so"]);
+    job.arg(source).arg("-o").arg(&path).stderr(Stdio::piped());
+    run(vec![(source.display().to_string(), job)])?;
+    Ok(path)
+}
+
 /// `$CXX`, g++ or c++, the first that answers; and its version.
 fn compiler() -> Result<(String, String), String> {
     let chosen = std::env::var("CXX").ok().filter(|c| !c.is_empty());

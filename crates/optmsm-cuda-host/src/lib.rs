@@ -7,8 +7,10 @@ mod device;
 mod kernels;
 mod memory;
 mod scan;
+mod standin;
 
 pub use build::has_compiler;
 pub use device::{Host, cuda, kernels, known};
 pub use kernels::HostKernels;
 pub use memory::Memory;
+pub use standin::{Held, StandIn};
