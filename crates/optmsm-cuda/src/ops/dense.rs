@@ -101,9 +101,13 @@ impl<D: Device> Packed<D> {
 
     pub(crate) fn view(&mut self, src: M<D>, layout: Layout) {
         let (rows, cols) = self.matrix(layout);
-        assert_eq!((src.rows, src.cols), (self.groups * rows, cols), "{layout:?} of {:?}", self.shape());
+        let same = (src.rows, src.cols) == (self.groups * rows, cols);
+        // Rows without gaps may be cut anew: a matrix of each group in one row.
+        let dense = src.stride == src.cols && src.rows * src.cols == self.groups * rows * cols;
+        assert!(same || dense, "{}x{} as {layout:?} of {:?}", src.rows, src.cols, self.shape());
         assert!(src.end() <= src.buf.len, "weights up to {} of {}", src.end(), src.buf.len);
-        let (memory, offset, stride) = (Arc::clone(&src.buf.memory), src.offset, src.stride);
+        let stride = if same { src.stride } else { cols };
+        let (memory, offset) = (Arc::clone(&src.buf.memory), src.offset);
         self.source = Some(Source { memory, offset, stride, layout });
     }
 
