@@ -33,6 +33,28 @@ macro_rules! kernels {
 
 kernels! {
     "transfer": Unpack = "unpack", ZeroWords = "zero_words";
+    "elementwise":
+        Fill = "fill",
+        Copy = "copy",
+        Relu = "relu",
+        ReluBwd = "relu_bwd",
+        RowScale = "row_scale",
+        RowDot = "row_dot";
+    "dropout": Dropout = "dropout";
+    "gate":
+        Softmax = "softmax",
+        SoftmaxBwd = "softmax_bwd",
+        Mix = "mix",
+        MixBwd = "mix_bwd",
+        Gate = "gate",
+        SelectExpert = "select_expert",
+        SelectExpertBwd = "select_expert_bwd",
+        SelectExpertBwdAdd = "select_expert_bwd_add";
+    "orthogonality":
+        Orthogonality = "orthogonality",
+        OrthogonalityBwd = "orthogonality_bwd",
+        GateOrthogonalityBwd = "gate_orthogonality_bwd";
+    "loss": BceWithLogits = "bce_with_logits", Sigmoid = "sigmoid";
 }
 
 impl Kernel {
