@@ -11,7 +11,7 @@ extern "C" __global__ void __launch_bounds__(256) dropout(float* x, unsigned ld_
                                                           unsigned key1, unsigned threshold, float scale) {
   const bool aligned = quads_aligned(x, ld_x);
   for_quad(count, cols, [=](size_t row, unsigned col, unsigned left) {
-    const uint4 words = philox4x32(make_uint4(rows[row], col / 4, site, step), key0, key1);
+    const uint4 words = philox4x32(make_uint4(rows[row], col / 4, site, step), make_uint2(key0, key1));
     float* at = x + row * ld_x + col;
     float4 v = load_quad(at, left, aligned);
     v.x = words.x >= threshold ? v.x * scale : 0.0f;

@@ -50,16 +50,12 @@ __device__ __forceinline__ float4 each(float4 a, float4 b, F f) {
 
 // a · b + sum.
 __device__ __forceinline__ float dot_quad(float4 a, float4 b, float sum) {
-  sum += a.x * b.x;
-  sum += a.y * b.y;
-  sum += a.z * b.z;
-  sum += a.w * b.w;
-  return sum;
+  return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, sum))));
 }
 
 // factor · x + sum.
 __device__ __forceinline__ float4 add_scaled(float4 sum, float factor, float4 x) {
-  return each(sum, x, [=](float sum, float x) { return sum + factor * x; });
+  return each(sum, x, [=](float sum, float x) { return fmaf(factor, x, sum); });
 }
 
 // Calls f(row, column, columns left) for the quad of this thread: number `blockIdx.x · 256 + threadIdx.x` of `count`,
