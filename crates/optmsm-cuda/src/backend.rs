@@ -220,6 +220,10 @@ impl<D: Device> Backend for Cuda<D> {
         gate::mix_bwd(self, d_alpha, d_e, write, d_mix, alpha, e);
     }
 
+    fn gate(&self, mix: MM<D>, alpha: MM<D>, logits: M<D>, e: M<D>) {
+        gate::gate(self, mix, alpha, logits, e);
+    }
+
     fn select(&self, mix: MM<D>, e: M<D>, groups: &Ids<D>) {
         gate::select(self, mix, e, groups);
     }
@@ -234,6 +238,20 @@ impl<D: Device> Backend for Cuda<D> {
 
     fn orthogonality_bwd(&self, d_e: MM<D>, e: M<D>, inv_norm: M<D>, scale: f64) {
         orthogonality::backward(self, d_e, e, inv_norm, scale);
+    }
+
+    fn gate_orthogonality_bwd(
+        &self,
+        d_logits: MM<D>,
+        d_alpha: MM<D>,
+        d_e: MM<D>,
+        d_mix: M<D>,
+        alpha: M<D>,
+        e: M<D>,
+        inv_norm: M<D>,
+        scale: f64,
+    ) {
+        orthogonality::gate_backward(self, d_logits, d_alpha, d_e, d_mix, alpha, e, inv_norm, scale);
     }
 
     fn bce_with_logits(

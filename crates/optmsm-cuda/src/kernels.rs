@@ -43,6 +43,28 @@ kernels! {
     "gemm_bf16": GemmNt128Bf16 = "gemm_nt_128_bf16", GemmNt64Bf16 = "gemm_nt_64_bf16",
         GemmNn128Bf16 = "gemm_nn_128_bf16", GemmNn64Bf16 = "gemm_nn_64_bf16",
         GemmTn128Bf16 = "gemm_tn_128_bf16", GemmTn64Bf16 = "gemm_tn_64_bf16", GemmSumBf16 = "gemm_sum_bf16";
+    "elementwise":
+        Fill = "fill",
+        Copy = "copy",
+        Relu = "relu",
+        ReluBwd = "relu_bwd",
+        RowScale = "row_scale",
+        RowDot = "row_dot";
+    "dropout": Dropout = "dropout";
+    "gate":
+        Softmax = "softmax",
+        SoftmaxBwd = "softmax_bwd",
+        Mix = "mix",
+        MixBwd = "mix_bwd",
+        Gate = "gate",
+        SelectExpert = "select_expert",
+        SelectExpertBwd = "select_expert_bwd",
+        SelectExpertBwdAdd = "select_expert_bwd_add";
+    "orthogonality":
+        Orthogonality = "orthogonality",
+        OrthogonalityBwd = "orthogonality_bwd",
+        GateOrthogonalityBwd = "gate_orthogonality_bwd";
+    "loss": BceWithLogits = "bce_with_logits", Sigmoid = "sigmoid";
 }
 
 /// How the operands of a product A·B lie in memory: `n` as they are multiplied, A `[m, k]` and B `[k, n]`; `t` transposed.

@@ -1,13 +1,19 @@
-#![allow(clippy::too_many_arguments, unused_variables, unused_imports)]
-//! Stub.
+//! Loss and probabilities (kernels/loss.cu).
+
+use optmsm_core::backend::Write;
+
 use crate::Cuda;
-use crate::backend::{Buf, Ids, M, MM};
+use crate::backend::{Buf, M, MM};
 use crate::device::Device;
-use crate::memory::{Buffer, Table};
-use optmsm_core::backend::*;
-use optmsm_core::optim::Update;
-use optmsm_core::rounding::*;
-use std::ops::Range;
+use crate::kernels::Kernel;
+use crate::memory::Span;
+use crate::ops::elementwise::{Quads, expect_shape};
+use crate::ops::reduce;
+
+/// Blocks of the loss at most: so many partial sums are added one after the other.
+const BLOCKS: usize = 128;
+
+#[allow(clippy::too_many_arguments)] // those of the operation
 pub(crate) fn bce_with_logits<D: Device>(
     cuda: &Cuda<D>,
     d_logits: MM<D>,
@@ -18,8 +24,41 @@ pub(crate) fn bce_with_logits<D: Device>(
     first: usize,
     scale: f64,
 ) {
-    unimplemented!()
+    let rows = logits.rows;
+    expect_shape("the logits' gradient", (d_logits.rows, d_logits.cols), (rows, 1));
+    expect_shape("logits", (logits.rows, logits.cols), (rows, 1));
+    expect_shape("the sum", (sum.rows, sum.cols), (1, 1));
+    if rows == 0 {
+        return;
+    }
+    let blocks = rows.div_ceil(256).min(BLOCKS);
+    let mut session = cuda.session();
+    let parts = session.workspace(blocks);
+    session
+        .launch(Kernel::BceWithLogits, [blocks, 1, 1], 256)
+        .write(Span::mat_mut(&d_logits)) // float* d_logits
+        .size(d_logits.stride) // unsigned ld_d
+        .write_workspace(parts) // float* parts
+        .read(Span::mat(&logits)) // const float* logits
+        .size(logits.stride) // unsigned ld_logits
+        .read(labels.span(first, rows)) // const float* labels
+        .read(weights.span(first, rows)) // const float* weights
+        .size(rows) // unsigned rows
+        .f32(scale as f32) // float scale
+        .go();
+    reduce::sum_parts(&mut session, sum, Write::Add, parts, blocks);
 }
+
 pub(crate) fn sigmoid<D: Device>(cuda: &Cuda<D>, p: MM<D>, logits: M<D>) {
-    unimplemented!()
+    expect_shape("logits", (logits.rows, logits.cols), (p.rows, p.cols));
+    let Some(q) = Quads::over(p.rows, p.cols, [p.stride, logits.stride]) else { return };
+    cuda.session()
+        .launch(Kernel::Sigmoid, q.grid(), 256)
+        .write(Span::mat_mut(&p)) // float* p
+        .size(q.strides[0]) // unsigned ld_p
+        .read(Span::mat(&logits)) // const float* logits
+        .size(q.strides[1]) // unsigned ld_logits
+        .size(q.count) // unsigned count
+        .size(q.cols) // unsigned cols
+        .go();
 }

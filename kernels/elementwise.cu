@@ -1,0 +1,119 @@
+// What goes element by element, or row by row without experts.
+//
+// Element-wise kernels: a thread a quad of columns, quad number blockIdx.x · 256 + threadIdx.x of `count`; where no
+// matrix has gaps between its rows they come as one long row. Grid: ⌈count / 256⌉ blocks of 256 threads.
+#include "rows.cuh"
+
+// dst = v.
+// Floor: each element written once.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256) fill(float* dst, unsigned ld_dst, unsigned count, unsigned cols,
+                                                       float v) {
+  const bool aligned = quads_aligned(dst, ld_dst);
+  for_quad(count, cols, [=](size_t row, unsigned col, unsigned left) {
+    store_quad(dst + row * ld_dst + col, make_float4(v, v, v, v), left, aligned);
+  });
+}
+
+// dst = src, or dst += src.
+// Floor: each element of src read, of dst written once (and read when added to).
+// spills: none
+extern "C" __global__ void __launch_bounds__(256) copy(float* dst, unsigned ld_dst, const float* src, unsigned ld_src,
+                                                       unsigned count, unsigned cols, unsigned add) {
+  const bool aligned_dst = quads_aligned(dst, ld_dst), aligned_src = quads_aligned(src, ld_src);
+  for_quad(count, cols, [=](size_t row, unsigned col, unsigned left) {
+    float4 v = load_quad(src + row * ld_src + col, left, aligned_src);
+    float* to = dst + row * ld_dst + col;
+    if (add) {
+      v = each(load_quad(to, left, aligned_dst), v, [](float d, float s) { return d + s; });
+    }
+    store_quad(to, v, left, aligned_dst);
+  });
+}
+
+// y = max(y, 0); NaN stays NaN.
+// Floor: each element read and written once.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256) relu(float* y, unsigned ld_y, unsigned count, unsigned cols) {
+  const bool aligned = quads_aligned(y, ld_y);
+  for_quad(count, cols, [=](size_t row, unsigned col, unsigned left) {
+    float* at = y + row * ld_y + col;
+    const float4 v = each(load_quad(at, left, aligned), [](float v) { return v < 0.0f ? 0.0f : v; });
+    store_quad(at, v, left, aligned);
+  });
+}
+
+// d = 0 where y <= 0: the gradient through y = ReLU(·).
+// Floor: each element of d and y read, of d written once.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256) relu_bwd(float* d, unsigned ld_d, const float* y, unsigned ld_y,
+                                                           unsigned count, unsigned cols) {
+  const bool aligned_d = quads_aligned(d, ld_d), aligned_y = quads_aligned(y, ld_y);
+  for_quad(count, cols, [=](size_t row, unsigned col, unsigned left) {
+    float* at = d + row * ld_d + col;
+    const float4 v = each(load_quad(at, left, aligned_d), load_quad(y + row * ld_y + col, left, aligned_y),
+                          [](float d, float y) { return y <= 0.0f ? 0.0f : d; });
+    store_quad(at, v, left, aligned_d);
+  });
+}
+
+// y[b, :] = s[b] · x[b, :], or += it.
+// Floor: each element of x and s read, of y written once (and read when added to).
+// spills: none
+extern "C" __global__ void __launch_bounds__(256) row_scale(float* y, unsigned ld_y, const float* s, unsigned ld_s,
+                                                            const float* x, unsigned ld_x, unsigned count,
+                                                            unsigned cols, unsigned add) {
+  const bool aligned_y = quads_aligned(y, ld_y), aligned_x = quads_aligned(x, ld_x);
+  for_quad(count, cols, [=](size_t row, unsigned col, unsigned left) {
+    const float factor = s[row * ld_s];
+    float4 v = load_quad(x + row * ld_x + col, left, aligned_x);
+    float* to = y + row * ld_y + col;
+    if (add) {
+      v = add_scaled(load_quad(to, left, aligned_y), factor, v);
+    } else {
+      v = each(v, [=](float x) { return factor * x; });
+    }
+    store_quad(to, v, left, aligned_y);
+  });
+}
+
+struct RowDot {
+  float* out;
+  const float *x, *y;
+  unsigned ld_out, ld_x, ld_y, rows, cols, add;
+};
+
+template <unsigned LANES>
+__device__ __forceinline__ void row_dot_by(const RowDot& a) {
+  const unsigned lane = threadIdx.x % LANES, at = blockIdx.x * (256 / LANES) + threadIdx.x / LANES;
+  const size_t row = min(at, a.rows - 1);
+  const bool aligned_x = quads_aligned(a.x, a.ld_x), aligned_y = quads_aligned(a.y, a.ld_y);
+  const float *x = a.x + row * a.ld_x, *y = a.y + row * a.ld_y;
+  float sum = 0.0f;
+  for (unsigned col = lane * 4; col < a.cols; col += LANES * 4) {
+    const unsigned left = a.cols - col;
+    sum = dot_quad(load_quad(x + col, left, aligned_x), load_quad(y + col, left, aligned_y), sum);
+  }
+  sum = group_sum<LANES>(sum);
+  if (lane == 0 && at < a.rows) {
+    float* out = a.out + row * a.ld_out;
+    *out = a.add ? *out + sum : sum;
+  }
+}
+
+// out[b] = x[b, :] · y[b, :], or += it.
+// Floor: each element of x and y read once. Grid: `lanes` (8, 16 or 32) lanes a row, blocks of 256 threads.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256) row_dot(float* out, unsigned ld_out, const float* x, unsigned ld_x,
+                                                          const float* y, unsigned ld_y, unsigned rows, unsigned cols,
+                                                          unsigned add, unsigned lanes) {
+  const RowDot a{out, x, y, ld_out, ld_x, ld_y, rows, cols, add};
+  switch (lanes) {
+    case 8:
+      return row_dot_by<8>(a);
+    case 16:
+      return row_dot_by<16>(a);
+    default:
+      return row_dot_by<32>(a);
+  }
+}

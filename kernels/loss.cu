@@ -1,0 +1,40 @@
+// Loss and probabilities (model.md §6).
+#include "rows.cuh"
+
+// σ(o) from e = e^{−|o|}, which never overflows.
+__device__ __forceinline__ float sigmoid_of(float o, float e) { return (o >= 0.0f ? 1.0f : e) / (1.0f + e); }
+
+// d_logits[b] = w_b (σ(o_b) − y_b) · scale, and parts[block] = Σ_b w_b (max(o_b, 0) − o_b y_b + log(1 + e^{−|o_b|})) over the
+// rows of the block.
+// Floor: 16 bytes a row. Grid: ⌈rows / 256⌉ blocks of 256 threads, at most 128.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256)
+    bce_with_logits(float* d_logits, unsigned ld_d, float* parts, const float* logits, unsigned ld_logits,
+                    const float* labels, const float* weights, unsigned rows, float scale) {
+  __shared__ float scratch[8];
+  float sum = 0.0f;
+  for (size_t row = blockIdx.x * 256 + threadIdx.x; row < rows; row += gridDim.x * 256) {
+    const float o = logits[row * ld_logits], y = labels[row], w = weights[row];
+    const float e = expf(-fabsf(o));
+    sum += w * ((o > 0.0f ? o : 0.0f) - o * y + log1pf(e));
+    d_logits[row * ld_d] = w * (sigmoid_of(o, e) - y) * scale;
+  }
+  sum = block_sum<256>(sum, scratch);
+  if (threadIdx.x == 0) {
+    parts[blockIdx.x] = sum;
+  }
+}
+
+// p = σ(o), element by element.
+// Floor: each element of o read, of p written once. Grid: a thread a quad of columns, quad number blockIdx.x · 256 +
+// threadIdx.x of `count`, blocks of 256 threads.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256) sigmoid(float* p, unsigned ld_p, const float* logits,
+                                                          unsigned ld_logits, unsigned count, unsigned cols) {
+  const bool aligned_p = quads_aligned(p, ld_p), aligned_o = quads_aligned(logits, ld_logits);
+  for_quad(count, cols, [=](size_t row, unsigned col, unsigned left) {
+    const float4 o = load_quad(logits + row * ld_logits + col, left, aligned_o);
+    const float4 v = each(o, [](float o) { return sigmoid_of(o, expf(-fabsf(o))); });
+    store_quad(p + row * ld_p + col, v, left, aligned_p);
+  });
+}
