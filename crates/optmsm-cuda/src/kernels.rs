@@ -41,4 +41,9 @@ impl Kernel {
         let module = self.module();
         !module.starts_with("gemm_") || module == precision.module()
     }
+
+    /// Bytes of dynamic shared memory that its launches ask for at most.
+    pub(crate) fn dynamic_shared(self) -> u32 {
+        0
+    }
 }
