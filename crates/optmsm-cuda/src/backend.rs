@@ -51,7 +51,7 @@ impl<D: Device> Backend for Cuda<D> {
         self.precision.rounding()
     }
 
-    // Products are nearly free here, and rows need no second sum.
+    // Products are nearly free on a device, sums over the rows of an id are not.
     fn fields_by_id(&self) -> bool {
         false
     }
