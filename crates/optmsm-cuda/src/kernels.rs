@@ -33,6 +33,11 @@ macro_rules! kernels {
 }
 
 kernels! {
+    "embedding": LookupFields = "lookup_fields", LookupBags = "lookup_bags", NumericEmbed = "numeric_embed",
+        ReduceFieldsWalk = "reduce_fields_walk", ReduceFieldsJoin = "reduce_fields_join";
+    "optimizer": StepDense = "step_dense", StepTables = "step_tables";
+    "reduce": SumParts = "sum_parts", ColSumParts = "col_sum_parts", ColSumJoin = "col_sum_join",
+        SumSqParts = "sum_sq_parts", SumSqJoin = "sum_sq_join", Accumulate = "accumulate";
     "transfer": Unpack = "unpack", ZeroWords = "zero_words";
     "gemm_f32": GemmNt128F32 = "gemm_nt_128_f32", GemmNt64F32 = "gemm_nt_64_f32",
         GemmNn128F32 = "gemm_nn_128_f32", GemmNn64F32 = "gemm_nn_64_f32",
