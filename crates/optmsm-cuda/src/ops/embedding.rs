@@ -151,7 +151,8 @@ pub(crate) fn lookup_fields<'a, D: Device>(
         if few[0].is_none() {
             return;
         }
-        let source = |f: &FieldLookup<'a, Cuda<D>>| of_table(&out, (f.column, f.width), f.table, f.ids, first);
+        let source =
+            |f: &FieldLookup<'a, Cuda<D>>| of_table(&out, (f.column, f.width), f.table, f.ids, first);
         lookups(cuda, &few.each_ref().map(|f| f.as_ref().map(source)), out.rows);
     }
 }
