@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use optmsm_core::backend::{
-    Backend, Bags, Dropout, Epilogue, Layout, Mat, MatMut, Part, Products, Segments, Write,
+    Backend, Bags, Dropout, Epilogue, FieldLookup, FieldSum, Layout, Mat, MatMut, Part, Products, Segments,
+    TableStep, Write,
 };
 use optmsm_core::error::Result;
 use optmsm_core::optim::Update;
@@ -44,6 +45,15 @@ impl<D: Device> Backend for Cuda<D> {
 
     fn block_rows(&self) -> usize {
         usize::MAX
+    }
+
+    fn product_rounding(&self) -> f64 {
+        self.precision.rounding()
+    }
+
+    // Products are nearly free on a device, sums over the rows of an id are not.
+    fn fields_by_id(&self) -> bool {
+        false
     }
 
     fn run_step<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
@@ -164,6 +174,15 @@ impl<D: Device> Backend for Cuda<D> {
         embedding::lookup(self, out, table, ids, first);
     }
 
+    fn lookup_fields<'a>(
+        &self,
+        out: MM<D>,
+        fields: impl Iterator<Item = FieldLookup<'a, Self>>,
+        first: usize,
+    ) {
+        embedding::lookup_fields(self, out, fields, first);
+    }
+
     fn lookup_bags(&self, out: MM<D>, table: &Table<D>, bags: Bags<Ids<D>, Buf<D>>, first: usize) {
         embedding::lookup_bags(self, out, table, bags, first);
     }
@@ -180,6 +199,10 @@ impl<D: Device> Backend for Cuda<D> {
         lane: impl Fn(usize) -> M<'a, D> + Sync,
     ) {
         embedding::reduce_rows(self, g, segments, lane_rows, lane);
+    }
+
+    fn reduce_fields<'a>(&self, fields: impl Iterator<Item = FieldSum<'a, Self>>) {
+        embedding::reduce_fields(self, fields);
     }
 
     fn linear_bwd_by_value<'a>(
@@ -297,5 +320,12 @@ impl<D: Device> Backend for Cuda<D> {
         rounding: &Rounding,
     ) {
         optimizer::step_rows(self, table, g, state, rows, update, rounding);
+    }
+    fn step_tables<'a>(
+        &self,
+        tables: impl Iterator<Item = TableStep<'a, Self>>,
+        update: &Update<Buf<D>>,
+    ) {
+        optimizer::step_tables(self, tables, update);
     }
 }

@@ -1,6 +1,7 @@
 //! The kernels by name, and the PTX that they are in.
 
 use crate::Precision;
+use crate::ops::dense;
 
 macro_rules! kernels {
     ($($module:literal: $($kernel:ident = $name:literal),+;)+) => {
@@ -32,7 +33,21 @@ macro_rules! kernels {
 }
 
 kernels! {
+    "embedding": LookupFields = "lookup_fields", LookupBags = "lookup_bags", NumericEmbed = "numeric_embed",
+        ReduceFieldsWalk = "reduce_fields_walk", ReduceFieldsJoin = "reduce_fields_join";
+    "optimizer": StepDense = "step_dense", StepTables = "step_tables";
+    "reduce": SumParts = "sum_parts", ColSumParts = "col_sum_parts", ColSumJoin = "col_sum_join",
+        SumSqParts = "sum_sq_parts", SumSqJoin = "sum_sq_join", Accumulate = "accumulate";
     "transfer": Unpack = "unpack", ZeroWords = "zero_words";
+    "gemm_f32": GemmNt128F32 = "gemm_nt_128_f32", GemmNt64F32 = "gemm_nt_64_f32",
+        GemmNn128F32 = "gemm_nn_128_f32", GemmNn64F32 = "gemm_nn_64_f32",
+        GemmTn128F32 = "gemm_tn_128_f32", GemmTn64F32 = "gemm_tn_64_f32", GemmSumF32 = "gemm_sum_f32";
+    "gemm_tf32": GemmNt128Tf32 = "gemm_nt_128_tf32", GemmNt64Tf32 = "gemm_nt_64_tf32",
+        GemmNn128Tf32 = "gemm_nn_128_tf32", GemmNn64Tf32 = "gemm_nn_64_tf32",
+        GemmTn128Tf32 = "gemm_tn_128_tf32", GemmTn64Tf32 = "gemm_tn_64_tf32", GemmSumTf32 = "gemm_sum_tf32";
+    "gemm_bf16": GemmNt128Bf16 = "gemm_nt_128_bf16", GemmNt64Bf16 = "gemm_nt_64_bf16",
+        GemmNn128Bf16 = "gemm_nn_128_bf16", GemmNn64Bf16 = "gemm_nn_64_bf16",
+        GemmTn128Bf16 = "gemm_tn_128_bf16", GemmTn64Bf16 = "gemm_tn_64_bf16", GemmSumBf16 = "gemm_sum_bf16";
     "elementwise":
         Fill = "fill",
         Copy = "copy",
@@ -57,6 +72,17 @@ kernels! {
     "loss": BceWithLogits = "bce_with_logits", Sigmoid = "sigmoid";
 }
 
+/// How the operands of a product A·B lie in memory: `n` as they are multiplied, A `[m, k]` and B `[k, n]`; `t` transposed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Operands {
+    /// A `[m, k]`, B `[n, k]`.
+    Nt,
+    /// A `[m, k]`, B `[k, n]`.
+    Nn,
+    /// A `[k, m]`, B `[k, n]`.
+    Tn,
+}
+
 impl Kernel {
     /// Whether products of this precision, and all that is not a product, need it.
     pub(crate) fn serves(self, precision: Precision) -> bool {
@@ -64,8 +90,39 @@ impl Kernel {
         !module.starts_with("gemm_") || module == precision.module()
     }
 
+    /// The product of these operands, in tiles of 128 by 128 (`large`) or 64 by 64.
+    pub(crate) fn gemm(precision: Precision, operands: Operands, large: bool) -> Self {
+        let [nt, nn, tn] = match (precision, large) {
+            (Precision::F32, true) => [Self::GemmNt128F32, Self::GemmNn128F32, Self::GemmTn128F32],
+            (Precision::F32, false) => [Self::GemmNt64F32, Self::GemmNn64F32, Self::GemmTn64F32],
+            (Precision::Tf32, true) => [Self::GemmNt128Tf32, Self::GemmNn128Tf32, Self::GemmTn128Tf32],
+            (Precision::Tf32, false) => [Self::GemmNt64Tf32, Self::GemmNn64Tf32, Self::GemmTn64Tf32],
+            (Precision::Bf16, true) => [Self::GemmNt128Bf16, Self::GemmNn128Bf16, Self::GemmTn128Bf16],
+            (Precision::Bf16, false) => [Self::GemmNt64Bf16, Self::GemmNn64Bf16, Self::GemmTn64Bf16],
+        };
+        match operands {
+            Operands::Nt => nt,
+            Operands::Nn => nn,
+            Operands::Tn => tn,
+        }
+    }
+
+    /// The sum of a product's parts.
+    pub(crate) fn gemm_sum(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::GemmSumF32,
+            Precision::Tf32 => Self::GemmSumTf32,
+            Precision::Bf16 => Self::GemmSumBf16,
+        }
+    }
+
     /// Bytes of dynamic shared memory that its launches ask for at most.
-    pub(crate) fn dynamic_shared(self) -> u32 {
-        0
+    pub(crate) fn dynamic_shared(self) -> usize {
+        match self.name().split('_').collect::<Vec<_>>()[..] {
+            ["gemm", _, tile, _] => {
+                dense::shared_bytes(if tile == "128" { dense::LARGE } else { dense::SMALL })
+            }
+            _ => 0,
+        }
     }
 }

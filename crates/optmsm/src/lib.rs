@@ -33,6 +33,8 @@ pub use optmsm_core::{
 };
 #[cfg(feature = "cpu")]
 pub use optmsm_cpu as cpu;
+#[cfg(feature = "cuda")]
+pub use optmsm_cuda as cuda;
 
 /// What most programs need.
 pub mod prelude {
@@ -51,4 +53,6 @@ pub mod prelude {
     pub use optmsm_core::rounding::TableDtype;
     #[cfg(feature = "cpu")]
     pub use optmsm_cpu::{Cpu, CpuOptions};
+    #[cfg(feature = "cuda")]
+    pub use optmsm_cuda::{Cuda, CudaOptions, Precision};
 }

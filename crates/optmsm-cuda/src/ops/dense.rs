@@ -1,15 +1,68 @@
-#![allow(clippy::too_many_arguments, unused_variables, unused_imports)]
-//! Stub.
+//! Products with weights (kernels/gemm.cu).
+
+use std::sync::Arc;
+
+use optmsm_core::backend::{Epilogue, Layout, Part, Write};
+
 use crate::Cuda;
 use crate::backend::{Buf, Ids, M, MM};
 use crate::device::Device;
-use crate::memory::Memory;
-use crate::memory::{Buffer, Table};
-use optmsm_core::backend::*;
-use optmsm_core::optim::Update;
-use optmsm_core::rounding::*;
-use std::ops::Range;
-use std::sync::Arc;
+use crate::kernels::{Kernel, Operands};
+use crate::launch::Plain;
+use crate::memory::{Memory, Span};
+
+/// Blocks that fill a device: two on each of an H100's 132 multiprocessors. A constant, since sums must not depend on the device.
+const BLOCKS: usize = 264;
+/// Fewest k of a part: below, writing and adding the parts takes longer than the sum.
+const PART: usize = 256;
+/// k of one stage, as in kernels/include/gemm_tile.cuh.
+const DEPTH: usize = 32;
+/// Stages of both tiles, as there.
+const STAGES: usize = 3;
+/// Rows and columns of the tiles, as there.
+pub(crate) const LARGE: usize = 128;
+pub(crate) const SMALL: usize = 64;
+/// Dynamic shared memory of a block: its stages.
+pub(crate) fn shared_bytes(tile: usize) -> usize {
+    4 * STAGES * 2 * tile * DEPTH
+}
+
+/// Threads of a block, and of one of `gemm_sum`.
+const THREADS: u32 = 128;
+const SUM_THREADS: usize = 256;
+
+/// `ragged` of [`Product`].
+const RAGGED_M: u32 = 1;
+const RAGGED_K: u32 = 2;
+
+/// As in kernels/gemm.cu, where each field is explained.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+struct Product {
+    group_a: u64,
+    group_b: u64,
+    group_c: u64,
+    group_x: u64,
+    part_c: u64,
+    m: u32,
+    n: u32,
+    k: u32,
+    ld_a: u32,
+    ld_b: u32,
+    ld_c: u32,
+    ld_x: u32,
+    ld_bias: u32,
+    tiles_m: u32,
+    tiles_n: u32,
+    groups: u32,
+    chunk: u32,
+    parts: u32,
+    ragged: u32,
+    add: u32,
+    relu: u32,
+}
+// SAFETY: five u64, then sixteen u32: no padding.
+unsafe impl Plain for Product {}
 
 /// Weights of linear maps: a view of the matrix that they were packed from.
 #[derive(Debug)]
@@ -17,19 +70,249 @@ pub struct Packed<D: Device> {
     groups: usize,
     outputs: usize,
     inputs: usize,
-    source: Option<(Arc<Memory<D>>, usize, usize, Layout)>,
+    source: Option<Source<D>>,
 }
+
+/// A matrix by its memory.
+#[derive(Debug)]
+struct Source<D: Device> {
+    memory: Arc<Memory<D>>,
+    offset: usize,
+    stride: usize,
+    layout: Layout,
+}
+
 impl<D: Device> Packed<D> {
     pub(crate) fn new(groups: usize, outputs: usize, inputs: usize) -> Self {
         Self { groups, outputs, inputs, source: None }
     }
+
     pub(crate) fn shape(&self) -> (usize, usize, usize) {
         (self.groups, self.outputs, self.inputs)
     }
+
+    /// Rows and columns of one group's matrix.
+    fn matrix(&self, layout: Layout) -> (usize, usize) {
+        match layout {
+            Layout::OutIn => (self.outputs, self.inputs),
+            Layout::InOut => (self.inputs, self.outputs),
+        }
+    }
+
     pub(crate) fn view(&mut self, src: M<D>, layout: Layout) {
-        self.source = Some((Arc::clone(&src.buf.memory), src.offset, src.stride, layout));
+        let (rows, cols) = self.matrix(layout);
+        let same = (src.rows, src.cols) == (self.groups * rows, cols);
+        // Rows without gaps may be cut anew: a matrix of each group in one row.
+        let dense = src.stride == src.cols && src.rows * src.cols == self.groups * rows * cols;
+        assert!(same || dense, "{}x{} as {layout:?} of {:?}", src.rows, src.cols, self.shape());
+        assert!(src.end() <= src.buf.len, "weights up to {} of {}", src.end(), src.buf.len);
+        let stride = if same { src.stride } else { cols };
+        let (memory, offset) = (Arc::clone(&src.buf.memory), src.offset);
+        self.source = Some(Source { memory, offset, stride, layout });
+    }
+
+    fn source(&self) -> &Source<D> {
+        self.source.as_ref().expect("weights are packed before a product reads them")
+    }
+
+    /// `count` groups from `first` on.
+    fn operand(&self, first: usize, count: usize) -> Operand<'_, D> {
+        assert!(first + count <= self.groups, "groups {first}+{count} of {}", self.groups);
+        let Source { memory, offset, stride, layout } = self.source();
+        let (rows, cols) = self.matrix(*layout);
+        let group = rows * stride;
+        // Groups without elements have no place in memory.
+        let len = if count * rows * cols == 0 { 0 } else { (count * rows - 1) * stride + cols };
+        let start = if len == 0 { 0 } else { offset + first * group };
+        Operand { span: Span::bytes(memory, 4 * start, 4 * len), ld: *stride, group }
     }
 }
+
+/// A matrix, and elements from one group's part of it to the next one's.
+struct Operand<'a, D: Device> {
+    span: Span<'a, D>,
+    ld: usize,
+    group: usize,
+}
+
+impl<'a, D: Device> Operand<'a, D> {
+    fn new(m: &M<'a, D>, group: usize) -> Self {
+        Self { span: Span::mat(m), ld: m.stride, group }
+    }
+}
+
+/// What of a product the groups have of their own, by their offsets.
+enum Ragged<'a, D: Device> {
+    No,
+    /// Rows of A and C.
+    Rows(&'a Ids<D>),
+    /// k.
+    Depth(&'a Ids<D>),
+}
+
+/// C (+)= A·B by groups and what follows.
+struct Job<'a, D: Device> {
+    c: Operand<'a, D>,
+    write: Write,
+    a: Operand<'a, D>,
+    b: Operand<'a, D>,
+    operands: Operands,
+    bias: Option<Operand<'a, D>>,
+    relu: bool,
+    mask: Option<Operand<'a, D>>,
+    /// C is `[m, n]` for each group; rows or k of all groups together where they have their own.
+    m: usize,
+    n: usize,
+    k: usize,
+    groups: usize,
+    ragged: Ragged<'a, D>,
+    /// Whether the sums over k may be cut: into a number of parts that depends on m.
+    parts: bool,
+}
+
+/// How a [`Job`] is cut into blocks.
+#[derive(Debug, PartialEq, Eq)]
+struct Cut {
+    /// Rows and columns of a tile.
+    tile: usize,
+    tiles_m: usize,
+    tiles_n: usize,
+    /// k of a part.
+    chunk: usize,
+    /// Parts of k: of each group, or of all together where groups have their own k.
+    parts: usize,
+}
+
+impl<D: Device> Job<'_, D> {
+    /// A function of shapes only. The tile never changes a sum: both add in the same order of k.
+    fn cut(&self) -> Cut {
+        let tiles = |tile: usize| {
+            let rows = match self.ragged {
+                // Each group may end with a part of a tile.
+                Ragged::Rows(_) => self.m / tile + self.groups,
+                _ => self.m.div_ceil(tile),
+            };
+            (rows, self.n.div_ceil(tile))
+        };
+        let copies = if let Ragged::No = self.ragged { self.groups } else { 1 };
+        let blocks = |tile| tiles(tile).0 * tiles(tile).1 * copies;
+        let most = if self.parts { (self.k / PART).max(1) } else { 1 };
+        // A large tile reads each operand half as often, and pays where at most a fourth more is padding.
+        let large = 16 * blocks(LARGE) <= 5 * blocks(SMALL) && blocks(LARGE) * most >= BLOCKS / 2;
+        let tile = if large { LARGE } else { SMALL };
+        let (tiles_m, tiles_n) = tiles(tile);
+        let wanted = (BLOCKS / blocks(tile).max(1)).clamp(1, most);
+        let chunk = self.k.div_ceil(wanted).next_multiple_of(DEPTH).max(DEPTH);
+        let parts = match self.ragged {
+            Ragged::Depth(_) => self.k / chunk + self.groups,
+            _ => self.k.div_ceil(chunk).max(1),
+        };
+        Cut { tile, tiles_m, tiles_n, chunk, parts }
+    }
+
+    fn run(self, cuda: &Cuda<D>) {
+        if self.m == 0 || self.n == 0 || self.groups == 0 {
+            return;
+        }
+        let cut = self.cut();
+        let Self { m, n, groups, .. } = self;
+        let (ragged, offsets) = match self.ragged {
+            Ragged::No => (0, None),
+            Ragged::Rows(offsets) => (RAGGED_M, Some(offsets)),
+            Ragged::Depth(offsets) => (RAGGED_K, Some(offsets)),
+        };
+        let offsets = offsets.map(|o| o.span(0, groups + 1));
+        let (bias, mask) = (self.bias.as_ref(), self.mask.as_ref());
+        let whole = Product {
+            group_a: self.a.group as u64,
+            group_b: self.b.group as u64,
+            group_c: self.c.group as u64,
+            group_x: mask.map_or(0, |x| x.group as u64),
+            part_c: 0,
+            m: word(m),
+            n: word(n),
+            k: word(self.k),
+            ld_a: word(self.a.ld),
+            ld_b: word(self.b.ld),
+            ld_c: word(self.c.ld),
+            ld_x: mask.map_or(0, |x| word(x.ld)),
+            ld_bias: bias.map_or(0, |bias| word(bias.ld)),
+            tiles_m: word(cut.tiles_m),
+            tiles_n: word(cut.tiles_n),
+            groups: word(groups),
+            chunk: word(cut.chunk),
+            parts: word(cut.parts),
+            ragged,
+            add: u32::from(self.write == Write::Add),
+            relu: u32::from(self.relu),
+        };
+        let (bias, mask) = (bias.map(|b| b.span), mask.map(|x| x.span));
+        let copies = if ragged == 0 { groups } else { 1 };
+        let grid = [cut.tiles_n * cut.tiles_m * copies * cut.parts, 1, 1];
+        let shared = shared_bytes(cut.tile);
+        let kernel = Kernel::gemm(cuda.precision(), self.operands, cut.tile == LARGE);
+        let mut session = cuda.session();
+        // An empty group has no part, and its C is set nevertheless: by the sum of the parts.
+        if cut.parts == 1 && ragged != RAGGED_K {
+            session
+                .launch_with(kernel, grid, THREADS, shared)
+                .write(self.c.span) // float* c
+                .read(self.a.span) // const float* a
+                .read(self.b.span) // const float* b
+                .read_or_null(bias) // const float* bias
+                .read_or_null(mask) // const float* x
+                .read_or_null(offsets) // const unsigned* offsets
+                .plain(&whole) // Product p
+                .go();
+            return;
+        }
+        assert!(bias.is_none() && !self.relu, "the sum of the parts has no bias and no ReLU");
+        let sums = session.workspace(cut.parts * copies * m * n);
+        // [parts, copies, m, n]
+        let partial = Product {
+            group_c: if ragged == 0 { (m * n) as u64 } else { 0 },
+            part_c: (copies * m * n) as u64,
+            ld_c: word(n),
+            add: 0,
+            ..whole
+        };
+        session
+            .launch_with(kernel, grid, THREADS, shared)
+            .write_workspace(sums) // float* c
+            .read(self.a.span) // const float* a
+            .read(self.b.span) // const float* b
+            .read_or_null(None::<Span<D>>) // const float* bias
+            .read_or_null(None::<Span<D>>) // const float* x
+            .read_or_null(offsets) // const unsigned* offsets
+            .plain(&partial) // Product p
+            .go();
+        // Rows of all groups lie one after the other: for the sum they are one group.
+        let summed = if ragged == RAGGED_M { Product { groups: 1, ragged: 0, ..whole } } else { whole };
+        let grid = [(m * n).div_ceil(SUM_THREADS) * summed.groups as usize, 1, 1];
+        session
+            .launch(Kernel::gemm_sum(cuda.precision()), grid, SUM_THREADS as u32)
+            .write(self.c.span) // float* c
+            .read_workspace(sums) // const float* sums
+            .read_or_null(mask) // const float* x
+            .read_or_null(offsets) // const unsigned* offsets
+            .plain(&summed) // Product p
+            .go();
+    }
+}
+
+fn word(v: usize) -> u32 {
+    u32::try_from(v).unwrap_or_else(|_| panic!("{v} rows or columns are more than a kernel's u32"))
+}
+
+/// The groups of a part, from the weight's: the first, how many, and what they have of their own.
+fn groups_of<'a, D: Device>(part: Part<'a, Ids<D>>, groups: usize) -> (usize, usize, Ragged<'a, D>) {
+    match part {
+        Part::Group(g) => (g, 1, Ragged::No),
+        Part::Columns => (0, groups, Ragged::No),
+        Part::Rows(offsets) => (0, groups, Ragged::Rows(offsets)),
+    }
+}
+
 pub(crate) fn linear<D: Device>(
     cuda: &Cuda<D>,
     y: MM<D>,
@@ -38,8 +321,39 @@ pub(crate) fn linear<D: Device>(
     part: Part<Ids<D>>,
     then: Epilogue<Buf<D>>,
 ) {
-    unimplemented!()
+    let (groups, outputs, inputs) = w.shape();
+    let columns = if let Part::Columns = part { groups } else { 1 };
+    assert_eq!((y.rows, y.cols), (x.rows, columns * outputs), "shape of y");
+    assert_eq!(x.cols, columns * inputs, "columns of x");
+    if let Some(bias) = &then.bias {
+        assert_eq!((bias.rows, bias.cols), (groups, outputs), "shape of the bias");
+    }
+    let (first, count, ragged) = groups_of(part, groups);
+    // Zero where rows, not columns, belong to groups.
+    let step = |width: usize| if columns == 1 { 0 } else { width };
+    Job {
+        c: Operand::new(&y.as_mat(), step(outputs)),
+        write: Write::Set,
+        a: Operand::new(&x, step(inputs)),
+        b: w.operand(first, count),
+        operands: match w.source().layout {
+            Layout::OutIn => Operands::Nt,
+            Layout::InOut => Operands::Nn,
+        },
+        bias: then.bias.map(|bias| Operand::new(&bias.rows(first, count), 0)),
+        relu: then.relu,
+        mask: None,
+        m: x.rows,
+        n: outputs,
+        k: inputs,
+        groups: count,
+        ragged,
+        // A row's result must not depend on how many rows there are.
+        parts: false,
+    }
+    .run(cuda);
 }
+
 pub(crate) fn linear_dx<D: Device>(
     cuda: &Cuda<D>,
     d_x: MM<D>,
@@ -49,8 +363,38 @@ pub(crate) fn linear_dx<D: Device>(
     part: Part<Ids<D>>,
     relu: Option<M<D>>,
 ) {
-    unimplemented!()
+    let (groups, outputs, inputs) = w.shape();
+    let columns = if let Part::Columns = part { groups } else { 1 };
+    assert_eq!((d_x.rows, d_x.cols), (d_y.rows, columns * inputs), "shape of d_x");
+    assert_eq!(d_y.cols, columns * outputs, "columns of d_y");
+    if let Some(x) = &relu {
+        assert_eq!((x.rows, x.cols), (d_x.rows, d_x.cols), "shape of x");
+    }
+    let (first, count, ragged) = groups_of(part, groups);
+    // Zero where rows, not columns, belong to groups.
+    let step = |width: usize| if columns == 1 { 0 } else { width };
+    Job {
+        c: Operand::new(&d_x.as_mat(), step(inputs)),
+        write,
+        a: Operand::new(&d_y, step(outputs)),
+        b: w.operand(first, count),
+        operands: match w.source().layout {
+            Layout::OutIn => Operands::Nn,
+            Layout::InOut => Operands::Nt,
+        },
+        bias: None,
+        relu: false,
+        mask: relu.map(|x| Operand::new(&x, step(inputs))),
+        m: d_y.rows,
+        n: inputs,
+        k: outputs,
+        groups: count,
+        ragged,
+        parts: true,
+    }
+    .run(cuda);
 }
+
 pub(crate) fn linear_dw<D: Device>(
     cuda: &Cuda<D>,
     d_w: MM<D>,
@@ -59,5 +403,35 @@ pub(crate) fn linear_dw<D: Device>(
     x: M<D>,
     part: Part<Ids<D>>,
 ) {
-    unimplemented!()
+    assert_eq!(d_y.rows, x.rows, "rows of d_y and x");
+    if d_w.rows == 0 || d_w.cols == 0 {
+        return;
+    }
+    let inputs = d_w.cols;
+    let (groups, columns, ragged) = match part {
+        Part::Group(_) => (1, 1, Ragged::No),
+        Part::Columns => (x.cols / inputs, x.cols / inputs, Ragged::No),
+        Part::Rows(offsets) => (d_w.rows / d_y.cols.max(1), 1, Ragged::Depth(offsets)),
+    };
+    let outputs = d_w.rows / groups.max(1);
+    assert_eq!((d_w.rows, d_y.cols), (groups * outputs, columns * outputs), "outputs of d_w and d_y");
+    assert_eq!(x.cols, columns * inputs, "columns of x");
+    let step = |width: usize| if columns == 1 { 0 } else { width };
+    Job {
+        c: Operand::new(&d_w.as_mat(), outputs * d_w.stride),
+        write,
+        a: Operand::new(&d_y, step(outputs)),
+        b: Operand::new(&x, step(inputs)),
+        operands: Operands::Tn,
+        bias: None,
+        relu: false,
+        mask: None,
+        m: outputs,
+        n: inputs,
+        k: x.rows,
+        groups,
+        ragged,
+        parts: true,
+    }
+    .run(cuda);
 }

@@ -1,13 +1,83 @@
-#![allow(clippy::too_many_arguments, unused_variables, unused_imports)]
-//! Stub.
+//! Optimizers (kernels/optimizer.cu).
+
+use optmsm_core::backend::TableStep;
+use optmsm_core::optim::{Rule, Update};
+use optmsm_core::rounding::Rounding;
+
 use crate::Cuda;
-use crate::backend::{Buf, Ids, M, MM};
+use crate::backend::{Buf, Ids, M};
 use crate::device::Device;
-use crate::memory::{Buffer, Table};
-use optmsm_core::backend::*;
-use optmsm_core::optim::Update;
-use optmsm_core::rounding::*;
-use std::ops::Range;
+use crate::kernels::Kernel;
+use crate::launch::{Launcher, Plain};
+use crate::memory::{Span, Table};
+use crate::ops::embedding::{dtype_code, in_fours};
+
+/// An update's constants, each calculated in `f64` and rounded once; as in kernels/optimizer.cu.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Scalars {
+    max_norm: f64,
+    kind: u32,
+    lr: f32,
+    decay: f32,
+    shrink: f32,
+    betas: [f32; 2],
+    rests: [f32; 2],
+    eps: f32,
+    momentum: f32,
+    rate: f32,
+    root_scale: f32,
+}
+
+// SAFETY: 8 bytes, then 12 words of 4: no padding.
+unsafe impl Plain for Scalars {}
+
+impl Scalars {
+    fn new<T>(update: &Update<T>, (rate, root_scale): (f64, f64), states: usize) -> Self {
+        let (kind, wanted) = match (update.rule, states) {
+            (Rule::Sgd, 0) => (0, 0),
+            (Rule::Sgd, _) => (1, 1),
+            (Rule::Adam, _) => (2, 2),
+            (Rule::AdamW, _) => (3, 2),
+            (Rule::Adagrad, _) => (4, 1),
+            (Rule::RowwiseAdagrad, _) => (5, 1),
+        };
+        assert_eq!(states, wanted, "state buffers of {:?}", update.rule);
+        let (beta1, beta2) = (update.beta1, update.beta2);
+        Self {
+            max_norm: update.clip.as_ref().map_or(0.0, |c| c.max_norm),
+            kind,
+            lr: update.lr as f32,
+            decay: update.weight_decay as f32,
+            shrink: (1.0 - update.lr * update.weight_decay) as f32,
+            betas: [beta1 as f32, beta2 as f32],
+            // Not from the rounded β: 1 − f32(0.999) would be off by 3e-5.
+            rests: [(1.0 - beta1) as f32, (1.0 - beta2) as f32],
+            eps: update.eps as f32,
+            momentum: update.momentum as f32,
+            rate: rate as f32,
+            root_scale: root_scale as f32,
+        }
+    }
+}
+
+/// As in kernels/optimizer.cu.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct DenseStep {
+    w: u64,
+    g: u64,
+    state: [u64; 2],
+}
+
+// SAFETY: four numbers of 8 bytes.
+unsafe impl Plain for DenseStep {}
+
+/// The squared norm that gradients are clipped by.
+fn clip_norm<'a, D: Device>(update: &Update<'a, Buf<D>>) -> Option<Span<'a, D>> {
+    update.clip.as_ref().map(|c| c.sum_sq.span(0, 1))
+}
+
 pub(crate) fn step_dense<D: Device>(
     cuda: &Cuda<D>,
     w: &mut Buf<D>,
@@ -16,8 +86,122 @@ pub(crate) fn step_dense<D: Device>(
     len: usize,
     update: &Update<Buf<D>>,
 ) {
-    unimplemented!()
+    assert!(update.rule != Rule::RowwiseAdagrad, "row-wise Adagrad is for tables");
+    let rule = Scalars::new(update, update.adam_dense(), state.len());
+    if len == 0 {
+        return;
+    }
+    let (w, g) = (w.span(0, len), g.span(0, len));
+    let state = state.iter().map(|s| s.span(0, len));
+    let mut pointers = [0; 2];
+    pointers.iter_mut().zip(state.clone()).for_each(|(to, s)| *to = s.pointer());
+    let step = DenseStep { w: w.pointer(), g: g.pointer(), state: pointers };
+    let mut session = cuda.session();
+    let launch = session
+        .launch(Kernel::StepDense, [len.div_ceil(1024), 1, 1], 256)
+        .plain(&step) // DenseStep step
+        .also(w, true)
+        .also(g, false)
+        .size(len) // unsigned len
+        .read_or_null(clip_norm(update)) // const float* sum_sq
+        .plain(&rule); // Rule rule
+    state.fold(launch, |launch, s| launch.also(s, true)).go();
 }
+
+/// Tables of one launch: their descriptions take 2 KB at most.
+const TABLES: usize = 28;
+
+/// As in kernels/optimizer.cu.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Step {
+    table: u64,
+    g: u64,
+    state: [u64; 2],
+    rows: u64,
+    seed: u64,
+    step: u32,
+    site: u32,
+    count: u32,
+    width: u32,
+    ld_g: u32,
+    dtype: u16,
+    vector: u16,
+}
+
+/// The same.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Steps {
+    tables: [Step; TABLES],
+}
+
+// SAFETY: six numbers of 8 bytes, five of 4 and two of 2 a table, 72 bytes: no padding.
+unsafe impl Plain for Steps {}
+
+/// Lanes that share a row of `width`, one for four columns; as in kernels/optimizer.cu.
+fn lanes(width: usize) -> usize {
+    width.div_ceil(4).next_power_of_two().min(32)
+}
+
+/// What one table is moved by, as the kernel reads it.
+fn describe<D: Device>(t: &TableStep<Cuda<D>>) -> Step {
+    let TableStep { table, g, state, rows, rounding } = t;
+    assert_eq!(table.width, g.cols, "columns of the table and of its gradient");
+    let mut pointers = [0; 2];
+    pointers.iter_mut().zip(state.iter()).for_each(|(to, s)| *to = s.span(0, s.len).pointer());
+    let size = |v: usize| u32::try_from(v).unwrap_or_else(|_| panic!("{v} is more than a kernel's u32"));
+    let vector = in_fours(g.cols, &[(Span::mat(g).pointer(), g.stride)]);
+    Step {
+        table: table.span().pointer(),
+        g: Span::mat(g).pointer(),
+        state: pointers,
+        rows: rows.span(0, g.rows).pointer(),
+        seed: rounding.seed,
+        step: rounding.step,
+        site: rounding.site,
+        count: size(g.rows),
+        width: size(g.cols),
+        ld_g: size(g.stride),
+        dtype: dtype_code(table.dtype),
+        vector: vector.into(),
+    }
+}
+
+pub(crate) fn step_tables<'a, D: Device>(
+    cuda: &Cuda<D>,
+    tables: impl Iterator<Item = TableStep<'a, Cuda<D>>>,
+    update: &Update<Buf<D>>,
+) {
+    let mut tables = tables.filter(|t| t.g.rows * t.g.cols > 0);
+    loop {
+        let few: [_; TABLES] = std::array::from_fn(|_| tables.next());
+        let Some(first) = &few[0] else { return };
+        let rule = Scalars::new(update, update.adam_rows(), first.state.len());
+        let mut steps = Steps { tables: [Step::default(); TABLES] };
+        let (mut blocks, mut count) = (0, 0);
+        for (to, t) in steps.tables.iter_mut().zip(few.iter().flatten()) {
+            assert_eq!(t.state.len(), first.state.len(), "state buffers of tables in one step");
+            *to = describe(t);
+            blocks = blocks.max((t.g.rows * lanes(t.g.cols)).div_ceil(256));
+            count += 1;
+        }
+        let mut session = cuda.session();
+        let launch = session
+            .launch(Kernel::StepTables, [blocks, count, 1], 256)
+            .plain(&steps) // TableSteps tables
+            .read_or_null(clip_norm(update)) // const float* sum_sq
+            .plain(&rule); // Rule rule
+        few.iter().flatten().fold(launch, regions).go();
+    }
+}
+
+/// Notes what a step of one table touches: which rows of table and state is known on the device only.
+fn regions<'l, D: Device>(launch: Launcher<'l>, t: &TableStep<Cuda<D>>) -> Launcher<'l> {
+    let launch = launch.also(t.table.span(), true).also(Span::mat(&t.g), false).also(t.rows.span(0, t.g.rows), false);
+    t.state.iter().fold(launch, |launch, s| launch.also(s.span(0, s.len), true))
+}
+
 pub(crate) fn step_rows<D: Device>(
     cuda: &Cuda<D>,
     table: &mut Table<D>,
@@ -27,5 +211,6 @@ pub(crate) fn step_rows<D: Device>(
     update: &Update<Buf<D>>,
     rounding: &Rounding,
 ) {
-    unimplemented!()
+    let one = TableStep { table, g, state, rows, rounding: *rounding };
+    step_tables(cuda, std::iter::once(one), update);
 }

@@ -112,10 +112,10 @@ fn start(options: &Options) -> Result<(Run, Data, Device)> {
             create(&folder, config, device)
         }
         None => {
-            let config = Config::default().override_with(&overrides(options))?;
+            let config = synthetic(&folder, options)?;
             let device = open(&config, options)?;
-            synthetic(&folder, options)
-                .and_then(|config| create(&folder, config, device))
+            write_data(&folder, options)
+                .and_then(|()| create(&folder, config, device))
                 .inspect_err(|_| forget(&folder, options))
         }
     }
@@ -191,28 +191,41 @@ fn free_folder(name: &str) -> PathBuf {
     (1..).map(folder).find(|f| !f.exists()).unwrap_or_else(|| folder(1))
 }
 
-/// Writes the built-in data into the run folder; from there on it is a run like any other.
+/// The built-in data's rows.
+fn synth_config(options: &Options) -> SynthConfig {
+    SynthConfig { rows: options.rows.unwrap_or(200_000), ..SynthConfig::default() }
+}
+
+fn data_path(folder: &Path, split: &str) -> PathBuf {
+    folder.join("data").join(format!("{split}.csv"))
+}
+
+/// The configuration of the built-in data, which lies in the run folder.
 fn synthetic(folder: &Path, options: &Options) -> Result<Config> {
-    let synth = SynthConfig { rows: options.rows.unwrap_or(200_000), ..SynthConfig::default() };
-    synth.validate()?;
+    synth_config(options).validate()?;
     let mut config = Config { data: synth::data_config(), ..Config::default() };
     config.train.epochs = 12;
     // Chosen on the validation rows. What users and items have in common is a product of latent factors, which
     // tiny initial embeddings find only slowly.
     (config.model.embedding_dim, config.model.init_std) = (8, 0.1);
     (config.train.optimizer.lr, config.train.optimizer.weight_decay) = (3e-3, 1e-5);
-    let data = folder.join("data");
-    let path = |name: &str| Some(data.join(format!("{name}.csv")).display().to_string());
+    let path = |split: &str| Some(data_path(folder, split).display().to_string());
     (config.data.train, config.data.valid, config.data.test) = (path("train"), path("valid"), path("test"));
-    let config = config.override_with(&overrides(options))?;
+    config.override_with(&overrides(options))
+}
+
+/// Writes the built-in data; from there on it is a run like any other.
+fn write_data(folder: &Path, options: &Options) -> Result<()> {
+    let synth = synth_config(options);
     let io = |path: &Path, e: std::io::Error| {
         Error::file(path.display(), format!("cannot be written: {e}"), "choose another --run")
     };
+    let data = folder.join("data");
     std::fs::create_dir_all(&data).map_err(|e| io(&data, e))?;
-    for (name, range) in ["train", "valid", "test"].into_iter().zip(synth.splits()) {
-        let path = data.join(format!("{name}.csv"));
+    for (split, range) in ["train", "valid", "test"].into_iter().zip(synth.splits()) {
+        let path = data_path(folder, split);
         let file = File::create(&path).map_err(|e| io(&path, e))?;
         super::synth::write(&synth, range, &file, &path)?;
     }
-    Ok(config)
+    Ok(())
 }

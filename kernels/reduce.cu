@@ -1,0 +1,136 @@
+// Sums: of partial sums, of columns, of squares, of gradients.
+#include "optmsm.cuh"
+#include "vector.cuh"
+
+// Σ at[i · step] for i from 0 to count, in this order, the loads ahead of the sums.
+__device__ __forceinline__ float sum_ahead(const float* at, unsigned count, size_t step) {
+  constexpr unsigned AHEAD = 16;
+  float sum = 0.0f;
+  for (unsigned i = 0; i < count; i += AHEAD) {
+    float v[AHEAD];
+#pragma unroll
+    for (unsigned k = 0; k < AHEAD; ++k) {
+      if (i + k < count) v[k] = at[(i + k) * step];
+    }
+#pragma unroll
+    for (unsigned k = 0; k < AHEAD; ++k) {
+      if (i + k < count) sum += v[k];
+    }
+  }
+  return sum;
+}
+
+// out (+)= parts[0] + parts[1] + … in this order, each [rows, cols] and dense.
+// Floor: each part read once, out written once. Grid: 256 elements, 256 threads.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256) sum_parts(float* out, unsigned ld_out, const float* parts, unsigned count,
+                                                            unsigned rows, unsigned cols, unsigned add) {
+  const unsigned i = blockIdx.x * 256 + threadIdx.x, row = i / cols;
+  if (row >= rows) return;
+  float* to = out + (size_t)row * ld_out + i % cols;
+  const float sum = sum_ahead(parts + i, count, (size_t)rows * cols);
+  *to = add ? *to + sum : sum;
+}
+
+// First of two: sums[p + g, :] = Σ x[b, :] over the rows of group g (offsets[g]..offsets[g + 1], or all of them) among the `part_rows`
+// rows of part p. Groups are contiguous, so p + g is another number for every pair that has rows. With one part the sums are complete:
+// then empty groups get theirs, too, and `add` says whether what is there counts.
+// Floor: x read once. Grid: (tile of columns, parts); 256 / tile threads share a column.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256)
+    col_sum_parts(float* sums, unsigned ld_sums, const float* x, unsigned ld_x, unsigned rows, unsigned cols, unsigned tile,
+                  const unsigned* offsets, unsigned groups, unsigned part_rows, unsigned add) {
+  __shared__ float partial[256];
+  const unsigned column = blockIdx.x * tile + threadIdx.x % tile, lane = threadIdx.x / tile, lanes = 256 / tile;
+  const unsigned first = blockIdx.y * part_rows, last = min(rows, first + part_rows);
+  const bool complete = gridDim.y == 1;
+  // The group of row `first`: the last that begins there or before.
+  unsigned g = 0;
+  if (offsets && !complete) g = warp_lower_bound(offsets, groups, first + 1) - 1;
+  for (; g < groups; ++g) {
+    const unsigned from = offsets ? max(first, offsets[g]) : first, to = offsets ? min(last, offsets[g + 1]) : last;
+    if (!complete && from >= last) break;
+    if (!complete && from >= to) continue;
+    float sum = 0.0f;
+    if (column < cols) {
+#pragma unroll 8
+      for (unsigned b = from + lane; b < to; b += lanes) sum += x[(size_t)b * ld_x + column];
+    }
+    partial[threadIdx.x] = sum;
+    for (unsigned half = lanes / 2; half > 0; half /= 2) {
+      __syncthreads();
+      if (lane < half) partial[threadIdx.x] += partial[threadIdx.x + half * tile];
+    }
+    if (lane == 0 && column < cols) {
+      float* out = sums + (size_t)(blockIdx.y + g) * ld_sums + column;
+      *out = add ? *out + partial[threadIdx.x] : partial[threadIdx.x];
+    }
+    __syncthreads();
+  }
+}
+
+// Second of two, for groups: out[g, :] (+)= Σ_p sums[p + g, :] over the parts with rows of group g; 0 where it has none.
+// Floor: each partial sum read once. Grid: (256 columns, groups), 256 threads.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256)
+    col_sum_join(float* out, unsigned ld_out, const float* sums, unsigned cols, const unsigned* offsets, unsigned part_rows,
+                 unsigned add) {
+  const unsigned g = blockIdx.y, column = blockIdx.x * 256 + threadIdx.x, from = offsets[g], to = offsets[g + 1];
+  if (column >= cols) return;
+  const unsigned first = from / part_rows, count = from < to ? (to - 1) / part_rows - first + 1 : 0;
+  const float sum = sum_ahead(sums + (size_t)(first + g) * cols + column, count, cols);
+  float* at = out + (size_t)g * ld_out + column;
+  *at = add ? *at + sum : sum;
+}
+
+// First of two: parts[i] = Σ x² over what block i reads.
+// Floor: x read once. Grid: as many parts as the length gives, 256 threads.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256) sum_sq_parts(float* parts, const float* x, unsigned len) {
+  __shared__ float scratch[8];
+  const float4* quads = reinterpret_cast<const float4*>(x);
+  const unsigned whole = len / 4, step = gridDim.x * 256, own = blockIdx.x * 256 + threadIdx.x;
+  float sum = 0.0f;
+#pragma unroll 4
+  for (unsigned i = own; i < whole; i += step) {
+    const float4 v = quads[i];
+    sum += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
+  }
+  if (own < len % 4) sum += x[4 * whole + own] * x[4 * whole + own];
+  sum = block_sum<256>(sum, scratch);
+  if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+}
+
+// Second of two: sum[0] (+)= parts[0] + parts[1] + …
+// Floor: latency. Grid: one block of 256 threads.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256) sum_sq_join(float* sum, const float* parts, unsigned count, unsigned add) {
+  __shared__ float scratch[8];
+  float v = 0.0f;
+  for (unsigned i = threadIdx.x; i < count; i += 256) v += parts[i];
+  v = block_sum<256>(v, scratch);
+  if (threadIdx.x == 0) sum[0] = add ? sum[0] + v : v;
+}
+
+// As in crates/optmsm-cuda/src/ops/reduce.rs.
+struct Addends {
+  const float* x[8];
+};
+
+// acc += x_0 + x_1 + …, one after the other.
+// Floor: acc and each x read once, acc written once. Grid: 1024 elements, 256 threads.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256) accumulate(float* acc, unsigned len, const Addends from, unsigned count) {
+  const unsigned first = blockIdx.x * 1024 + threadIdx.x;
+#pragma unroll
+  for (unsigned k = 0; k < 4; ++k) {
+    const unsigned i = first + 256 * k;
+    if (i >= len) break;
+    float sum = acc[i];
+#pragma unroll
+    for (unsigned n = 0; n < 8; ++n) {
+      if (n < count) sum += from.x[n][i];
+    }
+    acc[i] = sum;
+  }
+}
