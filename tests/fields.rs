@@ -2,9 +2,10 @@
 
 use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
-use optmsm_core::gradcheck::{Case, case, field_cases, random_parameters};
+use optmsm_core::gradcheck::{Case, all_cases, case, field_cases, random_parameters};
 use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::model::OptMsm;
+use optmsm_core::optim::{OptimizerConfig, Rule};
 use optmsm_core::params::HostTensor;
 use optmsm_core::reference::Reference;
 use optmsm_cpu::{Cpu, CpuOptions, Isa};
@@ -64,14 +65,76 @@ impl Expected {
                 assert!((a - b).abs() <= 1e-12 * scale, "{}: {} is {a}, rows give {b}", case.name, g.name);
             }
         }
+        let mut whole = learner(Reference::new().with_whole_fields(), case, &config, ROWS);
+        whole.import(&convert(&parameters, f64::from)).unwrap();
+        for ((g, w), scale) in gradients.iter().zip(whole.loss_and_gradients(batch).unwrap().1).zip(&scales) {
+            assert_eq!(g.name, w.name);
+            for (a, b) in g.data.iter().zip(&w.data) {
+                // Both are the exact gradient but for their own roundings.
+                let allowed = 2.0 * CHAIN * (f64::EPSILON / 2.0) * scale;
+                assert!((a - b).abs() <= allowed, "{}: {} is {a} by id, {b} whole", case.name, g.name);
+            }
+        }
         Self { parameters, gradients, scales }
     }
 }
 
-/// u of f32, and the longest chain of roundings from an input to the loss in these models: at most 64 products a dot
-/// product, 16 dot products in a row. Backward is as long a chain again, and then come sums over rows.
-const U: f64 = 1.0 / 16_777_216.0;
-const LIMIT: f64 = (2.0 * 64.0 * 16.0 + ROWS as f64) * U;
+/// The longest chain of roundings from an input to the loss in these models: at most 64 products a dot product, 16 dot
+/// products in a row. Backward is as long a chain again, and then come sums over rows.
+const CHAIN: f64 = 2.0 * 64.0 * 16.0 + ROWS as f64;
+/// With u of f32.
+const LIMIT: f64 = CHAIN / 16_777_216.0;
+
+#[test]
+fn fields_by_id_and_whole_have_the_same_gradients() {
+    for mut case in all_cases() {
+        (case.config.experts.dropout, case.config.tower.dropout) = (0.0, 0.0);
+        case.weighted = false;
+        Expected::of(&case, &case.batch(ROWS, 4));
+    }
+}
+
+/// A clipped step of SGD is w − lr · min(1, max_norm / (‖g‖ + 1e-6)) · g, with ‖g‖ over every gradient once.
+fn steps_are_clipped(be: impl Fn() -> Reference<f64>) {
+    let optimizer = OptimizerConfig { rule: Rule::Sgd, lr: 0.1, ..OptimizerConfig::default() };
+    for case in field_cases() {
+        let batch = case.batch(ROWS, 5);
+        let mut probe = learner(be(), &case, &LearnerConfig::default(), ROWS);
+        let before = random_parameters(&probe.export().unwrap(), 5);
+        probe.import(&before).unwrap();
+        let (_, gradients) = probe.loss_and_gradients(&batch).unwrap();
+        let norm = gradients.iter().flat_map(|g| &g.data).map(|g| g * g).sum::<f64>().sqrt();
+        for max_norm in [0.01 * norm, 0.99 * norm, 1.01 * norm] {
+            let config = LearnerConfig {
+                optimizer: optimizer.clone(),
+                clip_norm: Some(max_norm),
+                ..LearnerConfig::default()
+            };
+            let mut clipped = learner(be(), &case, &config, ROWS);
+            clipped.import(&before).unwrap();
+            clipped.step(&batch).unwrap();
+            let step = optimizer.lr * (max_norm / (norm + 1e-6)).min(1.0);
+            let after = clipped.export().unwrap();
+            for (w, after) in before.iter().zip(&after) {
+                let g = gradients.iter().find(|g| g.name == w.name).unwrap();
+                for ((w, after), g) in w.data.iter().zip(&after.data).zip(&g.data) {
+                    let want = w - step * g;
+                    // Each square and sum of the norm is rounded, then a handful of operations on what it scales.
+                    let count = gradients.iter().map(|g| g.data.len()).sum::<usize>() as f64;
+                    let allowed = f64::EPSILON * ((count + 10.0) * (step * g).abs() + want.abs());
+                    let name = &case.name;
+                    assert!((after - want).abs() <= allowed, "{name}, norm {max_norm}: {after}, not {want}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_norm_for_clipping_has_every_gradient_once() {
+    steps_are_clipped(|| Reference::with_lanes(3, 40));
+    steps_are_clipped(|| Reference::new().with_whole_fields());
+}
 
 #[test]
 fn gradients_of_a_step_on_the_cpu_equal_the_reference() {
@@ -150,6 +213,7 @@ fn lists_may_grow<B: Backend>(be: impl Fn() -> B) {
 #[test]
 fn lists_may_grow_on_the_reference() {
     lists_may_grow(|| Reference::<f64>::with_lanes(2, 4));
+    lists_may_grow(|| Reference::<f64>::new().with_whole_fields());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Chores of the repository: `cargo xtask check | fixtures | bench`.
+//! Chores of the repository: `cargo xtask check | fixtures | bench | ptx | ptxas`.
 
 use std::process::{Command, ExitCode};
 
@@ -6,7 +6,9 @@ use clap::Parser;
 
 mod bench;
 mod picture;
+mod ptx;
 mod report;
+mod toolkit;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Chores of the repository")]
@@ -17,6 +19,10 @@ enum Chore {
     Fixtures,
     /// Measure ours and PyTorch in turn, and write docs/benchmarks/.
     Bench(bench::Args),
+    /// Compile kernels/ to kernels/ptx/.
+    Ptx(ptx::Args),
+    /// Fetch NVIDIA's assembler for the tests.
+    Ptxas(ptx::PtxasArgs),
 }
 
 fn main() -> ExitCode {
@@ -27,17 +33,21 @@ fn main() -> ExitCode {
             python.arg("tests/fixtures/make.py");
             python
         }
-        Chore::Bench(args) => {
-            return match bench::run(&args) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(e) => {
-                    eprintln!("error: {e}");
-                    ExitCode::FAILURE
-                }
-            };
-        }
+        Chore::Bench(args) => return end(bench::run(&args)),
+        Chore::Ptx(args) => return end(ptx::run(&args)),
+        Chore::Ptxas(args) => return end(ptx::ptxas(&args)),
     };
     forward(command)
+}
+
+fn end(result: bench::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Runs a command and passes on how it ended.

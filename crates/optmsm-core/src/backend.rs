@@ -190,18 +190,20 @@ pub trait Backend: Send + Sync + Sized + 'static {
         x: Mat<Self::Buf>,
         part: Part<Self::Ids>,
     );
-    /// [`Backend::linear_dw`], and (+)= the column sums of d_y in d_b `[1, d_y.cols]`, which are of d_y as it is, not
-    /// rounded for products. `part` is [`Part::Group`] or [`Part::Columns`].
+    /// [`Backend::linear_dw`], and d_b (+)= the column sums of d_y as it is, not rounded for products. d_b lies in the
+    /// buffer of d_w, as one flat buffer holds all gradients: `d_y.cols` elements from element `d_b` on, none of d_w's.
+    /// `part` is [`Part::Group`] or [`Part::Columns`].
     fn linear_dw_bias(
         &self,
-        d_w: MatMut<Self::Buf>,
-        d_b: MatMut<Self::Buf>,
+        mut d_w: MatMut<Self::Buf>,
+        d_b: usize,
         write: Write,
         d_y: Mat<Self::Buf>,
         x: Mat<Self::Buf>,
         part: Part<Self::Ids>,
     ) {
-        self.linear_dw(d_w, write, d_y, x, part);
+        self.linear_dw(d_w.again(), write, d_y, x, part);
+        let d_b = MatMut { buf: d_w.buf, offset: d_b, rows: 1, cols: d_y.cols, stride: d_y.cols };
         self.col_sum(d_b, write, d_y, Part::Group(0));
     }
     /// Column sums: out `[1, n]`, or `[G, n]` by rows of each group under [`Part::Rows`]. An empty group sums to 0.

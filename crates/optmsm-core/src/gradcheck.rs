@@ -269,23 +269,33 @@ fn learner(case: &Case, be: Reference<f64>, rows: usize) -> Result<Learner<Refer
 /// Checks every tensor of a case, on the first of ten random batches that keeps off ReLU kinks. With `forget_penalty` the gradient leaves out the penalty that the loss
 /// has: a wrong derivative, which must be caught.
 pub fn check(case: &Case, forget_penalty: bool) -> Result<Vec<TensorError>> {
+    // Two lanes and blocks of three rows, so that sums over lanes and blocks are checked too.
+    check_on(&Reference::with_lanes(2, 3), case, forget_penalty)
+}
+
+/// The same for the gradients of one backend.
+pub fn check_on(be: &Reference<f64>, case: &Case, forget_penalty: bool) -> Result<Vec<TensorError>> {
     for seed in 0..BATCHES - 1 {
-        let errors = check_batch(case, forget_penalty, seed)?;
+        let errors = check_batch(be, case, forget_penalty, seed)?;
         if errors.iter().all(|e| e.skipped == 0) {
             return Ok(errors);
         }
     }
-    check_batch(case, forget_penalty, BATCHES - 1)
+    check_batch(be, case, forget_penalty, BATCHES - 1)
 }
 
-fn check_batch(case: &Case, forget_penalty: bool, seed: u64) -> Result<Vec<TensorError>> {
+fn check_batch(
+    be: &Reference<f64>,
+    case: &Case,
+    forget_penalty: bool,
+    seed: u64,
+) -> Result<Vec<TensorError>> {
     let batch = case.batch(ROWS, seed);
     let mut wrong = case.clone();
     if forget_penalty {
         wrong.config.orthogonality = 0.0;
     }
-    // Two lanes and blocks of three rows, so that sums over lanes and blocks are checked too.
-    let (_, analytic) = learner(&wrong, Reference::with_lanes(2, 3), ROWS)?.loss_and_gradients(&batch)?;
+    let (_, analytic) = learner(&wrong, be.clone(), ROWS)?.loss_and_gradients(&batch)?;
     let mut learner = learner(case, Reference::new(), ROWS)?;
     let mut params = learner.export()?;
     let mut errors = Vec::new();

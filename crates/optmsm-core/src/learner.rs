@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Backend, Elem, Mat, Write};
+use crate::backend::{Backend, Elem, Mat, TableStep, Write};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::fields::FieldGrads;
@@ -80,7 +80,7 @@ pub struct Learner<B: Backend, M: Model<B>> {
     runtime: Runtime<B, M>,
     scratch: M::Scratch,
     state: Vec<B::Buf>, // laid out as the dense parameters
-    fields: Vec<FieldGrads<B>>,
+    fields: FieldGrads<B>,
     tables: Vec<Vec<B::Buf>>, // each table's optimizer state
     sum_sq: B::Buf,           // [1]
     plan: Plan<B::Elem>,
@@ -105,7 +105,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         };
         Ok(Self {
             tables: model.embedding().tables().iter().map(table).collect::<Result<_>>()?,
-            fields: FieldGrads::all(&be, &model, max_rows)?,
+            fields: FieldGrads::new(&be, &model, max_rows)?,
             prepared: model.alloc_prepared(&be, true)?,
             runtime: Runtime::new(&be, &model, max_rows, true)?,
             scratch: model.alloc_scratch(&be)?,
@@ -167,7 +167,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
             be.sum_sq(sum_sq, Write::Set, &train.grads.dense.buf, len);
             for spec in specs {
                 let len = columns[spec.field].unique_count * spec.width;
-                be.sum_sq(sum_sq, Write::Add, &fields[spec.field].grad, len);
+                be.sum_sq(sum_sq, Write::Add, fields.rows(spec.field), len);
             }
         }
         let clip = || config.clip_norm.map(|max_norm| Clip { max_norm, sum_sq: &*sum_sq });
@@ -175,13 +175,14 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         let update = Update::new(&config.optimizer, self.step, share, clip());
         be.step_dense(&mut params.dense.buf, &train.grads.dense.buf, state, len, &update);
         let update = Update::new(config.tables(), self.step, share, clip());
-        for (number, ((spec, state), weight)) in specs.iter().zip(tables).zip(&mut params.tables).enumerate()
-        {
+        let steps = specs.iter().zip(tables).zip(&mut params.tables).enumerate();
+        let steps = steps.map(|(number, ((spec, state), table))| {
             let column = &columns[spec.field];
-            let g = Mat::new(&fields[spec.field].grad, column.unique_count, spec.width);
+            let g = Mat::new(fields.rows(spec.field), column.unique_count, spec.width);
             let rounding = Rounding::new(self.seed, self.step as u32, number);
-            be.step_rows(weight, g, state, &column.unique, &update, &rounding);
-        }
+            TableStep { table, g, state, rows: &column.unique, rounding }
+        });
+        be.step_tables(steps, &update);
         Ok(())
     }
 
@@ -196,15 +197,10 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         model.prepare(be, prepared, &params.dense);
         let pass = Pass::Train { seed: self.seed, step: self.step as u32 };
         runtime.run(&Weights { be, model, params, prepared }, plan, pass)?;
-        for (field, column) in fields.iter_mut().zip(&runtime.inputs.columns) {
-            field.reserve(be, column.unique_count)?;
-        }
-        be.for_lanes(fields, |number, field| field.backward(be, number, params, runtime, plan.rows()));
         // Lanes are summed in order, so the result does not depend on who computed which.
         let Some(sum) = runtime.sum_lanes(be) else { return Ok(()) };
         model.finish(be, &mut sum.grads, scratch, prepared, &params.dense);
-        fields.iter().for_each(|field| field.write_to(be, &mut sum.grads.dense));
-        Ok(())
+        fields.backward(be, model, params, runtime, plan.rows())
     }
 
     /// Loss of the last step, read back from the device.
@@ -259,7 +255,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         for spec in self.model.embedding().tables() {
             let unique = &self.plan.columns[spec.field].unique;
             let mut rows = vec![B::Elem::default(); unique.len() * spec.width];
-            self.be.download(&mut rows, &self.fields[spec.field].grad, 0)?;
+            self.be.download(&mut rows, self.fields.rows(spec.field), 0)?;
             let mut data = vec![B::Elem::default(); spec.rows * spec.width];
             for (&id, g) in unique.iter().zip(rows.chunks(spec.width)) {
                 data[id as usize * spec.width..][..spec.width].copy_from_slice(g);

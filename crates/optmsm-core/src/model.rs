@@ -4,7 +4,7 @@ mod optmsm;
 
 use std::sync::Arc;
 
-use crate::backend::{Backend, MatMut};
+use crate::backend::{Backend, Mat, MatMut};
 use crate::config::{InputSpec, Role};
 use crate::error::Result;
 use crate::inputs::Block;
@@ -35,8 +35,11 @@ pub trait Model<B: Backend>: Send + Sync {
     /// Embedding tables.
     fn embedding(&self) -> &Embedding;
     /// The linear map that reads the embeddings of a role; [`Model::backward`] leaves the gradient of its output, from
-    /// which those of the embeddings and of the map's columns for fields are made, by id, for the whole batch.
+    /// which those of the embeddings and of the map's columns for fields are made, for the whole batch.
     fn first_layer(&self, role: Role) -> FirstLayer;
+    /// The embedded fields of a role as [`Model::forward`] left them and [`Model::backward`] kept them, without what else
+    /// [`Model::first_layer`] reads: `[rows, width of the role's fields]`.
+    fn embedded<'a>(&self, act: &'a Self::Activations, role: Role, rows: usize) -> Mat<'a, B::Buf>;
     /// Sums that a forward pass leaves beside the loss.
     fn stats(&self) -> usize;
 

@@ -171,6 +171,11 @@ impl<B: Backend> Flat<B> {
         MatMut { buf: &mut self.buf, offset: spec.offset, rows, cols, stride: cols }
     }
 
+    /// First element of a tensor in the flat buffer.
+    pub fn offset(&self, id: ParamId) -> usize {
+        self.layout.spec(id).offset
+    }
+
     /// A tensor as a matrix of `rows` equal rows.
     pub fn mat_as(&self, id: ParamId, rows: usize) -> Mat<'_, B::Buf> {
         let spec = self.layout.spec(id);

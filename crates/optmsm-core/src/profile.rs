@@ -289,7 +289,7 @@ impl<B: Backend> Backend for Profiled<B> {
     fn linear_dw_bias(
         &self,
         d_w: MatMut<Buf<B>>,
-        d_b: MatMut<Buf<B>>,
+        d_b: usize,
         write: Write,
         d_y: Mat<Buf<B>>,
         x: Mat<Buf<B>>,

@@ -35,6 +35,7 @@ pub const NORM_EPS: f64 = 1e-8;
 pub struct Reference<T> {
     lanes: usize,
     block_rows: usize,
+    fields_by_id: bool,
     elem: std::marker::PhantomData<T>,
 }
 
@@ -53,7 +54,12 @@ impl<T: Elem> Reference<T> {
     /// `lanes` accumulators and blocks of at most `block_rows` rows.
     pub fn with_lanes(lanes: usize, block_rows: usize) -> Self {
         assert!(lanes > 0 && block_rows > 0, "{lanes} lanes of {block_rows} rows");
-        Self { lanes, block_rows, elem: std::marker::PhantomData }
+        Self { lanes, block_rows, fields_by_id: true, elem: std::marker::PhantomData }
+    }
+
+    /// The same with [`Backend::fields_by_id`] off, which needs one lane and one block.
+    pub fn with_whole_fields(self) -> Self {
+        Self { fields_by_id: false, ..self }
     }
 }
 
@@ -111,6 +117,10 @@ impl<T: Elem> Backend for Reference<T> {
 
     fn block_rows(&self) -> usize {
         self.block_rows
+    }
+
+    fn fields_by_id(&self) -> bool {
+        self.fields_by_id
     }
 
     fn for_lanes<L: Send>(&self, lanes: &mut [L], f: impl Fn(usize, &mut L) + Sync) {

@@ -176,6 +176,14 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
         if max_rows == 0 {
             return Err(Error::config("batch_size", "must be at least 1, got 0", "raise it"));
         }
+        if !be.fields_by_id() {
+            let (name, lanes, block) = (be.name(), be.lanes(), be.block_rows());
+            let one = lanes == 1 && block >= max_rows;
+            assert!(
+                one,
+                "{name}: gradients of fields for a whole batch, but {lanes} lanes of blocks of {block} rows"
+            );
+        }
         let split = Split { lanes: be.lanes(), min_rows: be.min_lane_rows().max(1) };
         let lane_rows = split.lane_rows(max_rows).min(max_rows);
         let block_rows = be.block_rows().min(lane_rows);
@@ -232,6 +240,12 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
     pub(crate) fn lane_grads(&self, lane: usize) -> &LaneGrads<B> {
         // invariant: a learner's lanes all train, and only those with rows are asked for
         self.lanes[lane].train.as_ref().expect("a learner's lanes train")
+    }
+
+    /// Activations of the first lane, what it left, and the batch; `None` before a pass that trains.
+    pub(crate) fn first_lane(&mut self) -> Option<(&M::Activations, &mut LaneGrads<B>, &Inputs<B>)> {
+        let lane = self.lanes[..self.active].first_mut()?;
+        Some((&lane.act, lane.train.as_mut()?, &self.inputs))
     }
 
     /// Adds what the other lanes of the last pass summed to the first one's, in order.

@@ -78,3 +78,6 @@ fn covers(outer: &Region, inner: &Region) -> bool {
     let same = outer.stride == inner.stride && outer.start == inner.start && outer.end == inner.end;
     (solid && outer.start <= inner.start && inner.end <= outer.end) || (same && outer.width >= inner.width)
 }
+
+#[cfg(test)]
+mod tests;

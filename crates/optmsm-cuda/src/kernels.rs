@@ -87,4 +87,15 @@ impl Kernel {
             Precision::Bf16 => Self::GemmSumBf16,
         }
     }
+
+    /// Bytes of dynamic shared memory that its launches ask for at most.
+    pub(crate) fn dynamic_shared(self) -> u32 {
+        // The stages of a product's tile: 3 of two operands, 32 k each (kernels/include/gemm_tile.cuh).
+        let stages = |tile: u32| 4 * 3 * 2 * 32 * tile;
+        match self.name().split('_').nth(2) {
+            Some("128") => stages(128),
+            Some("64") => stages(64),
+            _ => 0,
+        }
+    }
 }

@@ -8,6 +8,7 @@
 mod backend;
 mod device;
 mod error;
+mod gpu;
 mod hazards;
 mod kernels;
 mod launch;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 pub use device::{Device, Stage};
 pub use error::{CudaError, DeviceResult};
+pub use gpu::{DeviceInfo, Gpu};
 pub use hazards::Hazards;
 pub use kernels::Kernel;
 pub use memory::{Buffer, Table};
@@ -29,9 +31,11 @@ pub use work::{Argument, Launch, Region, Work};
 use launch::Session;
 use memory::Shared;
 use optmsm_core::error::Result;
+use serde::{Deserialize, Serialize};
 
 /// What operands of products are rounded to; sums, and everything else, are `f32`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Not rounded: products on the ordinary units.
     F32,
@@ -74,11 +78,38 @@ impl Precision {
     }
 }
 
+/// How a device is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CudaOptions {
+    /// Number of the device, as the driver counts them.
+    pub device: usize,
+    /// What operands of products are rounded to.
+    pub precision: Precision,
+}
+
 /// A CUDA device with its queue.
 #[derive(Debug)]
-pub struct Cuda<D: Device> {
+pub struct Cuda<D: Device = Gpu> {
     shared: Arc<Shared<D>>,
     precision: Precision,
+}
+
+impl Cuda {
+    /// The devices of this machine, or why there is none to use. Never panics.
+    ///
+    /// # Errors
+    /// Without a driver or a device, or with one that is too old.
+    pub fn probe() -> DeviceResult<Vec<DeviceInfo>> {
+        gpu::probe()
+    }
+
+    /// Opens a device; its driver compiles the kernels, which takes seconds the first time and is cached.
+    ///
+    /// # Errors
+    /// As [`Cuda::probe`], and when there is no such device or its memory is short.
+    pub fn new(options: CudaOptions) -> Result<Self> {
+        Ok(Self::on(Gpu::open(options.device, options.precision)?, options.precision))
+    }
 }
 
 impl<D: Device> Cuda<D> {

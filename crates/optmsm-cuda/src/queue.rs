@@ -152,10 +152,11 @@ impl Queue {
         if let Some(stage) = self.stage.take() {
             self.work.stage = Some((stage.slot, self.used));
         }
-        if !self.work.launches().is_empty() && self.failed.is_none() {
-            if let Err(e) = device.submit(&self.work) {
-                self.failed = Some(e);
-            }
+        if !self.work.launches().is_empty()
+            && self.failed.is_none()
+            && let Err(e) = device.submit(&self.work)
+        {
+            self.failed = Some(e);
         }
         self.work.clear();
         self.workspace.2 = 0;

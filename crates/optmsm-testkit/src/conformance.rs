@@ -3,8 +3,10 @@
 //! Ragged shapes (0, 1, tile ± 1, empty groups and bags, repeated ids, zero experts), strided views with
 //! NaN around them that must be neither read nor overwritten, `Write::Set` over NaN, both layouts, all parts.
 //! Tables in every storage type; where an update rounds at random, the word is known, so the result is too.
-//! Tolerances are derived: 2·k·u·(|A||B|) for sums of products, running error analysis
-//! ([`crate::bounded`]) for the rest; where nothing is rounded, equality.
+//! Tolerances are derived: 2·k·u·(|A||B|) for sums of products, and (2v + v²)·|A||B| more where operands are rounded
+//! to a type of unit roundoff v ([`Backend::product_rounding`]); running error analysis ([`crate::bounded`]) for the
+//! rest; where nothing is rounded, equality. Operations that compose others are compared with the composition.
+//! Only downloads wait for work: everything else may be queued, and what it uses may be dropped meanwhile.
 //!
 //! [`conformance_tests!`](crate::conformance_tests) makes one `#[test]` an operation, so that a failure names it.
 
@@ -30,13 +32,13 @@ macro_rules! conformance_operations {
     ($then:ident $($argument:tt)*) => {
         $crate::$then! {
             [$($argument)*]
-            properties: for_lanes rows_alone;
-            table: table_memory lookup lookup_bags step_rows;
+            properties: for_lanes order rows_alone;
+            table: table_memory lookup lookup_fields lookup_bags step_rows step_tables;
             elementwise: memory fill copy col_sum relu relu_bwd dropout row_scale row_dot;
-            dense: linear linear_dx linear_dw;
-            embedding: gather_rows numeric_embed reduce_rows linear_bwd_by_value;
-            gate: softmax softmax_bwd mix mix_bwd select select_bwd;
-            penalty: orthogonality orthogonality_bwd;
+            dense: linear linear_dx linear_dw linear_dw_bias;
+            embedding: gather_rows numeric_embed reduce_rows reduce_fields linear_bwd_by_value;
+            gate: softmax softmax_bwd mix mix_bwd gate gate_bwd select select_bwd;
+            penalty: orthogonality orthogonality_bwd gate_orthogonality_bwd;
             loss: bce_with_logits sigmoid;
             update: accumulate sum_sq step_dense;
         }

@@ -9,10 +9,13 @@ mod train;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use optmsm_core::backend::Backend;
 use optmsm_core::model::OptMsm;
 use optmsm_core::params::TensorSource;
 use optmsm_core::predictor::Predictor;
 use optmsm_cpu::{Cpu, CpuOptions};
+use optmsm_cuda::{Cuda, CudaOptions};
+use optmsm_train::config::{BackendKind, TrainConfig};
 use optmsm_train::error::Result;
 use optmsm_train::run::Run;
 
@@ -57,14 +60,17 @@ struct ApplyTo {
     /// CSV file, or - for standard input.
     #[arg(long)]
     data: String,
+    /// What computes, whatever trained it.
+    #[arg(long, value_enum, default_value_t = BackendKind::Cpu)]
+    backend: BackendKind,
 }
 
 /// Runs the command of the process's arguments.
 pub(crate) fn run() -> Result<u8> {
     match Cli::parse().command {
         Command::Train(options) => train::run(&options)?,
-        Command::Evaluate(on) => apply::evaluate(&on.run, &on.data)?,
-        Command::Predict { on, out } => apply::predict(&on.run, &on.data, &out)?,
+        Command::Evaluate(on) => apply::evaluate(&on)?,
+        Command::Predict { on, out } => apply::predict(&on, &out)?,
         Command::Synth(options) => synth::run(&options)?,
         Command::Gradcheck => return gradcheck::run(),
         Command::Inspect { run } => inspect::run(&run)?,
@@ -72,9 +78,19 @@ pub(crate) fn run() -> Result<u8> {
     Ok(0)
 }
 
+/// A backend that can be opened on this machine.
+enum Device {
+    Cpu(Cpu),
+    Cuda(Cuda),
+}
+
 /// The only place that picks a backend.
-fn backend(threads: Option<usize>) -> Result<Cpu> {
-    Ok(Cpu::new(CpuOptions { threads, ..CpuOptions::default() })?)
+fn open(kind: BackendKind, config: &TrainConfig) -> Result<Device> {
+    let &TrainConfig { threads, device, precision, .. } = config;
+    Ok(match kind {
+        BackendKind::Cpu => Device::Cpu(Cpu::new(CpuOptions { threads, ..CpuOptions::default() })?),
+        BackendKind::Cuda => Device::Cuda(Cuda::new(CudaOptions { device, precision })?),
+    })
 }
 
 /// The only place that picks an architecture.
@@ -83,8 +99,8 @@ fn model(run: &Run) -> Result<OptMsm> {
 }
 
 /// A run's best parameters, ready to answer.
-fn predictor(run: &Run, max_rows: usize) -> Result<Predictor<Cpu, OptMsm>> {
+fn predictor<B: Backend<Elem = f32>>(be: B, run: &Run, max_rows: usize) -> Result<Predictor<B, OptMsm>> {
     let best = run.checkpoint("best")?;
     let source: &dyn TensorSource<f32> = &best;
-    Ok(Predictor::new(backend(run.config.train.threads)?, model(run)?, source, max_rows)?)
+    Ok(Predictor::new(be, model(run)?, source, max_rows)?)
 }

@@ -6,6 +6,7 @@ use optmsm_core::config::ModelConfig;
 use optmsm_core::error::Error as CoreError;
 use optmsm_core::learner::LearnerConfig;
 use optmsm_core::optim::{OptimizerConfig, ScheduleConfig};
+use optmsm_cuda::Precision;
 use optmsm_data::DataConfig;
 use serde::{Deserialize, Serialize};
 
@@ -43,9 +44,15 @@ pub struct TrainConfig {
     pub monitor: Monitor,
     /// Seed of parameters, order of rows and dropout.
     pub seed: u64,
-    /// Worker threads; all cores when not given. Results do not depend on it.
+    /// What computes. Checkpoints are the same: a run that one began can be continued on the other.
+    pub backend: BackendKind,
+    /// Worker threads of the CPU; all cores when not given. Results do not depend on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
+    /// Number of the CUDA device.
+    pub device: usize,
+    /// What operands of products are rounded to on a CUDA device.
+    pub precision: Precision,
     /// Update rule of dense parameters.
     pub optimizer: OptimizerConfig,
     /// Update rule of embedding tables; that of dense parameters, in its sparse form, when not given.
@@ -66,13 +73,26 @@ impl Default for TrainConfig {
             patience: 3,
             monitor: Monitor::Auc,
             seed: 1,
+            backend: BackendKind::Cpu,
             threads: None,
+            device: 0,
+            precision: Precision::default(),
             optimizer: OptimizerConfig::default(),
             embedding_optimizer: None,
             schedule: ScheduleConfig::default(),
             clip_norm: None,
         }
     }
+}
+
+/// What computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendKind {
+    /// Cores with SIMD products.
+    Cpu,
+    /// An NVIDIA GPU.
+    Cuda,
 }
 
 /// What early stopping watches.

@@ -1,6 +1,6 @@
 //! Fields to embeddings (model.md §1; docs/derivations.md#embedding).
 
-use crate::backend::{Backend, MatMut};
+use crate::backend::{Backend, FieldLookup, MatMut};
 use crate::config::{FieldKind, InputSpec, ModelConfig, Role};
 use crate::inputs::Block;
 use crate::params::{Flat, Init, ParamId, ParamLayout};
@@ -109,10 +109,19 @@ impl Embedding {
         mut out: MatMut<B::Buf>,
         x: &Block<B>,
     ) {
-        for (field, input) in self.fields.iter().zip(&x.inputs.columns).filter(|(f, _)| f.role == role) {
+        let fields = || self.fields.iter().zip(&x.inputs.columns).filter(|(f, _)| f.role == role);
+        let categorical = fields().filter_map(|(field, input)| match field.source {
+            Source::Rows(t) => {
+                let (column, width) = (field.column, self.dim);
+                Some(FieldLookup { table: &x.tables[t], ids: &input.ids, column, width })
+            }
+            Source::Bags(_) | Source::Numeric(_) => None,
+        });
+        be.lookup_fields(out.again(), categorical, x.first);
+        for (field, input) in fields() {
             let out = out.again().cols(field.column, self.dim);
             match field.source {
-                Source::Rows(t) => be.lookup(out, &x.tables[t], &input.ids, x.first),
+                Source::Rows(_) => {}
                 Source::Bags(t) => be.lookup_bags(out, &x.tables[t], input.bags(), x.first),
                 Source::Numeric(w) => be.numeric_embed(out, params.mat(w), &input.values, x.first),
             }

@@ -95,6 +95,19 @@ impl Linear {
         be.linear(y, x, w, self.part(), Epilogue { bias, relu: self.relu });
     }
 
+    /// Adds to the gradients of weight and bias; `d_y` as in [`Linear::backward`].
+    pub fn parameters_backward<B: Backend>(
+        &self,
+        be: &B,
+        grads: &mut Flat<B>,
+        d_y: Mat<B::Buf>,
+        x: Mat<B::Buf>,
+    ) {
+        let rows = self.groups * self.outputs;
+        let d_b = grads.offset(self.bias);
+        be.linear_dw_bias(grads.mat_as_mut(self.weight, rows), d_b, Write::Add, d_y, x, self.part());
+    }
+
     /// Adds to the gradient of the bias.
     pub fn bias_backward<B: Backend>(&self, be: &B, grads: &mut Flat<B>, d_y: Mat<B::Buf>) {
         be.col_sum(grads.mat_as_mut(self.bias, 1), Write::Add, d_y, Part::Group(0));
@@ -114,9 +127,7 @@ impl Linear {
         w: &B::Packed,
     ) {
         // forward: y = x Wᵀ + b, so d_W = d_yᵀ x, d_b = Σ_rows d_y, d_x = d_y W
-        let rows = self.groups * self.outputs;
-        be.linear_dw(grads.mat_as_mut(self.weight, rows), Write::Add, d_y, x, self.part());
-        self.bias_backward(be, grads, d_y);
+        self.parameters_backward(be, grads, d_y, x);
         be.linear_dx(d_x, write, d_y, w, self.part(), relu);
     }
 }

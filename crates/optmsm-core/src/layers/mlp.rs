@@ -57,7 +57,7 @@ impl Mlp {
         Self { dropout: p, first_site, ..self }
     }
 
-    /// Packed weights, one a layer. The first layer's backward is not a product with its weight ([`Mlp::backward`]).
+    /// Packed weights, one a layer. No gradient goes back through the first one ([`Mlp::backward`]).
     pub fn alloc<B: Backend>(&self, be: &B, used: Products) -> Result<Vec<B::Packed>> {
         let used = |i: usize| if i == 0 { Products::Forward } else { used };
         self.layers.iter().enumerate().map(|(i, l)| l.alloc(be, used(i))).collect()
@@ -113,7 +113,7 @@ impl Mlp {
     }
 
     /// Adds to the gradients but for the first layer's weight; sets `d_first`, the gradient of its output before the ReLU.
-    /// `d_out` is used up.
+    /// `d_out` is the gradient of the output, already 0 where the output is at most 0; it is used up.
     #[allow(clippy::too_many_arguments)]
     pub fn backward<B: Backend>(
         &self,
@@ -121,14 +121,13 @@ impl Mlp {
         grads: &mut Flat<B>,
         mut d_first: MatMut<B::Buf>,
         mut d_out: MatMut<B::Buf>,
-        out: Mat<B::Buf>,
         act: &mut MlpActivations<B>,
         packed: &[B::Packed],
         block: &Block<B>,
     ) {
-        let (n, last) = (out.rows, self.layers.len() - 1);
-        // A dropped output is 0, so the ReLU's mask on it is the product of both masks, and dropout's factor may follow.
-        be.relu_bwd(d_out.again(), out);
+        let (n, last) = (d_out.rows, self.layers.len() - 1);
+        // A dropped output is 0, so the mask that the caller took from it is the product of the ReLU's and dropout's, and
+        // dropout's factor may follow; the same holds for what `linear_dx` masks by hidden outputs.
         for i in (1..=last).rev() {
             let (before, after) = act.d_hidden.split_at_mut(i - 1);
             let mut d_y = if i == last { d_out.again() } else { after[0].mat_mut(n) };

@@ -251,7 +251,7 @@ impl Tower {
     }
 
     /// Under `condition = "scenario"`: from the gradients of the generated weights, summed over the batch,
-    /// to those of the hypernetwork. Once a step; uses `prepared` as scratch.
+    /// to those of the hypernetwork. Once a step.
     pub fn finish<B: Backend>(
         &self,
         be: &B,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{FirstLayer, Grads, Model};
-use crate::backend::{Backend, Layout, MatMut, Part, Products, Write};
+use crate::backend::{Backend, Layout, Mat, MatMut, Part, Products, Write};
 use crate::config::{Combine, InputSpec, ModelConfig, Role};
 use crate::error::Result;
 use crate::inputs::Block;
@@ -136,6 +136,14 @@ impl<B: Backend> Model<B> for OptMsm {
         }
     }
 
+    fn embedded<'a>(&self, act: &'a Activations<B>, role: Role, rows: usize) -> Mat<'a, B::Buf> {
+        let e = match role {
+            Role::Shared => &act.e_sh,
+            Role::Specific => &act.e_sp,
+        };
+        e.mat(rows).cols(0, self.embedding.width(role))
+    }
+
     fn stats(&self) -> usize {
         1 + self.count * (self.count - 1) / 2
     }
@@ -216,8 +224,8 @@ impl<B: Backend> Model<B> for OptMsm {
         self.specific.forward(be, g, &mut act.specific, act.e_sp.mat(n), &prepared.specific, params, x);
         if let (Some(gate), Some(packed)) = (&self.gate, &prepared.gate) {
             gate.forward(be, act.logits.mat_mut(n), act.h0.mat(n).cols(m, p), packed, params);
-            be.softmax(act.alpha.mat_mut(n), act.logits.mat(n));
-            be.mix(act.h0.mat_mut(n).cols(0, m), act.alpha.mat(n), act.e.mat(n));
+            let mix = act.h0.mat_mut(n).cols(0, m);
+            be.gate(mix, act.alpha.mat_mut(n), act.logits.mat(n), act.e.mat(n));
         } else {
             be.select(act.h0.mat_mut(n).cols(0, m), act.e.mat(n), x.groups);
         }
@@ -252,24 +260,27 @@ impl<B: Backend> Model<B> for OptMsm {
             x,
         );
 
-        let (d_e, e) = (act.d_e.mat_mut(n), act.e.mat(n));
+        // What follows leaves in d_e the gradient before the experts' last ReLU.
+        let (d_e, e, inv_norm) = (act.d_e.mat_mut(n), act.e.mat(n), act.inv_norm.mat(n));
+        let (d_mix, scale) = (act.d_h0.mat(n).cols(0, m), self.orthogonality / batch_rows as f64);
         if let (Some(gate), Some(packed)) = (&self.gate, &prepared.gate) {
             // forward: mix = Σ_k α_k e_k with α = softmax(W_g g + b_g)
-            let (d_alpha, alpha) = (act.d_alpha.mat_mut(n), act.alpha.mat(n));
-            be.mix_bwd(d_alpha, d_e, Write::Set, act.d_h0.mat(n).cols(0, m), alpha, e);
-            be.softmax_bwd(act.logits.mat_mut(n), act.d_alpha.mat(n), alpha);
+            let (d_logits, d_alpha, alpha) =
+                (act.logits.mat_mut(n), act.d_alpha.mat_mut(n), act.alpha.mat(n));
+            be.gate_orthogonality_bwd(d_logits, d_alpha, d_e, d_mix, alpha, e, inv_norm, scale);
             let (d_gate, d_g) = (act.logits.mat(n), act.d_h0.mat_mut(n).cols(m, p));
             gate.backward(be, dense, (d_g, Write::Add), None, d_gate, h0.cols(m, p), packed);
         } else {
-            be.select_bwd(d_e, Write::Set, act.d_h0.mat(n).cols(0, m), x.groups);
+            be.select_bwd(d_e, Write::Set, d_mix, x.groups);
+            be.orthogonality_bwd(act.d_e.mat_mut(n), e, inv_norm, scale);
+            be.relu_bwd(act.d_e.mat_mut(n), e);
         }
-        let scale = self.orthogonality / batch_rows as f64;
-        be.orthogonality_bwd(act.d_e.mat_mut(n), e, act.inv_norm.mat(n), scale);
         let d_e = act.d_e.mat_mut(n);
-        self.experts.backward(be, dense, d_shared, d_e, e, &mut act.experts, &prepared.experts, x);
-        let (d_g, g) = (act.d_h0.mat_mut(n).cols(m, p), h0.cols(m, p));
+        self.experts.backward(be, dense, d_shared, d_e, &mut act.experts, &prepared.experts, x);
+        let mut d_g = act.d_h0.mat_mut(n).cols(m, p);
+        be.relu_bwd(d_g.again(), h0.cols(m, p));
         let d_first = d_specific.again();
-        self.specific.backward(be, dense, d_first, d_g, g, &mut act.specific, &prepared.specific, x);
+        self.specific.backward(be, dense, d_first, d_g, &mut act.specific, &prepared.specific, x);
         // forward: e_sp = [specific fields ; z_s]; the rows of a scenario share z_s
         let by_scenario = derived.mat_mut(self.d_by_scenario);
         be.col_sum(by_scenario, Write::Add, d_specific.as_mat(), Part::Rows(x.groups));

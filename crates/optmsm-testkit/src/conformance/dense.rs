@@ -1,6 +1,6 @@
 //! Products with packed weights.
 
-use optmsm_core::backend::{Backend, Epilogue, Layout, Mat, Part, Products, Write};
+use optmsm_core::backend::{Backend, Epilogue, Layout, Mat, MatMut, Part, Products, Write};
 
 use super::matrix::*;
 use crate::rng::Rng;
@@ -125,7 +125,11 @@ pub(super) fn linear<B: Backend>(be: &B) {
         let mut size = y.host.clone();
         product_of(&mut size, &x.host.abs(), &w.host.abs(), &bias.host.abs(), false);
         product_of(&mut y.host, &x.host, &w.host, &bias.host, relu);
-        y.check(be, &format!("linear, {s:?}, bias {with}, relu {relu}"), product::<B>(&size, s.inputs + 1));
+        y.check(
+            be,
+            &format!("linear, {s:?}, bias {with}, relu {relu}"),
+            rounded_product(be, &size, s.inputs + 1),
+        );
     };
     each_shape(11, check);
     check(&a_page_apart(130, PAGE), &mut Rng::new(15));
@@ -158,7 +162,7 @@ pub(super) fn linear_dx<B: Backend>(be: &B) {
         d_x.check(
             be,
             &format!("linear_dx, {write:?}, mask {mask}, {s:?}"),
-            product::<B>(&size, s.outputs + 1),
+            rounded_product(be, &size, s.outputs + 1),
         );
     };
     // Here the depth is `outputs`, so inputs and outputs change places.
@@ -185,9 +189,14 @@ pub(super) fn linear_dw<B: Backend>(be: &B) {
         let mut size = d_w.host.abs();
         product_of(&mut size, &d_y.host.abs(), &x.host.abs());
         product_of(&mut d_w.host, &d_y.host, &x.host);
-        d_w.check(be, &format!("linear_dw, {write:?}, {s:?}"), product::<B>(&size, s.rows + 1));
+        d_w.check(be, &format!("linear_dw, {write:?}, {s:?}"), rounded_product(be, &size, s.rows + 1));
     };
-    each_shape(13, |s, rng| {
+    each_reduction(13, check);
+}
+
+/// Shapes of products that sum over rows.
+fn each_reduction(seed: u64, mut check: impl FnMut(&Shape, &mut Rng)) {
+    each_shape(seed, |s, rng| {
         // Without inputs there is no d_w, and its shape could not tell the number of groups.
         let s = &Shape { inputs: s.inputs.max(1), offsets: s.offsets.clone(), ..*s };
         check(s, rng);
@@ -198,7 +207,48 @@ pub(super) fn linear_dw<B: Backend>(be: &B) {
         let layout = Layout::OutIn;
         check(
             &Shape { rows: 700, outputs: 9, inputs: 33, kind, groups: 3, offsets, layout },
-            &mut Rng::new(14),
+            &mut Rng::new(seed + 1),
         );
     }
+}
+
+pub(super) fn linear_dw_bias<B: Backend>(be: &B) {
+    each_reduction(17, |s, rng| {
+        let groups = match s.kind {
+            Kind::Group => 1,
+            Kind::Columns => s.groups,
+            Kind::Rows => return,
+        };
+        let (wide_in, wide_out) = s.widths();
+        let write = rng.pick(&WRITES);
+        let x = Pair::<B>::random(be, rng.pick(&VIEWS), s.rows, wide_in, rng);
+        let d_y = Pair::<B>::random(be, rng.pick(&VIEWS), s.rows, wide_out, rng);
+        // One buffer: d_w, a gap, d_b. Each is checked in a row of its own.
+        let (outputs, len) = (groups * s.outputs, groups * s.outputs * s.inputs);
+        let first = rng.pick(&[0, 3]);
+        let d_b = first + len + rng.pick(&[0, 16]);
+        let inside = |j: usize| (first..first + len).contains(&j) || j >= d_b;
+        let mut grads = Pair::<B>::new(be, View::Dense, 1, d_b + wide_out, |_, j| {
+            if write == Write::Set && inside(j) { f64::NAN } else { rng.value() }
+        });
+        let at = ids(be, &s.offsets);
+
+        let d_w =
+            MatMut { buf: &mut grads.buf, offset: first, rows: outputs, cols: s.inputs, stride: s.inputs };
+        be.linear_dw_bias(d_w, d_b, write, d_y.mat(), x.mat(), s.part(&at));
+        let product_of = |grads: &mut Host, d_y: &Host, x: &Host| {
+            let (rows, cols) = (outputs, s.inputs);
+            let d_w = MatMut { buf: &mut grads.data, offset: first, rows, cols, stride: cols };
+            oracle().linear_dw_bias(d_w, d_b, write, d_y.mat(), x.mat(), s.part(&s.offsets));
+        };
+        let mut size = grads.host.abs();
+        product_of(&mut size, &d_y.host.abs(), &x.host.abs());
+        product_of(&mut grads.host, &d_y.host, &x.host);
+        let (weight, bias) = (rounded_product(be, &size, s.rows + 1), product::<B>(&size, s.rows));
+        grads.check(be, &format!("linear_dw_bias, {write:?}, {s:?}"), |i, j| match j {
+            _ if !inside(j) => 0.0,
+            _ if j >= d_b => bias(i, j),
+            _ => weight(i, j),
+        });
+    });
 }

@@ -1,6 +1,6 @@
 //! Gathers from a matrix, numeric fields, segmented sums; for tables see `table.rs`.
 
-use optmsm_core::backend::{Backend, Segments, Write};
+use optmsm_core::backend::{Backend, FieldSum, Segments, Write};
 
 use super::elementwise::each_shape;
 use super::matrix::*;
@@ -74,6 +74,63 @@ pub(super) fn reduce_rows<B: Backend>(be: &B) {
     }
 }
 
+/// One field of [`Backend::reduce_fields`].
+struct Field<B: Backend> {
+    starts: (Vec<u32>, B::Ids),
+    at: (Vec<u32>, B::Ids),
+    coefs: Option<Pair<B>>,
+    g: Pair<B>,
+    column: usize,
+}
+
+pub(super) fn reduce_fields<B: Backend>(be: &B) {
+    let mut rng = Rng::new(37);
+    for (rows, count, d, view) in [
+        (1, 1, 1, View::Dense),
+        (9, 3, 4, View::Inside),
+        (65, 7, 16, View::Inside),
+        (300, 20, 5, View::Dense),
+    ] {
+        let all = Pair::<B>::random(be, view, rows, count * d + 1, &mut rng);
+        let mut fields: Vec<Field<B>> = (0..count)
+            .map(|field| {
+                // Ids of many rows, of few, lists, a numeric field, and none at all.
+                let occurrences = if field % 5 == 4 { 0 } else { rng.below(3 * rows) + 1 };
+                let mut starts: Vec<u32> = vec![0];
+                while (starts[starts.len() - 1] as usize) < occurrences {
+                    let next = if field % 5 == 3 { occurrences } else { 1 + rng.below(1 + field) };
+                    starts.push((starts[starts.len() - 1] as usize + next).min(occurrences) as u32);
+                }
+                let at: Vec<u32> = (0..occurrences).map(|_| rng.below(rows) as u32).collect();
+                let coefs = (field % 2 == 1).then(|| Pair::<B>::column(be, 0, occurrences, || rng.value()));
+                let g = Pair::<B>::output(be, view, starts.len() - 1, d, Write::Set, &mut rng);
+                let [starts, at] = [starts, at].map(|host| (host.clone(), ids(be, &host)));
+                Field { starts, at, coefs, g, column: field * d }
+            })
+            .collect();
+        be.reduce_fields(fields.iter_mut().map(|f| {
+            let (count, coefs) = (f.starts.0.len() - 1, f.coefs.as_ref().map(|c| &c.buf));
+            let segments = Segments { count, starts: &f.starts.1, rows: &f.at.1, coefs };
+            FieldSum { g: f.g.mat_mut(), segments, d_out: all.mat().cols(f.column, d) }
+        }));
+        let sizes = all.host.abs();
+        for f in &mut fields {
+            let most = f.starts.0.windows(2).map(|w| w[1] - w[0]).max().unwrap_or(0) as usize;
+            let (count, coefs) = (f.starts.0.len() - 1, f.coefs.as_ref().map(|c| c.host.abs()));
+            let mut size = f.g.host.clone();
+            let sum = |g: &mut Host, d_out: &Host, coefs: Option<&Host>| {
+                let coefs = coefs.map(|c| &c.data);
+                let segments = Segments { count, starts: &f.starts.0, rows: &f.at.0, coefs };
+                let sum = FieldSum { g: g.mat_mut(), segments, d_out: d_out.mat().cols(f.column, d) };
+                oracle().reduce_fields(std::iter::once(sum));
+            };
+            sum(&mut size, &sizes, coefs.as_ref());
+            sum(&mut f.g.host, &all.host, f.coefs.as_ref().map(|c| &c.host));
+            f.g.check(be, &format!("reduce_fields, {count} ids of {rows} rows"), product::<B>(&size, most));
+        }
+    }
+}
+
 pub(super) fn linear_bwd_by_value<B: Backend>(be: &B) {
     let mut rng = Rng::new(36);
     // (values, occurrences a value at most, d, N, rows of the batch, rows of a lane)
@@ -123,9 +180,10 @@ pub(super) fn linear_bwd_by_value<B: Backend>(be: &B) {
             let hosts: Vec<_> = lanes.iter().map(|l| l.host.clone()).collect();
             products(&mut g.host, &mut d_w.host, [&x.host, &w.host], &hosts, &coefs.host);
             let what = format!("linear_bwd_by_value, {count} values of {d}, N = {n}");
-            // A sum over the segment, then one over N or over the values.
-            g.check(be, &what, product::<B>(&g_size, most + n + 1));
-            d_w.check(be, &what, product::<B>(&d_w_size, most + count + 1));
+            // A sum over the segment, then one over N or over the values. The sums are operands of the products, so they are
+            // rounded as W and x are; being off by their own roundings changes that in the second order only.
+            g.check(be, &what, rounded_product(be, &g_size, most + n + 1));
+            d_w.check(be, &what, rounded_product(be, &d_w_size, most + count + 1));
         }
     }
 }

@@ -45,14 +45,37 @@ pub(super) fn softmax<B: Backend>(be: &B) {
         be.softmax(alpha.mat_mut(), logits.mat());
         oracle().softmax(alpha.host.mat_mut(), logits.host.mat());
         alpha.check(be, "softmax", |i, j| {
-            let l: Vec<_> = (0..k).map(|j| Bounded::exact(logits.host.at(i, j), u)).collect();
-            let max = l.iter().copied().reduce(|a, b| if b.value > a.value { b } else { a }).expect("K > 0");
-            let e: Vec<_> = l.iter().map(|&l| (l - max).exp()).collect();
-            let want = e[j] / Bounded::sum(&e, u);
+            let want = shares(&logits.host, i, k, u)[j];
             assert!((want.value - alpha.host.at(i, j)).abs() < 1e-12, "the bound's own value");
             2.0 * want.error + 2.0 * tiny::<B>()
         });
     });
+}
+
+/// Softmax of row `i`.
+fn shares(logits: &Host, i: usize, k: usize, u: f64) -> Vec<Bounded> {
+    let l: Vec<_> = (0..k).map(|j| Bounded::exact(logits.at(i, j), u)).collect();
+    let max = l.iter().copied().reduce(|a, b| if b.value > a.value { b } else { a }).expect("K > 0");
+    let e: Vec<_> = l.iter().map(|&l| (l - max).exp()).collect();
+    e.iter().map(|&e_j| e_j / Bounded::sum(&e, u)).collect()
+}
+
+/// Elements `first..first + len` of row `i`.
+pub(super) fn part(x: &Host, i: usize, first: usize, len: usize, u: f64) -> Vec<Bounded> {
+    (first..first + len).map(|j| Bounded::exact(x.at(i, j), u)).collect()
+}
+
+/// d_logits of row `i` from d_mix, α and e.
+pub(super) fn d_logits(
+    [d_mix, alpha, e]: [&Host; 3],
+    i: usize,
+    (k, m): (usize, usize),
+    u: f64,
+) -> Vec<Bounded> {
+    let (d_mix, alpha) = (part(d_mix, i, 0, m, u), part(alpha, i, 0, k, u));
+    let beta: Vec<_> = (0..k).map(|j| Bounded::dot(&d_mix, &part(e, i, j * m, m, u), u)).collect();
+    let mean = Bounded::dot(&alpha, &beta, u);
+    alpha.iter().zip(&beta).map(|(&a, &b)| a * (b - mean)).collect()
 }
 
 pub(super) fn softmax_bwd<B: Backend>(be: &B) {
@@ -103,6 +126,53 @@ pub(super) fn mix_bwd<B: Backend>(be: &B) {
             d_alpha.check(be, "mix_bwd, d_alpha", product::<B>(&size_alpha, m));
             d_e.check(be, "mix_bwd, d_e", product::<B>(&size_e, 1));
         }
+    });
+}
+
+pub(super) fn gate<B: Backend>(be: &B) {
+    let u = unit::<B>();
+    each_shape(47, |(rows, k, m), out, view, rng| {
+        let logits = Pair::<B>::new(be, view, rows, k, |i, _| [1.0, 60.0][i % 2] * rng.value());
+        let e = Pair::<B>::random(be, view, rows, k * m, rng);
+        let mut alpha = Pair::<B>::output(be, out, rows, k, Write::Set, rng);
+        let mut mix = Pair::<B>::output(be, out, rows, m, Write::Set, rng);
+        be.gate(mix.mat_mut(), alpha.mat_mut(), logits.mat(), e.mat());
+        oracle().gate(mix.host.mat_mut(), alpha.host.mat_mut(), logits.host.mat(), e.host.mat());
+        let shares: Vec<_> = (0..rows).map(|i| shares(&logits.host, i, k, u)).collect();
+        alpha.check(be, "gate, alpha", |i, j| 2.0 * shares[i][j].error + 2.0 * tiny::<B>());
+        mix.check(be, "gate, mix", |i, j| {
+            let e: Vec<_> = (0..k).map(|k| Bounded::exact(e.host.at(i, k * m + j), u)).collect();
+            let want = Bounded::dot(&shares[i], &e, u);
+            assert!((want.value - mix.host.at(i, j)).abs() < 1e-12, "the bound's own value");
+            // Elements of e are below 2; what α may lose to underflow is multiplied by them.
+            2.0 * want.error + 4.0 * k as f64 * tiny::<B>()
+        });
+    });
+}
+
+pub(super) fn gate_bwd<B: Backend>(be: &B) {
+    let u = unit::<B>();
+    each_shape(48, |(rows, k, m), out, view, rng| {
+        let alpha = Pair::<B>::new(be, view, rows, k, |_, _| rng.uniform());
+        let e = Pair::<B>::random(be, view, rows, k * m, rng);
+        let d_mix = Pair::<B>::random(be, view, rows, m, rng);
+        let mut d_alpha = Pair::<B>::output(be, out, rows, k, Write::Set, rng);
+        let mut d_l = Pair::<B>::output(be, out, rows, k, Write::Set, rng);
+        let mut d_e = Pair::<B>::output(be, out, rows, k * m, Write::Set, rng);
+        let (l, a, x) = (d_l.mat_mut(), d_alpha.mat_mut(), d_e.mat_mut());
+        be.gate_bwd(l, a, x, d_mix.mat(), alpha.mat(), e.mat());
+        let gradient = |[d_l, d_alpha, d_e]: [&mut Host; 3], [d_mix, alpha, e]: [&Host; 3]| {
+            let (l, a, x) = (d_l.mat_mut(), d_alpha.mat_mut(), d_e.mat_mut());
+            oracle().gate_bwd(l, a, x, d_mix.mat(), alpha.mat(), e.mat());
+        };
+        let [mut size_l, mut size_alpha, mut size_e] = [&d_l, &d_alpha, &d_e].map(|p| p.host.clone());
+        let absolute = [&d_mix, &alpha, &e].map(|p| p.host.abs());
+        gradient([&mut size_l, &mut size_alpha, &mut size_e], absolute.each_ref());
+        let given = [&d_mix.host, &alpha.host, &e.host];
+        gradient([&mut d_l.host, &mut d_alpha.host, &mut d_e.host], given);
+        d_alpha.check(be, "gate_bwd, d_alpha", product::<B>(&size_alpha, m));
+        d_e.check(be, "gate_bwd, d_e", product::<B>(&size_e, 1));
+        d_l.check(be, "gate_bwd, d_logits", |i, j| 2.0 * d_logits(given, i, (k, m), u)[j].error);
     });
 }
 

@@ -176,6 +176,17 @@ pub(super) fn product<'a, B: Backend>(size: &'a Host, terms: usize) -> impl Fn(u
     move |i, j| 2.0 * (terms + 1) as f64 * unit::<B>() * size.at(i, j)
 }
 
+/// The same where both operands are rounded before they are multiplied, by v relatively: a product is then off by at
+/// most (1 + v)² − 1 of its size. The sums of rounded operands are (1 + v)² larger, which the doubling covers.
+pub(super) fn rounded_product<'a, B: Backend>(
+    be: &B,
+    size: &'a Host,
+    terms: usize,
+) -> impl Fn(usize, usize) -> f64 + 'a {
+    let (v, sums) = (be.product_rounding(), product::<B>(size, terms));
+    move |i, j| sums(i, j) + (2.0 * v + v * v) * size.at(i, j)
+}
+
 /// Ids on the backend.
 pub(super) fn ids<B: Backend>(be: &B, host: &[u32]) -> B::Ids {
     let mut ids = be.alloc_ids(host.len()).expect("memory for a test");

@@ -3,7 +3,7 @@
 use optmsm_core::backend::{Backend, Write};
 use optmsm_core::reference::NORM_EPS;
 
-use super::gate::each_shape;
+use super::gate::{d_logits, each_shape};
 use super::matrix::*;
 use crate::bounded::Bounded;
 use crate::rng::Rng;
@@ -88,6 +88,49 @@ pub(super) fn orthogonality_bwd<B: Backend>(be: &B) {
                 }
             });
         }
+    });
+}
+
+pub(super) fn gate_orthogonality_bwd<B: Backend>(be: &B) {
+    let u = unit::<B>();
+    each_shape(53, |(rows, k, m), out, view, rng| {
+        let e = experts(be, view, (rows, k, m), rng);
+        let inv =
+            Pair::<B>::new(be, view, rows, k, |i, j| inverse_norm(&expert(&e.host, i, j, m, u), u).value);
+        let alpha = Pair::<B>::new(be, view, rows, k, |_, _| rng.uniform());
+        let d_mix = Pair::<B>::random(be, view, rows, m, rng);
+        let mut d_alpha = Pair::<B>::output(be, out, rows, k, Write::Set, rng);
+        let mut d_l = Pair::<B>::output(be, out, rows, k, Write::Set, rng);
+        let mut d_e = Pair::<B>::output(be, out, rows, k * m, Write::Set, rng);
+        let (l, a, x, scale) = (d_l.mat_mut(), d_alpha.mat_mut(), d_e.mat_mut(), 0.25);
+        be.gate_orthogonality_bwd(l, a, x, d_mix.mat(), alpha.mat(), e.mat(), inv.mat(), scale);
+        let mut size_alpha = d_alpha.host.clone();
+        let (l, a, x) = (d_l.host.mat_mut(), d_alpha.host.mat_mut(), d_e.host.mat_mut());
+        let (g, s, y, n) = (d_mix.host.mat(), alpha.host.mat(), e.host.mat(), inv.host.mat());
+        oracle().gate_orthogonality_bwd(l, a, x, g, s, y, n, scale);
+        let mut unused = e.host.clone();
+        let (g, s, y) = (d_mix.host.abs(), alpha.host.abs(), e.host.abs());
+        oracle().mix_bwd(size_alpha.mat_mut(), unused.mat_mut(), Write::Set, g.mat(), s.mat(), y.mat());
+
+        let what = format!("gate_orthogonality_bwd, {rows} rows, {k} experts of {m}");
+        d_alpha.check(be, &what, product::<B>(&size_alpha, m));
+        let given = [&d_mix.host, &alpha.host, &e.host];
+        d_l.check(be, &what, |i, j| 2.0 * d_logits(given, i, (k, m), u)[j].error);
+        let gradient = |b: usize, i: usize| gradient(&e.host, &inv.host, (b, i), (k, m), scale, u);
+        let want: Vec<Vec<Bounded>> = (0..rows * k).map(|at| gradient(at / k, at % k)).collect();
+        d_e.check(be, &what, |b, j| {
+            if e.host.at(b, j) <= 0.0 {
+                return 0.0;
+            }
+            let mixed =
+                Bounded::exact(alpha.host.at(b, j / m), u) * Bounded::exact(d_mix.host.at(b, j % m), u);
+            let step = want[b * k + j / m][j % m];
+            let sum = mixed + step;
+            let off = (sum.value - d_e.host.at(b, j)).abs();
+            assert!(off <= 1e-9 * (1.0 + step.value.abs()), "the bound's own value is off by {off}");
+            // As in `orthogonality_bwd`: terms of the step may be added one by one.
+            2.0 * sum.error + 2.0 * k as f64 * u * mixed.value.abs()
+        });
     });
 }
 

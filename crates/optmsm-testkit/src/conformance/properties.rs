@@ -1,7 +1,6 @@
 //! What must hold whatever the numbers are.
 
-use optmsm_core::backend::{Backend, Bags, Dropout, Epilogue, Layout, MatMut, Part, Products, Write};
-
+use optmsm_core::backend::{Backend, Bags, Dropout, Elem, Epilogue, Layout, MatMut, Part, Products, Write};
 use optmsm_core::rounding::TableDtype;
 
 use super::matrix::*;
@@ -14,6 +13,65 @@ pub(super) fn for_lanes<B: Backend>(be: &B) {
         let mut lanes = vec![(usize::MAX, 0); count];
         be.for_lanes(&mut lanes, |i, lane| *lane = (i, lane.1 + 1));
         assert!(lanes.iter().enumerate().all(|(i, &lane)| lane == (i, 1)), "each lane once: {lanes:?}");
+    }
+}
+
+/// Work that is queued is done as if in order: random pieces of three buffers are read and written again and again,
+/// within a step and outside. Small whole numbers, so that nothing is rounded.
+pub(super) fn order<B: Backend>(be: &B) {
+    const SHAPE: [usize; 2] = [6, 9];
+    for seed in 0..10 {
+        let rng = &mut Rng::new(820 + seed);
+        let numbers = |rng: &mut Rng| {
+            Pair::<B>::new(be, View::Dense, SHAPE[0], SHAPE[1], |_, _| rng.below(17) as f64 - 8.0)
+        };
+        let mut pairs = [(); 3].map(|()| numbers(rng));
+        let mut work = || {
+            for _ in 0..60 {
+                let at = rng.below(3);
+                let [n, m] = SHAPE.map(|most| 1 + rng.below(most));
+                let mut place = || [SHAPE[0] - n, SHAPE[1] - m].map(|free| rng.below(free + 1));
+                let ([row, column], [from_row, from_column]) = (place(), place());
+                let (before, rest) = pairs.split_at_mut(at);
+                let (to, after) = rest.split_first_mut().expect("one of three");
+                let other = before.first().or(after.first()).expect("two more");
+                let fresh = numbers(rng);
+                match rng.below(5) {
+                    0 => {
+                        let v = rng.below(9) as f64;
+                        be.fill(to.mat_mut().rows(row, n).cols(column, m), v);
+                        oracle().fill(to.host.mat_mut().rows(row, n).cols(column, m), v);
+                    }
+                    // The start of it comes from the host.
+                    1 => {
+                        let len = n * m;
+                        let data: Vec<_> = fresh.host.data[..len].iter().map(|&v| B::Elem::of(v)).collect();
+                        be.upload(&mut to.buf, &data);
+                        to.host.data[..len].copy_from_slice(&fresh.host.data[..len]);
+                    }
+                    2 => {
+                        let from = other.mat().rows(from_row, n).cols(from_column, m);
+                        be.copy(to.mat_mut().rows(row, n).cols(column, m), Write::Set, from);
+                        let from = other.host.mat().rows(from_row, n).cols(from_column, m);
+                        oracle().copy(to.host.mat_mut().rows(row, n).cols(column, m), Write::Set, from);
+                    }
+                    // From memory that is dropped at once.
+                    _ => {
+                        let write = rng.pick(&WRITES);
+                        let from = fresh.mat().rows(from_row, n).cols(from_column, m);
+                        be.copy(to.mat_mut().rows(row, n).cols(column, m), write, from);
+                        let from = fresh.host.mat().rows(from_row, n).cols(from_column, m);
+                        oracle().copy(to.host.mat_mut().rows(row, n).cols(column, m), write, from);
+                    }
+                }
+            }
+        };
+        if seed % 2 == 0 {
+            be.run_step(work)
+        } else {
+            work()
+        }
+        pairs.iter().for_each(|pair| pair.check_exact(be, "order of work"));
     }
 }
 

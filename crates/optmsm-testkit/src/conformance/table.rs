@@ -1,6 +1,6 @@
 //! Embedding tables in every storage type: memory, lookups, pooling, updates that round at random.
 
-use optmsm_core::backend::{Backend, Bags, Elem, Write};
+use optmsm_core::backend::{Backend, Bags, Elem, FieldLookup, TableStep, Write};
 use optmsm_core::optim::OptimizerConfig;
 use optmsm_core::philox::philox4x32;
 use optmsm_core::reference::Table;
@@ -129,6 +129,46 @@ pub(super) fn lookup<B: Backend>(be: &B) {
     });
 }
 
+pub(super) fn lookup_fields<B: Backend>(be: &B) {
+    let rng = &mut Rng::new(94);
+    for (rows, width, count) in [(0, 3, 2), (1, 1, 1), (5, 4, 0), (33, 16, 7), (7, 5, 40), (65, 9, 3)] {
+        for (view, first) in [(View::Dense, 0), (View::Inside, 3)] {
+            let fields: Vec<_> = (0..count)
+                .map(|field| {
+                    let table = TablePair::<B>::random(be, width, TableDtype::ALL[field % 3], rng);
+                    let mut at = vec![u32::MAX; first];
+                    at.extend((0..rows).map(|_| id(rng)));
+                    // Another field's column before every second one stays as it is.
+                    let column = (field + field.div_ceil(2)) * width;
+                    (table, ids(be, &at), at, column)
+                })
+                .collect();
+            let mut y = Pair::<B>::output(be, view, rows, (2 * count + 1) * width, Write::Add, rng);
+            be.lookup_fields(
+                y.mat_mut(),
+                fields.iter().map(|(t, ids, _, column)| FieldLookup {
+                    table: &t.dev,
+                    ids,
+                    column: *column,
+                    width,
+                }),
+                first,
+            );
+            oracle().lookup_fields(
+                y.host.mat_mut(),
+                fields.iter().map(|(t, _, ids, column)| FieldLookup {
+                    table: &t.host,
+                    ids,
+                    column: *column,
+                    width,
+                }),
+                first,
+            );
+            y.check_exact(be, &format!("lookup_fields, {count} fields of {width}"));
+        }
+    }
+}
+
 pub(super) fn lookup_bags<B: Backend>(be: &B) {
     const LONGEST: usize = 6;
     each_shape(93, |(rows, cols), out, _, rng| {
@@ -162,7 +202,7 @@ pub(super) fn lookup_bags<B: Backend>(be: &B) {
 }
 
 pub(super) fn step_rows<B: Backend>(be: &B) {
-    let mut rng = Rng::new(74);
+    let rng = &mut Rng::new(74);
     for (config, t, clip) in cases(true) {
         for (table_rows, width, count) in
             [(5, 4, 0), (1, 1, 1), (9, 16, 4), (40, 17, 40), (12, 150, 7), (3000, 5, 1500)]
@@ -172,92 +212,156 @@ pub(super) fn step_rows<B: Backend>(be: &B) {
                     continue;
                 }
                 let shape = (table_rows, width, count);
-                step_some_rows(be, &config, (t, clip), shape, dtype, ascending, &mut rng);
+                let norm = clip.map(|v| Pair::<B>::column(be, 0, 1, || v));
+                let mut one = Step::new(be, &config, (t, norm.as_ref()), shape, dtype, ascending, rng);
+                let on_device = update(&config, t, norm.as_ref().map(|n| &n.buf));
+                let TableStep { table, g, state, rows, rounding } = one.on_device();
+                be.step_rows(table, g, state, rows, &on_device, &rounding);
+                one.check(be, &format!("step_rows, {config:?}, step {t}"));
             }
         }
     }
 }
 
-fn step_some_rows<B: Backend>(
-    be: &B,
-    config: &OptimizerConfig,
-    (t, clip): (u64, Option<f64>),
-    (table_rows, width, count): (usize, usize, usize),
-    dtype: TableDtype,
-    ascending: bool,
-    rng: &mut Rng,
-) {
-    // Unique rows: the first of a shuffle. Behind them ids of no row.
-    let mut rows: Vec<u32> = (0..table_rows as u32).collect();
-    (1..table_rows).for_each(|i| rows.swap(i, rng.below(i + 1)));
-    rows.truncate(count);
-    if ascending {
-        rows.sort_unstable();
-    }
-    let mut padded = rows.clone();
-    padded.resize(count + 3, u32::MAX);
-
-    let mut table = TablePair::<B>::new(be, table_rows, width, dtype, |_, _| rng.value());
-    let (before, _) = table.download(be);
-    let g = Pair::<B>::random(be, rng.pick(&VIEWS), count, width, rng);
-    let norm = clip.map(|v| Pair::<B>::column(be, 0, 1, || v));
-    let (buffers, by_row) = config.state();
-    let per_row = if by_row { 1 } else { width };
-    let mut state: Vec<_> = (0..buffers)
-        .map(|s| Pair::<B>::column(be, 0, table_rows * per_row, || state_value(t, config.rule, s, rng)))
-        .collect();
-
-    let on_host = update(config, t, norm.as_ref().map(|n| &n.host.data));
-    let sum_sq = norm.as_ref().map(|n| n.host.at(0, 0));
-    let constants = Constants::new(&on_host, sum_sq, on_host.adam_rows(), unit::<B>());
-    let mut bounds = vec![None; table_rows];
-    for (u, &row) in rows.iter().enumerate() {
-        let row = row as usize;
-        let state: Vec<_> =
-            state.iter().map(|s| s.host.data[row * per_row..(row + 1) * per_row].to_vec()).collect();
-        let g: Vec<_> = (0..width).map(|j| g.host.at(u, j)).collect();
-        bounds[row] = Some(constants.step(&before[row * width..(row + 1) * width], &g, &state));
-    }
-
-    let rounding = Rounding { seed: u64::from(rng.bits()) << 20, step: rng.bits(), site: rng.bits() };
-    let mut bufs: Vec<_> = state.iter_mut().map(|s| take(be, &mut s.buf)).collect();
-    let on_device = update(config, t, norm.as_ref().map(|n| &n.buf));
-    be.step_rows(&mut table.dev, g.mat(), &mut bufs, &ids(be, &padded), &on_device, &rounding);
-    let mut hosts: Vec<_> = state.iter().map(|s| s.host.data.clone()).collect();
-    oracle().step_rows(&mut table.host, g.host.mat(), &mut hosts, &padded, &on_host, &rounding);
-    let what = format!("step_rows, {config:?}, step {t}, {count} of {table_rows} rows of {width}, {dtype:?}");
-
-    let (want, got) = table.download(be);
-    for (i, bound) in bounds.iter().enumerate() {
-        for j in 0..width {
-            let (want, got) = (want[i * width + j], got[i * width + j]);
-            // A row that no id names must not move at all.
-            let Some((w, _)) = bound else {
-                assert_eq!(got, before[i * width + j], "{what}: ({i}, {j}) moved");
-                continue;
-            };
-            if dtype == TableDtype::F32 {
-                let allowed = tolerance(w[j], want);
-                assert!((got - want).abs() <= allowed, "{what}: ({i}, {j}) is {got}, not {want}");
-                continue;
-            }
-            // Rounding by a given word rises with the number: between its values at both ends of the bound.
-            let counter = [i as u32, j as u32 / 4, rounding.site, rounding.step];
-            let key = [rounding.seed as u32, (rounding.seed >> 32) as u32];
-            let word = philox4x32(counter, key)[j % 4];
-            let Bounded { value, error, .. } = w[j];
-            let [low, high] = [value - 2.0 * error, value + 2.0 * error].map(|v| dtype.stochastic(v, word));
-            let both = [("the reference", want), ("the backend", got)];
-            for (place, v) in both {
-                assert!((low..=high).contains(&v), "{what}: ({i}, {j}) is {v} on {place}: {low}..={high}");
+pub(super) fn step_tables<B: Backend>(be: &B) {
+    let rng = &mut Rng::new(75);
+    for (config, t, clip) in cases(true) {
+        for shapes in
+            [&[][..], &[(9, 4, 9)], &[(5, 4, 0), (40, 16, 40), (1, 1, 1), (300, 5, 130), (12, 16, 7)]]
+        {
+            let norm = clip.map(|v| Pair::<B>::column(be, 0, 1, || v));
+            let tables = shapes.iter().zip(TableDtype::ALL.iter().cycle());
+            let mut steps: Vec<_> = tables
+                .map(|(&shape, &dtype)| Step::new(be, &config, (t, norm.as_ref()), shape, dtype, true, rng))
+                .collect();
+            let on_device = update(&config, t, norm.as_ref().map(|n| &n.buf));
+            be.step_tables(steps.iter_mut().map(Step::on_device), &on_device);
+            for one in steps {
+                one.check(be, &format!("step_tables, {config:?}, step {t}"));
             }
         }
     }
-    for (n, ((s, buf), host)) in state.iter_mut().zip(bufs).zip(hosts).enumerate() {
-        (s.buf, s.host.data) = (buf, host);
-        s.check(be, &what, |_, j| {
-            let bound = bounds[j / per_row].as_ref().map(|b| b.1[n][j % per_row]);
-            bound.map_or(0.0, |b| tolerance(b, s.host.at(0, j)))
-        });
+}
+
+/// New weights and state of a row.
+type Moved = (Vec<Bounded>, Vec<Vec<Bounded>>);
+
+/// One table's step: on the reference it is done, on the backend it is to come.
+struct Step<B: Backend> {
+    table: TablePair<B>,
+    before: Vec<f64>,
+    g: Pair<B>,
+    state: Vec<Pair<B>>,
+    bufs: Vec<B::Buf>,
+    per_row: usize,
+    count: usize,
+    ids: B::Ids,
+    rounding: Rounding,
+    /// Of the rows that move.
+    bounds: Vec<Option<Moved>>,
+    dtype: TableDtype,
+}
+
+impl<B: Backend> Step<B> {
+    fn new(
+        be: &B,
+        config: &OptimizerConfig,
+        (t, norm): (u64, Option<&Pair<B>>),
+        (table_rows, width, count): (usize, usize, usize),
+        dtype: TableDtype,
+        ascending: bool,
+        rng: &mut Rng,
+    ) -> Self {
+        // Unique rows: the first of a shuffle. Behind them ids of no row.
+        let mut rows: Vec<u32> = (0..table_rows as u32).collect();
+        (1..table_rows).for_each(|i| rows.swap(i, rng.below(i + 1)));
+        rows.truncate(count);
+        if ascending {
+            rows.sort_unstable();
+        }
+        let mut padded = rows.clone();
+        padded.resize(count + 3, u32::MAX);
+
+        let mut table = TablePair::<B>::new(be, table_rows, width, dtype, |_, _| rng.value());
+        let (before, _) = table.download(be);
+        let g = Pair::<B>::random(be, rng.pick(&VIEWS), count, width, rng);
+        let (buffers, by_row) = config.state();
+        let per_row = if by_row { 1 } else { width };
+        let mut state: Vec<_> = (0..buffers)
+            .map(|s| Pair::<B>::column(be, 0, table_rows * per_row, || state_value(t, config.rule, s, rng)))
+            .collect();
+
+        let on_host = update(config, t, norm.map(|n| &n.host.data));
+        let sum_sq = norm.map(|n| n.host.at(0, 0));
+        let constants = Constants::new(&on_host, sum_sq, on_host.adam_rows(), unit::<B>());
+        let mut bounds = vec![None; table_rows];
+        for (u, &row) in rows.iter().enumerate() {
+            let row = row as usize;
+            let state: Vec<_> =
+                state.iter().map(|s| s.host.data[row * per_row..(row + 1) * per_row].to_vec()).collect();
+            let g: Vec<_> = (0..width).map(|j| g.host.at(u, j)).collect();
+            bounds[row] = Some(constants.step(&before[row * width..(row + 1) * width], &g, &state));
+        }
+
+        let rounding = Rounding { seed: u64::from(rng.bits()) << 20, step: rng.bits(), site: rng.bits() };
+        let mut hosts: Vec<_> = state.iter().map(|s| s.host.data.clone()).collect();
+        oracle().step_rows(&mut table.host, g.host.mat(), &mut hosts, &padded, &on_host, &rounding);
+        let bufs = state.iter_mut().map(|s| take(be, &mut s.buf)).collect();
+        state.iter_mut().zip(hosts).for_each(|(s, host)| s.host.data = host);
+        let ids = ids(be, &padded);
+        Self { table, before, g, state, bufs, per_row, count, ids, rounding, bounds, dtype }
+    }
+
+    fn on_device(&mut self) -> TableStep<'_, B> {
+        TableStep {
+            table: &mut self.table.dev,
+            g: self.g.mat(),
+            state: &mut self.bufs,
+            rows: &self.ids,
+            rounding: self.rounding,
+        }
+    }
+
+    fn check(mut self, be: &B, what: &str) {
+        let Self { table, before, per_row, count, rounding, bounds, dtype, .. } = &self;
+        let (per_row, width) = (*per_row, table.width);
+        let what = format!("{what}, {count} of {} rows of {width}, {dtype:?}", table.rows);
+        let (want, got) = table.download(be);
+        for (i, bound) in bounds.iter().enumerate() {
+            for j in 0..width {
+                let (want, got) = (want[i * width + j], got[i * width + j]);
+                // A row that no id names must not move at all.
+                let Some((w, _)) = bound else {
+                    assert_eq!(got, before[i * width + j], "{what}: ({i}, {j}) moved");
+                    continue;
+                };
+                if *dtype == TableDtype::F32 {
+                    let allowed = tolerance(w[j], want);
+                    assert!((got - want).abs() <= allowed, "{what}: ({i}, {j}) is {got}, not {want}");
+                    continue;
+                }
+                // Rounding by a given word rises with the number: between its values at both ends of the bound.
+                let counter = [i as u32, j as u32 / 4, rounding.site, rounding.step];
+                let key = [rounding.seed as u32, (rounding.seed >> 32) as u32];
+                let word = philox4x32(counter, key)[j % 4];
+                let Bounded { value, error, .. } = w[j];
+                let [low, high] =
+                    [value - 2.0 * error, value + 2.0 * error].map(|v| dtype.stochastic(v, word));
+                let both = [("the reference", want), ("the backend", got)];
+                for (place, v) in both {
+                    assert!(
+                        (low..=high).contains(&v),
+                        "{what}: ({i}, {j}) is {v} on {place}: {low}..={high}"
+                    );
+                }
+            }
+        }
+        for (n, (s, buf)) in self.state.iter_mut().zip(self.bufs).enumerate() {
+            s.buf = buf;
+            s.check(be, &what, |_, j| {
+                let bound = self.bounds[j / per_row].as_ref().map(|b| b.1[n][j % per_row]);
+                bound.map_or(0.0, |b| tolerance(b, s.host.at(0, j)))
+            });
+        }
     }
 }

@@ -1,43 +1,67 @@
 //! `optmsm evaluate` and `optmsm predict`: a run's best parameters on a file.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
 use optmsm_data::{Dataset, Extra, Need, RecordBuffer, RowReader};
 use optmsm_train::error::{Error, Result};
 use optmsm_train::evaluate;
 use optmsm_train::run::Run;
 
+use super::{ApplyTo, Device};
+
 /// Rows that a file is read and predicted by.
 const CHUNK: usize = 4096;
 
-pub(super) fn evaluate(folder: &Path, path: &str) -> Result<()> {
-    let run = Run::open(folder)?;
-    let predictor = super::predictor(&run, CHUNK)?;
+pub(super) fn evaluate(on: &ApplyTo) -> Result<()> {
+    let run = Run::open(&on.run)?;
+    match super::open(on.backend, &run.config.train)? {
+        Device::Cpu(be) => score(be, &run, &on.data),
+        Device::Cuda(be) => score(be, &run, &on.data),
+    }
+}
+
+fn score<B: Backend<Elem = f32>>(be: B, run: &Run, path: &str) -> Result<()> {
+    let predictor = super::predictor(be, run, CHUNK)?;
     let data = Dataset::load(path, &run.schema)?;
     let predictions = predictor.predict(&data.batch)?;
     println!("{}", evaluate::evaluate(&data, &run.schema, &predictions).table());
     Ok(())
 }
 
-pub(super) fn predict(folder: &Path, path: &str, out: &str) -> Result<()> {
-    let run = Run::open(folder)?;
-    let mut reader = RowReader::open(path, &run.schema, Need::Unlabelled)?;
+pub(super) fn predict(on: &ApplyTo, out: &str) -> Result<()> {
+    let run = Run::open(&on.run)?;
+    let device = super::open(on.backend, &run.config.train)?;
+    let mut reader = RowReader::open(&on.data, &run.schema, Need::Unlabelled)?;
     if reader.header().iter().any(|name| name == b"prediction") {
-        return Err(Error::file(path, "has a column 'prediction' already", "rename or drop it"));
+        return Err(Error::file(&on.data, "has a column 'prediction' already", "rename or drop it"));
     }
-    if out == "-" {
-        return stream(&run, &mut reader, std::io::stdout().lock(), out);
+    match device {
+        Device::Cpu(be) => write(be, &run, &mut reader, out),
+        Device::Cuda(be) => write(be, &run, &mut reader, out),
     }
-    super::synth::write_beside(&PathBuf::from(out), |file| stream(&run, &mut reader, file, out))
 }
 
-fn stream(run: &Run, reader: &mut RowReader, to: impl Write, out: &str) -> Result<()> {
+fn write<B: Backend<Elem = f32>>(be: B, run: &Run, reader: &mut RowReader, out: &str) -> Result<()> {
+    if out == "-" {
+        return stream(be, run, reader, std::io::stdout().lock(), out);
+    }
+    super::synth::write_beside(&PathBuf::from(out), |file| stream(be, run, reader, file, out))
+}
+
+fn stream<B: Backend<Elem = f32>>(
+    be: B,
+    run: &Run,
+    reader: &mut RowReader,
+    to: impl Write,
+    out: &str,
+) -> Result<()> {
     let fail = |e: csv::Error| {
         Error::file(out, format!("cannot be written: {e}"), "check the folder and the space on its disk")
     };
-    let predictor = super::predictor(run, CHUNK)?;
+    let predictor = super::predictor(be, run, CHUNK)?;
     let mut to = csv::WriterBuilder::new().delimiter(run.schema.delimiter as u8).from_writer(to);
     let mut header = reader.header().clone();
     header.push_field(b"prediction");

@@ -4,17 +4,19 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use optmsm_core::backend::Backend;
 use optmsm_core::learner::Learner;
 use optmsm_core::model::OptMsm;
 use optmsm_core::profile::Profiled;
 use optmsm_data::{Dataset, Schema, SynthConfig, synth};
-use optmsm_train::config::Config;
+use optmsm_train::config::{BackendKind, Config};
 use optmsm_train::error::{Error, Result};
 use optmsm_train::profile;
 use optmsm_train::run::Run;
 use optmsm_train::trainer::{self, Control, Data};
+
+use super::Device;
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -24,6 +26,9 @@ pub(super) struct Options {
     /// Change one value: --set train.seed=2
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// What computes: short for --set train.backend=…
+    #[arg(long, value_enum)]
+    backend: Option<BackendKind>,
     /// Run folder; a new one under runs/ when not given.
     #[arg(long)]
     run: Option<PathBuf>,
@@ -55,22 +60,23 @@ pub(super) fn run(options: &Options) -> Result<()> {
     };
     ctrlc::set_handler(handler)
         .map_err(|e| Error::file("interrupt handler", e.to_string(), "run as an ordinary process"))?;
-    let (run, data) = match &options.run {
+    let (run, data, device) = match &options.run {
         Some(folder) if options.resume => reopen(folder, options)?,
         _ => start(options)?,
     };
-    let be = super::backend(run.config.train.threads)?;
     let Options { resume, max_steps, quiet, .. } = *options;
     let control = Control { resume, stop: &STOP, max_steps, quiet };
-    let test = if options.profile {
-        let mut learner = begin(Profiled::new(be), &run, options)?;
-        let done = trainer::train(&mut learner, &run, &data, &control);
-        // Of an interrupted run, too.
-        let be = learner.backend();
-        println!("{}", profile::table(&be.take(), be.inner().threads()));
-        done?
-    } else {
-        trainer::train(&mut begin(be, &run, options)?, &run, &data, &control)?
+    let test = match device {
+        Device::Cpu(be) if options.profile => {
+            let mut learner = begin(Profiled::new(be), &run, options)?;
+            let done = trainer::train(&mut learner, &run, &data, &control);
+            // Of an interrupted run, too.
+            let be = learner.backend();
+            println!("{}", profile::table(&be.take(), be.inner().threads()));
+            done?
+        }
+        Device::Cpu(be) => trainer::train(&mut begin(be, &run, options)?, &run, &data, &control)?,
+        Device::Cuda(be) => trainer::train(&mut begin(be, &run, options)?, &run, &data, &control)?,
     };
     if let Some(test) = test {
         println!("{}", test.table());
@@ -94,25 +100,50 @@ fn begin<B: Backend<Elem = f32>>(be: B, run: &Run, options: &Options) -> Result<
 }
 
 /// A new run: data is read and the configuration checked before anything is written.
-fn start(options: &Options) -> Result<(Run, Data)> {
+fn start(options: &Options) -> Result<(Run, Data, Device)> {
     let name =
         options.config.as_deref().and_then(Path::file_stem).map_or("default".into(), |s| s.to_string_lossy());
     let folder = options.run.clone().unwrap_or_else(|| free_folder(&name));
     Run::refuse_existing(&folder)?;
     match &options.config {
-        Some(path) => create(&folder, Config::load(path, &options.set)?),
-        None => synthetic(&folder, options)
-            .and_then(|config| create(&folder, config))
-            .inspect_err(|_| forget(&folder, options)),
+        Some(path) => {
+            let config = Config::load(path, &overrides(options))?;
+            let device = open(&config, options)?;
+            create(&folder, config, device)
+        }
+        None => {
+            let config = Config::default().override_with(&overrides(options))?;
+            let device = open(&config, options)?;
+            synthetic(&folder, options)
+                .and_then(|config| create(&folder, config, device))
+                .inspect_err(|_| forget(&folder, options))
+        }
     }
 }
 
-fn create(folder: &Path, config: Config) -> Result<(Run, Data)> {
+/// What the user sets, the backend included.
+fn overrides(options: &Options) -> Vec<String> {
+    let backend = options.backend.and_then(|kind| kind.to_possible_value());
+    let backend = backend.map(|kind| format!("train.backend=\"{}\"", kind.get_name()));
+    options.set.iter().cloned().chain(backend).collect()
+}
+
+/// The backend, before anything is read that takes long or anything is written.
+fn open(config: &Config, options: &Options) -> Result<Device> {
+    if options.profile && config.train.backend == BackendKind::Cuda {
+        let fix =
+            "leave it out, and look at the program with a profiler of CUDA: nsys profile optmsm train …";
+        return Err(Error::file("--profile", "times operations of the CPU only", fix));
+    }
+    super::open(config.train.backend, &config.train)
+}
+
+fn create(folder: &Path, config: Config, device: Device) -> Result<(Run, Data, Device)> {
     let train = required(&config, &config.data.train, "data.train")?;
     let schema = Schema::fit(&config.data, &train)?;
     config.model.validate(&schema.input_spec())?;
     let data = load(&config, &schema)?;
-    Ok((Run::new(folder, config, schema), data))
+    Ok((Run::new(folder, config, schema), data, device))
 }
 
 /// Removes the built-in data of a run that did not begin.
@@ -124,15 +155,16 @@ fn forget(folder: &Path, options: &Options) {
     }
 }
 
-fn reopen(folder: &Path, options: &Options) -> Result<(Run, Data)> {
+fn reopen(folder: &Path, options: &Options) -> Result<(Run, Data, Device)> {
     if options.config.is_some() {
         let fix = "leave out --config: a run continues with its own";
         return Err(Error::file("--resume", "takes no --config", fix));
     }
     let mut run = Run::open(folder)?;
-    run.config = run.config.override_with(&options.set)?;
+    run.config = run.config.override_with(&overrides(options))?;
+    let device = open(&run.config, options)?;
     let data = load(&run.config, &run.schema)?;
-    Ok((run, data))
+    Ok((run, data, device))
 }
 
 fn required(config: &Config, path: &Option<String>, key: &str) -> Result<PathBuf> {
@@ -172,7 +204,7 @@ fn synthetic(folder: &Path, options: &Options) -> Result<Config> {
     let data = folder.join("data");
     let path = |name: &str| Some(data.join(format!("{name}.csv")).display().to_string());
     (config.data.train, config.data.valid, config.data.test) = (path("train"), path("valid"), path("test"));
-    let config = config.override_with(&options.set)?;
+    let config = config.override_with(&overrides(options))?;
     let io = |path: &Path, e: std::io::Error| {
         Error::file(path.display(), format!("cannot be written: {e}"), "choose another --run")
     };

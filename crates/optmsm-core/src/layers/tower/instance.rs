@@ -72,8 +72,7 @@ impl Generated {
     ) {
         let (n, whole) = (h.rows, Part::Group(0));
         // forward: b(u) = D u + d
-        be.linear_dw(grads.mat_mut(self.shift.weight), Write::Add, d_y, u, whole);
-        be.col_sum(grads.mat_as_mut(self.shift.bias, 1), Write::Add, d_y, whole);
+        self.shift.parameters_backward(be, grads, d_y, u);
         be.linear_dx(d_u.again(), Write::Add, d_y, &p.shift, whole, None);
         let Some((left, right)) = self.factors else {
             for o in 0..self.outputs {
@@ -117,10 +116,9 @@ impl Generated {
         p: &GeneratedPacked<B>,
     ) {
         let (first, cols) = self.row_group(i);
+        let d_b = grads.offset(self.weight.bias) + first;
         let d_a = grads.mat_mut(self.weight.weight).rows(first, cols);
-        be.linear_dw(d_a, Write::Add, d_row, u, Part::Group(0));
-        let d_bias = grads.mat_as_mut(self.weight.bias, 1).cols(first, cols);
-        be.col_sum(d_bias, Write::Add, d_row, Part::Group(0));
+        be.linear_dw_bias(d_a, d_b, Write::Add, d_row, u, Part::Group(0));
         be.linear_dx(d_u, Write::Add, d_row, &p.weight, Part::Group(i), None);
     }
 }

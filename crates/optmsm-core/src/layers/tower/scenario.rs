@@ -109,8 +109,7 @@ impl Generated {
         for (linear, d_y, w) in
             [(&self.weight, d_vec, &p.weight), (&self.shift, derived.mat(d_bias), &p.shift)]
         {
-            be.linear_dw(grads.mat_mut(linear.weight), Write::Add, d_y, u, Part::Group(0));
-            be.col_sum(grads.mat_as_mut(linear.bias, 1), Write::Add, d_y, Part::Group(0));
+            linear.parameters_backward(be, grads, d_y, u);
             be.linear_dx(d_u.again(), Write::Add, d_y, w, Part::Group(0), None);
         }
     }

@@ -1,0 +1,154 @@
+//! What the backend tells NVIDIA's driver, against a stand-in that is stricter than the driver.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use optmsm_core::backend::Backend;
+use optmsm_cuda::{Cuda, CudaError, CudaOptions, Precision};
+use optmsm_cuda_host::{Held, StandIn};
+
+/// The stand-in is one a process, and so are its counters.
+fn alone() -> Option<(&'static StandIn, MutexGuard<'static, ()>)> {
+    static ONE: Mutex<()> = Mutex::new(());
+    let stand_in = StandIn::load()?;
+    Some((stand_in, ONE.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+fn open() -> Cuda {
+    Cuda::new(CudaOptions { device: 0, precision: Precision::F32 }).expect("the stand-in opens")
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let Some((driver, _one)) = alone() else { return };
+    let message = |change: &[(&str, i64)], back: &[(&str, i64)]| {
+        change.iter().for_each(|(what, value)| driver.set(what, *value));
+        let error = Cuda::new(CudaOptions::default()).map(|_| ()).unwrap_err().to_string();
+        back.iter().for_each(|(what, value)| driver.set(what, *value));
+        error
+    };
+    let none = message(&[("devices", 0)], &[("devices", 1)]);
+    assert!(
+        none.starts_with(
+            "backend cuda: the NVIDIA driver sees no device (cuInit failed with CUDA_ERROR_NO_DEVICE"
+        ),
+        "{none}"
+    );
+    let old = message(&[("version", 11080)], &[("version", 12080)]);
+    assert_eq!(
+        old,
+        "backend cuda: the driver is of CUDA 11.8, at least 12.0 is needed; update it, or use the CPU"
+    );
+    let pascal = message(&[("major", 6), ("minor", 1)], &[("major", 9), ("minor", 0)]);
+    assert_eq!(
+        pascal,
+        "backend cuda: stand-in has compute capability 6.1, at least 8.0 is needed; use the CPU"
+    );
+    let fourth = Cuda::new(CudaOptions { device: 3, ..CudaOptions::default() }).map(|_| ()).unwrap_err();
+    assert_eq!(fourth.to_string(), "backend cuda: there is no device 3: the driver sees 1, numbered from 0");
+    let devices = Cuda::probe().unwrap();
+    assert_eq!((devices.len(), devices[0].name.as_str(), devices[0].capability), (1, "stand-in", (9, 0)));
+}
+
+#[test]
+fn memory_that_is_short_is_said_with_sizes() {
+    let Some((driver, _one)) = alone() else { return };
+    let be = open();
+    let _some = be.alloc(1000).unwrap();
+    let error = be.alloc(1 << 33).map(|_| ()).unwrap_err().to_string();
+    assert!(
+        error.starts_with(
+            "backend cuda: no memory on the device for 34.4 GB more: 17.2 GB of 17.2 GB are free; lower "
+        ),
+        "{error}"
+    );
+    // It is an answer, not the end: smaller ones fit.
+    let mut buf = be.alloc(3).unwrap();
+    be.upload(&mut buf, &[1.0, 2.0, 3.0]);
+    let mut got = [0.0; 3];
+    be.download(&mut got, &buf, 0).unwrap();
+    assert_eq!(got, [1.0, 2.0, 3.0]);
+    assert!(driver.count("cuMemGetInfo_v2") > 0);
+}
+
+#[test]
+fn a_failed_call_is_told_at_the_next_download_and_stays() {
+    let Some((driver, _one)) = alone() else { return };
+    let be = open();
+    let mut buf = be.alloc(4).unwrap();
+    driver.fail("cuLaunchKernel", 719, 0);
+    be.upload(&mut buf, &[1.0; 4]);
+    let first = be.download(&mut [0.0; 4], &buf, 0).unwrap_err().to_string();
+    driver.fail("cuLaunchKernel", 0, 0);
+    assert!(first.contains("cuLaunchKernel failed with CUDA_ERROR_LAUNCH_FAILED"), "{first}");
+    assert!(first.contains("blocks, 256 threads"), "{first}");
+    // What came after it was computed from nothing.
+    assert_eq!(be.download(&mut [0.0; 4], &buf, 0).unwrap_err().to_string(), first);
+}
+
+#[test]
+fn uploads_of_any_size_arrive_whatever_the_streams_do() {
+    let Some((driver, _one)) = alone() else { return };
+    for seed in 0..8 {
+        driver.set("seed", seed);
+        let be = open();
+        let sizes = [1usize, 3, 4, 1000, 300_000, 9_000_000, 5, 70_000];
+        let mut bufs: Vec<_> = sizes.iter().map(|&n| be.alloc(n).unwrap()).collect();
+        let value = |round: usize, n: usize, i: usize| (round * 31 + n * 7 + i) as f32;
+        for round in 0..5 {
+            for (buf, &n) in bufs.iter_mut().zip(&sizes) {
+                be.upload(buf, &(0..n).map(|i| value(round, n, i)).collect::<Vec<_>>());
+            }
+            // Without this the rounds pile up in one submission.
+            be.run_step(|| ());
+        }
+        for (buf, &n) in bufs.iter().zip(&sizes) {
+            let mut got = vec![0.0; n];
+            be.download(&mut got, buf, 0).unwrap();
+            assert!(got.iter().enumerate().all(|(i, &v)| v == value(4, n, i)), "{n} numbers, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn everything_is_given_back() {
+    let Some((driver, _one)) = alone() else { return };
+    let before = driver.held();
+    assert_eq!(before, Held::default());
+    let be = open();
+    let mut buf = be.alloc(10_000).unwrap();
+    for _ in 0..5 {
+        be.upload(&mut buf, &[2.0; 10_000]);
+        be.run_step(|| ());
+    }
+    let held = driver.held();
+    assert_eq!((held.streams, held.events, held.graphs, held.executables), (2, 4, 1, 1), "{held:?}");
+    // In either order.
+    drop(be);
+    drop(buf);
+    assert_eq!(driver.held(), before);
+}
+
+#[test]
+fn a_device_that_cannot_be_opened_holds_nothing() {
+    let Some((driver, _one)) = alone() else { return };
+    for call in ["cuStreamCreate", "cuEventCreate", "cuModuleLoadDataEx", "cuModuleGetFunction"] {
+        for after in 0..3 {
+            driver.fail(call, 400, after);
+            let error = Cuda::new(CudaOptions::default()).map(|_| ()).map_err(|e| e.to_string());
+            driver.fail(call, 0, 0);
+            if let Err(error) = error {
+                assert!(error.contains(call) && error.contains("CUDA_ERROR_INVALID_HANDLE"), "{error}");
+            }
+            assert_eq!(driver.held(), Held::default(), "{call} after {after}");
+        }
+    }
+}
+
+#[test]
+fn errors_of_the_driver_are_typed() {
+    let Some((driver, _one)) = alone() else { return };
+    driver.fail("cuDeviceGetCount", 1, 0);
+    let error = Cuda::probe().unwrap_err();
+    driver.fail("cuDeviceGetCount", 0, 0);
+    assert!(matches!(&error, CudaError::NoDevice(why) if why.contains("cuDeviceGetCount")), "{error:?}");
+}
