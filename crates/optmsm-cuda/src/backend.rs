@@ -46,6 +46,10 @@ impl<D: Device> Backend for Cuda<D> {
         usize::MAX
     }
 
+    fn product_rounding(&self) -> f64 {
+        self.precision.rounding()
+    }
+
     fn run_step<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         let result = f();
         self.submit();

@@ -318,10 +318,12 @@ pub(crate) fn linear<D: Device>(
         assert_eq!((bias.rows, bias.cols), (groups, outputs), "shape of the bias");
     }
     let (first, count, ragged) = groups_of(part, groups);
+    // Zero where rows, not columns, belong to groups.
+    let step = |width: usize| if columns == 1 { 0 } else { width };
     Job {
-        c: Operand::new(&y.as_mat(), outputs),
+        c: Operand::new(&y.as_mat(), step(outputs)),
         write: Write::Set,
-        a: Operand::new(&x, if columns == 1 { 0 } else { inputs }),
+        a: Operand::new(&x, step(inputs)),
         b: w.operand(first, count),
         operands: match w.source().layout {
             Layout::OutIn => Operands::Nt,
@@ -358,7 +360,6 @@ pub(crate) fn linear_dx<D: Device>(
         assert_eq!((x.rows, x.cols), (d_x.rows, d_x.cols), "shape of x");
     }
     let (first, count, ragged) = groups_of(part, groups);
-    // Zero where rows, not columns, belong to groups.
     let step = |width: usize| if columns == 1 { 0 } else { width };
     Job {
         c: Operand::new(&d_x.as_mat(), step(inputs)),
