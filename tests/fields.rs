@@ -94,6 +94,13 @@ fn fields_by_id_and_whole_have_the_same_gradients() {
     }
 }
 
+#[test]
+#[should_panic(expected = "gradients of fields for a whole batch, but 2 lanes of blocks of 7 rows")]
+fn a_whole_batch_needs_one_lane() {
+    let be = Reference::<f64>::with_lanes(2, 7).with_whole_fields();
+    learner(be, &case("lanes", |_| {}), &LearnerConfig::default(), ROWS);
+}
+
 /// A clipped step of SGD is w − lr · min(1, max_norm / (‖g‖ + 1e-6)) · g, with ‖g‖ over every gradient once.
 fn steps_are_clipped(be: impl Fn() -> Reference<f64>) {
     let optimizer = OptimizerConfig { rule: Rule::Sgd, lr: 0.1, ..OptimizerConfig::default() };

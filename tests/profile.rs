@@ -7,6 +7,7 @@ use optmsm_core::gradcheck::{Case, case};
 use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::model::OptMsm;
 use optmsm_core::profile::{Profile, Profiled};
+use optmsm_core::reference::Reference;
 use optmsm_cpu::{Cpu, CpuOptions};
 
 const ROWS: usize = 300;
@@ -63,6 +64,13 @@ fn times_add_up_and_steps_are_counted() {
     for op in ["linear", "linear_dx", "linear_dw", "lookup", "lookup_bags", "numeric_embed", "for_lanes"] {
         assert!(profile.phases.iter().any(|p| p.op == op), "no {op}");
     }
+    // What others compose is one operation here, however the backend does it.
+    for op in ["linear_dw_bias", "lookup_fields", "gate", "gate_orthogonality_bwd", "step_tables"] {
+        assert!(profile.phases.iter().any(|p| p.op == op && p.bytes > 0), "no {op}");
+    }
+    for op in ["softmax", "mix", "mix_bwd", "orthogonality_bwd", "step_rows"] {
+        assert!(!profile.phases.iter().any(|p| p.op == op), "{op} twice");
+    }
     let products = profile.phases.iter().filter(|p| p.op.starts_with("linear"));
     assert!(products.clone().all(|p| p.flop > 0 && p.bytes > 0 && p.columns[0] > 0 && p.columns[1] > 0));
     assert!(products.clone().any(|p| p.in_lanes));
@@ -73,6 +81,18 @@ fn times_add_up_and_steps_are_counted() {
     assert!(lanes <= THREADS as u32 * for_lanes, "{lanes:?} in lanes, {for_lanes:?} around them");
     let outside = time(&profile, |_, in_lanes| !in_lanes);
     assert!(outside <= profile.wall, "{outside:?} of {:?}", profile.wall);
+}
+
+#[test]
+fn a_profiled_backend_makes_gradients_of_fields_as_it_would_alone() {
+    let whole = || Reference::<f64>::new().with_whole_fields();
+    let (mut plain, mut profiled) = (learner(whole()), learner(Profiled::new(whole())));
+    train(&mut plain);
+    train(&mut profiled);
+    assert!(plain.export().unwrap() == profiled.export().unwrap());
+    let profile = profiled.backend().take();
+    let calls = |op: &str| profile.phases.iter().filter(|p| p.op == op).map(|p| p.calls).sum::<u64>();
+    assert_eq!((calls("reduce_fields"), calls("linear_bwd_by_value")), (STEPS, 0));
 }
 
 #[test]

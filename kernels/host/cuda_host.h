@@ -22,6 +22,8 @@
 #define __launch_bounds__(...)
 #define __forceinline__ inline __attribute__((always_inline))
 #define __align__(bytes) __attribute__((aligned(bytes)))
+// A promise about one thread's pointers, which the compiler would take for all: other fibers write between two statements.
+#define __restrict__
 // All of a file's shared variables lie in one section, which is filled with NaN before each block.
 #define __shared__ static __attribute__((section("optmsm_shared"), aligned(16)))
 
@@ -200,6 +202,10 @@ OPTMSM_MIN_MAX(unsigned long)
 OPTMSM_MIN_MAX(long long)
 OPTMSM_MIN_MAX(unsigned long long)
 #undef OPTMSM_MIN_MAX
+inline unsigned min(int a, unsigned b) { return min(static_cast<unsigned>(a), b); }
+inline unsigned min(unsigned a, int b) { return min(a, static_cast<unsigned>(b)); }
+inline unsigned max(int a, unsigned b) { return max(static_cast<unsigned>(a), b); }
+inline unsigned max(unsigned a, int b) { return max(a, static_cast<unsigned>(b)); }
 inline float min(float a, float b) { return fminf(a, b); }
 inline float max(float a, float b) { return fmaxf(a, b); }
 

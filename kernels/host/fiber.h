@@ -1,10 +1,10 @@
-// Switching between stacks: on x86-64 by a few instructions, elsewhere by ucontext.
+// Switching between stacks: on x86-64 by a few instructions, elsewhere (or with -DOPTMSM_UCONTEXT) by ucontext.
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(OPTMSM_UCONTEXT)
 
 namespace optmsm_host {
 

@@ -384,7 +384,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
         x: impl Fn(usize) -> &'a Self::Buf + Sync,
         range: Range<usize>,
     );
-    /// sum[0] (+)= Σ x², in a fixed order, over the first `len` elements.
+    /// `sum[0]` (+)= Σ x², in a fixed order, over the first `len` elements.
     fn sum_sq(&self, sum: &mut Self::Buf, write: Write, x: &Self::Buf, len: usize);
     /// One step of `update` on the first `len` elements; `state` as [`crate::optim::OptimizerConfig::state`] says.
     fn step_dense(

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
 use crate::scan;
 
@@ -20,8 +21,8 @@ const FLAGS: [&str; 9] = [
     "-ffp-contract=off",
     // Kernels read floats as bits and structs as words; nvcc does not reason from types either.
     "-fno-strict-aliasing",
-    "-Wall",
-    "-Wno-unknown-pragmas",
+    "-Werror=return-type",
+    "-Werror=uninitialized",
 ];
 
 /// One library.
@@ -84,8 +85,13 @@ pub(crate) fn driver(source: &Path) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-/// `$CXX`, g++ or c++, the first that answers; and its version.
+/// `$CXX`, g++ or c++, the first that answers; and its version. Asked once in a process.
 fn compiler() -> Result<(String, String), String> {
+    static FOUND: OnceLock<Result<(String, String), String>> = OnceLock::new();
+    FOUND.get_or_init(find_compiler).clone()
+}
+
+fn find_compiler() -> Result<(String, String), String> {
     let chosen = std::env::var("CXX").ok().filter(|c| !c.is_empty());
     let names: Vec<String> = chosen.map_or_else(|| vec!["g++".into(), "c++".into()], |c| vec![c]);
     for name in &names {

@@ -142,7 +142,11 @@ impl HostKernels {
                 args.len()
             ));
         }
-        if block == 0 || block % 32 != 0 || block > MAX_THREADS || (found.bound != 0 && block > found.bound) {
+        if block == 0
+            || !block.is_multiple_of(32)
+            || block > MAX_THREADS
+            || (found.bound != 0 && block > found.bound)
+        {
             let most = if found.bound == 0 { MAX_THREADS } else { found.bound };
             return Err(format!(
                 "kernel {kernel}: {block} threads a block; they are a multiple of 32 from 32 to {most}"

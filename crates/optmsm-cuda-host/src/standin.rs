@@ -55,7 +55,9 @@ impl StandIn {
             let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("driver/libcuda.cpp");
             let path = build::driver(&source).expect("the stand-in compiles");
             // SAFETY: the library is ours. Its SONAME is libcuda.so, so it is what a later search for that name finds.
-            let library = unsafe { Library::new(path) }.expect("the stand-in loads");
+            let library = unsafe { Library::new(&path) }.expect("the stand-in loads");
+            // It stays mapped.
+            std::fs::remove_file(&path).ok();
             let stand_in = StandIn { library };
             // SAFETY: the stand-in defines it with this signature.
             unsafe { stand_in.symbol::<unsafe extern "C" fn(Run, Sizes)>("standin_kernels")(run, sizes) };

@@ -112,6 +112,16 @@ fn arguments_by_value() {
 }
 
 #[test]
+fn gemm_is_compiled_for_each_precision() {
+    let Some(kernels) = kernels() else { return };
+    for (name, number) in [("precision_f32", 1u32), ("precision_tf32", 2), ("precision_bf16", 3)] {
+        let out = Array::<u32>::fresh(1);
+        launch!(kernels, name, [1, 1, 1], 32, 0, 0, out.pointer());
+        assert_eq!(out.get(), [number]);
+    }
+}
+
+#[test]
 fn every_block_of_a_grid_runs_once() {
     let Some(kernels) = kernels() else { return };
     for grid in [[1, 1, 1], [2, 1, 1], [1, 3, 1], [7, 5, 4], [64, 1, 2]] {

@@ -72,9 +72,8 @@ fn rounding_to_tf32() {
     for (i, (from, to)) in cases.into_iter().enumerate() {
         assert_eq!(out[i], to, "{from:08x} became {:08x}", out[i]);
     }
-    for i in cases.len()..cases.len() + nans.len() {
-        assert!(f32::from_bits(out[i]).is_nan(), "{:08x}", out[i]);
-        assert_eq!(out[i] & 0x1FFF, 0);
+    for &bits in &out[cases.len()..][..nans.len()] {
+        assert!(f32::from_bits(bits).is_nan() && bits & 0x1FFF == 0, "{bits:08x}");
     }
 }
 

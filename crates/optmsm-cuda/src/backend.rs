@@ -50,6 +50,11 @@ impl<D: Device> Backend for Cuda<D> {
         self.precision.rounding()
     }
 
+    // Products are nearly free on a device, sums over the rows of an id are not.
+    fn fields_by_id(&self) -> bool {
+        false
+    }
+
     fn run_step<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         let result = f();
         self.submit();

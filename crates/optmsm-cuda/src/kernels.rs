@@ -1,6 +1,7 @@
 //! The kernels by name, and the PTX that they are in.
 
 use crate::Precision;
+use crate::ops::dense;
 
 macro_rules! kernels {
     ($($module:literal: $($kernel:ident = $name:literal),+;)+) => {
@@ -89,12 +90,11 @@ impl Kernel {
     }
 
     /// Bytes of dynamic shared memory that its launches ask for at most.
-    pub(crate) fn dynamic_shared(self) -> u32 {
-        // The stages of a product's tile: 3 of two operands, 32 k each (kernels/include/gemm_tile.cuh).
-        let stages = |tile: u32| 4 * 3 * 2 * 32 * tile;
-        match self.name().split('_').nth(2) {
-            Some("128") => stages(128),
-            Some("64") => stages(64),
+    pub(crate) fn dynamic_shared(self) -> usize {
+        match self.name().split('_').collect::<Vec<_>>()[..] {
+            ["gemm", _, tile, _] => {
+                dense::shared_bytes(if tile == "128" { dense::LARGE } else { dense::SMALL })
+            }
             _ => 0,
         }
     }

@@ -1,6 +1,7 @@
 //! Every operation on every backend and instruction set, by name; `OPTMSM_REQUIRE=avx512,avx2` fails where one
 //! is missing.
 
+use optmsm_core::profile::Profiled;
 use optmsm_core::reference::Reference;
 use optmsm_cpu::{Cpu, CpuOptions, Isa};
 
@@ -12,6 +13,11 @@ fn cpu(isa: Isa) -> Option<Cpu> {
 /// The reference in single precision passes the suite that its double-precision form defines.
 mod reference_f32 {
     optmsm_testkit::conformance_tests!(Some(super::Reference::<f32>::new()));
+}
+
+/// A profiled backend computes what the profiled one does.
+mod profiled {
+    optmsm_testkit::conformance_tests!(Some(super::Profiled::new(super::Reference::<f32>::new())));
 }
 
 mod cpu_avx512 {

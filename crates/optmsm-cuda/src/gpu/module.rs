@@ -11,7 +11,7 @@ use crate::error::{CudaError, DeviceResult};
 use crate::kernels::{Kernel, MODULES};
 
 /// Dynamic shared memory that needs no asking.
-const ORDINARY_SHARED: u32 = 48 << 10;
+const ORDINARY_SHARED: usize = 48 << 10;
 /// Bytes of the compiler's log.
 const LOG: usize = 4096;
 

@@ -17,9 +17,16 @@ const BLOCKS: usize = 264;
 const PART: usize = 256;
 /// k of one stage, as in kernels/include/gemm_tile.cuh.
 const DEPTH: usize = 32;
+/// Stages of both tiles, as there.
+const STAGES: usize = 3;
 /// Rows and columns of the tiles, as there.
-const LARGE: usize = 128;
-const SMALL: usize = 64;
+pub(crate) const LARGE: usize = 128;
+pub(crate) const SMALL: usize = 64;
+/// Dynamic shared memory of a block: its stages.
+pub(crate) fn shared_bytes(tile: usize) -> usize {
+    4 * STAGES * 2 * tile * DEPTH
+}
+
 /// Threads of a block, and of one of `gemm_sum`.
 const THREADS: u32 = 128;
 const SUM_THREADS: usize = 256;
@@ -238,8 +245,8 @@ impl<D: Device> Job<'_, D> {
         let (bias, mask) = (bias.map(|b| b.span), mask.map(|x| x.span));
         let copies = if ragged == 0 { groups } else { 1 };
         let grid = [cut.tiles_n * cut.tiles_m * copies * cut.parts, 1, 1];
+        let shared = shared_bytes(cut.tile);
         let kernel = Kernel::gemm(cuda.precision(), self.operands, cut.tile == LARGE);
-        let shared = kernel.dynamic_shared() as usize;
         let mut session = cuda.session();
         // An empty group has no part, and its C is set nevertheless: by the sum of the parts.
         if cut.parts == 1 && ragged != RAGGED_K {
