@@ -223,7 +223,17 @@ fn parts_of_k_are_added() {
 #[test]
 fn many_groups() {
     let mut case = Case::new(Kind::Rows, 100, [300, 5, 9], Layout::OutIn);
-    case.offsets = (0..=100).map(|g| if g < 40 { 0 } else if g < 71 { 7 } else { 10 * (g - 70) }).collect();
+    case.offsets = (0..=100)
+        .map(|g| {
+            if g < 40 {
+                0
+            } else if g < 71 {
+                7
+            } else {
+                10 * (g - 70)
+            }
+        })
+        .collect();
     for op in [Op::Linear, Op::Dx, Op::Dw] {
         check(&case, op, Write::Set, &[]);
     }
