@@ -371,7 +371,6 @@ pub(crate) fn linear_dx<D: Device>(
         assert_eq!((x.rows, x.cols), (d_x.rows, d_x.cols), "shape of x");
     }
     let (first, count, ragged) = groups_of(part, groups);
-    // Zero where rows, not columns, belong to groups.
     let step = |width: usize| if columns == 1 { 0 } else { width };
     Job {
         c: Operand::new(&d_x.as_mat(), step(inputs)),
