@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use optmsm_cuda::{Kernel, Precision};
+use optmsm_core::backend::{Backend, Epilogue, Layout, Mat, MatMut, Part, Products, Write};
+use optmsm_cuda::{Cuda, Kernel, Precision};
+use optmsm_cuda_host::Host;
 use optmsm_ptx::{Entry, Module};
 use optmsm_testkit::conformance;
 
@@ -55,6 +57,28 @@ fn parameters_of_the_ptx_are_those_of_the_sources() {
     }
 }
 
+/// What the suite's shapes are too small for: large tiles, and sums of many rows by group.
+fn large(be: &Cuda<Host>) {
+    let zeros = |len| be.alloc(len).unwrap();
+    let (x, w) = (zeros(17_000 * 8), zeros(128 * 8));
+    for layout in [Layout::OutIn, Layout::InOut] {
+        let mut packed = be.alloc_packed(1, 128, 8, Products::Both).unwrap();
+        let (rows, cols) = if layout == Layout::OutIn { (128, 8) } else { (8, 128) };
+        be.pack(&mut packed, Mat::new(&w, rows, cols), layout);
+        let mut y = zeros(17_000 * 128);
+        let y = MatMut::new(&mut y, 17_000, 128);
+        be.linear(y, Mat::new(&x, 17_000, 8), &packed, Part::Group(0), Epilogue::NONE);
+    }
+    let rows = 140_000;
+    let (d_y, mut d_w, mut sums) = (zeros(rows * 128), zeros(128 * 128), zeros(2 * 128));
+    let d_y = Mat::new(&d_y, rows, 128);
+    be.linear_dw(MatMut::new(&mut d_w, 128, 128), Write::Set, d_y, d_y, Part::Group(0));
+    let mut offsets = be.alloc_ids(3).unwrap();
+    be.upload_ids(&mut offsets, &[0, 1000, rows as u32]);
+    be.col_sum(MatMut::new(&mut sums, 2, 128), Write::Set, d_y, Part::Rows(&offsets));
+    be.download(&mut [0.0], &d_w, 0).unwrap();
+}
+
 /// The conformance suite in the three precisions launches every kernel that there is: none is tested by its neighbours only.
 #[test]
 fn every_kernel_is_launched_by_the_suite() {
@@ -69,6 +93,7 @@ fn every_kernel_is_launched_by_the_suite() {
         } else {
             ["linear", "linear_dx", "linear_dw"].iter().for_each(|op| conformance::check(&be, op));
         }
+        large(&be);
         launched.extend(be.device().launched());
     }
     let known = optmsm_cuda_host::known();
