@@ -1,5 +1,11 @@
 //! Tests that cross crates; each file beside this folder is one subject. Here is what several of them use.
 
+pub mod bounds;
+pub mod fixtures;
+pub mod parity;
+pub mod steps;
+pub mod tables;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
