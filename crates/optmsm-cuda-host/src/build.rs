@@ -11,7 +11,7 @@ use crate::scan;
 
 /// `gemm.cu` is compiled once for each.
 const PRECISIONS: [&str; 3] = ["F32", "TF32", "BF16"];
-const FLAGS: [&str; 9] = [
+const FLAGS: [&str; 11] = [
     "-std=c++17",
     "-O2",
     "-g",
@@ -21,6 +21,9 @@ const FLAGS: [&str; 9] = [
     "-ffp-contract=off",
     // Kernels read floats as bits and structs as words; nvcc does not reason from types either.
     "-fno-strict-aliasing",
+    // A load of 16 bytes at another address than a multiple of 16 fails on a GPU: it traps here, too.
+    "-fsanitize=alignment",
+    "-fsanitize-undefined-trap-on-error",
     "-Werror=return-type",
     "-Werror=uninitialized",
 ];
