@@ -5,20 +5,21 @@ use optmsm_core::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::numeric::Transform;
+use crate::source::Paths;
 
 /// Files, columns and fields of the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataConfig {
-    /// CSV file to train on; the schema comes from it alone.
+    /// Files to train on; the schema comes from them alone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub train: Option<String>,
-    /// CSV file that early stopping watches.
+    pub train: Option<Paths>,
+    /// Files that early stopping watches.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub valid: Option<String>,
-    /// CSV file that is scored at the end.
+    pub valid: Option<Paths>,
+    /// Files that are scored at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub test: Option<String>,
+    pub test: Option<Paths>,
     /// Column of the label, 0 or 1.
     pub label: String,
     /// Column of the scenario's name.

@@ -1,13 +1,11 @@
 //! A whole file of encoded rows.
 
-use std::path::Path;
-
 use optmsm_core::batch::Batch;
 
 use crate::error::Result;
 use crate::reader::{Extra, Need, RowReader};
 use crate::schema::Schema;
-use crate::source::{PROGRESS_ROWS, Progress};
+use crate::source::{PROGRESS_ROWS, Progress, Source};
 
 /// A whole file of encoded rows: ids and numbers only, never the text they came from.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,8 +21,8 @@ impl Dataset {
     ///
     /// # Errors
     /// The file or a row of it cannot be used; the message says where, and the fix.
-    pub fn load(path: impl AsRef<Path>, schema: &Schema) -> Result<Self> {
-        Self::load_with(path, schema, |_| {})
+    pub fn load(source: impl Into<Source>, schema: &Schema) -> Result<Self> {
+        Self::load_with(source, schema, |_| {})
     }
 
     /// [`Dataset::load`], with a callback every few thousand rows and at the end.
@@ -32,11 +30,11 @@ impl Dataset {
     /// # Errors
     /// As [`Dataset::load`].
     pub fn load_with(
-        path: impl AsRef<Path>,
+        source: impl Into<Source>,
         schema: &Schema,
         mut progress: impl FnMut(Progress),
     ) -> Result<Self> {
-        let mut reader = RowReader::open(path, schema, Need::Labelled)?;
+        let mut reader = RowReader::open(source, schema, Need::Labelled)?;
         let mut set = Self { batch: Batch::new(&schema.input_spec()), extra: Extra::default() };
         let rows = PROGRESS_ROWS as usize;
         while reader.read(&mut set.batch, &mut set.extra, rows)? == rows {

@@ -1,5 +1,6 @@
 //! What can go wrong with a user's data.
 
+use std::fmt;
 use std::io;
 
 /// An error that says what is wrong, where, and what to do.
@@ -29,31 +30,55 @@ pub enum DataError {
         source: io::Error,
     },
     /// A header or a row that cannot be used.
-    #[error("{path} line {line}: {problem}; {fix}")]
+    #[error("{path} {place}: {problem}; {fix}")]
     Row {
         /// As the user gave it.
         path: String,
-        /// Line on which the row begins, from 1.
-        line: u64,
+        /// Where in the file.
+        place: Place,
         /// What is wrong.
         problem: String,
         /// What to do about it.
         fix: String,
     },
     /// A value that cannot be used.
-    #[error("{path} line {line}, column '{column}': {problem}; {fix}")]
+    #[error("{path} {place}, column '{column}': {problem}; {fix}")]
     Value {
         /// As the user gave it.
         path: String,
-        /// Line on which the row begins, from 1.
-        line: u64,
-        /// Name of the column in the header.
+        /// Where in the file.
+        place: Place,
+        /// Name of the column.
         column: String,
         /// What is wrong, with the value.
         problem: String,
         /// What to do about it.
         fix: String,
     },
+}
+
+/// Where in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Line of a text on which the row begins, from 1.
+    Line(u64),
+    /// Row of a columnar file, from 1.
+    Row(u64),
+    /// Row group of a Parquet file or record batch of an Arrow file, from 1.
+    Group(u64),
+    /// The description of the columns of a columnar file.
+    Columns,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Line(n) => write!(f, "line {n}"),
+            Place::Row(n) => write!(f, "row {n}"),
+            Place::Group(n) => write!(f, "row group {n}"),
+            Place::Columns => f.write_str("columns"),
+        }
+    }
 }
 
 /// Result with this crate's [`DataError`].

@@ -1,46 +1,76 @@
 //! Fitting a schema: one pass over the training file.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::sync::Arc;
 
 use crate::config::{DEFAULT_SEPARATOR, DataConfig, FieldConfig, Kind, UnseenScenario};
 use crate::error::{DataError, Result, quote};
 use crate::numeric::{Accumulator, NumericStats, Transform};
-use crate::parse::{self, ListFormat, Parsed, fault};
+use crate::parse::{self, Fault, ListFormat, Parsed, fault};
 use crate::schema::{Encoding, FALLBACK, FieldSchema, ScenarioSchema, Schema};
-use crate::source::{Cell, PROGRESS_ROWS, Progress, Records};
+use crate::source::{AnyRow, Cell, Dictionary, PROGRESS_ROWS, Progress, Records, Row, Source};
 use crate::vocab::Vocabulary;
 
 /// What is gathered of one field.
 enum Gathered<'a> {
-    Values(HashMap<Box<str>, u64>),
+    Values(HashMap<Box<str>, u64>, Entries),
     Lists(ListFormat<'a>, HashMap<Box<str>, u64>),
     Numbers(Transform, Accumulator),
 }
 
-fn count(counts: &mut HashMap<Box<str>, u64>, value: &str) {
+/// Rows of each entry of the dictionary at hand, which are added to the values when another one comes.
+#[derive(Default)]
+struct Entries(Option<(Arc<Dictionary>, Vec<u64>)>);
+
+impl Entries {
+    fn flush(&mut self, counts: &mut HashMap<Box<str>, u64>, scratch: &mut String) -> Parsed<()> {
+        let Some((dictionary, rows)) = self.0.take() else { return Ok(()) };
+        for (i, &n) in rows.iter().enumerate().filter(|(_, n)| **n > 0) {
+            count(counts, dictionary.cell(i).text(scratch)?, n);
+        }
+        Ok(())
+    }
+}
+
+fn count(counts: &mut HashMap<Box<str>, u64>, value: &str, rows: u64) {
     match counts.get_mut(value) {
-        Some(n) => *n += 1,
-        None => _ = counts.insert(value.into(), 1),
+        Some(n) => *n += rows,
+        None => _ = counts.insert(value.into(), rows),
     }
 }
 
 impl<'a> Gathered<'a> {
     fn new(config: &'a FieldConfig) -> Self {
         match config.kind {
-            Kind::Categorical => Gathered::Values(HashMap::new()),
+            Kind::Categorical => Gathered::Values(HashMap::new(), Entries::default()),
             Kind::Multi => Gathered::Lists(list_format(config), HashMap::new()),
             Kind::Numeric => Gathered::Numbers(config.transform.unwrap_or_default(), Accumulator::default()),
         }
     }
 
-    fn add(&mut self, cell: Cell, scratch: &mut String) -> Parsed<()> {
+    #[inline]
+    fn add(&mut self, row: impl Row, column: usize, scratch: &mut String) -> Parsed<()> {
         match self {
-            Gathered::Values(counts) => count(counts, cell.text(scratch)?),
-            Gathered::Lists(format, counts) => {
-                parse::list(cell, *format, scratch, |name, _| count(counts, name))?;
+            Gathered::Values(counts, entries) => {
+                let Some(entry) = row.entry(column) else {
+                    count(counts, row.cell(column).text(scratch)?, 1);
+                    return Ok(());
+                };
+                if entries.0.as_ref().is_none_or(|(d, _)| d.stamp != entry.dictionary.stamp) {
+                    entries.flush(counts, scratch)?;
+                    entries.0 = Some((entry.dictionary.clone(), vec![0; entry.dictionary.len()]));
+                }
+                if let Some((dictionary, rows)) = &mut entries.0 {
+                    if rows[entry.index] == 0 {
+                        dictionary.cell(entry.index).text(scratch)?; // a fault of its text belongs to this row
+                    }
+                    rows[entry.index] += 1;
+                }
             }
-            Gathered::Numbers(transform, acc) => match parse::number(cell, *transform)? {
+            Gathered::Lists(format, counts) => {
+                parse::list(row.cell(column), *format, scratch, |name, _| count(counts, name, 1))?;
+            }
+            Gathered::Numbers(transform, acc) => match parse::number(row.cell(column), *transform)? {
                 Some(v) if *transform == Transform::Log1p => acc.add(libm::log1p(v)),
                 Some(v) => acc.add(v),
                 None => acc.add_missing(),
@@ -51,7 +81,9 @@ impl<'a> Gathered<'a> {
 
     fn finish(self, config: &FieldConfig) -> FieldSchema {
         let encoding = match self {
-            Gathered::Values(counts) => {
+            Gathered::Values(mut counts, mut entries) => {
+                // Every text was looked at when it was counted first.
+                entries.flush(&mut counts, &mut String::new()).ok();
                 Encoding::Categorical { vocabulary: Vocabulary::from_counts(counts, config.min_frequency) }
             }
             Gathered::Lists(format, counts) => Encoding::Multi {
@@ -93,6 +125,44 @@ struct ScenarioCount {
     positives: u64,
 }
 
+/// What a pass over the rows gathers.
+struct Pass<'a> {
+    label: usize,
+    scenario: usize,
+    weight: Option<usize>,
+    probability: Option<usize>,
+    fields: Vec<(usize, Gathered<'a>)>,
+    scenarios: BTreeMap<String, ScenarioCount>,
+    scratch: String, // text of a value that is none
+}
+
+impl Pass<'_> {
+    #[inline]
+    fn add(&mut self, row: impl Row) -> std::result::Result<(), (usize, Fault)> {
+        let Self { scenarios, scratch, .. } = self;
+        let positive = parse::label(row.cell(self.label)).map_err(|f| (self.label, f))? == 1.0;
+        let name = scenario_name(row.cell(self.scenario), scratch).map_err(|f| (self.scenario, f))?;
+        if !scenarios.contains_key(name) {
+            scenarios.insert(name.to_owned(), ScenarioCount::default());
+        }
+        if let Some(counts) = scenarios.get_mut(name) {
+            counts.rows += 1;
+            counts.positives += u64::from(positive);
+        }
+        // Not part of the schema, but a bad value should stop the run now, not after it was set up.
+        if let Some(column) = self.weight {
+            parse::weight(row.cell(column), scratch).map_err(|f| (column, f))?;
+        }
+        if let Some(column) = self.probability {
+            parse::probability(row.cell(column), scratch).map_err(|f| (column, f))?;
+        }
+        for (column, gathered) in &mut self.fields {
+            gathered.add(row, *column, scratch).map_err(|f| (*column, f))?;
+        }
+        Ok(())
+    }
+}
+
 impl Schema {
     /// Reads the training file once, as a stream, and fixes vocabularies, scenarios and statistics.
     ///
@@ -101,23 +171,23 @@ impl Schema {
     ///
     /// # Errors
     /// A setting, the file or a row of it cannot be used; the message says where, and the fix.
-    pub fn fit(config: &DataConfig, path: impl AsRef<Path>) -> Result<Self> {
-        Self::fit_with(config, path, |_| {})
+    pub fn fit(config: &DataConfig, source: impl Into<Source>) -> Result<Self> {
+        Self::fit_with(config, source, |_| {})
     }
 
     /// [`Schema::fit`], with a callback every few thousand rows and at the end.
     pub fn fit_with(
         config: &DataConfig,
-        path: impl AsRef<Path>,
+        source: impl Into<Source>,
         mut progress: impl FnMut(Progress),
     ) -> Result<Self> {
         config.validate()?;
-        let path = path.as_ref();
-        if path == Path::new("-") {
+        let source = source.into();
+        if source.is_stdin() {
             let fix = "give a file: training reads it more than once";
             return Err(DataError::file("standard input", "cannot be trained on", fix));
         }
-        let mut file = Records::open(path, config.delimiter)?;
+        let mut file = Records::open(&source, config.delimiter)?;
         let label = file.find(&config.label, "data.label")?;
         let scenario = file.find(&config.scenario, "data.scenario")?;
         let mut optional =
@@ -125,35 +195,20 @@ impl Schema {
         let weight = optional(&config.weight, "data.weight")?;
         let probability = optional(&config.probability, "data.probability")?;
         optional(&config.group, "data.group")?;
-        let mut fields = Vec::with_capacity(config.fields.len());
+        let mut gathered = Vec::with_capacity(config.fields.len());
         for field in &config.fields {
             let column = file.find(field.column(), &format!("data.fields.{}", field.name))?;
-            fields.push((column, Gathered::new(field)));
+            gathered.push((column, Gathered::new(field)));
         }
+        let (scenarios, scratch) = (BTreeMap::new(), String::new());
+        let mut pass = Pass { label, scenario, weight, probability, fields: gathered, scenarios, scratch };
 
-        let mut scenarios: BTreeMap<String, ScenarioCount> = BTreeMap::new();
-        let mut scratch = String::new();
         while file.next()? {
-            let at = |column: usize, fault| file.value_error(column, fault);
-            let positive = parse::label(file.cell(label)).map_err(|f| at(label, f))? == 1.0;
-            let name = scenario_name(file.cell(scenario), &mut scratch).map_err(|f| at(scenario, f))?;
-            if !scenarios.contains_key(name) {
-                scenarios.insert(name.to_owned(), ScenarioCount::default());
-            }
-            if let Some(counts) = scenarios.get_mut(name) {
-                counts.rows += 1;
-                counts.positives += u64::from(positive);
-            }
-            // Not part of the schema, but a bad value should stop the run now, not after it was set up.
-            if let Some(column) = weight {
-                parse::weight(file.cell(column), &mut scratch).map_err(|f| at(column, f))?;
-            }
-            if let Some(column) = probability {
-                parse::probability(file.cell(column), &mut scratch).map_err(|f| at(column, f))?;
-            }
-            for (column, gathered) in &mut fields {
-                gathered.add(file.cell(*column), &mut scratch).map_err(|f| at(*column, f))?;
-            }
+            let added = match file.row() {
+                AnyRow::Csv(row) => pass.add(row),
+                AnyRow::Columns(row) => pass.add(row),
+            };
+            added.map_err(|(column, fault)| file.value_error(column, fault))?;
             let now = file.progress();
             if now.rows % PROGRESS_ROWS == 0 {
                 progress(now);
@@ -161,6 +216,7 @@ impl Schema {
         }
         progress(file.progress());
 
+        let Pass { scenarios, fields, .. } = pass;
         let mut scenarios: Vec<_> = scenarios
             .into_iter()
             .map(|(name, c)| ScenarioSchema { name, rows: c.rows, positives: c.positives })

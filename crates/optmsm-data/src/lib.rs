@@ -1,4 +1,4 @@
-//! From a CSV file to encoded rows: configuration, schema, readers and synthetic data.
+//! From CSV, Parquet and Arrow files to encoded rows: configuration, schema, readers and synthetic data.
 //!
 //! [`DataConfig`] is the `[data]` table of the configuration. [`Schema::fit`] reads the training file once
 //! and fixes vocabularies, scenario names and numeric statistics; it is saved with the run and used for every
@@ -24,11 +24,11 @@ mod vocab;
 
 pub use config::{DataConfig, FieldConfig, Kind, UnseenScenario};
 pub use dataset::Dataset;
-pub use error::{DataError, Result};
+pub use error::{DataError, Place, Result};
 pub use file::write_atomic;
 pub use numeric::{NumericStats, Transform};
 pub use reader::{Extra, Need, RecordBuffer, RowReader};
 pub use schema::{Encoding, FieldSchema, ScenarioSchema, Schema};
-pub use source::Progress;
+pub use source::{Paths, Progress, Source};
 pub use synth::SynthConfig;
 pub use vocab::Vocabulary;

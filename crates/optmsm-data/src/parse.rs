@@ -4,7 +4,7 @@ use std::str;
 
 use crate::error::quote;
 use crate::numeric::Transform;
-use crate::source::Cell;
+use crate::source::{Cell, List};
 
 /// A value that cannot be used, before the file, line and column are known.
 #[derive(Debug)]
@@ -170,11 +170,21 @@ pub(crate) fn list(
     cell: Cell,
     format: ListFormat,
     scratch: &mut String,
+    each: impl FnMut(&str, f32),
+) -> Parsed<()> {
+    match cell {
+        Cell::List(elements) => elements_of(elements, format, scratch, each),
+        other => split(other.text(scratch)?, format, each),
+    }
+}
+
+#[inline(never)] // keeps the loop over a text tight
+fn elements_of(
+    elements: List,
+    format: ListFormat,
+    scratch: &mut String,
     mut each: impl FnMut(&str, f32),
 ) -> Parsed<()> {
-    let Cell::List(elements) = cell else {
-        return split(cell.text(scratch)?, format, each);
-    };
     for i in 0..elements.len() {
         let weight = match elements.weight(i).filter(|_| format.weight_separator.is_some()) {
             Some(Cell::Missing) | None => 1.0,
@@ -239,7 +249,7 @@ fn bad_weight<T>(name: &str, weight: &str) -> Parsed<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::{Elements, List};
+    use crate::source::Elements;
 
     fn elements(value: &str, separator: &str, weight_separator: Option<&str>) -> Vec<(String, f32)> {
         let mut out = Vec::new();

@@ -1,7 +1,6 @@
-//! Rows of a CSV file, encoded through a schema.
+//! Rows of files, encoded through a schema.
 
 use std::io::Read;
-use std::path::Path;
 
 use csv::ByteRecord;
 use optmsm_core::batch::{Batch, Column};
@@ -11,7 +10,7 @@ use crate::fit::scenario_name;
 use crate::hash::hash_bytes;
 use crate::parse::{self, Fault, ListFormat, Parsed, fault};
 use crate::schema::{Encoding, Schema};
-use crate::source::{Cell, Progress, Records};
+use crate::source::{AnyRow, Cell, Entry, Progress, Records, Row, Source};
 
 /// Which columns a file must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,12 +119,12 @@ pub struct RowReader<'a> {
 }
 
 impl<'a> RowReader<'a> {
-    /// Opens a file, or the standard input for `-`, and finds the columns in its header.
+    /// Opens a source and finds the columns in its first file.
     ///
     /// # Errors
     /// The file cannot be opened, is empty, or lacks a column; the message says what to do.
-    pub fn open(path: impl AsRef<Path>, schema: &'a Schema, need: Need) -> Result<Self> {
-        Self::new(Records::open(path.as_ref(), schema.delimiter)?, schema, need)
+    pub fn open(source: impl Into<Source>, schema: &'a Schema, need: Need) -> Result<Self> {
+        Self::new(Records::open(&source.into(), schema.delimiter)?, schema, need)
     }
 
     /// Reads from anything; `name` stands for the path in messages.
@@ -143,10 +142,12 @@ impl<'a> RowReader<'a> {
 
     fn new(mut file: Records, schema: &'a Schema, need: Need) -> Result<Self> {
         let layout = Layout::new(&mut file, schema, need)?;
-        Ok(Self { file, encoder: Encoder { schema, layout, scratch: String::new() } })
+        let known = schema.fields.iter().map(|_| Known::default()).collect();
+        Ok(Self { file, encoder: Encoder { schema, layout, known, scratch: String::new() } })
     }
 
-    /// The header as the file has it, without a byte order mark.
+    /// Names of the values of [`RowReader::read_records`]: a CSV's header without a byte order mark, with the
+    /// columns of its folders at the end; of other files one column, `row`, the number of the row from 1.
     pub fn header(&self) -> &ByteRecord {
         self.file.header()
     }
@@ -194,10 +195,36 @@ impl<'a> RowReader<'a> {
     }
 }
 
+/// Ids of the entries of the dictionary at hand: each is looked up once, not for every row.
+#[derive(Default)]
+struct Known {
+    stamp: Option<u64>,
+    ids: Vec<Option<u32>>,
+}
+
+impl Known {
+    fn id(&mut self, entry: Entry, look_up: impl FnOnce(Cell) -> Parsed<u32>) -> Parsed<u32> {
+        if self.stamp != Some(entry.dictionary.stamp) {
+            self.stamp = Some(entry.dictionary.stamp);
+            self.ids.clear();
+            self.ids.resize(entry.dictionary.len(), None);
+        }
+        match self.ids[entry.index] {
+            Some(id) => Ok(id),
+            None => {
+                let id = look_up(entry.dictionary.cell(entry.index))?;
+                self.ids[entry.index] = Some(id);
+                Ok(id)
+            }
+        }
+    }
+}
+
 struct Encoder<'a> {
     schema: &'a Schema,
     layout: Layout,
-    scratch: String, // text of a value that is none
+    known: Vec<Known>, // one a field
+    scratch: String,   // text of a value that is none
 }
 
 impl Encoder<'_> {
@@ -207,7 +234,11 @@ impl Encoder<'_> {
             return Ok(false);
         }
         let (rows, groups, probabilities) = (batch.rows(), extra.groups.len(), extra.probabilities.len());
-        match self.encode(file, batch, extra) {
+        let encoded = match file.row() {
+            AnyRow::Csv(row) => self.encode(row, batch, extra),
+            AnyRow::Columns(row) => self.encode(row, batch, extra),
+        };
+        match encoded {
             Ok(()) => Ok(true),
             Err((column, fault)) => {
                 truncate(batch, rows);
@@ -220,29 +251,36 @@ impl Encoder<'_> {
 
     fn encode(
         &mut self,
-        file: &Records,
+        row: impl Row,
         batch: &mut Batch,
         extra: &mut Extra,
     ) -> std::result::Result<(), (usize, Fault)> {
-        let Self { schema, layout, scratch } = self;
+        let Self { schema, layout, known, scratch } = self;
         assert_eq!(batch.columns.len(), layout.fields.len(), "columns of the batch, fields of the schema");
-        for ((field, &c), values) in schema.fields.iter().zip(&layout.fields).zip(&mut batch.columns) {
-            encode_value(&field.encoding, file.cell(c), scratch, values).map_err(|f| (c, f))?;
+        let columns = layout.fields.iter().zip(known).zip(&mut batch.columns);
+        for (field, ((&c, known), values)) in schema.fields.iter().zip(columns) {
+            let encoded = match (row.entry(c), &field.encoding, &mut *values) {
+                (Some(entry), Encoding::Categorical { vocabulary }, Column::Categorical(ids)) => {
+                    known.id(entry, |cell| Ok(vocabulary.id(cell.text(scratch)?))).map(|id| ids.push(id))
+                }
+                _ => encode_value(&field.encoding, row.cell(c), scratch, values),
+            };
+            encoded.map_err(|f| (c, f))?;
         }
         if let Some(c) = layout.label {
-            batch.labels.push(parse::label(file.cell(c)).map_err(|f| (c, f))?);
+            batch.labels.push(parse::label(row.cell(c)).map_err(|f| (c, f))?);
         }
         if let Some(c) = layout.weight {
-            batch.weights.push(parse::weight(file.cell(c), scratch).map_err(|f| (c, f))?);
+            batch.weights.push(parse::weight(row.cell(c), scratch).map_err(|f| (c, f))?);
         }
         if let Some(c) = layout.group {
-            extra.groups.push(hash_bytes(file.cell(c).bytes(scratch).map_err(|f| (c, f))?));
+            extra.groups.push(hash_bytes(row.cell(c).bytes(scratch).map_err(|f| (c, f))?));
         }
         if let Some(c) = layout.probability {
-            extra.probabilities.push(parse::probability(file.cell(c), scratch).map_err(|f| (c, f))?);
+            extra.probabilities.push(parse::probability(row.cell(c), scratch).map_err(|f| (c, f))?);
         }
         let c = layout.scenario;
-        batch.scenarios.push(scenario(schema, file.cell(c), scratch).map_err(|f| (c, f))?);
+        batch.scenarios.push(scenario(schema, row.cell(c), scratch).map_err(|f| (c, f))?);
         Ok(())
     }
 }

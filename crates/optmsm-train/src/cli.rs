@@ -41,7 +41,7 @@ enum Command {
         #[arg(long)]
         out: String,
     },
-    /// Write the built-in synthetic data as CSV.
+    /// Write the built-in synthetic data as CSV or Parquet.
     Synth(synth::Options),
     /// Compare every gradient with finite differences.
     Gradcheck,
@@ -57,7 +57,7 @@ enum Command {
 struct ApplyTo {
     /// Run folder.
     run: PathBuf,
-    /// CSV file, or - for standard input.
+    /// File, folder or quoted glob of CSV, Parquet or Arrow; - for CSV on standard input.
     #[arg(long)]
     data: String,
     /// What computes, whatever trained it.

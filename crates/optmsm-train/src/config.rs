@@ -1,13 +1,13 @@
 //! The configuration file: `[data]`, `[model]`, `[train]`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use optmsm_core::config::ModelConfig;
 use optmsm_core::error::Error as CoreError;
 use optmsm_core::learner::LearnerConfig;
 use optmsm_core::optim::{OptimizerConfig, ScheduleConfig};
 use optmsm_cuda::Precision;
-use optmsm_data::DataConfig;
+use optmsm_data::{DataConfig, Paths, Source};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -172,9 +172,9 @@ impl Config {
         Ok(config)
     }
 
-    /// A data path as it is to be opened.
-    pub fn path(&self, path: &str) -> PathBuf {
-        self.data_dir.as_ref().map_or_else(|| PathBuf::from(path), |dir| Path::new(dir).join(path))
+    /// Data paths as they are to be opened.
+    pub fn source(&self, paths: &Paths) -> Source {
+        paths.source(self.data_dir.as_deref().map(Path::new))
     }
 
     /// As TOML.

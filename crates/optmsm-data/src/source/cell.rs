@@ -6,7 +6,6 @@ use crate::parse::{self, Parsed, fault};
 
 /// One value as its source holds it: a CSV gives text only, a columnar file what its column is.
 #[derive(Clone, Copy)]
-#[cfg_attr(not(test), allow(dead_code))] // the columnar sources make the rest
 pub(crate) enum Cell<'a> {
     /// A null; a CSV writes it as an empty text.
     Missing,

@@ -1,14 +1,18 @@
 //! A CSV file as a stream of records whose lines are known.
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
+use std::io::{self, BufReader, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use csv::{ByteRecord, ErrorKind};
+use flate2::bufread::MultiGzDecoder;
 
-use crate::error::{DataError, Result, list};
+use super::Progress;
+use super::nearest;
+use super::parts::{Format, Part, Partition};
+use crate::error::{DataError, Place, Result, list};
 use crate::parse::Fault;
-use crate::source::Progress;
 
 /// Bytes of the file. Keeps the last chunk it handed out, to look back at the byte that ended a record.
 struct Source {
@@ -63,62 +67,110 @@ pub(crate) struct CsvFile {
     delimiter: char,
     header: ByteRecord,
     columns: Vec<String>,
+    own: usize,            // columns of the file itself
+    folders: Vec<Vec<u8>>, // values of the others, the same in every row
     header_line: u64,
     rows: u64,
+    optional: bool, // may have no row
     total_bytes: Option<u64>,
+    compressed: Option<Arc<AtomicU64>>, // bytes read of a compressed file
+}
+
+/// A file that counts what is read of it.
+struct Counted(File, Arc<AtomicU64>);
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.0.read(buffer)?;
+        self.1.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
 }
 
 impl CsvFile {
-    /// Opens a file, or the standard input for `-`.
-    pub(crate) fn open(path: &Path, delimiter: char) -> Result<Self> {
-        if path == Path::new("-") {
-            return Self::from_reader("standard input", Box::new(io::stdin()), delimiter, None);
-        }
-        let name = path.display().to_string();
-        let file = File::open(path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => {
-                DataError::file(&name, "no such file", "check the path; it starts from the current directory")
+    /// Opens a file; its folders' values become columns behind its own.
+    ///
+    /// `optional`: a file without a row, or without a header, is no error.
+    pub(super) fn open(part: &Part, delimiter: char, optional: bool) -> Result<Self> {
+        let name = &part.name;
+        let file = File::open(&part.path).map_err(|source| DataError::io(name, "open", source))?;
+        let mut compressed = None;
+        let reader: Box<dyn Read + Send> = match part.format {
+            Format::CsvGzip | Format::CsvZstd => {
+                let count = compressed.insert(Arc::new(AtomicU64::new(0))).clone();
+                let file = Counted(file, count);
+                if part.format == Format::CsvGzip {
+                    Box::new(MultiGzDecoder::new(BufReader::new(file)))
+                } else {
+                    let decoder = zstd::Decoder::new(file).map_err(|e| DataError::io(name, "open", e))?;
+                    Box::new(decoder)
+                }
             }
-            _ => DataError::io(&name, "open", source),
-        })?;
-        let meta = file.metadata().map_err(|source| DataError::io(&name, "open", source))?;
-        if meta.is_dir() {
-            return Err(DataError::file(&name, "is a directory", "give a CSV file"));
+            _ => Box::new(file),
+        };
+        let mut file = Self::new(name, reader, delimiter);
+        (file.total_bytes, file.compressed, file.optional) = (part.bytes, compressed, optional);
+        file.read_header()?;
+        if !file.columns.is_empty() {
+            file.add_folders(&part.partitions);
         }
-        let total = meta.is_file().then_some(meta.len());
-        Self::from_reader(&name, Box::new(file), delimiter, total)
+        Ok(file)
+    }
+
+    /// Reads the standard input.
+    pub(super) fn stdin(delimiter: char) -> Result<Self> {
+        Self::from_reader("standard input", Box::new(io::stdin()), delimiter)
     }
 
     /// Reads from anything; `name` stands for the path in messages.
-    pub(crate) fn from_reader(
-        name: &str,
-        reader: Box<dyn Read + Send>,
-        delimiter: char,
-        total_bytes: Option<u64>,
-    ) -> Result<Self> {
+    pub(super) fn from_reader(name: &str, reader: Box<dyn Read + Send>, delimiter: char) -> Result<Self> {
+        let mut file = Self::new(name, reader, delimiter);
+        file.read_header()?;
+        Ok(file)
+    }
+
+    fn new(name: &str, reader: Box<dyn Read + Send>, delimiter: char) -> Self {
         let csv = csv::ReaderBuilder::new()
             .delimiter(u8::try_from(delimiter).unwrap_or(b',')) // ASCII, checked by DataConfig::validate
             .has_headers(false) // read as a record below
             .flexible(true) // `read` says more about a ragged row than the crate would
             .buffer_capacity(1 << 16)
             .from_reader(Source::new(reader));
-        let mut file = Self {
+        Self {
             name: name.to_owned(),
             csv,
             delimiter,
             header: ByteRecord::new(),
             columns: Vec::new(),
+            own: 0,
+            folders: Vec::new(),
             header_line: 1,
             rows: 0,
-            total_bytes,
-        };
-        file.read_header()?;
-        Ok(file)
+            optional: false,
+            total_bytes: None,
+            compressed: None,
+        }
+    }
+
+    /// Adds the columns that folders hold. The innermost counts, should two name the same column; a column of
+    /// the file comes before both.
+    fn add_folders(&mut self, partitions: &[Partition]) {
+        for (i, partition) in partitions.iter().enumerate() {
+            let later = partitions[i + 1..].iter().any(|p| p.column == partition.column);
+            if !later && !self.columns.contains(&partition.column) {
+                self.columns.push(partition.column.clone());
+                self.header.push_field(partition.column.as_bytes());
+                self.folders.push(partition.value.clone().unwrap_or_default());
+            }
+        }
     }
 
     fn read_header(&mut self) -> Result<()> {
         let mut header = ByteRecord::new();
         if !self.next(&mut header)? {
+            if self.optional {
+                return Ok(());
+            }
             let fix = "give a header line and at least one row";
             return Err(DataError::file(&self.name, "the file is empty", fix));
         }
@@ -135,6 +187,7 @@ impl CsvFile {
             }
             self.columns.push(column.to_owned());
         }
+        self.own = self.columns.len();
         self.header = header;
         Ok(())
     }
@@ -142,7 +195,7 @@ impl CsvFile {
     fn header_error(&self, problem: impl Into<String>, fix: impl Into<String>) -> DataError {
         DataError::Row {
             path: self.name.clone(),
-            line: self.header_line,
+            place: Place::Line(self.header_line),
             problem: problem.into(),
             fix: fix.into(),
         }
@@ -162,30 +215,23 @@ impl CsvFile {
             );
             return Err(self.header_error(problem, fix));
         }
-        let wanted = column.to_lowercase();
-        let likeness = |c: &String| strsim::normalized_damerau_levenshtein(&wanted, &c.to_lowercase());
-        let nearest = self.columns.iter().map(|c| (likeness(c), c)).max_by(|a, b| a.0.total_cmp(&b.0));
-        let fix = match nearest {
-            Some((likeness, near)) if likeness >= 0.6 => {
-                format!("did you mean '{near}'? The columns are: {have}")
-            }
-            _ => format!("name one of the columns: {have}"),
-        };
+        let names: Vec<&str> = self.columns.iter().map(String::as_str).collect();
+        let fix = nearest(column, &names);
         Err(self.header_error(problem, fix))
     }
 
     /// Reads the next row; false at the end. A file without any row is an error.
     pub(crate) fn read(&mut self, record: &mut ByteRecord) -> Result<bool> {
         if !self.next(record)? {
-            if self.rows == 0 {
+            if self.rows == 0 && !self.optional {
                 let problem = "the file has a header but no row";
                 return Err(DataError::file(&self.name, problem, "give at least one row"));
             }
             return Ok(false);
         }
         self.rows += 1;
-        if record.len() != self.header.len() {
-            let (got, wanted) = (record.len(), self.header.len());
+        if record.len() != self.own {
+            let (got, wanted) = (record.len(), self.own);
             let values = if got == 1 { "value" } else { "values" };
             let fix = format!(
                 "fix the row; a value with {:?} or a line break in it must be in quotes, and every quote closed",
@@ -202,11 +248,16 @@ impl CsvFile {
         {
             return Err(self.row_error(record, "a quote is opened and never closed", "close or remove it"));
         }
+        self.folders.iter().for_each(|value| record.push_field(value));
         Ok(true)
     }
 
     fn next(&mut self, record: &mut ByteRecord) -> Result<bool> {
         self.csv.read_byte_record(record).map_err(|e| match e.into_kind() {
+            ErrorKind::Io(source) if self.compressed.is_some() => {
+                let fix = "the file is damaged or was not written to its end: copy or write it again";
+                DataError::file(&self.name, format!("cannot be unpacked: {source}"), fix)
+            }
             ErrorKind::Io(source) => DataError::io(&self.name, "read", source),
             other => DataError::file(&self.name, format!("{other:?}"), "check the file"),
         })
@@ -218,7 +269,9 @@ impl CsvFile {
     /// early after `\r\n` or a blank line; so count back from where the record ends.
     fn line(&self, record: &ByteRecord) -> u64 {
         let end = self.csv.position(); // line: 1 + line feeds consumed, quoted ones too
-        let inside = record.as_slice().iter().filter(|&&b| b == b'\n').count() as u64;
+        let breaks = |value: &[u8]| value.iter().filter(|&&b| b == b'\n').count() as u64;
+        let folders: u64 = record.iter().skip(self.columns.len() - self.folders.len()).map(breaks).sum();
+        let inside = breaks(record.as_slice()) - folders; // only the file's own values are in the file
         let ender = end.byte().checked_sub(1).and_then(|at| self.csv.get_ref().byte(at));
         end.line() - inside - u64::from(ender == Some(b'\n'))
     }
@@ -231,7 +284,7 @@ impl CsvFile {
     ) -> DataError {
         DataError::Row {
             path: self.name.clone(),
-            line: self.line(record),
+            place: Place::Line(self.line(record)),
             problem: problem.into(),
             fix: fix.into(),
         }
@@ -242,11 +295,15 @@ impl CsvFile {
     pub(crate) fn value_error(&self, record: &ByteRecord, column: usize, fault: Fault) -> DataError {
         DataError::Value {
             path: self.name.clone(),
-            line: self.line(record),
+            place: Place::Line(self.line(record)),
             column: self.columns[column].clone(),
             problem: fault.problem,
             fix: fault.fix,
         }
+    }
+
+    pub(super) fn header_line(&self) -> u64 {
+        self.header_line
     }
 
     pub(crate) fn header(&self) -> &ByteRecord {
@@ -258,7 +315,11 @@ impl CsvFile {
     }
 
     pub(crate) fn progress(&self) -> Progress {
-        Progress { rows: self.rows, bytes: self.csv.position().byte(), total_bytes: self.total_bytes }
+        let bytes = match &self.compressed {
+            Some(bytes) => bytes.load(Ordering::Relaxed),
+            None => self.csv.position().byte(),
+        };
+        Progress { rows: self.rows, bytes, total_bytes: self.total_bytes }
     }
 }
 
@@ -267,7 +328,7 @@ mod tests {
     use super::*;
 
     fn open(text: &'static [u8]) -> Result<CsvFile> {
-        CsvFile::from_reader("t.csv", Box::new(text), ',', None)
+        CsvFile::from_reader("t.csv", Box::new(text), ',')
     }
 
     /// Line of every row.
@@ -316,10 +377,9 @@ mod tests {
 
     #[test]
     fn a_byte_order_mark_in_pieces_is_dropped() {
-        let file =
-            CsvFile::from_reader("t.csv", Box::new(Drip(b"\xef\xbb\xbfa,b\n1,2\n")), ',', None).unwrap();
+        let file = CsvFile::from_reader("t.csv", Box::new(Drip(b"\xef\xbb\xbfa,b\n1,2\n")), ',').unwrap();
         assert_eq!(file.columns, ["a", "b"]);
-        let file = CsvFile::from_reader("t.csv", Box::new(Drip(b"a")), ',', None).unwrap();
+        let file = CsvFile::from_reader("t.csv", Box::new(Drip(b"a")), ',').unwrap();
         assert_eq!(file.columns, ["a"]);
     }
 

@@ -8,6 +8,7 @@
 //! Row `i` depends on the seed and `i` alone, and only on sums, products and correctly rounded or
 //! [`libm`] functions: the data is the same on every platform, and any range of rows can be made alone.
 
+mod parquet;
 mod rng;
 mod world;
 
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{DataConfig, FieldConfig, Kind};
 use crate::error::{DataError, Result};
 use crate::numeric::Transform;
+pub use parquet::write_parquet;
 use world::World;
 
 /// Size and make-up of the data.
@@ -167,10 +169,21 @@ fn write_row(line: &mut String, world: &World, i: u64, names: &[String]) -> std:
         write!(line, "{}t{tag:02}", if k == 0 { "" } else { "|" })?;
     }
     match row.price {
-        Some(price) => write!(line, ",{price:.2}")?,
+        Some(v) => write!(line, ",{}", price(v))?,
         None => line.push(','),
     }
-    writeln!(line, ",{},{},{:.6}", row.position + 1, world::DEVICES[row.device], row.probability)
+    let device = world::DEVICES[row.device];
+    writeln!(line, ",{},{device},{}", row.position + 1, probability(row.probability))
+}
+
+/// A price as the files hold it.
+fn price(v: f64) -> String {
+    format!("{v:.2}")
+}
+
+/// A probability as the files hold it.
+fn probability(v: f64) -> String {
+    format!("{v:.6}")
 }
 
 fn quoted(name: &str) -> String {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use optmsm_data::{SynthConfig, synth};
 use optmsm_train::error::{Error, Result};
 
@@ -16,23 +16,49 @@ pub(super) struct Options {
     /// File to write, or - for standard output.
     #[arg(long)]
     out: PathBuf,
+    /// What to write; by the name of the file when not given.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     /// Seed of everything.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    Csv,
+    Parquet,
+}
+
 pub(super) fn run(options: &Options) -> Result<()> {
     let config = SynthConfig { rows: options.rows, seed: options.seed, ..SynthConfig::default() };
     config.validate()?;
+    let parquet = options.out.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"));
+    let by_name = if parquet { Format::Parquet } else { Format::Csv };
+    let format = options.format.unwrap_or(by_name);
     if options.out.as_os_str() == "-" {
-        return Ok(synth::write_csv(&config, 0..config.rows, std::io::stdout().lock())?);
+        let (rows, out) = (0..config.rows, std::io::stdout());
+        return Ok(match format {
+            Format::Csv => synth::write_csv(&config, rows, out)?,
+            Format::Parquet => synth::write_parquet(&config, rows, out)?,
+        });
     }
-    write_beside(&options.out, |file| write(&config, 0..config.rows, file, &options.out))
+    write_beside(&options.out, |file| write(&config, format, 0..config.rows, file, &options.out))
 }
 
 /// Writes rows; a failure names the file.
-pub(super) fn write(config: &SynthConfig, range: Range<u64>, file: &File, path: &Path) -> Result<()> {
-    synth::write_csv(config, range, file)
+pub(super) fn write(
+    config: &SynthConfig,
+    format: Format,
+    range: Range<u64>,
+    file: &File,
+    path: &Path,
+) -> Result<()> {
+    let written = match format {
+        Format::Csv => synth::write_csv(config, range, file),
+        Format::Parquet => synth::write_parquet(config, range, file),
+    };
+    written
         .map_err(|e| Error::file(path.display(), e.to_string(), "check the folder and the space on its disk"))
 }
 

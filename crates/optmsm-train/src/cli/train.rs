@@ -9,7 +9,7 @@ use optmsm_core::backend::Backend;
 use optmsm_core::learner::Learner;
 use optmsm_core::model::OptMsm;
 use optmsm_core::profile::Profiled;
-use optmsm_data::{Dataset, Schema, SynthConfig, synth};
+use optmsm_data::{Dataset, Paths, Schema, Source, SynthConfig, synth};
 use optmsm_train::config::{BackendKind, Config};
 use optmsm_train::error::{Error, Result};
 use optmsm_train::profile;
@@ -140,7 +140,7 @@ fn open(config: &Config, options: &Options) -> Result<Device> {
 
 fn create(folder: &Path, config: Config, device: Device) -> Result<(Run, Data, Device)> {
     let train = required(&config, &config.data.train, "data.train")?;
-    let schema = Schema::fit(&config.data, &train)?;
+    let schema = Schema::fit(&config.data, train)?;
     config.model.validate(&schema.input_spec())?;
     let data = load(&config, &schema)?;
     Ok((Run::new(folder, config, schema), data, device))
@@ -167,16 +167,16 @@ fn reopen(folder: &Path, options: &Options) -> Result<(Run, Data, Device)> {
     Ok((run, data, device))
 }
 
-fn required(config: &Config, path: &Option<String>, key: &str) -> Result<PathBuf> {
-    path.as_ref().map(|p| config.path(p)).ok_or_else(|| {
-        let fix = "give the path of a CSV file";
+fn required(config: &Config, paths: &Option<Paths>, key: &str) -> Result<Source> {
+    paths.as_ref().map(|p| config.source(p)).ok_or_else(|| {
+        let fix = "give the path of a file or folder";
         optmsm_core::error::Error::config(key, "is missing", fix).into()
     })
 }
 
 fn load(config: &Config, schema: &Schema) -> Result<Data> {
-    let open = |path: &Option<String>| {
-        path.as_ref().map(|path| Ok::<_, Error>(Dataset::load(config.path(path), schema)?)).transpose()
+    let open = |paths: &Option<Paths>| {
+        paths.as_ref().map(|paths| Ok::<_, Error>(Dataset::load(config.source(paths), schema)?)).transpose()
     };
     let train = Dataset::load(required(config, &config.data.train, "data.train")?, schema)?;
     Ok(Data { train, valid: open(&config.data.valid)?, test: open(&config.data.test)? })
@@ -209,7 +209,7 @@ fn synthetic(folder: &Path, options: &Options) -> Result<Config> {
     // tiny initial embeddings find only slowly.
     (config.model.embedding_dim, config.model.init_std) = (8, 0.1);
     (config.train.optimizer.lr, config.train.optimizer.weight_decay) = (3e-3, 1e-5);
-    let path = |split: &str| Some(data_path(folder, split).display().to_string());
+    let path = |split: &str| Some(data_path(folder, split).display().to_string().into());
     (config.data.train, config.data.valid, config.data.test) = (path("train"), path("valid"), path("test"));
     config.override_with(&overrides(options))
 }
@@ -225,7 +225,7 @@ fn write_data(folder: &Path, options: &Options) -> Result<()> {
     for (split, range) in ["train", "valid", "test"].into_iter().zip(synth.splits()) {
         let path = data_path(folder, split);
         let file = File::create(&path).map_err(|e| io(&path, e))?;
-        super::synth::write(&synth, range, &file, &path)?;
+        super::synth::write(&synth, super::synth::Format::Csv, range, &file, &path)?;
     }
     Ok(())
 }

@@ -1,0 +1,166 @@
+//! Rows of one or several CSV files.
+
+use std::io::Read;
+
+use ::csv::ByteRecord;
+
+use super::csv::CsvFile;
+use super::parts::Part;
+use super::{Cell, Entry, Progress, Row};
+use crate::error::{DataError, Place, Result, list};
+use crate::parse::Fault;
+
+/// A stream of the rows of several files with the same header.
+pub(crate) struct CsvParts {
+    file: CsvFile,
+    record: ByteRecord, // the row that was read last
+    delimiter: char,
+    header: ByteRecord, // of the first file
+    parts: Vec<Part>,
+    next: usize,    // part after `file`
+    done: Progress, // of the files before it
+}
+
+/// A row of text.
+#[derive(Clone, Copy)]
+pub(crate) struct CsvRow<'a>(&'a ByteRecord);
+
+impl Row for CsvRow<'_> {
+    #[inline]
+    fn cell(&self, column: usize) -> Cell<'_> {
+        Cell::Text(&self.0[column])
+    }
+
+    #[inline]
+    fn entry(&self, _: usize) -> Option<Entry<'_>> {
+        None
+    }
+}
+
+impl CsvParts {
+    pub(super) fn open(parts: Vec<Part>, delimiter: char) -> Result<Self> {
+        let one = parts.len() == 1;
+        for (i, part) in parts.iter().enumerate() {
+            let file = CsvFile::open(part, delimiter, !one)?;
+            if !file.header().is_empty() {
+                return Ok(Self { next: i + 1, parts, ..Self::new(file, delimiter) });
+            }
+        }
+        Err(no_row(&parts))
+    }
+
+    pub(super) fn stdin(delimiter: char) -> Result<Self> {
+        Ok(Self::new(CsvFile::stdin(delimiter)?, delimiter))
+    }
+
+    pub(super) fn from_reader(name: &str, reader: Box<dyn Read + Send>, delimiter: char) -> Result<Self> {
+        Ok(Self::new(CsvFile::from_reader(name, reader, delimiter)?, delimiter))
+    }
+
+    fn new(file: CsvFile, delimiter: char) -> Self {
+        let header = file.header().clone();
+        let done = Progress { rows: 0, bytes: 0, total_bytes: None };
+        Self { file, record: ByteRecord::new(), delimiter, header, parts: Vec::new(), next: 0, done }
+    }
+
+    pub(super) fn find(&self, column: &str, key: &str) -> Result<usize> {
+        self.file.find(column, key)
+    }
+
+    #[inline]
+    pub(super) fn next(&mut self) -> Result<bool> {
+        Ok(self.file.read(&mut self.record)? || self.next_file()?)
+    }
+
+    /// Goes to the first row of the next file that has one.
+    #[inline(never)]
+    fn next_file(&mut self) -> Result<bool> {
+        while let Some(part) = self.parts.get(self.next) {
+            self.next += 1;
+            let file = CsvFile::open(part, self.delimiter, true)?;
+            let before = std::mem::replace(&mut self.file, file);
+            let Progress { rows, total_bytes, .. } = before.progress();
+            self.done.rows += rows;
+            self.done.bytes += total_bytes.unwrap_or(0);
+            if self.file.header().is_empty() {
+                continue;
+            }
+            if *self.file.header() != self.header {
+                return Err(self.drift());
+            }
+            if self.file.read(&mut self.record)? {
+                return Ok(true);
+            }
+        }
+        match self.progress().rows {
+            0 if self.parts.len() > 1 => Err(no_row(&self.parts)),
+            _ => Ok(false),
+        }
+    }
+
+    #[cold]
+    fn drift(&self) -> DataError {
+        let names = |header: &ByteRecord| {
+            let names = header.iter().map(|n| String::from_utf8_lossy(n).into_owned());
+            names.collect::<Vec<_>>()
+        };
+        let (first, here) = (names(&self.header), names(self.file.header()));
+        let first_file = &self.parts[0].name;
+        let problem = match first.iter().find(|n| !here.contains(n)) {
+            Some(lacking) => format!("no column '{lacking}', which {first_file} has"),
+            None => match here.iter().find(|n| !first.contains(n)) {
+                Some(more) => format!("a column '{more}', which {first_file} does not have"),
+                None => format!("the columns are in another order than in {first_file}"),
+            },
+        };
+        let here = list(here.iter().map(String::as_str));
+        DataError::Row {
+            path: self.file.name().to_owned(),
+            place: Place::Line(self.file.header_line()),
+            problem: format!("{problem}; its columns are: {here}"),
+            fix: "write all files with the same header".into(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn row(&self) -> CsvRow<'_> {
+        CsvRow(&self.record)
+    }
+
+    #[cold]
+    pub(super) fn value_error(&self, column: usize, fault: Fault) -> DataError {
+        self.file.value_error(&self.record, column, fault)
+    }
+
+    pub(super) fn header(&self) -> &ByteRecord {
+        &self.header
+    }
+
+    pub(super) fn take(&mut self, record: &mut ByteRecord) {
+        std::mem::swap(&mut self.record, record);
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.file.name()
+    }
+
+    #[inline]
+    pub(super) fn progress(&self) -> Progress {
+        let here = self.file.progress();
+        let total = || self.parts.iter().map(|p| p.bytes).sum();
+        Progress {
+            rows: self.done.rows + here.rows,
+            bytes: self.done.bytes + here.bytes,
+            total_bytes: if self.parts.len() < 2 { here.total_bytes } else { total() },
+        }
+    }
+}
+
+/// The error of files that are all empty.
+pub(super) fn no_row(parts: &[Part]) -> DataError {
+    let problem = match parts.len() {
+        1 => "the file has no row".to_owned(),
+        n => format!("neither this file nor the {} after it has a row", n - 1),
+    };
+    DataError::file(&parts[0].name, problem, "give at least one row")
+}

@@ -1,0 +1,268 @@
+//! One Parquet or Arrow file: its columns, and its rows as batches.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use arrow_array::{RecordBatch, RecordBatchReader};
+use arrow_ipc::reader::{FileReader, StreamReader};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use parquet::basic::Encoding;
+use parquet::file::metadata::RowGroupMetaData;
+
+use super::column::{Column, Memory};
+use super::parts::{Format, Part};
+use crate::error::{DataError, Place, Result};
+
+/// Rows of a batch: a batch of usual columns fits the caches, and its overhead is small.
+pub(super) const ROWS: usize = 8192;
+
+const DAMAGED: &str = "the file is damaged or was not written to its end: copy or write it again";
+
+/// A file whose columns are known.
+pub(super) struct Opened {
+    pub(super) schema: SchemaRef,
+    parquet: Option<ArrowReaderMetadata>,
+}
+
+/// A piece of a file that is decoded by one thread.
+#[derive(Clone, Copy)]
+pub(super) struct Piece {
+    /// Row group of a Parquet file; an Arrow file is one piece.
+    group: usize,
+    /// Rows of the file before it.
+    pub(super) first_row: u64,
+    /// Rows in the whole file, where they are known before they are read.
+    pub(super) rows_of_file: Option<u64>,
+}
+
+/// Where a wanted column comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum From {
+    /// A column of the file.
+    Column(usize),
+    /// A folder above the file.
+    Folder(usize),
+}
+
+/// Runs what may panic on a damaged file, and says what went wrong.
+fn guard<T>(work: impl FnOnce() -> std::result::Result<T, String>) -> std::result::Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("its content contradicts itself".into()))
+}
+
+impl Opened {
+    pub(super) fn new(part: &Part) -> Result<Self> {
+        let io = |e| DataError::io(&part.name, "open", e);
+        let file = File::open(&part.path).map_err(io)?;
+        let opened = guard(|| {
+            if part.format == Format::Arrow {
+                let schema = match batches(&file, None) {
+                    Ok(batches) => batches.schema(),
+                    Err(e) => return Err(e.to_string()),
+                };
+                return Ok(Self { schema, parquet: None });
+            }
+            let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
+            let metadata = metadata.map_err(|e| plain(&e.to_string()))?;
+            Ok(Self { schema: metadata.schema().clone(), parquet: Some(metadata) })
+        });
+        opened.map_err(|problem| {
+            let kind = if part.format == Format::Arrow { "an Arrow" } else { "a Parquet" };
+            let fix = "check that it is one, and that it was written or copied to its end";
+            DataError::file(&part.name, format!("cannot be read as {kind} file: {problem}"), fix)
+        })
+    }
+
+    /// The pieces of the file, in order.
+    pub(super) fn pieces(&self) -> Vec<Piece> {
+        let Some(parquet) = &self.parquet else {
+            return vec![Piece { group: 0, first_row: 0, rows_of_file: None }];
+        };
+        let groups = parquet.metadata().row_groups();
+        let rows = |g: &RowGroupMetaData| u64::try_from(g.num_rows()).unwrap_or(0);
+        let total = groups.iter().map(rows).fold(0u64, u64::saturating_add);
+        let mut first_row = 0u64;
+        let piece = |(group, g)| {
+            let piece = Piece { group, first_row, rows_of_file: Some(total) };
+            first_row = first_row.saturating_add(rows(g));
+            piece
+        };
+        groups.iter().enumerate().map(piece).collect()
+    }
+
+    /// Decodes a piece and hands on its batches until `sink` says stop.
+    pub(super) fn decode(
+        &self,
+        part: &Part,
+        piece: Piece,
+        from: &[From],
+        sink: &mut dyn FnMut(usize, Vec<Column>) -> bool,
+    ) -> Result<()> {
+        let file = File::open(&part.path).map_err(|e| DataError::io(&part.name, "open", e))?;
+        let mut memories: Vec<Memory> = from.iter().map(|_| Memory::default()).collect();
+        let columns = |f: &From| if let From::Column(c) = f { Some(*c) } else { None };
+        let mut roots: Vec<usize> = from.iter().filter_map(columns).collect();
+        roots.sort_unstable();
+        roots.dedup();
+        let result = guard(|| {
+            self.each(&file, piece, &roots, &mut |batch| {
+                let convert = |(from, memory): (&From, &mut Memory)| match from {
+                    From::Folder(p) => Ok(Column::constant(part.partitions[*p].value.as_deref())),
+                    From::Column(c) => {
+                        let at = roots.binary_search(c).unwrap_or_default(); // roots hold all columns
+                        Column::new(batch.column(at), memory)
+                    }
+                };
+                let columns =
+                    from.iter().zip(&mut memories).map(convert).collect::<std::result::Result<_, _>>()?;
+                Ok(sink(batch.num_rows(), columns))
+            })
+        });
+        result.map_err(|problem| self.failure(part, &file, piece, &roots, problem))
+    }
+
+    fn each(
+        &self,
+        file: &File,
+        piece: Piece,
+        roots: &[usize],
+        sink: &mut dyn FnMut(RecordBatch) -> std::result::Result<bool, String>,
+    ) -> std::result::Result<(), String> {
+        let (batches, wanted) = match &self.parquet {
+            Some(parquet) => {
+                let group = parquet.metadata().row_group(piece.group);
+                (row_group(file, parquet, piece.group, roots)?, usize::try_from(group.num_rows()).ok())
+            }
+            None => (batches(file, Some(roots.to_vec())).map_err(|e| e.to_string())?, None),
+        };
+        let mut rows = 0;
+        for batch in batches {
+            let batch = batch.map_err(|e| plain(&e.to_string()))?;
+            rows += batch.num_rows();
+            if !sink(batch)? {
+                return Ok(());
+            }
+        }
+        match wanted {
+            Some(wanted) if wanted != rows => Err(format!("{rows} rows where {wanted} are announced")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Names the column that cannot be decoded, by decoding each alone.
+    #[cold]
+    fn failure(&self, part: &Part, file: &File, piece: Piece, roots: &[usize], problem: String) -> DataError {
+        let alone = |&root: &usize| {
+            let tried = guard(|| {
+                self.each(file, piece, &[root], &mut |batch| {
+                    Column::new(batch.column(0), &mut Memory::default()).map(|_| true)
+                })
+            });
+            tried.err().map(|problem| (root, problem))
+        };
+        let place = Place::Group(piece.group as u64 + 1);
+        let path = part.name.clone();
+        let fix = if problem.to_lowercase().contains("utf") { "write the strings as UTF-8" } else { DAMAGED };
+        match roots.iter().find_map(alone).filter(|_| self.parquet.is_some()) {
+            Some((root, problem)) => DataError::Value {
+                path,
+                place,
+                column: self.schema.field(root).name().clone(),
+                problem: format!("cannot be decoded: {problem}"),
+                fix: fix.into(),
+            },
+            None if self.parquet.is_none() => {
+                DataError::file(&path, format!("cannot be decoded: {problem}"), fix)
+            }
+            None => DataError::Row {
+                path,
+                place,
+                problem: format!("cannot be decoded: {problem}"),
+                fix: fix.into(),
+            },
+        }
+    }
+}
+
+/// An error's text without the name of its type before it.
+fn plain(text: &str) -> String {
+    ["Parquet argument error: ", "Parquet error: ", "Parser error: "]
+        .iter()
+        .fold(text.trim(), |text, start| text.strip_prefix(start).unwrap_or(text))
+        .trim_end_matches('.')
+        .to_owned()
+}
+
+type Batches = Box<dyn RecordBatchReader>;
+
+/// Batches of an Arrow file, or of the stream form of one.
+fn batches(file: &File, columns: Option<Vec<usize>>) -> std::result::Result<Batches, ArrowError> {
+    use std::io::{Seek, SeekFrom};
+    let mut file = file.try_clone()?;
+    let mut start = [0; 6];
+    file.seek(SeekFrom::Start(0))?;
+    let read = file.read(&mut start)?;
+    file.seek(SeekFrom::Start(0))?;
+    let reader = BufReader::new(file);
+    Ok(match &start[..read] {
+        b"ARROW1" => Box::new(FileReader::try_new(reader, columns)?),
+        _ => Box::new(StreamReader::try_new(reader, columns)?),
+    })
+}
+
+/// Batches of a row group. Strings that it holds as a dictionary stay one.
+fn row_group(
+    file: &File,
+    parquet: &ArrowReaderMetadata,
+    group: usize,
+    roots: &[usize],
+) -> std::result::Result<Batches, String> {
+    let metadata = parquet.metadata();
+    let chunks = metadata.row_group(group);
+    let fields = parquet.schema().fields().iter().enumerate().map(|(root, field)| {
+        let leaves = metadata.file_metadata().schema_descr();
+        let leaf = (0..leaves.num_columns()).find(|&leaf| leaves.get_column_root_idx(leaf) == root);
+        let kept = leaf.is_some_and(|leaf| {
+            let chunk = chunks.column(leaf);
+            let only = |e| chunk.page_encoding_stats_mask().is_some_and(|mask| mask.is_only(e));
+            chunk.dictionary_page_offset().is_some()
+                && (only(Encoding::RLE_DICTIONARY) || only(Encoding::PLAIN_DICTIONARY))
+        });
+        Arc::new(Field::clone(field).with_data_type(as_stored(field.data_type(), kept)))
+    });
+    let schema = Schema::new_with_metadata(fields.collect::<Vec<_>>(), parquet.schema().metadata().clone());
+    let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
+    // The plain types are those of the file itself, should it not agree with a dictionary.
+    let described =
+        ArrowReaderMetadata::try_new(metadata.clone(), options).unwrap_or_else(|_| parquet.clone());
+    let file = file.try_clone().map_err(|e| e.to_string())?;
+    let mask = ProjectionMask::roots(metadata.file_metadata().schema_descr(), roots.iter().copied());
+    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, described)
+        .with_projection(mask)
+        .with_row_groups(vec![group])
+        .with_batch_size(ROWS)
+        .build();
+    Ok(Box::new(reader.map_err(|e| plain(&e.to_string()))?))
+}
+
+/// The type to read a column as: a dictionary only where all of its pages are one, so that none is made anew.
+fn as_stored(of: &DataType, kept: bool) -> DataType {
+    let text = |t: &DataType| {
+        matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary)
+    };
+    match of {
+        DataType::Dictionary(_, value) if kept && text(value) => {
+            DataType::Dictionary(Box::new(DataType::Int32), value.clone())
+        }
+        DataType::Dictionary(_, value) => (**value).clone(),
+        plain if kept && text(plain) => {
+            DataType::Dictionary(Box::new(DataType::Int32), Box::new(plain.clone()))
+        }
+        plain => plain.clone(),
+    }
+}

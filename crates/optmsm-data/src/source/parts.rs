@@ -1,0 +1,221 @@
+//! From what the user names to the files that hold the rows.
+
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use crate::error::{DataError, Result};
+
+/// What a file is, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Csv,
+    CsvGzip,
+    CsvZstd,
+    Parquet,
+    Arrow,
+}
+
+/// Value of a folder such as `scenario=home`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Partition {
+    pub(crate) column: String,
+    /// None for the folder of rows without a value.
+    pub(crate) value: Option<Vec<u8>>,
+}
+
+/// One file of a source.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) path: PathBuf,
+    /// The path as messages show it.
+    pub(crate) name: String,
+    pub(crate) format: Format,
+    pub(crate) partitions: Vec<Partition>,
+    /// Size of the file; none for what is no ordinary file.
+    pub(crate) bytes: Option<u64>,
+}
+
+const KINDS: &str = ".csv, .csv.gz, .csv.zst, .parquet, .arrow, .feather or .ipc";
+
+/// Folders inside folders: more than anyone has, so that a link to itself ends.
+const DEEPEST: usize = 32;
+
+impl Format {
+    fn of(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
+        let ends = |suffixes: &[&str]| suffixes.iter().any(|s| name.ends_with(s));
+        Some(match () {
+            () if ends(&[".parquet", ".pq", ".parq"]) => Format::Parquet,
+            () if ends(&[".arrow", ".feather", ".ipc"]) => Format::Arrow,
+            () if ends(&[".gz"]) => Format::CsvGzip,
+            () if ends(&[".zst"]) => Format::CsvZstd,
+            () if ends(&[".csv", ".tsv", ".txt"]) => Format::Csv,
+            () => return None,
+        })
+    }
+
+    pub(crate) fn is_csv(self) -> bool {
+        matches!(self, Format::Csv | Format::CsvGzip | Format::CsvZstd)
+    }
+}
+
+/// The files behind paths, globs and folders, in the order given, those of a glob or folder by name.
+pub(crate) fn parts(paths: &[PathBuf]) -> Result<Vec<Part>> {
+    let mut parts = Vec::new();
+    for path in paths {
+        let shown = path.display().to_string();
+        match fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => folder(path, &mut parts)?,
+            Ok(meta) => parts.push(part(path, Format::of(path).unwrap_or(Format::Csv), &meta)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound && shown.contains(['*', '?', '[']) => {
+                matches(&shown, &mut parts)?;
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let fix = "check the path; it starts from the current directory";
+                return Err(DataError::file(&shown, "no such file", fix));
+            }
+            Err(e) => return Err(DataError::io(&shown, "open", e)),
+        }
+    }
+    let kind = |p: &Part| p.format.is_csv();
+    if let Some(other) = parts.iter().find(|p| kind(p) != kind(&parts[0])) {
+        let problem = format!("one of the files is a CSV and the other is not: {}", parts[0].name);
+        return Err(DataError::file(&other.name, problem, "give files of one kind"));
+    }
+    Ok(parts)
+}
+
+fn part(path: &Path, format: Format, meta: &fs::Metadata) -> Part {
+    Part {
+        path: path.to_owned(),
+        name: path.display().to_string(),
+        format,
+        partitions: partitions(path),
+        bytes: meta.is_file().then_some(meta.len()),
+    }
+}
+
+fn matches(pattern: &str, parts: &mut Vec<Part>) -> Result<()> {
+    let paths = glob::glob(pattern).map_err(|e| {
+        DataError::file(pattern, format!("is no pattern: {}", e.msg), "write * for any text, ? for a letter")
+    })?;
+    let before = parts.len();
+    for path in paths {
+        let path = path.map_err(|e| DataError::io(pattern, "open", e.into()))?; // sorted by name
+        let meta = metadata(&path)?;
+        match meta.is_dir() {
+            true => folder(&path, parts)?,
+            false if hidden(&path) => {}
+            false => parts.push(part(&path, Format::of(&path).unwrap_or(Format::Csv), &meta)),
+        }
+    }
+    if parts.len() == before {
+        let fix = "check the pattern; it starts from the current directory";
+        return Err(DataError::file(pattern, "no file matches", fix));
+    }
+    Ok(())
+}
+
+fn folder(path: &Path, parts: &mut Vec<Part>) -> Result<()> {
+    let before = parts.len();
+    walk(path, 0, parts)?;
+    if parts.len() == before {
+        let problem = "the folder holds no file of data";
+        return Err(DataError::file(&path.display().to_string(), problem, format!("put {KINDS} into it")));
+    }
+    Ok(())
+}
+
+fn walk(path: &Path, depth: usize, parts: &mut Vec<Part>) -> Result<()> {
+    let shown = path.display().to_string();
+    if depth > DEEPEST {
+        let fix = "look for a link that points to a folder above it";
+        return Err(DataError::file(&shown, format!("more than {DEEPEST} folders in each other"), fix));
+    }
+    let failed = |e| DataError::io(&shown, "read", e);
+    let entries = fs::read_dir(path).map_err(failed)?;
+    let mut inside = entries.map(|e| Ok(e?.path())).collect::<io::Result<Vec<_>>>().map_err(failed)?;
+    inside.sort();
+    for path in inside.iter().filter(|p| !hidden(p)) {
+        let meta = metadata(path)?;
+        if meta.is_dir() {
+            walk(path, depth + 1, parts)?;
+            continue;
+        }
+        let Some(format) = Format::of(path) else {
+            let fix = format!("take it out of the folder, or let its name end in {KINDS}");
+            return Err(DataError::file(&path.display().to_string(), "is not a kind of data file", fix));
+        };
+        parts.push(part(path, format, &meta));
+    }
+    Ok(())
+}
+
+fn metadata(path: &Path) -> Result<fs::Metadata> {
+    fs::metadata(path).map_err(|e| DataError::io(&path.display().to_string(), "open", e))
+}
+
+/// Whether a writer put it there for itself, such as `_SUCCESS`.
+fn hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| matches!(name.as_encoded_bytes(), [b'_' | b'.', ..]))
+}
+
+/// Columns that the folders of a path hold, as Hive and Spark write them.
+fn partitions(path: &Path) -> Vec<Partition> {
+    let folders = path.parent().into_iter().flat_map(Path::components);
+    let pair = |folder: Component| {
+        let text = folder.as_os_str().to_str()?;
+        let (column, value) = text.split_once('=').filter(|(column, _)| !column.is_empty())?;
+        let missing = value == "__HIVE_DEFAULT_PARTITION__";
+        let column = String::from_utf8(decode(column)).ok()?;
+        Some(Partition { column, value: (!missing).then(|| decode(value)) })
+    };
+    folders.filter_map(pair).collect()
+}
+
+/// `%20` and the like to what they stand for.
+fn decode(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let hex = after.get(..2).and_then(|h| u8::from_str_radix(std::str::from_utf8(h).ok()?, 16).ok());
+        match (first, hex) {
+            (b'%', Some(byte)) => {
+                out.push(byte);
+                rest = &after[2..];
+            }
+            _ => {
+                out.push(first);
+                rest = after;
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_become_columns() {
+        let found = partitions(Path::new("data/day=2024-01-02/scenario=S%C3%A3o%20%2F%zz/a=b.parquet"));
+        let text = |p: &Partition| (p.column.clone(), p.value.clone().map(|v| String::from_utf8(v).unwrap()));
+        let wanted = [("day", "2024-01-02"), ("scenario", "São /%zz")];
+        let wanted = wanted.map(|(c, v)| (c.to_owned(), Some(v.to_owned())));
+        assert_eq!(found.iter().map(text).collect::<Vec<_>>(), wanted);
+        let none = partitions(Path::new("x=__HIVE_DEFAULT_PARTITION__/p.csv"));
+        assert_eq!(none, [Partition { column: "x".into(), value: None }]);
+    }
+
+    #[test]
+    fn formats_by_name() {
+        let format = |name| Format::of(Path::new(name));
+        assert_eq!(format("part-0.snappy.parquet"), Some(Format::Parquet));
+        assert_eq!(format("A.CSV.GZ"), Some(Format::CsvGzip));
+        assert_eq!(format("a.csv.zst"), Some(Format::CsvZstd));
+        assert_eq!(format("a.feather"), Some(Format::Arrow));
+        assert_eq!(format("notes.md"), None);
+    }
+}
