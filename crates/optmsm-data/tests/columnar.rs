@@ -41,7 +41,10 @@ fn assert_reads_like(source: impl Into<Source>, csv: &str, name: &str) {
     let (schema, set) = load(fixture(csv), 1);
     for threads in [1, 8] {
         let (other_schema, other_set) = load(source.clone(), threads);
-        assert_eq!(other_schema, schema, "{name}");
+        for (other, field) in other_schema.fields.iter().zip(&schema.fields) {
+            assert!(other == field, "{name}: field {} differs", field.name);
+        }
+        assert_eq!(other_schema.scenarios, schema.scenarios, "{name}");
         assert_eq!(other_schema.fingerprint(), schema.fingerprint(), "{name}");
         assert!(other_set == set, "{name}: rows differ");
         // One's schema predicts the other's file.

@@ -47,7 +47,8 @@ fn files() {
     std::fs::create_dir(&folder).unwrap();
     assert_eq!(
         files.plain(Schema::fit(&all(), &folder).unwrap_err()),
-        "folder: is a directory; give a CSV file"
+        "folder: the folder holds no file of data; \
+         put .csv, .csv.gz, .csv.zst, .parquet, .arrow, .feather or .ipc into it"
     );
     assert_eq!(
         Schema::fit(&all(), "-").unwrap_err().to_string(),

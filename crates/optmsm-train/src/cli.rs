@@ -33,7 +33,7 @@ enum Command {
     Train(train::Options),
     /// Score a labelled file with the best parameters of a run.
     Evaluate(ApplyTo),
-    /// Add a `prediction` column to a file.
+    /// Add a `prediction` column to a CSV, or list the predictions of other files by row.
     Predict {
         #[command(flatten)]
         on: ApplyTo,

@@ -1,7 +1,7 @@
 //! `optmsm evaluate` and `optmsm predict`: a run's best parameters on a file.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
@@ -32,6 +32,9 @@ fn score<B: Backend<Elem = f32>>(be: B, run: &Run, path: &str) -> Result<()> {
 }
 
 pub(super) fn predict(on: &ApplyTo, out: &str) -> Result<()> {
+    if Path::new(out).extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet")) {
+        return Err(Error::file(out, "predictions are written as CSV", "let the name end in .csv"));
+    }
     let run = Run::open(&on.run)?;
     let device = super::open(on.backend, &run.config.train)?;
     let mut reader = RowReader::open(&on.data, &run.schema, Need::Unlabelled)?;

@@ -1,0 +1,102 @@
+//! The program on Parquet, packed CSV, folders and lists: the same model as from one CSV, byte by byte.
+
+mod common;
+
+use common::Place;
+
+const CONFIG: &str = r#"
+[data]
+train = "train.csv"
+valid = ["valid.csv"]
+group = "user_id"
+[[data.fields]]
+name = "user_id"
+[[data.fields]]
+name = "tags"
+kind = "multi"
+[[data.fields]]
+name = "price"
+kind = "numeric"
+transform = "log1p"
+[[data.fields]]
+name = "position"
+role = "specific"
+[model]
+embedding_dim = 4
+experts = { hidden = [8, 4] }
+specific = { hidden = [4] }
+tower = { hidden = [4] }
+[train]
+batch_size = 64
+epochs = 2
+"#;
+
+fn good(place: &Place, args: &[&str]) -> String {
+    let out = place.run(args);
+    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+fn bad(place: &Place, args: &[&str]) -> String {
+    let out = place.run(args);
+    assert_eq!(out.status.code(), Some(2));
+    String::from_utf8(out.stderr).unwrap().trim_end().to_owned()
+}
+
+#[test]
+fn every_kind_of_file_trains_the_same_model() {
+    let place = Place::new(CONFIG, 1, 1);
+    for (name, rows, seed) in [("train", "700", "1"), ("valid", "200", "2")] {
+        for kind in ["csv", "parquet"] {
+            good(&place, &["synth", "--rows", rows, "--seed", seed, "--out", &format!("{name}.{kind}")]);
+        }
+    }
+    let to_stdout = place.run(&["synth", "--rows", "700", "--out", "-", "--format", "parquet"]);
+    assert_eq!(to_stdout.stdout, place.bytes("train.parquet"));
+    let csv = String::from_utf8(place.bytes("train.csv")).unwrap();
+    let (header, rows) = csv.split_once('\n').unwrap();
+    let lines: Vec<&str> = rows.lines().collect();
+    std::fs::create_dir(place.path("parts")).unwrap();
+    for (i, lines) in lines.chunks(300).enumerate() {
+        place.write(&format!("parts/part-{i}.csv"), format!("{header}\n{}\n", lines.join("\n")));
+    }
+    place.write("parts/_SUCCESS", "");
+    let train = |run: &str, set: &[&str]| {
+        let set: Vec<&str> = set.iter().flat_map(|s| ["--set", s]).collect();
+        good(&place, &[&["train", "--quiet", "--config", "config.toml", "--run", run], &set[..]].concat());
+        (
+            place.bytes(&format!("{run}/schema.json")),
+            good(&place, &["predict", run, "--data", "valid.csv", "--out", "-"]),
+        )
+    };
+    let one = train("csv", &[]);
+    assert!(
+        one.1.lines().count() == 201
+            && one.1.lines().next().unwrap().ends_with(",true_probability,prediction")
+    );
+    let sources: [(&str, &[&str]); 4] = [
+        ("parquet", &["data.train=train.parquet", "data.valid=\"valid.parquet\""]),
+        ("folder", &["data.train=parts"]),
+        ("glob", &["data.train=parts/part-?.csv"]),
+        ("list", &[r#"data.train=["parts/part-0.csv", "parts/part-1.csv", "parts/part-2.csv"]"#]),
+    ];
+    for (run, set) in sources {
+        assert!(train(run, set) == one, "{run}");
+    }
+
+    // Predictions for Parquet name rows by their number.
+    good(&place, &["predict", "csv", "--data", "valid.parquet", "--out", "p.csv"]);
+    let by_number = String::from_utf8(place.bytes("p.csv")).unwrap();
+    let last =
+        |text: &str| text.lines().map(|l| l.rsplit(',').next().unwrap().to_owned()).collect::<Vec<_>>();
+    assert_eq!(last(&by_number), last(&one.1));
+    assert!(by_number.starts_with("row,prediction\n1,"), "{by_number}");
+    let scores = |data: &str| good(&place, &["evaluate", "csv", "--data", data]);
+    assert_eq!(scores("valid.parquet"), scores("valid.csv"));
+    assert_eq!(
+        bad(&place, &["predict", "csv", "--data", "valid.parquet", "--out", "p.parquet"]),
+        "error: p.parquet: predictions are written as CSV; let the name end in .csv"
+    );
+    let error = bad(&place, &["train", "--config", "config.toml", "--run", "x", "--set", "data.train=3"]);
+    assert!(error.contains("a path or a list of paths is wanted"), "{error}");
+}
