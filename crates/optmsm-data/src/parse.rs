@@ -30,6 +30,7 @@ pub(crate) fn text(bytes: &[u8]) -> Parsed<&str> {
 }
 
 /// A label, 0 or 1.
+#[inline]
 pub(crate) fn label(cell: Cell) -> Parsed<f32> {
     match cell {
         Cell::Text(b"0") | Cell::Int(0) | Cell::UInt(0) | Cell::Bool(false) => return Ok(0.0),
@@ -84,6 +85,7 @@ pub(crate) fn probability(cell: Cell, scratch: &mut String) -> Parsed<f32> {
 }
 
 /// A number of a numeric field, before its transform; none when missing.
+#[inline]
 pub(crate) fn number(cell: Cell, transform: Transform) -> Parsed<Option<f64>> {
     let written = |cell: Cell| cell.text(&mut String::new()).map(quote); // for messages
     let v = match cell {
@@ -166,6 +168,7 @@ pub(crate) struct ListFormat<'a> {
 /// Hands every value of a list and its weight to `each`; empty values are skipped.
 ///
 /// Weights are read only if the format has a `weight_separator`; without one every weight is 1.
+#[inline]
 pub(crate) fn list(
     cell: Cell,
     format: ListFormat,
