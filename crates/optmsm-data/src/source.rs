@@ -97,7 +97,7 @@ pub(crate) enum AnyRow<'a> {
 
 /// A stream of rows: first the columns are found, then rows are read one at a time.
 pub(crate) enum Records {
-    Csv(CsvParts),
+    Csv(Box<CsvParts>),
     Columns(ColumnParts),
 }
 
@@ -109,14 +109,14 @@ impl Records {
                 let fix = "give it alone";
                 return Err(DataError::file("standard input", "cannot be one of several files", fix));
             }
-            return Ok(Self::Csv(CsvParts::stdin(delimiter)?));
+            return Ok(Self::Csv(Box::new(CsvParts::stdin(delimiter)?)));
         }
         let parts = parts::parts(&source.paths)?;
         let Some(first) = parts.first() else {
             return Err(DataError::file("data", "no file is named", "give at least one path"));
         };
         if first.format.is_csv() {
-            return Ok(Self::Csv(CsvParts::open(parts, delimiter)?));
+            return Ok(Self::Csv(Box::new(CsvParts::open(parts, delimiter)?)));
         }
         let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
         Ok(Self::Columns(ColumnParts::open(parts, source.threads.unwrap_or_else(cores))?))
@@ -124,7 +124,7 @@ impl Records {
 
     /// Reads a CSV from anything; `name` stands for the path in messages.
     pub(crate) fn from_reader(name: &str, reader: Box<dyn Read + Send>, delimiter: char) -> Result<Self> {
-        Ok(Self::Csv(CsvParts::from_reader(name, reader, delimiter)?))
+        Ok(Self::Csv(Box::new(CsvParts::from_reader(name, reader, delimiter)?)))
     }
 
     /// Number of a column; `key` is the setting that names it. Only columns that were asked for are read.

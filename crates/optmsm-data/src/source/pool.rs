@@ -35,6 +35,14 @@ struct Queue {
     done: Option<Result<()>>,
 }
 
+/// What a thread decodes.
+struct Job {
+    part: usize,
+    opened: Arc<Opened>,
+    from: Arc<Vec<From>>,
+    piece: Piece,
+}
+
 /// The pieces not yet taken.
 #[derive(Default)]
 struct Upcoming {
@@ -126,7 +134,7 @@ impl Shared {
     }
 
     fn work(&self) {
-        while let Some((number, part, opened, from, piece)) = self.take() {
+        while let Some((number, Job { part, opened, from, piece })) = self.take() {
             let mut first_row = piece.first_row;
             let done = opened.decode(&self.plan.parts[part], piece, &from, &mut |rows, columns| {
                 let bytes = columns.iter().map(Column::bytes).sum();
@@ -142,8 +150,8 @@ impl Shared {
         }
     }
 
-    /// The next piece and its number; none when there is no more.
-    fn take(&self) -> Option<(u64, usize, Arc<Opened>, Arc<Vec<From>>, Piece)> {
+    /// The next piece to decode and its number; none when there is no more.
+    fn take(&self) -> Option<(u64, Job)> {
         let mut state = self.lock();
         loop {
             if state.stop || state.all_taken {
@@ -156,9 +164,9 @@ impl Shared {
         }
         let number = state.first + state.queues.len() as u64;
         match state.upcoming.next(&self.plan) {
-            Ok(Some((part, opened, from, piece))) => {
+            Ok(Some(job)) => {
                 state.queues.push_back(Queue::default());
-                Some((number, part, opened, from, piece))
+                Some((number, job))
             }
             Ok(None) => {
                 state.all_taken = true;
@@ -197,12 +205,13 @@ impl Shared {
 }
 
 impl Upcoming {
-    fn next(&mut self, plan: &Plan) -> Result<Option<(usize, Arc<Opened>, Arc<Vec<From>>, Piece)>> {
+    fn next(&mut self, plan: &Plan) -> Result<Option<Job>> {
         loop {
             if let Some((part, opened, from)) = &self.opened
                 && let Some(piece) = self.pieces.pop_front()
             {
-                return Ok(Some((*part, opened.clone(), from.clone(), piece)));
+                let (opened, from) = (opened.clone(), from.clone());
+                return Ok(Some(Job { part: *part, opened, from, piece }));
             }
             let at = self.next_part;
             let Some(part) = plan.parts.get(at) else { return Ok(None) };
