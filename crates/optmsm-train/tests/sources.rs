@@ -26,6 +26,7 @@ embedding_dim = 4
 experts = { hidden = [8, 4] }
 specific = { hidden = [4] }
 tower = { hidden = [4] }
+hyper = { scenario_dim = 3, trunk = 4, rank = 2 }
 [train]
 batch_size = 64
 epochs = 2
@@ -45,7 +46,8 @@ fn bad(place: &Place, args: &[&str]) -> String {
 
 #[test]
 fn every_kind_of_file_trains_the_same_model() {
-    let place = Place::new(CONFIG, 1, 1);
+    let place = Place::new(common::CONFIG, 1, 1);
+    place.write("config.toml", CONFIG);
     for (name, rows, seed) in [("train", "700", "1"), ("valid", "200", "2")] {
         for kind in ["csv", "parquet"] {
             good(&place, &["synth", "--rows", rows, "--seed", seed, "--out", &format!("{name}.{kind}")]);
