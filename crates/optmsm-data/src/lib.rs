@@ -8,6 +8,7 @@
 //! Ids of a field: 0 is out-of-vocabulary; the others are ordered by falling count in training, then by value.
 #![forbid(unsafe_code)]
 
+pub mod cache;
 pub mod config;
 pub mod dataset;
 pub mod error;
@@ -22,6 +23,7 @@ mod source;
 pub mod synth;
 mod vocab;
 
+pub use cache::Cache;
 pub use config::{DataConfig, FieldConfig, Kind, UnseenScenario};
 pub use dataset::Dataset;
 pub use error::{DataError, Result};
