@@ -5,6 +5,7 @@ use optmsm_core::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::numeric::Transform;
+use crate::stream::StreamConfig;
 
 /// Files, columns and fields of the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +39,9 @@ pub struct DataConfig {
     pub unseen_scenario: UnseenScenario,
     /// Share of training rows that train the fallback when `unseen_scenario = "oov"`, in [0, 1).
     pub oov_rate: f64,
+    /// When rows come from disk instead of memory.
+    #[serde(skip_serializing_if = "StreamConfig::is_default")]
+    pub stream: StreamConfig,
     /// The input fields, in the order of the model's inputs.
     pub fields: Vec<FieldConfig>,
 }
@@ -56,6 +60,7 @@ impl Default for DataConfig {
             delimiter: ',',
             unseen_scenario: UnseenScenario::Error,
             oov_rate: 0.05,
+            stream: StreamConfig::default(),
             fields: Vec::new(),
         }
     }
@@ -223,6 +228,7 @@ impl DataConfig {
             let problem = format!("{d:?} cannot stand between values");
             return fail("delimiter", problem, "use one ASCII character, such as \",\" or \"\\t\"");
         }
+        self.stream.validate()?;
         if !(0.0..1.0).contains(&self.oov_rate) {
             return fail("oov_rate", format!("must be in [0, 1), got {}", self.oov_rate), "0.05 is usual");
         }

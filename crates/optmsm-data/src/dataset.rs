@@ -10,7 +10,7 @@ use crate::schema::Schema;
 use crate::source::{PROGRESS_ROWS, Progress};
 
 /// A whole file of encoded rows: ids and numbers only, never the text they came from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Dataset {
     /// The rows, in the order of the file.
     pub batch: Batch,

@@ -3,6 +3,7 @@
 mod apply;
 mod gradcheck;
 mod inspect;
+mod prepare;
 mod synth;
 mod train;
 
@@ -31,6 +32,8 @@ struct Cli {
 enum Command {
     /// Train a model; without a config, on built-in synthetic data.
     Train(train::Options),
+    /// Encode the files of a configuration once, so that runs need not.
+    Prepare(prepare::Options),
     /// Score a labelled file with the best parameters of a run.
     Evaluate(ApplyTo),
     /// Add a `prediction` column to a file.
@@ -69,6 +72,7 @@ struct ApplyTo {
 pub(crate) fn run() -> Result<u8> {
     match Cli::parse().command {
         Command::Train(options) => train::run(&options)?,
+        Command::Prepare(options) => prepare::run(&options)?,
         Command::Evaluate(on) => apply::evaluate(&on)?,
         Command::Predict { on, out } => apply::predict(&on, &out)?,
         Command::Synth(options) => synth::run(&options)?,

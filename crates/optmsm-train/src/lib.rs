@@ -10,5 +10,6 @@ pub mod evaluate;
 mod loader;
 pub mod profile;
 pub mod progress;
+pub mod rows;
 pub mod run;
 pub mod trainer;

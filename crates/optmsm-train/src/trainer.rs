@@ -7,7 +7,6 @@ use optmsm_core::backend::Backend;
 use optmsm_core::learner::Learner;
 use optmsm_core::model::Model;
 use optmsm_core::rounding::TableDtype;
-use optmsm_data::Dataset;
 use serde::Serialize;
 
 use crate::checkpoint::{Checkpoint, Progress as Position};
@@ -16,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::loader::Order;
 use crate::progress::Progress;
+use crate::rows::Rows;
 use crate::run::Run;
 
 /// Steps between two looks at the loss: a device need not stop for it.
@@ -27,11 +27,11 @@ const AHEAD: usize = 2;
 #[derive(Debug)]
 pub struct Data {
     /// Rows to train on.
-    pub train: Dataset,
+    pub train: Rows,
     /// Rows that early stopping watches; without them every pass counts as better.
-    pub valid: Option<Dataset>,
+    pub valid: Option<Rows>,
     /// Rows that are scored once, at the end, with the best parameters.
-    pub test: Option<Dataset>,
+    pub test: Option<Rows>,
 }
 
 /// How a run begins and when it is interrupted.
@@ -86,10 +86,11 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     let config = &run.config.train;
     let input = run.schema.input_spec();
     let order = Order {
-        data: &data.train.batch,
+        data: &data.train,
         input: &input,
         batch_size: config.batch_size,
         seed: config.seed,
+        window: run.config.data.stream.window(),
         fallback: run.schema.fallback_scenario().map(|s| (s, run.config.data.oov_rate)),
     };
     let mut progress = Progress::new(config.epochs * data.train.rows() as u64, quiet);
@@ -243,11 +244,11 @@ fn save<B: Backend<Elem = f32>, M: Model<B>>(
 fn score<B: Backend<Elem = f32>, M: Model<B>>(
     learner: &mut Learner<B, M>,
     run: &Run,
-    data: &Dataset,
+    data: &Rows,
 ) -> Result<Evaluation> {
     let mut sums = vec![0.0; 1 + learner.model().stats()];
-    let predictions = learner.predict_with_stats(&data.batch, &mut sums)?;
-    let evaluation = evaluate(data, &run.schema, &predictions);
+    let (predictions, scored) = data.predict(learner, &mut sums)?;
+    let evaluation = evaluate(&scored, &run.schema, &predictions);
     Ok(evaluation.with_diagnostics(learner.model().diagnostics(&sums[1..], data.rows() as f64)))
 }
 

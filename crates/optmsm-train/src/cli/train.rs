@@ -9,10 +9,11 @@ use optmsm_core::backend::Backend;
 use optmsm_core::learner::Learner;
 use optmsm_core::model::OptMsm;
 use optmsm_core::profile::Profiled;
-use optmsm_data::{Dataset, Schema, SynthConfig, synth};
+use optmsm_data::{Schema, SynthConfig, synth};
 use optmsm_train::config::{BackendKind, Config};
 use optmsm_train::error::{Error, Result};
 use optmsm_train::profile;
+use optmsm_train::rows::Rows;
 use optmsm_train::run::Run;
 use optmsm_train::trainer::{self, Control, Data};
 
@@ -167,7 +168,7 @@ fn reopen(folder: &Path, options: &Options) -> Result<(Run, Data, Device)> {
     Ok((run, data, device))
 }
 
-fn required(config: &Config, path: &Option<String>, key: &str) -> Result<PathBuf> {
+pub(super) fn required(config: &Config, path: &Option<String>, key: &str) -> Result<PathBuf> {
     path.as_ref().map(|p| config.path(p)).ok_or_else(|| {
         let fix = "give the path of a CSV file";
         optmsm_core::error::Error::config(key, "is missing", fix).into()
@@ -175,10 +176,11 @@ fn required(config: &Config, path: &Option<String>, key: &str) -> Result<PathBuf
 }
 
 fn load(config: &Config, schema: &Schema) -> Result<Data> {
-    let open = |path: &Option<String>| {
-        path.as_ref().map(|path| Ok::<_, Error>(Dataset::load(config.path(path), schema)?)).transpose()
-    };
-    let train = Dataset::load(required(config, &config.data.train, "data.train")?, schema)?;
+    let stream = &config.data.stream;
+    let folder = config.path(&stream.folder);
+    let rows = |path: PathBuf| Rows::load(&path, schema, stream, &folder);
+    let open = |path: &Option<String>| path.as_ref().map(|path| rows(config.path(path))).transpose();
+    let train = rows(required(config, &config.data.train, "data.train")?)?;
     Ok(Data { train, valid: open(&config.data.valid)?, test: open(&config.data.test)? })
 }
 
