@@ -155,3 +155,6 @@ fn read(cache: &Cache, blocks: &[u32]) -> Result<Window> {
     }
     Ok(window)
 }
+
+#[cfg(test)]
+mod tests;
