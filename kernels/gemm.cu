@@ -23,14 +23,12 @@ struct Product {
   unsigned tiles_m, tiles_n, groups;
   unsigned chunk;  // k of a part
   unsigned parts;  // parts of k; their bound where groups have their own
-  unsigned ragged; // RAGGED_M, RAGGED_K or 0
+  unsigned ragged; // what groups have of their own, 0: nothing
   unsigned add;    // C += instead of C =
   unsigned relu;   // max(·, 0) follows
 };
 
-// Group g has rows offsets[g]..offsets[g + 1] of A and C.
-constexpr unsigned RAGGED_M = 1;
-// Group g has k = offsets[g]..offsets[g + 1].
+// `ragged`: group g has rows offsets[g]..offsets[g + 1] of A and C (1), or k = offsets[g]..offsets[g + 1] (2).
 constexpr unsigned RAGGED_K = 2;
 
 // A stretch of one group: first..end, where `end` is the group's.
@@ -79,11 +77,13 @@ __device__ __forceinline__ float masked(float sum, float x) { return x <= 0.0f ?
 //
 // Floor: 2·m·n·k FLOP of the variant's units, or (m·k + n·k + m·n) numbers of memory; each tile reads its operands anew, that is
 // m·n·k·(1/T::M + 1/T::N) numbers from the second-level cache.
-// Large, tf32: a warp's 16 k are 16 shared loads of 16 bytes and 64 conversions for 64 mma.m16n8k8, so shared memory (128 bytes a clock for
-// four warps) delivers one mma's operands a clock, 4 clocks for the four warps' mma, which take 8 on sm_80 and 4 on sm_90: at the rate of
-// shared memory on the latter. bf16 has the same loads for half as many mma of the same duration. f32: 24 loads for 512 FFMA.
-// Registers: 128 sums and 48 (f32: 48) of fragments a thread, so two blocks an SM by registers; by shared memory (96 KB) two on sm_90, one
-// on sm_80 and sm_86. Small: 32 sums, 48 KB.
+// Large: a warp's 16 k are 16 shared loads of 16 bytes, that is 64 clocks of shared memory (128 bytes a clock for four warps), beside
+//   tf32: 64 conversions of two instructions, 64 mma.m16n8k8: about 225 instructions; four warps' mma take at least 256 clocks on sm_90, four
+//     warps' loads 256: at the rate of shared memory there, at half of it on sm_80
+//   bf16: 32 conversions, 32 mma.m16n8k16: about 100 instructions; bound by the loads
+//   f32: 24 loads and 512 FFMA for 4 k: about 555 instructions, bound by FFMA
+// Registers: 128 sums and at most 48 of fragments, 204 to 245 a thread in all, so two blocks an SM; its 96 KB of shared memory allow two on
+// sm_90, one on sm_80 and sm_86. Small: 32 sums, at most 119 registers, 48 KB: four blocks an SM on sm_90.
 // spills: none
 template <class T, bool A_K, bool B_K>
 __device__ __forceinline__ void gemm(float* c, const float* a, const float* b, const float* bias, const float* x, const unsigned* offsets, const Product& p) {

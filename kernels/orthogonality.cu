@@ -172,7 +172,8 @@ __device__ __forceinline__ void coefficients(float* matrix, const Experts& exper
         matrix[j * ld + i] = w * inv_i;
       }
     }
-    matrix[i * ld + i] = squared == 0.0f ? 0.0f : -(along * inv_i * inv_i / sqrtf(squared));
+    // NaN for a row of zeros, to whose gradient nothing is added.
+    matrix[i * ld + i] = -(along * inv_i * inv_i / sqrtf(squared));
     matrix[count * ld + i] = squared;
   }
   __syncwarp();

@@ -62,7 +62,7 @@ __device__ __forceinline__ void copy_chunk(float* to, const float* from, unsigne
 }
 
 // Starts copying LINES lines by DEPTH from `from`, of which `lines` by `depth` exist; what does not exist becomes 0 and is not read.
-// `origin` is an address of the operand, to stand for those that are not read.
+// `origin` is an address of the operand, near which one stands for those that are not read.
 template <unsigned LINES, bool K_CONTIGUOUS>
 __device__ __forceinline__ void copy_tile(float* tile, const float* from, const float* origin, unsigned ld, unsigned lines, unsigned depth, bool aligned) {
   constexpr unsigned ROW = K_CONTIGUOUS ? DEPTH : LINES;   // floats of a row of the tile
@@ -81,11 +81,13 @@ __device__ __forceinline__ void copy_tile(float* tile, const float* from, const 
   } else {
     const unsigned rows = K_CONTIGUOUS ? lines : depth, cols = K_CONTIGUOUS ? depth : lines;
     const unsigned valid = 4 * chunk < cols ? cols - 4 * chunk : 0;
+    // Aligned, since a copy of no byte is still one of 16.
+    const float* unread = reinterpret_cast<const float*>(reinterpret_cast<size_t>(origin) / 16 * 16);
 #pragma unroll 1
     for (unsigned row = first; row < ROWS; row += STEP) {
       const unsigned at = K_CONTIGUOUS ? chunk_of_k(row / 4, chunk) : chunk_of_lines(chunk, row / 4);
       const bool exists = row < rows && valid != 0;
-      copy_chunk(tile + row * ROW + 4 * at, exists ? source : origin, exists ? valid : 0, aligned);
+      copy_chunk(tile + row * ROW + 4 * at, exists ? source : unread, exists ? valid : 0, aligned);
       source += (size_t)STEP * ld;
     }
   }

@@ -11,12 +11,13 @@
 
 #include "optmsm.cuh"
 
-// f32 -> tf32: nearest, ties away from zero, 10 bits of fraction; the other 13 bits are zero. NaN stays NaN.
+// f32 -> tf32: nearest, ties away from zero, 10 bits of fraction; the product ignores the other 13 bits. NaN stays NaN, but for negative ones
+// above 0xffffefff, which no arithmetic of a device gives.
 __device__ __forceinline__ unsigned to_tf32(float value) {
 #ifdef __CUDACC__
-    unsigned bits;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(value));
-    return bits;
+    // What ptxas makes of cvt.rna.tf32.f32 (a sum if finite), in two instructions instead of three or four: 0x7fffffff, the NaN of
+    // arithmetic, must not become -0.
+    return static_cast<unsigned>(min(__float_as_int(value), 0x7fffefff)) + 0x1000u;
 #else
     return optmsm_host::to_tf32(value);
 #endif

@@ -3,6 +3,12 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use optmsm_core::backend::Backend;
+use optmsm_core::gradcheck::{case, random_batch};
+use optmsm_core::learner::{Learner, LearnerConfig};
+use optmsm_core::model::{Model, OptMsm};
+use optmsm_core::params::HostTensor;
+use optmsm_core::plan::Plan;
+use optmsm_core::predictor::Predictor;
 use optmsm_cuda::{Cuda, CudaError, CudaOptions, Precision};
 use optmsm_cuda_host::{Held, StandIn};
 
@@ -151,4 +157,102 @@ fn errors_of_the_driver_are_typed() {
     let error = Cuda::probe().unwrap_err();
     driver.fail("cuDeviceGetCount", 0, 0);
     assert!(matches!(&error, CudaError::NoDevice(why) if why.contains("cuDeviceGetCount")), "{error:?}");
+}
+
+/// A model with every kind of field, and batches of it.
+fn learner<B: Backend<Elem = f32>>(be: B, rows: usize) -> (Learner<B, OptMsm>, Vec<Plan<f32>>) {
+    let case = case("driver", |c| {
+        c.config.experts.dropout = 0.2;
+        c.config.tower.dropout = 0.1;
+    });
+    let model = OptMsm::new(&case.config, &case.input).unwrap();
+    let config = LearnerConfig { clip_norm: Some(0.5), ..LearnerConfig::default() };
+    let plan = |seed| {
+        let mut plan = Plan::default();
+        plan.build(&random_batch(&case.input, rows, true, seed), &case.input, true).unwrap();
+        plan
+    };
+    (Learner::new(be, model, config, rows, 3).unwrap(), (0..12).map(plan).collect())
+}
+
+#[test]
+fn a_warm_step_is_one_copy_and_one_graph_and_waits_for_nothing() {
+    let Some((driver, _one)) = alone() else { return };
+    let (mut learner, plans) = learner(open(), 40);
+    // Seen, then built; and lists get the memory that they need.
+    plans.iter().for_each(|plan| learner.step_plan(plan).unwrap());
+    learner.loss().unwrap();
+    let calls = [
+        "cuGraphLaunch",
+        "cuMemcpyHtoDAsync_v2",
+        "cuLaunchKernel",
+        "cuMemAlloc_v2",
+        "cuMemHostAlloc",
+        "cuMemFree_v2",
+        "cuGraphCreate",
+        "cuGraphInstantiateWithFlags",
+        "cuStreamSynchronize",
+        "cuMemcpyDtoHAsync_v2",
+    ];
+    let counts = || calls.map(|call| driver.count(call));
+    let before = counts();
+    plans.iter().for_each(|plan| learner.step_plan(plan).unwrap());
+    let steps = plans.len() as u64;
+    let made: Vec<_> =
+        calls.iter().zip(counts().iter().zip(before)).map(|(c, (now, was))| (*c, now - was)).collect();
+    let want =
+        calls.map(|call| (call, if call == "cuGraphLaunch" || call.contains("HtoD") { steps } else { 0 }));
+    assert_eq!(made, want);
+    // Steps update what changed of the graph, and not all of it.
+    let (nodes, set) =
+        (driver.count("cuGraphAddKernelNode_v2"), driver.count("cuGraphExecKernelNodeSetParams_v2"));
+    learner.step_plan(&plans[0]).unwrap();
+    let set = driver.count("cuGraphExecKernelNodeSetParams_v2") - set;
+    assert!(set > 0 && set < nodes / 2, "{set} nodes of at most {nodes} were told");
+    // The loss is one wait.
+    let before = driver.count("cuStreamSynchronize");
+    learner.loss().unwrap();
+    assert_eq!(driver.count("cuStreamSynchronize") - before, 1);
+}
+
+#[test]
+fn training_through_the_driver_is_that_of_the_kernels_alone() {
+    let Some((driver, _one)) = alone() else { return };
+    let run = |be: &dyn Fn(u64) -> Vec<HostTensor<f32>>| (1..4).map(be).collect::<Vec<_>>();
+    let through_driver = run(&|seed| {
+        driver.set("seed", seed as i64);
+        let (mut learner, plans) = learner(open(), 40);
+        plans.iter().for_each(|plan| learner.step_plan(plan).unwrap());
+        learner.export().unwrap()
+    });
+    let alone = run(&|seed| {
+        let (mut learner, plans) = learner(optmsm_cuda_host::cuda(Precision::F32, seed).unwrap(), 40);
+        plans.iter().for_each(|plan| learner.step_plan(plan).unwrap());
+        learner.export().unwrap()
+    });
+    let all: Vec<_> = through_driver.iter().chain(&alone).collect();
+    assert!(all[0].iter().all(|t| t.data.iter().all(|v| v.is_finite())));
+    assert!(all.iter().all(|one| *one == all[0]), "the order of launches changed a bit");
+}
+
+#[test]
+fn a_predictor_answers_several_threads() {
+    let Some((_driver, _one)) = alone() else { return };
+    let (learner, _) = learner(open(), 40);
+    let params = learner.export().unwrap();
+    let model = learner.model().clone();
+    let batches: Vec<_> =
+        (0..6).map(|i| random_batch(Model::<Cuda>::input(&model), 1 + 7 * i as usize, false, i)).collect();
+    let predictor = Predictor::new(open(), model, &params, 16).unwrap();
+    let want: Vec<_> = batches.iter().map(|b| predictor.predict(b).unwrap()).collect();
+    std::thread::scope(|scope| {
+        for first in 0..4 {
+            let (predictor, batches, want) = (&predictor, &batches, &want);
+            scope.spawn(move || {
+                for i in (0..30).map(|i| (first + i) % batches.len()) {
+                    assert_eq!(predictor.predict(&batches[i]).unwrap(), want[i]);
+                }
+            });
+        }
+    });
 }

@@ -321,11 +321,7 @@ impl<D: Device> Backend for Cuda<D> {
     ) {
         optimizer::step_rows(self, table, g, state, rows, update, rounding);
     }
-    fn step_tables<'a>(
-        &self,
-        tables: impl Iterator<Item = TableStep<'a, Self>>,
-        update: &Update<Buf<D>>,
-    ) {
+    fn step_tables<'a>(&self, tables: impl Iterator<Item = TableStep<'a, Self>>, update: &Update<Buf<D>>) {
         optimizer::step_tables(self, tables, update);
     }
 }

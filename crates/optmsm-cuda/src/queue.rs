@@ -16,6 +16,8 @@ const STAGE: usize = 1 << 25;
 const PIECE: usize = 1 << 20;
 /// Bytes of the first workspace.
 const WORKSPACE: usize = 1 << 24;
+/// Bytes up to which it grows so that the operations of a submission need not take turns.
+const WORKSPACES: usize = 1 << 28;
 /// Bytes that one block of `unpack` copies.
 const UNPACK: usize = 1 << 14;
 
@@ -28,13 +30,26 @@ struct Piece {
     bytes: u32,
 }
 
+/// Memory for partial sums.
+#[derive(Debug, Default)]
+struct Room {
+    address: u64,
+    capacity: usize,
+    /// Handed out since the last submission: what is left is behind it.
+    used: usize,
+    /// Asked for since then.
+    asked: usize,
+    /// Most that a submission asked for.
+    wanted: usize,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     work: Work,
     stage: Option<Stage>,
     used: usize,
     pieces: Vec<(Piece, Region)>,
-    workspace: (u64, usize, usize), // address, bytes, bytes in use
+    workspace: Room,
     retired: Vec<u64>,
     dead: Vec<u64>,
     failed: Option<CudaError>,
@@ -122,27 +137,26 @@ impl Queue {
     /// `bytes` of memory for the partial sums of one operation, at a multiple of 256: `(address, region)`. They are the
     /// operation's until the next call.
     pub(crate) fn workspace(&mut self, device: &impl Device, bytes: usize) -> (u64, Region) {
-        let (address, capacity, used) = self.workspace;
         let bytes = bytes.next_multiple_of(256);
-        let mut start = used;
-        if start + bytes > capacity {
-            // Over what earlier launches wrote: the hazards keep the order.
-            start = 0;
-        }
-        if bytes > capacity {
-            let capacity = bytes.next_power_of_two().max(WORKSPACE);
+        let room = &mut self.workspace;
+        room.asked += bytes;
+        let grow = room.used == 0 && room.wanted.min(WORKSPACES) > room.capacity;
+        if bytes > room.capacity || grow {
+            let capacity = bytes.max(room.wanted.min(WORKSPACES)).next_power_of_two().max(WORKSPACE);
             match device.alloc(capacity) {
                 Ok(new) => {
-                    if address != 0 {
-                        self.retired.push(address);
-                    }
-                    self.workspace = (new, capacity, 0);
+                    let old = std::mem::replace(&mut room.address, new);
+                    (room.capacity, room.used) = (capacity, 0);
+                    self.retired.extend((old != 0).then_some(old));
                 }
                 Err(e) => self.fail(e),
             }
         }
-        self.workspace.2 = start + bytes;
-        let (base, start, width) = (self.workspace.0, start as u64, bytes as u64);
+        let room = &mut self.workspace;
+        // From the start again, over what earlier launches wrote: the hazards keep the order.
+        let start = if room.used + bytes > room.capacity { 0 } else { room.used };
+        room.used = start + bytes;
+        let (base, start, width) = (room.address, start as u64, bytes as u64);
         (base + start, Region { base, start, end: start + width, stride: width, width, write: false })
     }
 
@@ -159,7 +173,9 @@ impl Queue {
             self.failed = Some(e);
         }
         self.work.clear();
-        self.workspace.2 = 0;
+        let room = &mut self.workspace;
+        room.wanted = room.wanted.max(std::mem::take(&mut room.asked));
+        room.used = 0;
         self.dead.append(&mut self.retired);
     }
 
@@ -195,9 +211,8 @@ impl Queue {
     pub(crate) fn abandon(&mut self, device: &impl Device) {
         self.work.clear();
         self.pieces.clear();
-        if self.workspace.0 != 0 {
-            self.retired.push(std::mem::take(&mut self.workspace.0));
-        }
+        let room = std::mem::take(&mut self.workspace);
+        self.retired.extend((room.address != 0).then_some(room.address));
         self.bury(device);
     }
 }

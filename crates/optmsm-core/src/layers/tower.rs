@@ -267,7 +267,10 @@ impl Tower {
         let s = self.scenarios;
         let u = prepared.u.mat(s);
         be.fill(scratch.d_u.mat_mut(s), 0.0);
-        for ((layer, packed), d_core) in self.layers.iter().zip(&prepared.layers).zip(&mut scratch.d_core) {
+        // Backward, as their gradients came: a device that runs operations side by side then waits for the first layer's alone.
+        for ((layer, packed), d_core) in
+            self.layers.iter().zip(&prepared.layers).zip(&mut scratch.d_core).rev()
+        {
             layer.finish(be, grads, derived, scratch.d_u.mat_mut(s), d_core, u, packed);
         }
         // The scenario's embedding is a parameter, so its gradient is the trunk's input gradient. The

@@ -15,6 +15,8 @@ use crate::memory::{Memory, Span};
 const BLOCKS: usize = 264;
 /// Fewest k of a part: below, writing and adding the parts takes longer than the sum.
 const PART: usize = 256;
+/// The same of large tiles, whose parts are four times as large for twice the operands.
+const LARGE_PART: usize = 1024;
 /// k of one stage, as in kernels/include/gemm_tile.cuh.
 const DEPTH: usize = 32;
 /// Stages of both tiles, as there.
@@ -196,12 +198,13 @@ impl<D: Device> Job<'_, D> {
         };
         let copies = if let Ragged::No = self.ragged { self.groups } else { 1 };
         let blocks = |tile| tiles(tile).0 * tiles(tile).1 * copies;
-        let most = if self.parts { (self.k / PART).max(1) } else { 1 };
-        // A large tile reads each operand half as often, and pays where at most a fourth more is padding.
-        let large = 16 * blocks(LARGE) <= 5 * blocks(SMALL) && blocks(LARGE) * most >= BLOCKS / 2;
+        let most = |part: usize| if self.parts { (self.k / part).max(1) } else { 1 };
+        // A large tile reads each operand half as often, and pays where at most a fourth more is padding and where it fills the
+        // device: from parts that are deep enough that writing and adding them does not take longer than is saved.
+        let large = 16 * blocks(LARGE) <= 5 * blocks(SMALL) && blocks(LARGE) * most(LARGE_PART) >= BLOCKS / 2;
         let tile = if large { LARGE } else { SMALL };
         let (tiles_m, tiles_n) = tiles(tile);
-        let wanted = (BLOCKS / blocks(tile).max(1)).clamp(1, most);
+        let wanted = (BLOCKS / blocks(tile).max(1)).clamp(1, most(if large { LARGE_PART } else { PART }));
         let chunk = self.k.div_ceil(wanted).next_multiple_of(DEPTH).max(DEPTH);
         let parts = match self.ragged {
             Ragged::Depth(_) => self.k / chunk + self.groups,
@@ -371,7 +374,6 @@ pub(crate) fn linear_dx<D: Device>(
         assert_eq!((x.rows, x.cols), (d_x.rows, d_x.cols), "shape of x");
     }
     let (first, count, ragged) = groups_of(part, groups);
-    // Zero where rows, not columns, belong to groups.
     let step = |width: usize| if columns == 1 { 0 } else { width };
     Job {
         c: Operand::new(&d_x.as_mat(), step(inputs)),

@@ -27,7 +27,8 @@ pub(crate) fn dtype_code(dtype: TableDtype) -> u16 {
 /// Whether kernels may take four columns at a time: `cols` is a multiple of four, and so is every row's place in the matrices of
 /// these addresses and strides. Tables are dense and begin at a multiple of 256, so their width decides.
 pub(crate) fn in_fours(cols: usize, places: &[(u64, usize)]) -> bool {
-    cols % 4 == 0 && places.iter().all(|(pointer, stride)| pointer % 16 == 0 && stride % 4 == 0)
+    cols.is_multiple_of(4)
+        && places.iter().all(|(pointer, stride)| pointer.is_multiple_of(16) && stride.is_multiple_of(4))
 }
 
 /// A kernel's `unsigned`.
@@ -151,7 +152,8 @@ pub(crate) fn lookup_fields<'a, D: Device>(
         if few[0].is_none() {
             return;
         }
-        let source = |f: &FieldLookup<'a, Cuda<D>>| of_table(&out, (f.column, f.width), f.table, f.ids, first);
+        let source =
+            |f: &FieldLookup<'a, Cuda<D>>| of_table(&out, (f.column, f.width), f.table, f.ids, first);
         lookups(cuda, &few.each_ref().map(|f| f.as_ref().map(source)), out.rows);
     }
 }
@@ -392,6 +394,7 @@ fn temporary<D: Device>(cuda: &Cuda<D>, len: usize) -> Option<Buf<D>> {
 }
 
 /// Not on the path of a training step: this backend makes the gradients of fields from rows.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn linear_bwd_by_value<'a, D: Device>(
     cuda: &Cuda<D>,
     g: MM<D>,

@@ -198,7 +198,8 @@ pub(crate) fn step_tables<'a, D: Device>(
 
 /// Notes what a step of one table touches: which rows of table and state is known on the device only.
 fn regions<'l, D: Device>(launch: Launcher<'l>, t: &TableStep<Cuda<D>>) -> Launcher<'l> {
-    let launch = launch.also(t.table.span(), true).also(Span::mat(&t.g), false).also(t.rows.span(0, t.g.rows), false);
+    let launch =
+        launch.also(t.table.span(), true).also(Span::mat(&t.g), false).also(t.rows.span(0, t.g.rows), false);
     t.state.iter().fold(launch, |launch, s| launch.also(s.span(0, s.len), true))
 }
 

@@ -7,7 +7,7 @@ use crate::bounded::Bounded;
 use crate::rng::Rng;
 
 /// Rows, experts, width.
-const SHAPES: [(usize, usize, usize); 11] = [
+const SHAPES: [(usize, usize, usize); 14] = [
     (0, 3, 4),
     (1, 1, 1),
     (5, 1, 8),
@@ -19,6 +19,10 @@ const SHAPES: [(usize, usize, usize); 11] = [
     (33, 7, 9),
     (6, 8, 32),
     (65, 3, 8),
+    // Wide, many, and more than fit where a device keeps what is one row's.
+    (6, 3, 150),
+    (9, 40, 5),
+    (5, 160, 2),
 ];
 
 /// Every shape, view of the outputs and view of the inputs.
