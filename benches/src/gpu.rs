@@ -27,13 +27,16 @@ pub struct Effort {
     pub repeats: usize,
     /// Elements of the large copy.
     pub copied: usize,
+    /// Rows and columns of the product that shows what cuBLAS reaches.
+    pub square: usize,
 }
 
 impl Effort {
     /// For figures: 256 MB of buffers, and a copy of 1 GB.
-    pub const FULL: Self = Self { beyond_cache: 256 << 20, submission: 2e-3, repeats: 9, copied: 256 << 20 };
+    pub const FULL: Self =
+        Self { beyond_cache: 256 << 20, submission: 2e-3, repeats: 9, copied: 256 << 20, square: 8192 };
     /// For a look whether everything runs.
-    pub const LOOK: Self = Self { beyond_cache: 0, submission: 0.0, repeats: 1, copied: 1 << 12 };
+    pub const LOOK: Self = Self { beyond_cache: 0, submission: 0.0, repeats: 1, copied: 1 << 12, square: 64 };
 }
 
 /// Times queued operations on a backend.

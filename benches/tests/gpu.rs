@@ -16,6 +16,7 @@ fn everything_that_is_measured_on_a_gpu_runs_on_the_host() {
     let program = Program {
         models: vec![("tiny", with_tables(|_| 20))],
         op_rows: vec![5],
+        check_rows: 4,
         train_rows: vec![6],
         forward_rows: vec![1, 3],
         turns: 1,

@@ -24,6 +24,8 @@ pub struct Program {
     pub models: Vec<(&'static str, (ModelConfig, InputSpec))>,
     /// Rows of operations and products.
     pub op_rows: Vec<usize>,
+    /// Rows on which both sides' results are compared first.
+    pub check_rows: usize,
     /// Rows of training steps.
     pub train_rows: Vec<usize>,
     /// Rows of predictions, with the first model.
@@ -44,6 +46,8 @@ impl Program {
         Self {
             models: vec![("small", crate::standard(false)), ("large", crate::standard(true))],
             op_rows: vec![4096, 65_536],
+            // As many as are timed first and last: PyTorch keeps what it compiled.
+            check_rows: 4096,
             train_rows: vec![4096, 65_536, 16_384],
             forward_rows: vec![1, 512, 4096],
             turns: 4,
@@ -144,7 +148,7 @@ impl<B: Backend<Elem = f32>, O: Fn(Precision) -> Result<B>> Run<'_, O> {
         }
         for precision in Precision::ALL {
             let name = precision.name();
-            let command = json!({"cmd": "square", "precision": name});
+            let command = json!({"cmd": "square", "precision": name, "n": effort.square});
             if let Some(rate) = self.ask("square product", &command)? {
                 (self.emit)(json!({"kind": "ceiling", "name": format!("cuBLAS {name}"), "rate": rate}))?;
             }
@@ -159,18 +163,18 @@ impl<B: Backend<Elem = f32>, O: Fn(Precision) -> Result<B>> Run<'_, O> {
             return Ok(());
         }
         let (size, (config, input)) = self.program.models[0].clone();
-        let (parameters, batch) = (parameters(&config, &input)?, rows(&input, 512, 77));
+        let n = self.program.check_rows;
+        let (parameters, batch) = (parameters(&config, &input)?, rows(&input, n as u64, 77));
         let file = std::env::temp_dir().join(format!("optmsm-gpu-{}.safetensors", std::process::id()));
         save(&file, &parameters, &batch)?;
         let model = || OptMsm::new(&config, &input);
         let mut ours = Vec::new();
         for (name, precision) in [("f32", Precision::F32), ("tf32", Precision::Tf32)] {
             let mut learner =
-                Learner::new((self.open)(precision)?, model()?, LearnerConfig::default(), 512, 1)?;
+                Learner::new((self.open)(precision)?, model()?, LearnerConfig::default(), n, 1)?;
             learner.import(&parameters)?;
             let loss = learner.loss_and_gradients(&batch)?.0.total();
-            let logits =
-                Predictor::new((self.open)(precision)?, model()?, &parameters, 512)?.logits(&batch)?;
+            let logits = Predictor::new((self.open)(precision)?, model()?, &parameters, n)?.logits(&batch)?;
             ours.push((name, loss, logits));
         }
         for (kind, modes) in [("train", train), ("forward", forward)] {
