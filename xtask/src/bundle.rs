@@ -27,6 +27,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask has no parent folder")?;
     let out = args.out.clone().unwrap_or_else(|| target_dir(root).join("gpu-bundle"));
     clear(&out)?;
+    // What is built is what is there now.
+    let now = bench::now(root)?;
     let folder = |name: &str| -> Result<PathBuf> {
         let path = out.join(name);
         fs::create_dir_all(&path)?;
@@ -65,7 +67,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     copy(&root.join("kernels/ptx"), &folder("ptx")?, |name| name == "MANIFEST" || name.ends_with(".ptx"))?;
     copy(&root.join("tests/fixtures"), &folder("fixtures")?, |name| name.ends_with(".safetensors"))?;
     copy(&root.join("benches/peers"), &folder("peers")?, |name| name.ends_with(".py"))?;
-    let now = bench::now(root)?;
     let line = ["commit", "rustc"].map(|key| now[key].as_str().unwrap_or("unknown"));
     fs::write(out.join("COMMIT"), format!("OptMSM {}, {}\n", line[0], line[1]))?;
     let script = out.join("run.sh");

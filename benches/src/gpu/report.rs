@@ -51,6 +51,10 @@ pub fn markdown(folder: &Path) -> Result<String> {
     let of = |kind: &str| lines.iter().filter(|l| l["kind"] == kind).collect::<Vec<_>>();
     let ceilings: BTreeMap<String, f64> =
         of("ceiling").iter().map(|l| (text(&l["name"]), number(&l["rate"]))).collect();
+    if lines.is_empty() {
+        out.push_str("\nNothing was measured.\n");
+        return Ok(out);
+    }
     limits(&mut out, &ceilings);
     training(&mut out, &of("train"));
     forward(&mut out, &of("forward"));
