@@ -77,6 +77,19 @@ fn memory_that_is_short_is_said_with_sizes() {
 }
 
 #[test]
+fn memory_that_was_dropped_is_there_again_whatever_is_queued() {
+    let Some((driver, _one)) = alone() else { return };
+    driver.set("memory", 1 << 28);
+    let be = open();
+    for _ in 0..4 {
+        // Zeroing the first one is still queued when the next one is asked for.
+        let some = be.alloc(3 << 24);
+        assert!(some.is_ok(), "{some:?}");
+    }
+    driver.set("memory", 1 << 34);
+}
+
+#[test]
 fn a_failed_call_is_told_at_the_next_download_and_stays() {
     let Some((driver, _one)) = alone() else { return };
     let be = open();
