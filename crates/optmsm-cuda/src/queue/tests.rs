@@ -119,6 +119,17 @@ fn a_workspace_that_must_grow_takes_the_place_of_the_old_one() {
 }
 
 #[test]
+fn an_old_workspace_is_kept_for_the_launches_that_use_it() {
+    let (device, mut queue) = (Notes::new(1 << 30), Queue::default());
+    one(&mut queue, &device, MB);
+    one(&mut queue, &device, 40 * MB);
+    queue.alloc(&device, MB).unwrap();
+    // The device looks whether memory is held.
+    queue.submit(&device);
+    assert_eq!((queue.failed, device.submitted()), (None, 2));
+}
+
+#[test]
 fn memory_is_given_back_after_the_launches_that_use_it() {
     let (device, mut queue) = (Notes::new(10 * MB), Queue::default());
     let first = queue.alloc(&device, 6 * MB).unwrap();
