@@ -53,7 +53,7 @@ fn parameters_of_the_ptx_are_those_of_the_sources() {
     };
     for (name, (_, entry)) in entries() {
         let widths: Vec<usize> = entry.params.iter().map(|p| p.bytes).collect();
-        assert_eq!(kernels.parameter_sizes(&name), Some(widths), "{name}");
+        assert_eq!(kernels.parameter_sizes(&name), Some(&*widths), "{name}");
     }
 }
 
