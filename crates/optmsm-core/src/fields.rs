@@ -23,6 +23,8 @@ use whole::Whole;
 pub struct FirstLayer {
     /// `[outputs, inputs]`, or `[K, outputs / K, inputs]`; the fields' columns first.
     pub weight: ParamId,
+    /// `[outputs]`, or `[K, outputs / K]`.
+    pub bias: ParamId,
     /// Columns of its output.
     pub outputs: usize,
 }

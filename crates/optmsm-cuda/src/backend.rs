@@ -142,6 +142,18 @@ impl<D: Device> Backend for Cuda<D> {
         dense::linear_dw(self, d_w, write, d_y, x, part);
     }
 
+    fn linear_dw_bias(
+        &self,
+        d_w: MM<D>,
+        d_b: usize,
+        write: Write,
+        d_y: M<D>,
+        x: M<D>,
+        part: Part<Ids<D>>,
+    ) {
+        dense::linear_dw_bias(self, d_w, d_b, write, d_y, x, part);
+    }
+
     fn col_sum(&self, out: MM<D>, write: Write, x: M<D>, part: Part<Ids<D>>) {
         reduce::col_sum(self, out, write, x, part);
     }
@@ -152,6 +164,10 @@ impl<D: Device> Backend for Cuda<D> {
 
     fn relu_bwd(&self, d: MM<D>, y: M<D>) {
         elementwise::relu_bwd(self, d, y);
+    }
+
+    fn relu_bwd_into(&self, out: MM<D>, d: M<D>, y: M<D>) {
+        elementwise::relu_bwd_into(self, out, d, y);
     }
 
     fn dropout(&self, x: MM<D>, drop: &Dropout, rows: &Ids<D>, first: usize) {

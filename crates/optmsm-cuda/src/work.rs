@@ -56,10 +56,9 @@ impl Region {
         if self.stride != other.stride || self.stride == 0 {
             return true;
         }
-        // Rows of equal stride: columns decide, where no row crosses from one stride into the next.
-        let (a, b) = (self.start % self.stride, other.start % self.stride);
-        let wraps = a + self.width > self.stride || b + other.width > self.stride;
-        wraps || (a < b + other.width && b < a + self.width)
+        // Rows of equal stride: those of `other` begin `shift` behind some of this region's, wherever strides begin.
+        let shift = (other.start % self.stride + self.stride - self.start % self.stride) % self.stride;
+        shift < self.width || shift + other.width > self.stride
     }
 }
 

@@ -276,11 +276,10 @@ impl<B: Backend> Model<B> for OptMsm {
             be.relu_bwd(act.d_e.mat_mut(n), e);
         }
         let d_e = act.d_e.mat_mut(n);
-        self.experts.backward(be, dense, d_shared, d_e, &mut act.experts, &prepared.experts, x);
-        let mut d_g = act.d_h0.mat_mut(n).cols(m, p);
-        be.relu_bwd(d_g.again(), h0.cols(m, p));
-        let d_first = d_specific.again();
-        self.specific.backward(be, dense, d_first, d_g, &mut act.specific, &prepared.specific, x);
+        self.experts.backward(be, dense, d_shared, d_e, None, &mut act.experts, &prepared.experts, x);
+        let (d_first, d_g, g) =
+            (d_specific.again(), act.d_h0.mat_mut(n).cols(m, p), Some(h0.cols(m, p)));
+        self.specific.backward(be, dense, d_first, d_g, g, &mut act.specific, &prepared.specific, x);
         // forward: e_sp = [specific fields ; z_s]; the rows of a scenario share z_s
         let by_scenario = derived.mat_mut(self.d_by_scenario);
         be.col_sum(by_scenario, Write::Add, d_specific.as_mat(), Part::Rows(x.groups));
