@@ -142,15 +142,7 @@ impl<D: Device> Backend for Cuda<D> {
         dense::linear_dw(self, d_w, write, d_y, x, part);
     }
 
-    fn linear_dw_bias(
-        &self,
-        d_w: MM<D>,
-        d_b: usize,
-        write: Write,
-        d_y: M<D>,
-        x: M<D>,
-        part: Part<Ids<D>>,
-    ) {
+    fn linear_dw_bias(&self, d_w: MM<D>, d_b: usize, write: Write, d_y: M<D>, x: M<D>, part: Part<Ids<D>>) {
         dense::linear_dw_bias(self, d_w, d_b, write, d_y, x, part);
     }
 

@@ -277,8 +277,7 @@ impl<B: Backend> Model<B> for OptMsm {
         }
         let d_e = act.d_e.mat_mut(n);
         self.experts.backward(be, dense, d_shared, d_e, None, &mut act.experts, &prepared.experts, x);
-        let (d_first, d_g, g) =
-            (d_specific.again(), act.d_h0.mat_mut(n).cols(m, p), Some(h0.cols(m, p)));
+        let (d_first, d_g, g) = (d_specific.again(), act.d_h0.mat_mut(n).cols(m, p), Some(h0.cols(m, p)));
         self.specific.backward(be, dense, d_first, d_g, g, &mut act.specific, &prepared.specific, x);
         // forward: e_sp = [specific fields ; z_s]; the rows of a scenario share z_s
         let by_scenario = derived.mat_mut(self.d_by_scenario);
