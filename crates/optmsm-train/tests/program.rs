@@ -308,12 +308,12 @@ fn bad_settings_are_refused() {
     // What is checked without the data, and what only with it.
     place.write("config.toml", CONFIG.replace("name = \"slot\"", "name = \"slot\"\nseparator = \"\""));
     place.refused_train(
-        "config.toml line 19 column 13, `data.fields.slot.separator`: means something for kind = \"multi\" only; leave it out, \
+        "config.toml line 20 column 13, `data.fields.slot.separator`: means something for kind = \"multi\" only; leave it out, \
          or set kind = \"multi\"",
     );
     place.write("config.toml", CONFIG.replace("rank = 2", "rank = 5"));
     place.refused_train(
-        "config.toml line 27 column 49, `model.hyper.rank`: 5 is larger than every tower layer can use (4); set it to 4 or \
+        "config.toml line 27 column 47, `model.hyper.rank`: 5 is larger than every tower layer can use (4); set it to 4 or \
          less, or 0 to generate whole matrices",
     );
     place.write("config.toml", CONFIG.replace("\ntrain = \"train.csv\"", ""));
