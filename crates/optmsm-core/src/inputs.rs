@@ -77,7 +77,7 @@ impl<B: Backend> InputColumn<B> {
     fn new(be: &B, kind: FieldKind, rows: usize, updates: bool) -> Result<Self> {
         let (ids, multi, values) = match kind {
             FieldKind::Categorical { .. } => (rows, false, 0),
-            FieldKind::Multi { .. } => (rows, true, rows),
+            FieldKind::Multi { .. } => (rows, true, 0), // `reserve` makes room
             FieldKind::Numeric => (if updates { rows } else { 0 }, false, rows),
         };
         let mut column = Self {
