@@ -66,6 +66,15 @@ impl<B: Backend> FieldGrads<B> {
         }
     }
 
+    /// Makes room for so many distinct ids, by field.
+    pub(crate) fn reserve(&mut self, be: &B, ids: &[usize]) -> Result<()> {
+        let grads: Vec<&mut Grad<B>> = match self {
+            Self::ById(fields) => fields.iter_mut().map(|field| &mut field.grad).collect(),
+            Self::Whole(whole) => whole.fields.iter_mut().collect(),
+        };
+        grads.into_iter().zip(ids).try_for_each(|(grad, &ids)| grad.reserve(be, ids))
+    }
+
     /// Gradient of a field with a table: one row for each distinct id, in the order of the plan.
     pub(crate) fn rows(&self, field: usize) -> &B::Buf {
         match self {

@@ -55,6 +55,12 @@ impl<B: Backend> Inputs<B> {
         })
     }
 
+    /// Makes room for lists of so many ids in all, by field; fields without lists have it already.
+    pub(crate) fn reserve(&mut self, be: &B, ids: &[usize]) -> Result<()> {
+        let lists = self.columns.iter_mut().zip(ids).filter(|(column, _)| column.multi);
+        lists.into_iter().try_for_each(|(column, &ids)| column.reserve(be, ids))
+    }
+
     /// Copies a plan of at most the rows that there is room for.
     pub fn load(&mut self, be: &B, plan: &Plan<B::Elem>, training: bool) -> Result<()> {
         be.upload_ids(&mut self.scenarios, &plan.scenarios);
@@ -71,7 +77,7 @@ impl<B: Backend> InputColumn<B> {
     fn new(be: &B, kind: FieldKind, rows: usize, updates: bool) -> Result<Self> {
         let (ids, multi, values) = match kind {
             FieldKind::Categorical { .. } => (rows, false, 0),
-            FieldKind::Multi { .. } => (rows, true, rows),
+            FieldKind::Multi { .. } => (rows, true, 0), // `reserve` makes room
             FieldKind::Numeric => (if updates { rows } else { 0 }, false, rows),
         };
         let mut column = Self {

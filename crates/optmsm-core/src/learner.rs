@@ -1,5 +1,7 @@
 //! Training: one step at a time, on any backend, for any model.
 
+mod footprint;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,8 @@ use crate::plan::Plan;
 use crate::predictor::probability;
 use crate::rounding::{Rounding, TableDtype};
 use crate::runtime::{Params, Pass, Runtime, Weights};
+
+pub use footprint::{Footprint, footprint};
 
 /// How parameters move.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -93,9 +97,16 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// # Errors
     /// When a constant is out of range, or memory is short.
     pub fn new(be: B, model: M, config: LearnerConfig, max_rows: usize, seed: u64) -> Result<Self> {
+        let mut learner = Self::allocate(be, model, config, max_rows, seed)?;
+        let Self { be, model, params, .. } = &mut learner;
+        params.init(be, model, seed)?;
+        Ok(learner)
+    }
+
+    /// All the memory of [`Learner::new`], with zeros for parameters.
+    fn allocate(be: B, model: M, config: LearnerConfig, max_rows: usize, seed: u64) -> Result<Self> {
         config.validate()?;
-        let mut params = Params::new(&be, &model)?;
-        params.init(&be, &model, seed)?;
+        let params = Params::new(&be, &model)?;
         let (count, _) = config.optimizer.state();
         let state = (0..count).map(|_| be.alloc(model.params().len())).collect::<Result<_>>()?;
         let (count, per_row) = config.tables().state();

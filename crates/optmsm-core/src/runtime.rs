@@ -242,6 +242,11 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
         self.lanes[lane].train.as_ref().expect("a learner's lanes train")
     }
 
+    /// Takes the gradients of all lanes out.
+    pub(crate) fn take_grads(&mut self) -> Vec<LaneGrads<B>> {
+        self.lanes.iter_mut().filter_map(|lane| lane.train.take()).collect()
+    }
+
     /// Activations of the first lane, what it left, and the batch; `None` before a pass that trains.
     pub(crate) fn first_lane(&mut self) -> Option<(&M::Activations, &mut LaneGrads<B>, &Inputs<B>)> {
         let lane = self.lanes[..self.active].first_mut()?;

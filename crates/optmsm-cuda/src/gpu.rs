@@ -27,7 +27,7 @@ const ORDINARY: (i32, i32) = (8, 0);
 /// First driver that loads the PTX's ISA 8.0.
 const DRIVER: i32 = 12_000;
 /// Slots of uploads.
-const SLOTS: usize = 2;
+pub(crate) const SLOTS: usize = 2;
 
 /// What is known of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]

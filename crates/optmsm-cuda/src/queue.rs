@@ -5,6 +5,7 @@
 
 use crate::device::{Device, Stage};
 use crate::error::{CudaError, DeviceResult};
+use crate::gpu::SLOTS;
 use crate::kernels::Kernel;
 use crate::work::{Region, Work};
 
@@ -20,6 +21,9 @@ const PIECES: usize = 1024;
 const WORKSPACE: usize = 1 << 24;
 /// Bytes up to which it grows so that the operations of a submission need not take turns.
 const WORKSPACES: usize = 1 << 28;
+/// Bytes of device memory that a [`crate::Cuda`] takes at most beside what it is asked for: stages of uploads and workspaces. One
+/// operation whose sums need more than a workspace makes it grow further.
+pub const RESERVED: usize = SLOTS * STAGE + WORKSPACES;
 /// Bytes that one block of `unpack` copies.
 const UNPACK: usize = 1 << 14;
 

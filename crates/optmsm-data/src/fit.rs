@@ -109,6 +109,19 @@ impl Schema {
     pub fn fit_with(
         config: &DataConfig,
         path: impl AsRef<Path>,
+        progress: impl FnMut(Progress),
+    ) -> Result<Self> {
+        Self::fit_rows(config, path, u64::MAX, progress)
+    }
+
+    /// [`Schema::fit_with`] of the first `rows` rows: what a look at a large file shows.
+    ///
+    /// # Errors
+    /// As [`Schema::fit`].
+    pub fn fit_rows(
+        config: &DataConfig,
+        path: impl AsRef<Path>,
+        rows: u64,
         mut progress: impl FnMut(Progress),
     ) -> Result<Self> {
         config.validate()?;
@@ -132,7 +145,7 @@ impl Schema {
 
         let mut scenarios: BTreeMap<String, ScenarioCount> = BTreeMap::new();
         let mut record = ByteRecord::new();
-        while file.read(&mut record)? {
+        while file.progress().rows < rows && file.read(&mut record)? {
             let at = |column: usize, fault| file.value_error(&record, column, fault);
             let positive = parse::label(&record[label]).map_err(|f| at(label, f))? == 1.0;
             let name = scenario_name(&record[scenario]).map_err(|f| at(scenario, f))?;

@@ -1,15 +1,20 @@
 //! Commands and their options.
 
 mod apply;
+mod check;
+mod docs;
 mod gradcheck;
+mod init;
 mod inspect;
 mod prepare;
 mod synth;
 mod train;
 
+use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use comfy_table::{CellAlignment, Table, presets};
 use optmsm_core::backend::Backend;
 use optmsm_core::model::OptMsm;
 use optmsm_core::params::TensorSource;
@@ -17,8 +22,9 @@ use optmsm_core::predictor::Predictor;
 use optmsm_cpu::{Cpu, CpuOptions};
 use optmsm_cuda::{Cuda, CudaOptions};
 use optmsm_train::config::{BackendKind, TrainConfig};
-use optmsm_train::error::Result;
+use optmsm_train::error::{Error, Result};
 use optmsm_train::run::Run;
+use serde::Serialize;
 
 /// Multi-scenario click-through-rate models: train, evaluate, predict.
 #[derive(Parser)]
@@ -30,12 +36,21 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Look at a CSV file and write a configuration to start from.
+    Init(init::Options),
+    /// Say what a configuration makes of its data, and what memory training takes.
+    Check(check::Options),
     /// Train a model; without a config, on built-in synthetic data.
     Train(train::Options),
     /// Encode the files of a configuration once, so that runs need not.
     Prepare(prepare::Options),
     /// Score a labelled file with the best parameters of a run.
-    Evaluate(ApplyTo),
+    Evaluate {
+        #[command(flatten)]
+        on: ApplyTo,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Add a `prediction` column to a file.
     Predict {
         #[command(flatten)]
@@ -47,12 +62,37 @@ enum Command {
     /// Write the built-in synthetic data as CSV.
     Synth(synth::Options),
     /// Compare every gradient with finite differences.
-    Gradcheck,
+    Gradcheck {
+        #[command(flatten)]
+        output: Output,
+    },
     /// Show what a run holds.
     Inspect {
         /// Run folder.
         run: PathBuf,
+        #[command(flatten)]
+        output: Output,
     },
+    /// Print completions for a shell: optmsm completions bash > FILE, and source it.
+    Completions {
+        /// Shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page; with --out, write one for every command.
+    Man {
+        /// Folder for the pages.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+}
+
+/// How results are printed.
+#[derive(Args, Clone, Copy)]
+struct Output {
+    /// Print one JSON document instead of tables; its keys are in docs/config.md.
+    #[arg(long)]
+    json: bool,
 }
 
 /// A run and a file.
@@ -73,13 +113,42 @@ pub(crate) fn run() -> Result<u8> {
     match Cli::parse().command {
         Command::Train(options) => train::run(&options)?,
         Command::Prepare(options) => prepare::run(&options)?,
-        Command::Evaluate(on) => apply::evaluate(&on)?,
+        Command::Init(options) => init::run(&options)?,
+        Command::Check(options) => check::run(&options)?,
+        Command::Evaluate { on, output } => apply::evaluate(&on, output)?,
         Command::Predict { on, out } => apply::predict(&on, &out)?,
         Command::Synth(options) => synth::run(&options)?,
-        Command::Gradcheck => return gradcheck::run(),
-        Command::Inspect { run } => inspect::run(&run)?,
+        Command::Gradcheck { output } => return gradcheck::run(output),
+        Command::Inspect { run, output } => inspect::run(&run, output)?,
+        Command::Completions { shell } => docs::completions(shell)?,
+        Command::Man { out } => docs::man(out.as_deref())?,
     }
     Ok(0)
+}
+
+/// Writes to standard output; a reader that has seen enough ends it quietly.
+fn print(bytes: &[u8]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::file("standard output", format!("cannot be written: {e}"), "check where it goes"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints one JSON document.
+fn print_json(value: &impl Serialize) -> Result<()> {
+    let text =
+        serde_json::to_string_pretty(value).map_err(|e| Error::file("JSON", e.to_string(), "report this"))?;
+    print(format!("{text}\n").as_bytes())
+}
+
+/// What the user sets, the backend included.
+fn overrides(set: &[String], backend: Option<BackendKind>) -> Vec<String> {
+    let backend = backend.and_then(|kind| kind.to_possible_value());
+    let backend = backend.map(|kind| format!("train.backend=\"{}\"", kind.get_name()));
+    set.iter().cloned().chain(backend).collect()
 }
 
 /// A backend that can be opened on this machine.
@@ -107,4 +176,14 @@ fn predictor<B: Backend<Elem = f32>>(be: B, run: &Run, max_rows: usize) -> Resul
     let best = run.checkpoint("best")?;
     let source: &dyn TensorSource<f32> = &best;
     Ok(Predictor::new(be, model(run)?, source, max_rows)?)
+}
+
+/// A table with its last column to the right, and an empty line.
+fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header).add_rows(rows);
+    if let Some(column) = table.column_mut(N - 1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    format!("{table}\n\n")
 }

@@ -11,6 +11,7 @@ use optmsm_data::DataConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::origin::{Origin, place};
 
 /// Most rows of a batch.
 const MAX_BATCH: usize = 1 << 24;
@@ -28,6 +29,9 @@ pub struct Config {
     pub model: ModelConfig,
     /// How it is trained.
     pub train: TrainConfig,
+    /// Where it was written.
+    #[serde(skip)]
+    pub origin: Origin,
 }
 
 /// How a model is trained.
@@ -121,15 +125,24 @@ impl Config {
     /// Reads a TOML file, then applies `key=value` overrides with dotted keys.
     ///
     /// # Errors
-    /// An unknown key (with the nearest known one), a wrong type or a syntax error, each with its line.
+    /// An unknown key (with the nearest known one), a wrong type, a syntax error or a value that cannot be, each with its line and
+    /// column, or with the override that set it.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
         let shown = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|e| {
             Error::file(&shown, format!("cannot be read: {e}"), "check the path given to --config")
         })?;
-        let _: Config = toml::from_str(&text).map_err(|e| explain(&shown, &text, &e))?;
-        let table = toml::from_str(&text).map_err(|e| explain(&shown, &text, &e))?;
-        Self::with_overrides(table, overrides)
+        Self::parse(&shown, &text, overrides)
+    }
+
+    /// [`Config::load`] of a text; `name` stands for its path in messages.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(name: &str, text: &str, overrides: &[String]) -> Result<Self> {
+        let _: Config = toml::from_str(text).map_err(|e| explain(name, text, &e))?;
+        let table = toml::from_str(text).map_err(|e| explain(name, text, &e))?;
+        Self::with_overrides(table, overrides, Origin::of_file(name, text))
     }
 
     /// This configuration with `key=value` overrides.
@@ -139,10 +152,10 @@ impl Config {
     pub fn override_with(&self, overrides: &[String]) -> Result<Self> {
         let table = toml::Table::try_from(self)
             .map_err(|e| Error::file("configuration", e.to_string(), "report this"))?;
-        Self::with_overrides(table, overrides)
+        Self::with_overrides(table, overrides, self.origin.clone())
     }
 
-    fn with_overrides(mut table: toml::Table, overrides: &[String]) -> Result<Self> {
+    fn with_overrides(mut table: toml::Table, overrides: &[String], origin: Origin) -> Result<Self> {
         for text in overrides {
             let place = format!("--set {text}");
             let Some((key, value)) = text.split_once('=') else {
@@ -157,19 +170,27 @@ impl Config {
             let whole = toml::to_string(&table).unwrap_or_default();
             let _: Config = toml::from_str(&whole).map_err(|e| explain(&place, "", &e))?;
         }
-        let config: Config =
+        let mut config: Config =
             table.try_into().map_err(|e: toml::de::Error| explain("configuration", "", &e))?;
-        config.data.validate()?;
-        config.train.learner().validate()?;
-        if config.train.batch_size == 0 || config.train.epochs == 0 {
-            let key = if config.train.epochs == 0 { "train.epochs" } else { "train.batch_size" };
+        config.origin = origin.with_overrides(overrides);
+        config.validate().map_err(|e| config.origin.locate(e))?;
+        Ok(config)
+    }
+
+    /// What can be checked without the data.
+    fn validate(&self) -> Result<()> {
+        let train = &self.train;
+        self.data.validate()?;
+        train.learner().validate()?;
+        if train.batch_size == 0 || train.epochs == 0 {
+            let key = if train.epochs == 0 { "train.epochs" } else { "train.batch_size" };
             return Err(CoreError::config(key, "must be at least 1, got 0", "raise it").into());
         }
-        if config.train.batch_size > MAX_BATCH {
-            let problem = format!("must be at most {MAX_BATCH}, got {}", config.train.batch_size);
+        if train.batch_size > MAX_BATCH {
+            let problem = format!("must be at most {MAX_BATCH}, got {}", train.batch_size);
             return Err(CoreError::config("train.batch_size", problem, "lower it").into());
         }
-        Ok(config)
+        Ok(())
     }
 
     /// A data path as it is to be opened.
@@ -197,16 +218,16 @@ fn set(table: &mut toml::Table, key: &str, value: toml::Value) -> Option<()> {
     }
 }
 
-/// Adds the line, and to an unknown key the nearest known one.
-fn explain(place: &str, text: &str, error: &toml::de::Error) -> Error {
-    let line = error
-        .span()
-        .filter(|_| !text.is_empty())
-        .map(|span| text.get(..span.start).map_or(1, |before| before.matches('\n').count() + 1));
-    let place = line.map_or(place.to_string(), |line| format!("{place} line {line}"));
+/// Adds line and column, and to an unknown key the nearest known one.
+fn explain(name: &str, text: &str, error: &toml::de::Error) -> Error {
+    let span = error.span().filter(|_| !text.is_empty());
+    let place = span.map_or(name.to_string(), |span| place(name, text, span.start));
     let message = error.message();
     if message.starts_with("unknown variant") {
         return Error::file(place, message, "give one of these");
+    }
+    if message.starts_with("missing field") {
+        return Error::file(place, message, "add it");
     }
     if !message.starts_with("unknown field") {
         return Error::file(place, message, "give a value of that type");

@@ -11,6 +11,18 @@ pub enum Error {
     /// The data.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// A setting that cannot work, where it was written.
+    #[error("{place}, `{key}`: {problem}; {fix}")]
+    Setting {
+        /// File, line and column, or the override that set it.
+        place: String,
+        /// Dotted key.
+        key: String,
+        /// What is wrong, with the value.
+        problem: String,
+        /// What to do about it.
+        fix: String,
+    },
     /// A file or folder that cannot be used.
     #[error("{path}: {problem}; {fix}")]
     File {

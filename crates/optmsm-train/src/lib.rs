@@ -3,13 +3,16 @@
 //! Nothing here knows an architecture: [`trainer::train`] takes any model on any backend.
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod checkpoint;
 pub mod config;
 pub mod error;
 pub mod evaluate;
 mod loader;
+pub mod origin;
 pub mod profile;
 pub mod progress;
 pub mod rows;
 pub mod run;
+pub mod starter;
 pub mod trainer;

@@ -22,6 +22,8 @@ use crate::run::Run;
 const LOSS_EVERY: u64 = 16;
 /// Batches that the loader is ahead.
 const AHEAD: usize = 2;
+/// Batches that are there at a time: those ahead, and with the loader, the learner, and on the way back one each.
+pub(crate) const PLANS: usize = AHEAD + 3;
 
 /// Encoded data of a run.
 #[derive(Debug)]

@@ -21,7 +21,7 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options) -> Result<()> {
     let config = Config::load(&options.config, &options.set)?;
     let train = super::train::required(&config, &config.data.train, "data.train")?;
-    let schema = Schema::fit(&config.data, &train)?;
+    let schema = Schema::fit(&config.data, &train).map_err(|e| config.origin.locate(e.into()))?;
     let folder = config.path(&config.data.stream.folder);
     let others = [&config.data.valid, &config.data.test].into_iter().flatten().map(|path| config.path(path));
     for path in std::iter::once(train).chain(others) {

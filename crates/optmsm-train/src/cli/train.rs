@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use optmsm_core::backend::Backend;
 use optmsm_core::learner::Learner;
 use optmsm_core::model::OptMsm;
@@ -12,12 +12,14 @@ use optmsm_core::profile::Profiled;
 use optmsm_data::{Schema, SynthConfig, synth};
 use optmsm_train::config::{BackendKind, Config};
 use optmsm_train::error::{Error, Result};
+use optmsm_train::evaluate::Evaluation;
 use optmsm_train::profile;
 use optmsm_train::rows::Rows;
 use optmsm_train::run::Run;
 use optmsm_train::trainer::{self, Control, Data};
+use serde::Serialize;
 
-use super::Device;
+use super::{Device, Output};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -43,11 +45,22 @@ pub(super) struct Options {
     #[arg(long)]
     max_steps: Option<u64>,
     /// Time every operation of the training steps, and print where the time went.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     profile: bool,
     /// Print the final table only.
     #[arg(long, short)]
     quiet: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What `--json` prints at the end.
+#[derive(Serialize)]
+struct Done {
+    /// Run folder.
+    run: String,
+    /// Evaluation of the test file by the best parameters; null without one.
+    test: Option<Evaluation>,
 }
 
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -73,17 +86,18 @@ pub(super) fn run(options: &Options) -> Result<()> {
             let done = trainer::train(&mut learner, &run, &data, &control);
             // Of an interrupted run, too.
             let be = learner.backend();
-            println!("{}", profile::table(&be.take(), be.inner().threads()));
+            super::print(format!("{}\n", profile::table(&be.take(), be.inner().threads())).as_bytes())?;
             done?
         }
         Device::Cpu(be) => trainer::train(&mut begin(be, &run, options)?, &run, &data, &control)?,
         Device::Cuda(be) => trainer::train(&mut begin(be, &run, options)?, &run, &data, &control)?,
     };
-    if let Some(test) = test {
-        println!("{}", test.table());
+    let folder = run.folder.display().to_string();
+    if options.output.json {
+        return super::print_json(&Done { run: folder, test });
     }
-    println!("run folder: {}", run.folder.display());
-    Ok(())
+    let table = test.map_or(String::new(), |test| format!("{}\n", test.table()));
+    super::print(format!("{table}run folder: {folder}\n").as_bytes())
 }
 
 /// The learner of a run; a new run is written once there is memory for it.
@@ -97,7 +111,7 @@ fn begin<B: Backend<Elem = f32>>(be: B, run: &Run, options: &Options) -> Result<
         }
         Ok(learner)
     };
-    make().inspect_err(|_| forget(&run.folder, options))
+    make().map_err(|e| run.config.origin.locate(e)).inspect_err(|_| forget(&run.folder, options))
 }
 
 /// A new run: data is read and the configuration checked before anything is written.
@@ -122,11 +136,8 @@ fn start(options: &Options) -> Result<(Run, Data, Device)> {
     }
 }
 
-/// What the user sets, the backend included.
 fn overrides(options: &Options) -> Vec<String> {
-    let backend = options.backend.and_then(|kind| kind.to_possible_value());
-    let backend = backend.map(|kind| format!("train.backend=\"{}\"", kind.get_name()));
-    options.set.iter().cloned().chain(backend).collect()
+    super::overrides(&options.set, options.backend)
 }
 
 /// The backend, before anything is read that takes long or anything is written.
@@ -140,10 +151,14 @@ fn open(config: &Config, options: &Options) -> Result<Device> {
 }
 
 fn create(folder: &Path, config: Config, device: Device) -> Result<(Run, Data, Device)> {
-    let train = required(&config, &config.data.train, "data.train")?;
-    let schema = Schema::fit(&config.data, &train)?;
-    config.model.validate(&schema.input_spec())?;
-    let data = load(&config, &schema)?;
+    let read = || {
+        let train = required(&config, &config.data.train, "data.train")?;
+        let schema = Schema::fit(&config.data, &train)?;
+        config.model.validate(&schema.input_spec())?;
+        let data = load(&config, &schema)?;
+        Ok((schema, data))
+    };
+    let (schema, data) = read().map_err(|e| config.origin.locate(e))?;
     Ok((Run::new(folder, config, schema), data, device))
 }
 
