@@ -136,8 +136,7 @@ impl Schema {
             }
             Encoding::Numeric { .. } => FieldKind::Numeric,
         };
-        let spec =
-            |f: &FieldSchema| FieldSpec { name: f.name.clone(), role: f.role, kind: kind(&f.encoding) };
+        let spec = |f: &FieldSchema| FieldSpec::new(&f.name, f.role, kind(&f.encoding));
         InputSpec { scenarios: self.scenarios.len(), fields: self.fields.iter().map(spec).collect() }
     }
 
