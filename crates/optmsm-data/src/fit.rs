@@ -3,14 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use csv::ByteRecord;
-
 use crate::config::{DEFAULT_SEPARATOR, DataConfig, FieldConfig, Kind, UnseenScenario};
 use crate::error::{DataError, Result, quote};
 use crate::numeric::{Accumulator, NumericStats, Transform};
 use crate::parse::{self, ListFormat, Parsed, fault};
 use crate::schema::{Encoding, FALLBACK, FieldSchema, ScenarioSchema, Schema};
-use crate::source::{CsvFile, PROGRESS_ROWS, Progress};
+use crate::source::{Cell, PROGRESS_ROWS, Progress, Records};
 use crate::vocab::Vocabulary;
 
 /// What is gathered of one field.
@@ -36,11 +34,13 @@ impl<'a> Gathered<'a> {
         }
     }
 
-    fn add(&mut self, value: &[u8]) -> Parsed<()> {
+    fn add(&mut self, cell: Cell, scratch: &mut String) -> Parsed<()> {
         match self {
-            Gathered::Values(counts) => count(counts, parse::text(value)?),
-            Gathered::Lists(format, counts) => parse::list(value, *format, |name, _| count(counts, name))?,
-            Gathered::Numbers(transform, acc) => match parse::number(value, *transform)? {
+            Gathered::Values(counts) => count(counts, cell.text(scratch)?),
+            Gathered::Lists(format, counts) => {
+                parse::list(cell, *format, scratch, |name, _| count(counts, name))?;
+            }
+            Gathered::Numbers(transform, acc) => match parse::number(cell, *transform)? {
                 Some(v) if *transform == Transform::Log1p => acc.add(libm::log1p(v)),
                 Some(v) => acc.add(v),
                 None => acc.add_missing(),
@@ -117,10 +117,11 @@ impl Schema {
             let fix = "give a file: training reads it more than once";
             return Err(DataError::file("standard input", "cannot be trained on", fix));
         }
-        let mut file = CsvFile::open(path, config.delimiter)?;
+        let mut file = Records::open(path, config.delimiter)?;
         let label = file.find(&config.label, "data.label")?;
         let scenario = file.find(&config.scenario, "data.scenario")?;
-        let optional = |column: &Option<String>, key| column.as_ref().map(|c| file.find(c, key)).transpose();
+        let mut optional =
+            |column: &Option<String>, key| column.as_ref().map(|c| file.find(c, key)).transpose();
         let weight = optional(&config.weight, "data.weight")?;
         let probability = optional(&config.probability, "data.probability")?;
         optional(&config.group, "data.group")?;
@@ -131,11 +132,11 @@ impl Schema {
         }
 
         let mut scenarios: BTreeMap<String, ScenarioCount> = BTreeMap::new();
-        let mut record = ByteRecord::new();
-        while file.read(&mut record)? {
-            let at = |column: usize, fault| file.value_error(&record, column, fault);
-            let positive = parse::label(&record[label]).map_err(|f| at(label, f))? == 1.0;
-            let name = scenario_name(&record[scenario]).map_err(|f| at(scenario, f))?;
+        let mut scratch = String::new();
+        while file.next()? {
+            let at = |column: usize, fault| file.value_error(column, fault);
+            let positive = parse::label(file.cell(label)).map_err(|f| at(label, f))? == 1.0;
+            let name = scenario_name(file.cell(scenario), &mut scratch).map_err(|f| at(scenario, f))?;
             if !scenarios.contains_key(name) {
                 scenarios.insert(name.to_owned(), ScenarioCount::default());
             }
@@ -145,13 +146,13 @@ impl Schema {
             }
             // Not part of the schema, but a bad value should stop the run now, not after it was set up.
             if let Some(column) = weight {
-                parse::weight(&record[column]).map_err(|f| at(column, f))?;
+                parse::weight(file.cell(column), &mut scratch).map_err(|f| at(column, f))?;
             }
             if let Some(column) = probability {
-                parse::probability(&record[column]).map_err(|f| at(column, f))?;
+                parse::probability(file.cell(column), &mut scratch).map_err(|f| at(column, f))?;
             }
             for (column, gathered) in &mut fields {
-                gathered.add(&record[*column]).map_err(|f| at(*column, f))?;
+                gathered.add(file.cell(*column), &mut scratch).map_err(|f| at(*column, f))?;
             }
             let now = file.progress();
             if now.rows % PROGRESS_ROWS == 0 {
@@ -188,8 +189,8 @@ impl Schema {
 }
 
 /// Name of a row's scenario, which must not be empty.
-pub(crate) fn scenario_name(bytes: &[u8]) -> Parsed<&str> {
-    let name = parse::text(bytes)?;
+pub(crate) fn scenario_name<'s>(cell: Cell<'s>, scratch: &'s mut String) -> Parsed<&'s str> {
+    let name = cell.text(scratch)?;
     if name.is_empty() {
         return fault("the scenario is empty", "name one, or drop the row");
     }
