@@ -14,7 +14,9 @@ static COUNTING: Counting = Counting::new();
 
 #[test]
 fn a_warm_step_allocates_nothing() {
-    for (dtype, shared) in TableDtype::ALL.into_iter().zip([false, true, false]).chain([(TableDtype::F32, true)]) {
+    for (dtype, shared) in
+        TableDtype::ALL.into_iter().zip([false, true, false]).chain([(TableDtype::F32, true)])
+    {
         let case = case("allocations", |c| {
             if shared {
                 c.set_vocab(5);

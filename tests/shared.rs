@@ -130,7 +130,8 @@ fn a_frozen_table_stays_and_has_no_state_and_no_part_in_the_norm() {
     let lists = frozen.input.fields.iter_mut().filter(|f| matches!(f.kind, FieldKind::Multi { .. }));
     lists.for_each(|f| f.frozen = true);
     for whole in [false, true] {
-        let be = || if whole { Reference::<f64>::new().with_whole_fields() } else { Reference::with_lanes(2, 7) };
+        let be =
+            || if whole { Reference::<f64>::new().with_whole_fields() } else { Reference::with_lanes(2, 7) };
         let mut it = learner(be(), &frozen, LearnerConfig::default());
         let before = it.export().unwrap();
         (0..3).for_each(|seed| _ = it.step(&frozen.batch(ROWS, seed)).unwrap());

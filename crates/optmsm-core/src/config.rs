@@ -362,17 +362,21 @@ impl InputSpec {
             }
             let (name, other_name) = (field.table(), &other.name);
             if field.table.is_none() || other.table.is_none() {
-                let problem =
-                    format!("table '{name}' of fields '{}' and '{other_name}' is named in one of them", field.name);
+                let problem = format!(
+                    "table '{name}' of fields '{}' and '{other_name}' is named in one of them",
+                    field.name
+                );
                 return fail("table", problem, "name it in both to share it, or rename it");
             }
             let (a, b) = (field.kind.ids(), other.kind.ids());
             if a != b {
-                let problem = format!("has {a} ids, but field '{other_name}', which shares table '{name}', has {b}");
+                let problem =
+                    format!("has {a} ids, but field '{other_name}', which shares table '{name}', has {b}");
                 return fail("table", problem, "give both the same ids, or tables of their own");
             }
             if field.frozen != other.frozen {
-                let problem = format!("differs from that of field '{other_name}', which shares table '{name}'");
+                let problem =
+                    format!("differs from that of field '{other_name}', which shares table '{name}'");
                 return fail("freeze", problem, "set it in both or in neither");
             }
         }
@@ -382,7 +386,8 @@ impl InputSpec {
     /// The fields that read the same table as field `first`, in schema order; `None` unless it is the first of several.
     pub fn sharing(&self, first: usize) -> Option<impl Iterator<Item = usize> + '_> {
         let name = self.fields[first].table.as_deref()?;
-        let readers = move || (0..self.fields.len()).filter(move |&f| self.fields[f].table.as_deref() == Some(name));
+        let readers =
+            move || (0..self.fields.len()).filter(move |&f| self.fields[f].table.as_deref() == Some(name));
         let mut begin = readers();
         (begin.next() == Some(first) && begin.next().is_some()).then(readers)
     }

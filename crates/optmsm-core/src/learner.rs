@@ -178,12 +178,13 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         be.step_dense(&mut params.dense.buf, &train.grads.dense.buf, state, len, &update);
         let update = Update::new(config.tables(), self.step, share, clip());
         let steps = specs.iter().zip(tables).zip(&mut params.tables).enumerate();
-        let steps = steps.filter(|(_, ((spec, _), _))| moving(spec)).map(|(number, ((spec, state), table))| {
-            let column = inputs.touched(spec);
-            let g = Mat::new(fields.table(spec), column.unique_count, spec.width);
-            let rounding = Rounding::new(self.seed, self.step as u32, number);
-            TableStep { table, g, state, rows: &column.unique, rounding }
-        });
+        let steps =
+            steps.filter(|(_, ((spec, _), _))| moving(spec)).map(|(number, ((spec, state), table))| {
+                let column = inputs.touched(spec);
+                let g = Mat::new(fields.table(spec), column.unique_count, spec.width);
+                let rounding = Rounding::new(self.seed, self.step as u32, number);
+                TableStep { table, g, state, rows: &column.unique, rounding }
+            });
         be.step_tables(steps, &update);
         Ok(())
     }

@@ -1,91 +1,14 @@
 //! Fitting a schema: one pass over the training file.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::config::{DEFAULT_SEPARATOR, DataConfig, FieldConfig, Kind, UnseenScenario};
+use crate::config::{DataConfig, UnseenScenario};
 use crate::error::{DataError, Result, quote};
-use crate::numeric::{Accumulator, NumericStats, Transform};
-use crate::parse::{self, ListFormat, Parsed, fault};
-use crate::schema::{Encoding, FALLBACK, FieldSchema, ScenarioSchema, Schema};
+use crate::gather::{self, Gathered};
+use crate::parse::{self, Parsed, fault};
+use crate::schema::{FALLBACK, ScenarioSchema, Schema};
 use crate::source::{Cell, PROGRESS_ROWS, Progress, Records};
-use crate::vocab::Vocabulary;
-
-/// What is gathered of one field.
-enum Gathered<'a> {
-    Values(HashMap<Box<str>, u64>),
-    Lists(ListFormat<'a>, HashMap<Box<str>, u64>),
-    Numbers(Transform, Accumulator),
-}
-
-fn count(counts: &mut HashMap<Box<str>, u64>, value: &str) {
-    match counts.get_mut(value) {
-        Some(n) => *n += 1,
-        None => _ = counts.insert(value.into(), 1),
-    }
-}
-
-impl<'a> Gathered<'a> {
-    fn new(config: &'a FieldConfig) -> Self {
-        match config.kind {
-            Kind::Categorical => Gathered::Values(HashMap::new()),
-            Kind::Multi => Gathered::Lists(list_format(config), HashMap::new()),
-            Kind::Numeric => Gathered::Numbers(config.transform.unwrap_or_default(), Accumulator::default()),
-        }
-    }
-
-    fn add(&mut self, cell: Cell, scratch: &mut String) -> Parsed<()> {
-        match self {
-            Gathered::Values(counts) => count(counts, cell.text(scratch)?),
-            Gathered::Lists(format, counts) => {
-                parse::list(cell, *format, scratch, |name, _| count(counts, name))?;
-            }
-            Gathered::Numbers(transform, acc) => match parse::number(cell, *transform)? {
-                Some(v) if *transform == Transform::Log1p => acc.add(libm::log1p(v)),
-                Some(v) => acc.add(v),
-                None => acc.add_missing(),
-            },
-        }
-        Ok(())
-    }
-
-    fn finish(self, config: &FieldConfig) -> FieldSchema {
-        let encoding = match self {
-            Gathered::Values(counts) => {
-                Encoding::Categorical { vocabulary: Vocabulary::from_counts(counts, config.min_frequency) }
-            }
-            Gathered::Lists(format, counts) => Encoding::Multi {
-                separator: format.separator.to_owned(),
-                weight_separator: format.weight_separator.map(str::to_owned),
-                pooling: config.pooling.unwrap_or_default(),
-                vocabulary: Vocabulary::from_counts(counts, config.min_frequency),
-            },
-            Gathered::Numbers(transform, acc) => {
-                let stats = acc.finish();
-                Encoding::Numeric { transform, stats, fill: fill(config.fill, transform, &stats) }
-            }
-        };
-        FieldSchema {
-            name: config.name.clone(),
-            column: config.column().to_owned(),
-            role: config.role,
-            encoding,
-        }
-    }
-}
-
-fn list_format(config: &FieldConfig) -> ListFormat<'_> {
-    ListFormat {
-        separator: config.separator.as_deref().unwrap_or(DEFAULT_SEPARATOR),
-        weight_separator: config.weight_separator.as_deref(),
-    }
-}
-
-fn fill(given: Option<f64>, transform: Transform, stats: &NumericStats) -> f32 {
-    let value = given.map_or_else(|| transform.mean(stats), |v| transform.apply(v, stats));
-    // Only a spread of nearly zero can carry a fill value beyond f32.
-    (value as f32).clamp(f32::MIN, f32::MAX)
-}
 
 #[derive(Default)]
 struct ScenarioCount {
@@ -183,7 +106,7 @@ impl Schema {
             unseen_scenario: config.unseen_scenario,
             rows: file.progress().rows,
             scenarios,
-            fields: fields.into_iter().zip(&config.fields).map(|((_, g), c)| g.finish(c)).collect(),
+            fields: gather::finish(fields.into_iter().map(|(_, gathered)| gathered).collect()),
         })
     }
 }

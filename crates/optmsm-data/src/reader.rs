@@ -6,11 +6,12 @@ use std::path::Path;
 use csv::ByteRecord;
 use optmsm_core::batch::{Batch, Column};
 
+use crate::encode::encode_value;
 use crate::error::{Result, list, quote};
 use crate::fit::scenario_name;
 use crate::hash::hash_bytes;
-use crate::parse::{self, Fault, ListFormat, Parsed, fault};
-use crate::schema::{Encoding, Schema};
+use crate::parse::{self, Fault, Parsed, fault};
+use crate::schema::Schema;
 use crate::source::{Cell, Progress, Records};
 
 /// Which columns a file must have.
@@ -265,53 +266,6 @@ impl std::fmt::Debug for RowReader<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RowReader").field("file", &self.file.name()).finish_non_exhaustive()
     }
-}
-
-/// Appends one value to the column of its field.
-fn encode_value(encoding: &Encoding, cell: Cell, scratch: &mut String, column: &mut Column) -> Parsed<()> {
-    match (encoding, column) {
-        (Encoding::Categorical { vocabulary }, Column::Categorical(ids)) => {
-            ids.push(vocabulary.id(cell.text(scratch)?));
-        }
-        (
-            Encoding::Multi { separator, weight_separator, vocabulary, .. },
-            Column::Multi { offsets, ids, weights },
-        ) => {
-            let format = ListFormat { separator, weight_separator: weight_separator.as_deref() };
-            let weighted = weight_separator.is_some();
-            parse::list(cell, format, scratch, |name, weight| {
-                ids.push(vocabulary.id(name));
-                if weighted {
-                    weights.push(weight);
-                }
-            })?;
-            match u32::try_from(ids.len()) {
-                Ok(end) => offsets.push(end),
-                Err(_) => {
-                    return fault(
-                        "more than 2^32 values of one field in memory",
-                        "read fewer rows at a time",
-                    );
-                }
-            }
-        }
-        (Encoding::Numeric { transform, stats, fill }, Column::Numeric(values)) => {
-            let value = match parse::number(cell, *transform)? {
-                Some(v) => transform.apply(v, stats) as f32,
-                None => *fill,
-            };
-            if !value.is_finite() {
-                let problem = parse::too_large(&cell)?;
-                return fault(
-                    format!("{problem} after its transform"),
-                    "fix the value, or set transform = \"none\"",
-                );
-            }
-            values.push(value);
-        }
-        _ => panic!("a batch of another schema: a column holds another kind of field"),
-    }
-    Ok(())
 }
 
 /// Drops what a row that failed left behind.

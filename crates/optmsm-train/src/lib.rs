@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod error;
 pub mod evaluate;
+pub mod init;
 mod loader;
 pub mod profile;
 pub mod progress;

@@ -6,7 +6,6 @@ use comfy_table::{CellAlignment, Table, presets};
 use optmsm_core::backend::Backend;
 use optmsm_core::model::{Model, OptMsm};
 use optmsm_cpu::Cpu;
-use optmsm_data::Encoding;
 use optmsm_train::error::Result;
 use optmsm_train::run::Run;
 
@@ -25,12 +24,7 @@ pub(super) fn run(folder: &Path) -> Result<()> {
     show(
         ["field", "role", "ids"],
         run.schema.fields.iter().map(|f| {
-            let ids = match &f.encoding {
-                Encoding::Categorical { vocabulary } | Encoding::Multi { vocabulary, .. } => {
-                    vocabulary.size().to_string()
-                }
-                Encoding::Numeric { .. } => "number".into(),
-            };
+            let ids = f.encoding.ids().map_or("number".into(), |ids| ids.to_string());
             [f.name.clone(), format!("{:?}", f.role).to_lowercase(), ids]
         }),
     );
