@@ -217,7 +217,7 @@ fn a_table_may_start_from_a_file_and_stay_as_it_is() {
     // Without freeze the rows move; and integers need no list of values.
     let ids = config().replace("ids = 13\n", "ids = 13\ninit_from = \"days.safetensors:rows\"\n");
     place.write("config.toml", &ids);
-    let days: Vec<f32> = (0..65).map(|i| i as f32).collect();
+    let days: Vec<f32> = (1..=65).map(|i| i as f32).collect();
     save(&place, "days.safetensors", vec![13, 5], &days);
     let stderr = train(&place, "moves", &["--set", "train.optimizer.lr=1e-30"]);
     assert!(stderr.contains("table day: 13 of 14 ids start from its file, 0 of the file's rows are unused"));
