@@ -75,7 +75,7 @@ fn place() -> Place {
         let text = String::from_utf8(place.bytes(name)).unwrap();
         let more = |(i, line): (usize, &str)| match i {
             0 => format!("{line},day\n"),
-            7 => format!("1,home,,\"a|d,\"\"é|b\",,\n"),
+            7 => "1,home,,\"a|d,\"\"é|b\",,\n".to_string(),
             _ => format!("{line},{}\n", i % 13),
         };
         place.write(name, text.lines().enumerate().map(more).collect::<String>());
