@@ -29,7 +29,7 @@ pub fn standard(large: bool) -> (ModelConfig, InputSpec) {
 
 /// The standard work with tables of these sizes for the shared fields.
 pub fn with_tables(vocab: impl Fn(usize) -> usize) -> (ModelConfig, InputSpec) {
-    let field = |name, role, vocab| FieldSpec { name, role, kind: FieldKind::Categorical { vocab } };
+    let field = |name, role, vocab| FieldSpec::new(name, role, FieldKind::Categorical { vocab });
     let shared = (0..16).map(|i| field(format!("shared{i}"), Role::Shared, vocab(i)));
     let specific = (0..4).map(|i| field(format!("specific{i}"), Role::Specific, 50));
     let mut config = ModelConfig::default();

@@ -76,6 +76,28 @@ impl<B: Backend> Params<B> {
         }
         Ok(())
     }
+
+    /// Replaces rows of a table, from row `first` on.
+    pub(crate) fn set_rows(
+        &mut self,
+        be: &B,
+        model: &impl Model<B>,
+        name: &str,
+        first: usize,
+        data: &[B::Elem],
+    ) -> Result<()> {
+        let fail = |problem: String| Err(Error::Tensor { name: name.into(), problem });
+        let mut tables = model.embedding().tables().iter().zip(&mut self.tables);
+        let Some((spec, table)) = tables.find(|(spec, _)| spec.name == name) else {
+            return fail("is not an embedding table of the model".into());
+        };
+        let rows = data.len() / spec.width;
+        if rows * spec.width != data.len() || rows > spec.rows.saturating_sub(first) {
+            let TableSpec { rows, width, .. } = spec;
+            return fail(format!("{} numbers from row {first} on do not fit [{rows}, {width}]", data.len()));
+        }
+        put_rows(be, spec, table, first, data)
+    }
 }
 
 /// `(first row, rows)` of each piece of a table.

@@ -1,91 +1,14 @@
 //! Fitting a schema: one pass over the training file.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use csv::ByteRecord;
-
-use crate::config::{DEFAULT_SEPARATOR, DataConfig, FieldConfig, Kind, UnseenScenario};
+use crate::config::{DataConfig, UnseenScenario};
 use crate::error::{DataError, Result, quote};
-use crate::numeric::{Accumulator, NumericStats, Transform};
-use crate::parse::{self, ListFormat, Parsed, fault};
-use crate::schema::{Encoding, FALLBACK, FieldSchema, ScenarioSchema, Schema};
-use crate::source::{CsvFile, PROGRESS_ROWS, Progress};
-use crate::vocab::Vocabulary;
-
-/// What is gathered of one field.
-enum Gathered<'a> {
-    Values(HashMap<Box<str>, u64>),
-    Lists(ListFormat<'a>, HashMap<Box<str>, u64>),
-    Numbers(Transform, Accumulator),
-}
-
-fn count(counts: &mut HashMap<Box<str>, u64>, value: &str) {
-    match counts.get_mut(value) {
-        Some(n) => *n += 1,
-        None => _ = counts.insert(value.into(), 1),
-    }
-}
-
-impl<'a> Gathered<'a> {
-    fn new(config: &'a FieldConfig) -> Self {
-        match config.kind {
-            Kind::Categorical => Gathered::Values(HashMap::new()),
-            Kind::Multi => Gathered::Lists(list_format(config), HashMap::new()),
-            Kind::Numeric => Gathered::Numbers(config.transform.unwrap_or_default(), Accumulator::default()),
-        }
-    }
-
-    fn add(&mut self, value: &[u8]) -> Parsed<()> {
-        match self {
-            Gathered::Values(counts) => count(counts, parse::text(value)?),
-            Gathered::Lists(format, counts) => parse::list(value, *format, |name, _| count(counts, name))?,
-            Gathered::Numbers(transform, acc) => match parse::number(value, *transform)? {
-                Some(v) if *transform == Transform::Log1p => acc.add(libm::log1p(v)),
-                Some(v) => acc.add(v),
-                None => acc.add_missing(),
-            },
-        }
-        Ok(())
-    }
-
-    fn finish(self, config: &FieldConfig) -> FieldSchema {
-        let encoding = match self {
-            Gathered::Values(counts) => {
-                Encoding::Categorical { vocabulary: Vocabulary::from_counts(counts, config.min_frequency) }
-            }
-            Gathered::Lists(format, counts) => Encoding::Multi {
-                separator: format.separator.to_owned(),
-                weight_separator: format.weight_separator.map(str::to_owned),
-                pooling: config.pooling.unwrap_or_default(),
-                vocabulary: Vocabulary::from_counts(counts, config.min_frequency),
-            },
-            Gathered::Numbers(transform, acc) => {
-                let stats = acc.finish();
-                Encoding::Numeric { transform, stats, fill: fill(config.fill, transform, &stats) }
-            }
-        };
-        FieldSchema {
-            name: config.name.clone(),
-            column: config.column().to_owned(),
-            role: config.role,
-            encoding,
-        }
-    }
-}
-
-fn list_format(config: &FieldConfig) -> ListFormat<'_> {
-    ListFormat {
-        separator: config.separator.as_deref().unwrap_or(DEFAULT_SEPARATOR),
-        weight_separator: config.weight_separator.as_deref(),
-    }
-}
-
-fn fill(given: Option<f64>, transform: Transform, stats: &NumericStats) -> f32 {
-    let value = given.map_or_else(|| transform.mean(stats), |v| transform.apply(v, stats));
-    // Only a spread of nearly zero can carry a fill value beyond f32.
-    (value as f32).clamp(f32::MIN, f32::MAX)
-}
+use crate::gather::{self, Gathered};
+use crate::parse::{self, Parsed, fault};
+use crate::schema::{FALLBACK, ScenarioSchema, Schema};
+use crate::source::{Cell, PROGRESS_ROWS, Progress, Records};
 
 #[derive(Default)]
 struct ScenarioCount {
@@ -130,10 +53,11 @@ impl Schema {
             let fix = "give a file: training reads it more than once";
             return Err(DataError::file("standard input", "cannot be trained on", fix));
         }
-        let mut file = CsvFile::open(path, config.delimiter)?;
+        let mut file = Records::open(path, config.delimiter)?;
         let label = file.find(&config.label, "data.label")?;
         let scenario = file.find(&config.scenario, "data.scenario")?;
-        let optional = |column: &Option<String>, key| column.as_ref().map(|c| file.find(c, key)).transpose();
+        let mut optional =
+            |column: &Option<String>, key| column.as_ref().map(|c| file.find(c, key)).transpose();
         let weight = optional(&config.weight, "data.weight")?;
         let probability = optional(&config.probability, "data.probability")?;
         optional(&config.group, "data.group")?;
@@ -144,11 +68,11 @@ impl Schema {
         }
 
         let mut scenarios: BTreeMap<String, ScenarioCount> = BTreeMap::new();
-        let mut record = ByteRecord::new();
-        while file.progress().rows < rows && file.read(&mut record)? {
-            let at = |column: usize, fault| file.value_error(&record, column, fault);
-            let positive = parse::label(&record[label]).map_err(|f| at(label, f))? == 1.0;
-            let name = scenario_name(&record[scenario]).map_err(|f| at(scenario, f))?;
+        let mut scratch = String::new();
+        while file.progress().rows < rows && file.next()? {
+            let at = |column: usize, fault| file.value_error(column, fault);
+            let positive = parse::label(file.cell(label)).map_err(|f| at(label, f))? == 1.0;
+            let name = scenario_name(file.cell(scenario), &mut scratch).map_err(|f| at(scenario, f))?;
             if !scenarios.contains_key(name) {
                 scenarios.insert(name.to_owned(), ScenarioCount::default());
             }
@@ -158,13 +82,13 @@ impl Schema {
             }
             // Not part of the schema, but a bad value should stop the run now, not after it was set up.
             if let Some(column) = weight {
-                parse::weight(&record[column]).map_err(|f| at(column, f))?;
+                parse::weight(file.cell(column), &mut scratch).map_err(|f| at(column, f))?;
             }
             if let Some(column) = probability {
-                parse::probability(&record[column]).map_err(|f| at(column, f))?;
+                parse::probability(file.cell(column), &mut scratch).map_err(|f| at(column, f))?;
             }
             for (column, gathered) in &mut fields {
-                gathered.add(&record[*column]).map_err(|f| at(*column, f))?;
+                gathered.add(file.cell(*column), &mut scratch).map_err(|f| at(*column, f))?;
             }
             let now = file.progress();
             if now.rows % PROGRESS_ROWS == 0 {
@@ -195,14 +119,14 @@ impl Schema {
             unseen_scenario: config.unseen_scenario,
             rows: file.progress().rows,
             scenarios,
-            fields: fields.into_iter().zip(&config.fields).map(|((_, g), c)| g.finish(c)).collect(),
+            fields: gather::finish(fields.into_iter().map(|(_, gathered)| gathered).collect()),
         })
     }
 }
 
 /// Name of a row's scenario, which must not be empty.
-pub(crate) fn scenario_name(bytes: &[u8]) -> Parsed<&str> {
-    let name = parse::text(bytes)?;
+pub(crate) fn scenario_name<'s>(cell: Cell<'s>, scratch: &'s mut String) -> Parsed<&'s str> {
+    let name = cell.text(scratch)?;
     if name.is_empty() {
         return fault("the scenario is empty", "name one, or drop the row");
     }

@@ -1,9 +1,10 @@
-//! One value of a file: text to number, label, weight or list.
+//! One value of a file: cell to text, number, label, weight or list.
 
 use std::str;
 
 use crate::error::quote;
 use crate::numeric::Transform;
+use crate::source::Cell;
 
 /// A value that cannot be used, before the file, line and column are known.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub(crate) fn fault<T>(problem: impl Into<String>, fix: impl Into<String>) -> Pa
 }
 
 /// Text of a value.
+#[inline]
 pub(crate) fn text(bytes: &[u8]) -> Parsed<&str> {
     str::from_utf8(bytes).or_else(|e| {
         let at = e.valid_up_to() + 1;
@@ -28,13 +30,14 @@ pub(crate) fn text(bytes: &[u8]) -> Parsed<&str> {
 }
 
 /// A label, 0 or 1.
-pub(crate) fn label(bytes: &[u8]) -> Parsed<f32> {
-    match bytes {
-        b"0" => return Ok(0.0),
-        b"1" => return Ok(1.0),
+pub(crate) fn label(cell: Cell) -> Parsed<f32> {
+    match cell {
+        Cell::Text(b"0") | Cell::Int(0) | Cell::UInt(0) | Cell::Bool(false) => return Ok(0.0),
+        Cell::Text(b"1") | Cell::Int(1) | Cell::UInt(1) | Cell::Bool(true) => return Ok(1.0),
         _ => {}
     }
-    let value = text(bytes)?;
+    let mut scratch = String::new();
+    let value = cell.text(&mut scratch)?;
     match value.trim().parse::<f64>() {
         Ok(0.0) => Ok(0.0),
         Ok(1.0) => Ok(1.0),
@@ -46,61 +49,111 @@ pub(crate) fn label(bytes: &[u8]) -> Parsed<f32> {
     }
 }
 
+/// A number as the 32 bits that its text means: what a CSV of the same rows would give.
+///
+/// Some, with its text, if it is no number.
+fn single(cell: Cell, scratch: &mut String) -> Parsed<std::result::Result<f32, String>> {
+    if let Cell::Single(v) = cell {
+        return Ok(Ok(v));
+    }
+    let value = cell.text(scratch)?;
+    Ok(value.trim().parse::<f32>().map_err(|_| value.to_owned()))
+}
+
 /// A sample weight.
-pub(crate) fn weight(bytes: &[u8]) -> Parsed<f32> {
-    let value = text(bytes)?;
-    match value.trim().parse::<f32>() {
+pub(crate) fn weight(cell: Cell, scratch: &mut String) -> Parsed<f32> {
+    match single(cell, scratch)? {
         // -0 is at least 0 too; written as 0 it cannot surprise anyone downstream.
         Ok(w) if w.is_finite() && w >= 0.0 => Ok(w + 0.0),
-        _ => fault(format!("{} is not a weight", quote(value)), "give a finite number of at least 0"),
+        _ => fault(
+            format!("{} is not a weight", quote(cell.text(scratch)?)),
+            "give a finite number of at least 0",
+        ),
     }
 }
 
 /// A true probability.
-pub(crate) fn probability(bytes: &[u8]) -> Parsed<f32> {
-    let value = text(bytes)?;
-    match value.trim().parse::<f32>() {
+pub(crate) fn probability(cell: Cell, scratch: &mut String) -> Parsed<f32> {
+    match single(cell, scratch)? {
         Ok(p) if (0.0..=1.0).contains(&p) => Ok(p + 0.0),
         _ => fault(
-            format!("{} is not a probability", quote(value)),
+            format!("{} is not a probability", quote(cell.text(scratch)?)),
             "give a number from 0 to 1, or leave data.probability out",
         ),
     }
 }
 
 /// A number of a numeric field, before its transform; none when missing.
-pub(crate) fn number(bytes: &[u8], transform: Transform) -> Parsed<Option<f64>> {
-    let value = text(bytes)?;
-    let trimmed = value.trim();
-    if trimmed.is_empty() {
-        return Ok(None);
-    }
-    let Ok(v) = trimmed.parse::<f64>() else {
-        return fault(
-            format!("{} is not a number", quote(value)),
-            "fix the value, or set kind = \"categorical\"",
-        );
+pub(crate) fn number(cell: Cell, transform: Transform) -> Parsed<Option<f64>> {
+    let written = |cell: Cell| cell.text(&mut String::new()).map(quote); // for messages
+    let v = match cell {
+        Cell::Missing => return Ok(None),
+        Cell::Int(v) => v as f64,
+        Cell::UInt(v) => v as f64,
+        Cell::Double(v) => v,
+        Cell::Single(v) => shortest(v),
+        Cell::Bool(_) => {
+            return fault(
+                format!("{} is not a number", written(cell)?),
+                "give 0 and 1 in an integer column, or set kind = \"categorical\"",
+            );
+        }
+        Cell::Text(bytes) => {
+            let value = text(bytes)?;
+            let trimmed = value.trim();
+            if trimmed.is_empty() {
+                return Ok(None);
+            }
+            let Ok(v) = trimmed.parse::<f64>() else {
+                return fault(
+                    format!("{} is not a number", quote(value)),
+                    "fix the value, or set kind = \"categorical\"",
+                );
+            };
+            v
+        }
+        Cell::List(_) => return cell.text(&mut String::new()).map(|_| None),
     };
     if !v.is_finite() {
         return fault(
-            format!("{} is not a finite number", quote(value)),
+            format!("{} is not a finite number", written(cell)?),
             "fix the value, or leave it empty if it is missing",
         );
     }
     if v.abs() > f64::from(f32::MAX) {
-        return fault(too_large(value), "fix the value, or scale the column");
+        return fault(too_large(&cell)?, "fix the value, or scale the column");
     }
     if transform == Transform::Log1p && v <= -1.0 {
         return fault(
-            format!("{} has no log1p", quote(value)),
+            format!("{} has no log1p", written(cell)?),
             "give values above -1, or set another transform",
         );
     }
     Ok(Some(v))
 }
 
-pub(crate) fn too_large(value: &str) -> String {
-    format!("{} is too large for a 32-bit number", quote(value))
+/// The number that the shortest text of a 32-bit number means, such as 0.1 for the 32 bits nearest to it.
+fn shortest(v: f32) -> f64 {
+    let exact = f64::from(v);
+    // Below 2^24 digits before the point cannot be left out, so the shortest text is the one of fewest decimals.
+    // A 24-bit number times 10^6 is exact, so the quotient is what parsing the text would give.
+    if exact.abs() < f64::from(1 << 24) {
+        for power in [1.0, 10.0, 100.0, 1e3, 1e4, 1e5, 1e6] {
+            let scaled = exact * power;
+            let near = scaled.round();
+            if (near / power) as f32 == v {
+                if (scaled - near).abs() == 0.5 {
+                    break; // which of two texts is left to the formatter
+                }
+                return near / power;
+            }
+        }
+    }
+    v.to_string().parse().unwrap_or(exact)
+}
+
+pub(crate) fn too_large(cell: &Cell) -> Parsed<String> {
+    Ok(format!("{} is too large for a 32-bit number", quote(cell.text(&mut String::new())?)))
 }
 
 /// How a multi field writes its list.
@@ -111,21 +164,42 @@ pub(crate) struct ListFormat<'a> {
 }
 
 /// Hands every value of a list and its weight to `each`; empty values are skipped.
-pub(crate) fn list(bytes: &[u8], format: ListFormat, mut each: impl FnMut(&str, f32)) -> Parsed<()> {
-    let value = text(bytes)?;
-    let one = |element: &str| {
-        if element.is_empty() {
-            return Ok(());
-        }
-        let (name, weight) = match format.weight_separator.and_then(|by| element.rsplit_once(by)) {
-            Some((name, weight)) => (name, element_weight(name, weight)?),
-            None => (element, 1.0),
-        };
-        if !name.is_empty() {
-            each(name, weight);
-        }
-        Ok(())
+///
+/// Weights are read only if the format has a `weight_separator`; without one every weight is 1.
+pub(crate) fn list(
+    cell: Cell,
+    format: ListFormat,
+    scratch: &mut String,
+    mut each: impl FnMut(&str, f32),
+) -> Parsed<()> {
+    let Cell::List(elements) = cell else {
+        return split(cell.text(scratch)?, format, each);
     };
+    for i in 0..elements.len() {
+        let weight = match elements.weight(i).filter(|_| format.weight_separator.is_some()) {
+            Some(Cell::Missing) | None => 1.0,
+            Some(weight) => match single(weight, scratch)? {
+                Ok(w) if w.is_finite() => w,
+                _ => {
+                    let weight = weight.text(scratch)?.to_owned();
+                    return bad_weight(elements.cell(i).text(scratch)?, &weight);
+                }
+            },
+        };
+        match elements.cell(i).text(scratch)? {
+            "" => {}
+            // Strings of a list may have their weights in them, as in a CSV.
+            text if format.weight_separator.is_some() && !elements.weighted() => {
+                element(text, format, &mut each)?;
+            }
+            text => each(text, weight),
+        }
+    }
+    Ok(())
+}
+
+fn split(value: &str, format: ListFormat, mut each: impl FnMut(&str, f32)) -> Parsed<()> {
+    let one = |text: &str| element(text, format, &mut each);
     // Searching a char is several times faster than searching a string, and nearly all separators are one.
     match format.separator.as_bytes() {
         [byte] => value.split(char::from(*byte)).try_for_each(one),
@@ -133,24 +207,45 @@ pub(crate) fn list(bytes: &[u8], format: ListFormat, mut each: impl FnMut(&str, 
     }
 }
 
+/// One element as text, perhaps with its weight.
+fn element(element: &str, format: ListFormat, each: &mut impl FnMut(&str, f32)) -> Parsed<()> {
+    if element.is_empty() {
+        return Ok(());
+    }
+    let (name, weight) = match format.weight_separator.and_then(|by| element.rsplit_once(by)) {
+        Some((name, weight)) => (name, element_weight(name, weight)?),
+        None => (element, 1.0),
+    };
+    if !name.is_empty() {
+        each(name, weight);
+    }
+    Ok(())
+}
+
 fn element_weight(name: &str, weight: &str) -> Parsed<f32> {
     match weight.trim().parse::<f32>() {
         Ok(w) if w.is_finite() => Ok(w),
-        _ => fault(
-            format!("the weight {} of {} is not a finite number", quote(weight), quote(name)),
-            "fix it, or leave weight_separator out",
-        ),
+        _ => bad_weight(name, weight),
     }
+}
+
+fn bad_weight<T>(name: &str, weight: &str) -> Parsed<T> {
+    fault(
+        format!("the weight {} of {} is not a finite number", quote(weight), quote(name)),
+        "fix it, or leave weight_separator out",
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::{Elements, List};
 
     fn elements(value: &str, separator: &str, weight_separator: Option<&str>) -> Vec<(String, f32)> {
         let mut out = Vec::new();
         let format = ListFormat { separator, weight_separator };
-        list(value.as_bytes(), format, |name, w| out.push((name.to_owned(), w))).unwrap();
+        let cell = Cell::Text(value.as_bytes());
+        list(cell, format, &mut String::new(), |name, w| out.push((name.to_owned(), w))).unwrap();
         out
     }
 
@@ -173,23 +268,94 @@ mod tests {
     #[test]
     fn labels_may_be_written_as_floats() {
         for (value, wanted) in [("0", 0.0), ("1", 1.0), ("1.0", 1.0), ("0.0", 0.0), (" 1 ", 1.0)] {
-            assert_eq!(label(value.as_bytes()).unwrap(), wanted);
+            assert_eq!(label(Cell::Text(value.as_bytes())).unwrap(), wanted);
         }
         for value in ["", " ", "2", "0.5", "-1", "true", "nan"] {
-            assert!(label(value.as_bytes()).is_err(), "{value}");
+            assert!(label(Cell::Text(value.as_bytes())).is_err(), "{value}");
         }
     }
 
     #[test]
+    fn typed_cells_read_as_their_text_in_a_csv() {
+        let mut scratch = String::new();
+        let scratch = &mut scratch;
+        let cells = [
+            (Cell::Missing, ""),
+            (Cell::Int(-7), "-7"),
+            (Cell::UInt(u64::MAX), "18446744073709551615"),
+            (Cell::Single(0.1), "0.1"),
+            (Cell::Double(0.1), "0.1"),
+            (Cell::Double(3.0), "3"),
+            (Cell::Bool(true), "true"),
+        ];
+        for (cell, wanted) in cells {
+            assert_eq!(cell.text(scratch).unwrap(), wanted);
+        }
+        for (cell, wanted) in [(Cell::Int(1), 1.0), (Cell::Bool(false), 0.0), (Cell::Double(1.0), 1.0)] {
+            assert_eq!(label(cell).unwrap(), wanted);
+        }
+        assert_eq!(label(Cell::Missing).unwrap_err().problem, "the label is empty");
+        assert_eq!(label(Cell::Int(2)).unwrap_err().problem, "\"2\" is not 0 or 1");
+        assert_eq!(weight(Cell::Double(0.1), scratch).unwrap(), 0.1);
+        assert_eq!(weight(Cell::Missing, scratch).unwrap_err().problem, "\"\" is not a weight");
+        let nan = number(Cell::Double(f64::NAN), Transform::None).unwrap_err().problem;
+        assert_eq!(nan, "\"NaN\" is not a finite number");
+        let flag = number(Cell::Bool(true), Transform::None).unwrap_err().problem;
+        assert_eq!(flag, "\"true\" is not a number");
+    }
+
+    #[test]
+    fn a_narrow_float_is_the_number_that_its_text_means() {
+        let mut bits = 1u32;
+        for _ in 0..200_000 {
+            bits = bits.wrapping_mul(0x915F_77F5).wrapping_add(12345);
+            for v in [f32::from_bits(bits), (bits % 100_000) as f32 / 100.0] {
+                if v.is_finite() {
+                    assert_eq!(shortest(v).to_bits(), v.to_string().parse::<f64>().unwrap().to_bits(), "{v}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lists_of_values_and_weights() {
+        struct Pairs(&'static [(i64, Option<f64>)]);
+        impl Elements for Pairs {
+            fn cell(&self, i: usize) -> Cell<'_> {
+                Cell::Int(self.0[i].0)
+            }
+            fn weight(&self, i: usize) -> Option<Cell<'_>> {
+                Some(self.0[i].1.map_or(Cell::Missing, Cell::Double))
+            }
+            fn weighted(&self) -> bool {
+                true
+            }
+        }
+        let pairs = Pairs(&[(1, Some(0.5)), (2, Some(2.0)), (3, None), (4, Some(f64::INFINITY))]);
+        let read = |start, end, weight_separator| {
+            let mut out = Vec::new();
+            let cell = Cell::List(List { elements: &pairs, start, end });
+            let format = ListFormat { separator: "|", weight_separator };
+            list(cell, format, &mut String::new(), |name, w| out.push((name.to_owned(), w)))
+                .map(|()| out)
+                .map_err(|f| f.problem)
+        };
+        assert_eq!(read(1, 3, Some(":")), Ok(own(&[("2", 2.0), ("3", 1.0)])));
+        assert_eq!(read(0, 1, None), Ok(own(&[("1", 1.0)])));
+        assert_eq!(read(2, 2, Some(":")), Ok(vec![]));
+        assert_eq!(read(3, 4, Some(":")), Err("the weight \"inf\" of \"4\" is not a finite number".into()));
+    }
+
+    #[test]
     fn numbers() {
-        let parse = |v: &str| number(v.as_bytes(), Transform::None).map_err(|f| f.problem);
+        let parse = |v: &str| number(Cell::Text(v.as_bytes()), Transform::None).map_err(|f| f.problem);
         assert_eq!(parse(" -1.5e2 "), Ok(Some(-150.0)));
         assert_eq!(parse(""), Ok(None));
         assert_eq!(parse(" "), Ok(None));
         assert_eq!(parse("1,5"), Err("\"1,5\" is not a number".into()));
         assert_eq!(parse("1e999"), Err("\"1e999\" is not a finite number".into()));
         assert_eq!(parse("1e39"), Err("\"1e39\" is too large for a 32-bit number".into()));
-        let problem = number(b"-1", Transform::Log1p).unwrap_err().problem;
+        let problem = number(Cell::Text(b"-1"), Transform::Log1p).unwrap_err().problem;
         assert_eq!(problem, "\"-1\" has no log1p");
     }
 }

@@ -6,12 +6,13 @@ use std::path::Path;
 use csv::ByteRecord;
 use optmsm_core::batch::{Batch, Column};
 
+use crate::encode::encode_value;
 use crate::error::{Result, list, quote};
 use crate::fit::scenario_name;
 use crate::hash::hash_bytes;
-use crate::parse::{self, Fault, ListFormat, Parsed, fault};
-use crate::schema::{Encoding, Schema};
-use crate::source::{CsvFile, Progress};
+use crate::parse::{self, Fault, Parsed, fault};
+use crate::schema::Schema;
+use crate::source::{Cell, Progress, Records};
 
 /// Which columns a file must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,16 +68,13 @@ impl RecordBuffer {
         self.len = 0;
     }
 
-    /// A record to read into; [`RecordBuffer::keep`] makes it part of the rows.
-    fn spare(&mut self) -> &mut ByteRecord {
+    /// Adds the row that was read last.
+    fn push(&mut self, file: &mut Records) {
         if self.len == self.records.len() {
             // Room for a usual row at once: each record grows by itself, and rows differ in length.
             self.records.push(ByteRecord::with_capacity(256, 32));
         }
-        &mut self.records[self.len]
-    }
-
-    fn keep(&mut self) {
+        file.take(&mut self.records[self.len]);
         self.len += 1;
     }
 }
@@ -92,17 +90,21 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(file: &CsvFile, schema: &Schema, need: Need) -> Result<Self> {
-        let optional = |column: Option<&String>, key| match (need, column) {
+    fn new(file: &mut Records, schema: &Schema, need: Need) -> Result<Self> {
+        let mut optional = |column: Option<&String>, key| match (need, column) {
             (Need::Labelled, Some(column)) => file.find(column, key).map(Some),
             _ => Ok(None),
         };
+        let label = optional(Some(&schema.label), "data.label")?;
+        let weight = optional(schema.weight.as_ref(), "data.weight")?;
+        let group = optional(schema.group.as_ref(), "data.group")?;
+        let probability = optional(schema.probability.as_ref(), "data.probability")?;
         Ok(Self {
-            label: optional(Some(&schema.label), "data.label")?,
+            label,
+            weight,
+            group,
+            probability,
             scenario: file.find(&schema.scenario, "data.scenario")?,
-            weight: optional(schema.weight.as_ref(), "data.weight")?,
-            group: optional(schema.group.as_ref(), "data.group")?,
-            probability: optional(schema.probability.as_ref(), "data.probability")?,
             fields: schema
                 .fields
                 .iter()
@@ -114,9 +116,8 @@ impl Layout {
 
 /// A stream of encoded rows. Reading a row allocates nothing once the buffers have grown to size.
 pub struct RowReader<'a> {
-    file: CsvFile,
+    file: Records,
     encoder: Encoder<'a>,
-    record: ByteRecord,
 }
 
 impl<'a> RowReader<'a> {
@@ -125,7 +126,7 @@ impl<'a> RowReader<'a> {
     /// # Errors
     /// The file cannot be opened, is empty, or lacks a column; the message says what to do.
     pub fn open(path: impl AsRef<Path>, schema: &'a Schema, need: Need) -> Result<Self> {
-        Self::new(CsvFile::open(path.as_ref(), schema.delimiter)?, schema, need)
+        Self::new(Records::open(path.as_ref(), schema.delimiter)?, schema, need)
     }
 
     /// Reads from anything; `name` stands for the path in messages.
@@ -138,12 +139,12 @@ impl<'a> RowReader<'a> {
         schema: &'a Schema,
         need: Need,
     ) -> Result<Self> {
-        Self::new(CsvFile::from_reader(name, Box::new(reader), schema.delimiter, None)?, schema, need)
+        Self::new(Records::from_reader(name, Box::new(reader), schema.delimiter)?, schema, need)
     }
 
-    fn new(file: CsvFile, schema: &'a Schema, need: Need) -> Result<Self> {
-        let layout = Layout::new(&file, schema, need)?;
-        Ok(Self { file, encoder: Encoder { schema, layout }, record: ByteRecord::new() })
+    fn new(mut file: Records, schema: &'a Schema, need: Need) -> Result<Self> {
+        let layout = Layout::new(&mut file, schema, need)?;
+        Ok(Self { file, encoder: Encoder { schema, layout, scratch: String::new() } })
     }
 
     /// The header as the file has it, without a byte order mark.
@@ -166,7 +167,7 @@ impl<'a> RowReader<'a> {
     /// If `batch` was not made from this schema's [`Schema::input_spec`].
     pub fn read(&mut self, batch: &mut Batch, extra: &mut Extra, max_rows: usize) -> Result<usize> {
         let mut rows = 0;
-        while rows < max_rows && self.encoder.read_row(&mut self.file, &mut self.record, batch, extra)? {
+        while rows < max_rows && self.encoder.read_row(&mut self.file, batch, extra)? {
             rows += 1;
         }
         Ok(rows)
@@ -187,10 +188,8 @@ impl<'a> RowReader<'a> {
         max_rows: usize,
     ) -> Result<usize> {
         records.clear();
-        while records.len() < max_rows
-            && self.encoder.read_row(&mut self.file, records.spare(), batch, extra)?
-        {
-            records.keep();
+        while records.len() < max_rows && self.encoder.read_row(&mut self.file, batch, extra)? {
+            records.push(&mut self.file);
         }
         Ok(records.len())
     }
@@ -199,71 +198,66 @@ impl<'a> RowReader<'a> {
 struct Encoder<'a> {
     schema: &'a Schema,
     layout: Layout,
+    scratch: String, // text of a value that is none
 }
 
 impl Encoder<'_> {
     /// Reads and appends one row, whole or not at all; false at the end of the file.
-    fn read_row(
-        &self,
-        file: &mut CsvFile,
-        record: &mut ByteRecord,
-        batch: &mut Batch,
-        extra: &mut Extra,
-    ) -> Result<bool> {
-        if !file.read(record)? {
+    fn read_row(&mut self, file: &mut Records, batch: &mut Batch, extra: &mut Extra) -> Result<bool> {
+        if !file.next()? {
             return Ok(false);
         }
         let (rows, groups, probabilities) = (batch.rows(), extra.groups.len(), extra.probabilities.len());
-        match self.encode(record, batch, extra) {
+        match self.encode(file, batch, extra) {
             Ok(()) => Ok(true),
             Err((column, fault)) => {
                 truncate(batch, rows);
                 extra.groups.truncate(groups);
                 extra.probabilities.truncate(probabilities);
-                Err(file.value_error(record, column, fault))
+                Err(file.value_error(column, fault))
             }
         }
     }
 
     fn encode(
-        &self,
-        record: &ByteRecord,
+        &mut self,
+        file: &Records,
         batch: &mut Batch,
         extra: &mut Extra,
     ) -> std::result::Result<(), (usize, Fault)> {
-        let layout = &self.layout;
+        let Self { schema, layout, scratch } = self;
         assert_eq!(batch.columns.len(), layout.fields.len(), "columns of the batch, fields of the schema");
-        for ((field, &c), values) in self.schema.fields.iter().zip(&layout.fields).zip(&mut batch.columns) {
-            encode_value(&field.encoding, &record[c], values).map_err(|f| (c, f))?;
+        for ((field, &c), values) in schema.fields.iter().zip(&layout.fields).zip(&mut batch.columns) {
+            encode_value(&field.encoding, file.cell(c), scratch, values).map_err(|f| (c, f))?;
         }
         if let Some(c) = layout.label {
-            batch.labels.push(parse::label(&record[c]).map_err(|f| (c, f))?);
+            batch.labels.push(parse::label(file.cell(c)).map_err(|f| (c, f))?);
         }
         if let Some(c) = layout.weight {
-            batch.weights.push(parse::weight(&record[c]).map_err(|f| (c, f))?);
+            batch.weights.push(parse::weight(file.cell(c), scratch).map_err(|f| (c, f))?);
         }
         if let Some(c) = layout.group {
-            extra.groups.push(hash_bytes(&record[c]));
+            extra.groups.push(hash_bytes(file.cell(c).bytes(scratch).map_err(|f| (c, f))?));
         }
         if let Some(c) = layout.probability {
-            extra.probabilities.push(parse::probability(&record[c]).map_err(|f| (c, f))?);
+            extra.probabilities.push(parse::probability(file.cell(c), scratch).map_err(|f| (c, f))?);
         }
         let c = layout.scenario;
-        batch.scenarios.push(self.scenario(&record[c]).map_err(|f| (c, f))?);
+        batch.scenarios.push(scenario(schema, file.cell(c), scratch).map_err(|f| (c, f))?);
         Ok(())
     }
+}
 
-    fn scenario(&self, bytes: &[u8]) -> Parsed<u32> {
-        let name = scenario_name(bytes)?;
-        match self.schema.scenario_id(name).or(self.schema.fallback_scenario()) {
-            Some(id) => Ok(id),
-            None => {
-                let known = list(self.schema.scenarios.iter().map(|s| s.name.as_str()));
-                fault(
-                    format!("scenario {} is not one that training saw ({known})", quote(name)),
-                    "fix the value, or train with data.unseen_scenario = \"oov\"",
-                )
-            }
+fn scenario(schema: &Schema, cell: Cell, scratch: &mut String) -> Parsed<u32> {
+    let name = scenario_name(cell, scratch)?;
+    match schema.scenario_id(name).or(schema.fallback_scenario()) {
+        Some(id) => Ok(id),
+        None => {
+            let known = list(schema.scenarios.iter().map(|s| s.name.as_str()));
+            fault(
+                format!("scenario {} is not one that training saw ({known})", quote(name)),
+                "fix the value, or train with data.unseen_scenario = \"oov\"",
+            )
         }
     }
 }
@@ -272,53 +266,6 @@ impl std::fmt::Debug for RowReader<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RowReader").field("file", &self.file.name()).finish_non_exhaustive()
     }
-}
-
-/// Appends one value to the column of its field.
-fn encode_value(encoding: &Encoding, bytes: &[u8], column: &mut Column) -> Parsed<()> {
-    match (encoding, column) {
-        (Encoding::Categorical { vocabulary }, Column::Categorical(ids)) => {
-            ids.push(vocabulary.id(parse::text(bytes)?));
-        }
-        (
-            Encoding::Multi { separator, weight_separator, vocabulary, .. },
-            Column::Multi { offsets, ids, weights },
-        ) => {
-            let format = ListFormat { separator, weight_separator: weight_separator.as_deref() };
-            let weighted = weight_separator.is_some();
-            parse::list(bytes, format, |name, weight| {
-                ids.push(vocabulary.id(name));
-                if weighted {
-                    weights.push(weight);
-                }
-            })?;
-            match u32::try_from(ids.len()) {
-                Ok(end) => offsets.push(end),
-                Err(_) => {
-                    return fault(
-                        "more than 2^32 values of one field in memory",
-                        "read fewer rows at a time",
-                    );
-                }
-            }
-        }
-        (Encoding::Numeric { transform, stats, fill }, Column::Numeric(values)) => {
-            let value = match parse::number(bytes, *transform)? {
-                Some(v) => transform.apply(v, stats) as f32,
-                None => *fill,
-            };
-            if !value.is_finite() {
-                let problem = parse::too_large(parse::text(bytes)?);
-                return fault(
-                    format!("{problem} after its transform"),
-                    "fix the value, or set transform = \"none\"",
-                );
-            }
-            values.push(value);
-        }
-        _ => panic!("a batch of another schema: a column holds another kind of field"),
-    }
-    Ok(())
 }
 
 /// Drops what a row that failed left behind.

@@ -168,7 +168,7 @@ fn open(kind: BackendKind, config: &TrainConfig) -> Result<Device> {
 
 /// The only place that picks an architecture.
 fn model(run: &Run) -> Result<OptMsm> {
-    Ok(OptMsm::new(&run.config.model, &run.schema.input_spec())?)
+    Ok(OptMsm::new(&run.config.model, &run.input_spec())?)
 }
 
 /// A run's best parameters, ready to answer.

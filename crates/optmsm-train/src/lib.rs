@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod error;
 pub mod evaluate;
+pub mod init;
 mod loader;
 pub mod origin;
 pub mod profile;

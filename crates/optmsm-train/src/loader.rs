@@ -6,7 +6,7 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use optmsm_core::batch::Batch;
+use optmsm_core::batch::{Batch, Column};
 use optmsm_core::config::InputSpec;
 use optmsm_core::philox::Stream;
 use optmsm_core::plan::Plan;
@@ -25,6 +25,8 @@ pub(crate) struct Order<'a> {
     pub(crate) window: usize,
     /// The scenario that unseen ones map to, and the share of rows that trains it.
     pub(crate) fallback: Option<(u32, f64)>,
+    /// Fields whose out-of-vocabulary row is trained: index, name, and the share of values that train it.
+    pub(crate) dropped: Vec<(usize, &'a str, f64)>,
 }
 
 /// Where batches go, and plans that may be used again come from.
@@ -79,11 +81,13 @@ impl Order<'_> {
     /// A pass over rows in memory.
     fn whole(&self, data: &Batch, epoch: u64, skip: usize, out: &Out) -> Sent {
         let rows = permutation(self.seed, &format!("order of epoch {epoch}"), data.rows());
-        let mut batch = Batch::new(self.input);
+        let (mut batch, mut places) = (Batch::new(self.input), Vec::new());
         for rows in rows.chunks(self.batch_size).skip(skip) {
             batch.clear();
             batch.push_rows(data, rows);
-            self.send(&mut batch, rows.iter().map(|&row| row.into()), epoch, out)?;
+            places.clear();
+            places.extend(rows.iter().map(|&row| u64::from(row)));
+            self.send(&mut batch, &places, epoch, out)?;
         }
         Ok(())
     }
@@ -122,25 +126,50 @@ impl Order<'_> {
                     places.extend(rows.iter().map(|&row| window.places[row as usize]));
                     rest = later;
                     if batch.rows() == self.batch_size {
-                        self.send(&mut batch, places.drain(..), epoch, out)?;
+                        self.send(&mut batch, &places, epoch, out)?;
                         batch.clear();
+                        places.clear();
                     }
                 }
             }
-            if batch.rows() > 0 { self.send(&mut batch, places.drain(..), epoch, out) } else { Ok(()) }
+            if batch.rows() > 0 { self.send(&mut batch, &places, epoch, out) } else { Ok(()) }
         })
     }
 
     /// Plans a batch of the rows at `places`.
-    fn send(&self, batch: &mut Batch, places: impl Iterator<Item = u64>, epoch: u64, out: &Out) -> Sent {
+    fn send(&self, batch: &mut Batch, places: &[u64], epoch: u64, out: &Out) -> Sent {
         if let Some((scenario, rate)) = self.fallback {
             let unseen = Stream::new(self.seed, &format!("fallback scenario of epoch {epoch}"));
             let of_batch = batch.scenarios.iter_mut().zip(places);
-            of_batch.filter(|(_, place)| unseen.uniform(*place) < rate).for_each(|(s, _)| *s = scenario);
+            of_batch.filter(|(_, place)| unseen.uniform(**place) < rate).for_each(|(s, _)| *s = scenario);
+        }
+        for &(field, name, rate) in &self.dropped {
+            let name = format!("out-of-vocabulary ids of {name} in epoch {epoch}");
+            drop_ids(&mut batch.columns[field], places, &Stream::new(self.seed, &name), rate);
         }
         let mut plan = out.spare.try_recv().unwrap_or_default();
         let built = plan.build(batch, self.input, true).map(|()| plan);
         out.plans.send(built.map_err(Into::into)).map_err(|_| Gone)
+    }
+}
+
+/// Values of a list that are dropped each by itself; a later one follows the one so many places before it.
+const LONGEST: u64 = 1 << 20;
+
+/// Makes a share of a column's ids out-of-vocabulary, each by its row and its place in the row's list.
+fn drop_ids(column: &mut Column, rows: &[u64], stream: &Stream, rate: f64) {
+    let drops = |row: u64, place: u64| stream.uniform(row * LONGEST + place % LONGEST) < rate;
+    match column {
+        Column::Categorical(ids) => {
+            ids.iter_mut().zip(rows).filter(|&(_, &row)| drops(row, 0)).for_each(|(id, _)| *id = 0);
+        }
+        Column::Multi { offsets, ids, .. } => {
+            for (bag, &row) in offsets.windows(2).zip(rows) {
+                let ids = ids[bag[0] as usize..bag[1] as usize].iter_mut();
+                ids.zip(0..).filter(|&(_, place)| drops(row, place)).for_each(|(id, _)| *id = 0);
+            }
+        }
+        Column::Numeric(_) => {}
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use optmsm_core::config::{EmbeddingsConfig, ModelConfig};
+use optmsm_core::config::{EmbeddingsConfig, InputSpec, ModelConfig};
 use optmsm_data::{Schema, write_atomic};
 use serde::Serialize;
 
@@ -69,6 +69,15 @@ impl Run {
         let config = Config::load(&path, &[])?;
         let schema = Schema::load(folder.join("schema.json"))?;
         Ok(Self { folder: folder.to_path_buf(), config, schema })
+    }
+
+    /// What the model needs to know of its inputs.
+    pub fn input_spec(&self) -> InputSpec {
+        let mut spec = self.schema.input_spec();
+        for (field, config) in spec.fields.iter_mut().zip(&self.config.data.fields) {
+            field.frozen = config.freeze;
+        }
+        spec
     }
 
     /// Hash of the model's configuration and the schema: what a checkpoint belongs to. How tables are stored is no

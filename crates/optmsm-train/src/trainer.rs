@@ -94,6 +94,15 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
         seed: config.seed,
         window: run.config.data.stream.window(),
         fallback: run.schema.fallback_scenario().map(|s| (s, run.config.data.oov_rate)),
+        dropped: run
+            .config
+            .data
+            .fields
+            .iter()
+            .enumerate()
+            .filter(|(_, f)| f.oov_dropout > 0.0)
+            .map(|(i, f)| (i, f.name.as_str(), f.oov_dropout))
+            .collect(),
     };
     let mut progress = Progress::new(config.epochs * data.train.rows() as u64, quiet);
     let done = std::thread::scope(|scope| {

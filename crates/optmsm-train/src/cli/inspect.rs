@@ -97,10 +97,12 @@ pub(super) fn run(folder: &Path, output: Output) -> Result<()> {
 }
 
 fn field(f: &FieldSchema) -> FieldOf<'_> {
-    let (kind, ids) = match &f.encoding {
-        Encoding::Categorical { vocabulary } => ("categorical", Some(vocabulary.size())),
-        Encoding::Multi { vocabulary, .. } => ("multi", Some(vocabulary.size())),
-        Encoding::Numeric { .. } => ("numeric", None),
+    let kind = match &f.encoding {
+        Encoding::Categorical { .. } => "categorical",
+        Encoding::Multi { .. } => "multi",
+        Encoding::Buckets { .. } => "buckets",
+        Encoding::Numeric { .. } => "numeric",
     };
+    let ids = f.encoding.ids();
     FieldOf { name: &f.name, column: &f.column, role: f.role, kind, ids }
 }

@@ -13,6 +13,7 @@ use optmsm_data::{Schema, SynthConfig, synth};
 use optmsm_train::config::{BackendKind, Config};
 use optmsm_train::error::{Error, Result};
 use optmsm_train::evaluate::Evaluation;
+use optmsm_train::init;
 use optmsm_train::profile;
 use optmsm_train::rows::Rows;
 use optmsm_train::run::Run;
@@ -105,8 +106,10 @@ fn begin<B: Backend<Elem = f32>>(be: B, run: &Run, options: &Options) -> Result<
     let config = &run.config.train;
     let make = || -> Result<_> {
         let model = super::model(run)?;
-        let learner = Learner::new(be, model, config.learner(), config.batch_size, config.seed)?;
+        let mut learner = Learner::new(be, model, config.learner(), config.batch_size, config.seed)?;
         if !options.resume {
+            let preloaded = init::preload(&mut learner, run)?;
+            preloaded.iter().filter(|_| !options.quiet).for_each(|table| eprintln!("{table}"));
             run.create()?;
         }
         Ok(learner)

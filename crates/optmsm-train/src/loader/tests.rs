@@ -35,7 +35,8 @@ fn batches(
 ) -> Vec<(Vec<u32>, Vec<u32>)> {
     let input = schema.input_spec();
     let input = InputSpec { scenarios: input.scenarios + 1, ..input };
-    let order = Order { data, input: &input, batch_size: 1000, seed: 7, window, fallback };
+    let order =
+        Order { data, input: &input, batch_size: 1000, seed: 7, window, fallback, dropped: Vec::new() };
     let (plans, planned) = sync_channel(1);
     let (_spare, spare) = channel();
     std::thread::scope(|scope| {
@@ -121,4 +122,45 @@ fn the_fallback_takes_its_share_of_rows_by_their_place() {
     // Which rows they are depends neither on windows nor on where the rows lie.
     assert_eq!(fed(&disk, 3), rows);
     assert_eq!(fed(&memory, 1), rows);
+}
+
+fn columns() -> [Column; 2] {
+    let offsets = (0..=ROWS as u32).map(|row| 3 * row).collect();
+    let lists = Column::Multi { offsets, ids: vec![2; 3 * ROWS], weights: Vec::new() };
+    [Column::Categorical(vec![2; ROWS]), lists]
+}
+
+fn ids(column: &Column) -> &[u32] {
+    match column {
+        Column::Categorical(ids) | Column::Multi { ids, .. } => ids,
+        Column::Numeric(_) => &[],
+    }
+}
+
+#[test]
+fn the_share_of_dropped_ids_is_the_rate() {
+    let rows: Vec<u64> = (0..ROWS as u64).collect();
+    for mut column in columns() {
+        drop_ids(&mut column, &rows, &Stream::new(3, "field"), 0.1);
+        let n = ids(&column).len() as f64;
+        let dropped = ids(&column).iter().filter(|&&id| id == 0).count() as f64;
+        // Five standard errors of a binomial share.
+        assert!((dropped / n - 0.1).abs() < 5.0 * (0.09 / n).sqrt(), "{dropped} of {n}");
+    }
+}
+
+#[test]
+fn an_id_is_dropped_for_its_row_wherever_it_stands() {
+    let (forth, back): (Vec<u64>, Vec<u64>) = ((0..ROWS as u64).collect(), (0..ROWS as u64).rev().collect());
+    let stream = Stream::new(3, "field");
+    for column in columns() {
+        let dropped = |rows| {
+            let mut column = column.clone();
+            drop_ids(&mut column, rows, &stream, 0.5);
+            ids(&column).to_vec()
+        };
+        let width = ids(&column).len() / ROWS;
+        let (a, b) = (dropped(&forth), dropped(&back));
+        assert!(a.chunks(width).eq(b.chunks(width).rev()));
+    }
 }
