@@ -12,7 +12,7 @@ use optmsm_core::counting::Counting;
 use optmsm_core::error::Error as CoreError;
 use optmsm_core::model::{Model, OptMsm};
 use optmsm_data::{
-    Encoding, Extra, Need, Progress, RecordBuffer, RowReader, ScenarioSchema, Schema, UnseenScenario,
+    Extra, FieldConfig, Need, Progress, RecordBuffer, RowReader, ScenarioSchema, Schema, UnseenScenario,
 };
 use serde::Serialize;
 
@@ -154,7 +154,7 @@ fn look(config: &Config, rows: u64) -> Result<Check> {
             kind,
             role: f.role,
             ids,
-            exact: exact || !matches!(f.encoding, Encoding::Categorical { .. } | Encoding::Multi { .. }),
+            exact: exact || ids.is_none() || has_fixed_size(&config.data.fields[i]),
             oov: shares(&|s| oov(&s.batch.columns[i])),
             missing: shares(&|s| Some(share(s.missing[i], s.file.rows))),
         }
@@ -239,13 +239,23 @@ fn estimate(input: &mut InputSpec, config: &Config, train: &Seen, total: u64) {
         let (FieldKind::Categorical { vocab } | FieldKind::Multi { vocab, .. }) = &mut spec.kind else {
             continue;
         };
+        // Sizes that the data has no part in; and fields of one table keep one size, that of the rows read.
+        if has_fixed_size(field) || field.table.is_some() {
+            continue;
+        }
         let mut counts = vec![0u64; *vocab];
         ids(column).unwrap_or_default().iter().for_each(|&id| counts[id as usize] += 1);
         let kept = |&n: &u64| n > 0 && n as f64 * grow >= field.min_frequency as f64;
         let (once, more): (Vec<u64>, Vec<u64>) =
             counts[1..].iter().copied().filter(kept).partition(|&n| n == 1);
-        *vocab = 1 + (grow.sqrt() * once.len() as f64) as usize + more.len();
+        let values = (grow.sqrt() * once.len() as f64) as usize + more.len();
+        *vocab = 1 + field.max_size.map_or(values, |most| values.min(most as usize));
     }
+}
+
+/// Whether the configuration says how many ids a field has.
+fn has_fixed_size(field: &FieldConfig) -> bool {
+    field.hash_buckets.is_some() || field.ids.is_some() || field.buckets.is_some()
 }
 
 fn tensors(model: &OptMsm) -> Vec<TensorCheck> {

@@ -114,9 +114,9 @@ fn settings_that_cannot_work_are_refused() {
     for (set, message) in [
         (
             "data.stream.shuffle_rows=100",
-            "config `data.stream.shuffle_rows`: must be at least 8192, got 100; raise it",
+            "`data.stream.shuffle_rows`: must be at least 8192, got 100; raise it",
         ),
-        ("data.stream.folder=\"\"", "config `data.stream.folder`: is empty; name a folder, or leave it out"),
+        ("data.stream.folder=\"\"", "`data.stream.folder`: is empty; name a folder, or leave it out"),
     ] {
         let out = place.run(&["train", "--config", "config.toml", "--run", "r", "--set", set]);
         let text = String::from_utf8(out.stderr).unwrap();

@@ -142,7 +142,7 @@ fn a_wrong_type_is_refused() {
     let message = place.bad(&train, 2);
     assert_eq!(
         message,
-        "error: config.toml line 18: unknown variant `half`, expected one of `f32`, `f16`, `bf16`; give one of \
+        "error: config.toml line 18 column 24: unknown variant `half`, expected one of `f32`, `f16`, `bf16`; give one of \
          these"
     );
     let huge = ["--set", "model.init_std=1e6", "--set", "model.embeddings.dtype=f16"];
