@@ -5,6 +5,7 @@ use optmsm_core::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::numeric::Transform;
+use crate::split::SplitConfig;
 
 /// Files, columns and fields of the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +20,9 @@ pub struct DataConfig {
     /// CSV file that is scored at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<String>,
+    /// Makes the three parts from `train`, in place of `valid` and `test`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<SplitConfig>,
     /// Column of the label, 0 or 1.
     pub label: String,
     /// Column of the scenario's name.
@@ -48,6 +52,7 @@ impl Default for DataConfig {
             train: None,
             valid: None,
             test: None,
+            split: None,
             label: "label".into(),
             scenario: "scenario".into(),
             weight: None,
@@ -238,6 +243,15 @@ impl DataConfig {
                 return fail(key, "is empty".into(), "name a column of the file");
             }
         }
+        if let Some(split) = &self.split {
+            split.validate()?;
+            for (key, file) in [("valid", &self.valid), ("test", &self.test)] {
+                if file.is_some() {
+                    let problem = "is given beside data.split, which takes it from data.train".into();
+                    return fail(key, problem, "leave out one of them");
+                }
+            }
+        }
         if self.label == self.scenario {
             let problem = format!("is '{}', as the label", self.scenario);
             return fail("scenario", problem, "name the column that holds the scenario");
@@ -344,6 +358,10 @@ mod tests {
             (
                 with(|c| c.weight = Some(String::new())),
                 "config `data.weight`: is empty; name a column of the file",
+            ),
+            (
+                with(|c| (c.split, c.test) = (Some(SplitConfig::default()), Some("t.csv".into()))),
+                "config `data.test`: is given beside data.split, which takes it from data.train; leave out one of them",
             ),
             (
                 with(|c| c.scenario = "label".into()),

@@ -11,6 +11,7 @@ use crate::numeric::{Accumulator, NumericStats, Transform};
 use crate::parse::{self, ListFormat, Parsed, fault};
 use crate::schema::{Encoding, FALLBACK, FieldSchema, ScenarioSchema, Schema};
 use crate::source::{CsvFile, PROGRESS_ROWS, Progress};
+use crate::split::{self, Part, Selector};
 use crate::vocab::Vocabulary;
 
 /// What is gathered of one field.
@@ -97,7 +98,8 @@ impl Schema {
     /// Reads the training file once, as a stream, and fixes vocabularies, scenarios and statistics.
     ///
     /// Scenarios are sorted by name (byte order). Ids of a field are ordered by falling count, then by value,
-    /// so the order of the rows does not matter to them. Memory grows with the distinct values only.
+    /// so the order of the rows does not matter to them. Memory grows with the distinct values only. Of a file
+    /// that `config.split` splits, only the training part is looked at.
     ///
     /// # Errors
     /// A setting, the file or a row of it cannot be used; the message says where, and the fix.
@@ -130,9 +132,20 @@ impl Schema {
             fields.push((column, Gathered::new(field)));
         }
 
+        let mut selector = match &config.split {
+            Some(split) => {
+                let column = split.column().map(|c| file.find(c, "data.split.by")).transpose()?;
+                Some(Selector::new(split, Part::Train, column))
+            }
+            None => None,
+        };
+
         let mut scenarios: BTreeMap<String, ScenarioCount> = BTreeMap::new();
         let mut record = ByteRecord::new();
         while file.read(&mut record)? {
+            if selector.as_mut().is_some_and(|s| !s.takes(|c| &record[c])) {
+                continue;
+            }
             let at = |column: usize, fault| file.value_error(&record, column, fault);
             let positive = parse::label(&record[label]).map_err(|f| at(label, f))? == 1.0;
             let name = scenario_name(&record[scenario]).map_err(|f| at(scenario, f))?;
@@ -159,6 +172,9 @@ impl Schema {
             }
         }
         progress(file.progress());
+        if scenarios.is_empty() {
+            return Err(split::empty(file.name(), Part::Train)); // a file without any row was an error above
+        }
 
         let mut scenarios: Vec<_> = scenarios
             .into_iter()
@@ -180,7 +196,7 @@ impl Schema {
             group: config.group.clone(),
             probability: config.probability.clone(),
             unseen_scenario: config.unseen_scenario,
-            rows: file.progress().rows,
+            rows: scenarios.iter().map(|s| s.rows).sum(),
             scenarios,
             fields: fields.into_iter().zip(&config.fields).map(|((_, g), c)| g.finish(c)).collect(),
         })

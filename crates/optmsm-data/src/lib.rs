@@ -19,6 +19,7 @@ mod parse;
 pub mod reader;
 pub mod schema;
 mod source;
+pub mod split;
 pub mod synth;
 mod vocab;
 
@@ -30,5 +31,6 @@ pub use numeric::{NumericStats, Transform};
 pub use reader::{Extra, Need, RecordBuffer, RowReader};
 pub use schema::{Encoding, FieldSchema, ScenarioSchema, Schema};
 pub use source::Progress;
+pub use split::{Part, SplitConfig};
 pub use synth::SynthConfig;
 pub use vocab::Vocabulary;

@@ -12,6 +12,7 @@ use crate::hash::hash_bytes;
 use crate::parse::{self, Fault, ListFormat, Parsed, fault};
 use crate::schema::{Encoding, Schema};
 use crate::source::{CsvFile, Progress};
+use crate::split::{Part, Selector, SplitConfig};
 
 /// Which columns a file must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +118,7 @@ pub struct RowReader<'a> {
     file: CsvFile,
     encoder: Encoder<'a>,
     record: ByteRecord,
+    selector: Option<Selector>,
 }
 
 impl<'a> RowReader<'a> {
@@ -143,7 +145,17 @@ impl<'a> RowReader<'a> {
 
     fn new(file: CsvFile, schema: &'a Schema, need: Need) -> Result<Self> {
         let layout = Layout::new(&file, schema, need)?;
-        Ok(Self { file, encoder: Encoder { schema, layout }, record: ByteRecord::new() })
+        Ok(Self { file, encoder: Encoder { schema, layout }, record: ByteRecord::new(), selector: None })
+    }
+
+    /// Reads the rows of one part only, and passes over the others. To be called before the first read.
+    ///
+    /// # Errors
+    /// The file lacks the column that the split names.
+    pub fn select(mut self, split: &SplitConfig, part: Part) -> Result<Self> {
+        let column = split.column().map(|c| self.file.find(c, "data.split.by")).transpose()?;
+        self.selector = Some(Selector::new(split, part, column));
+        Ok(self)
     }
 
     /// The header as the file has it, without a byte order mark.
@@ -166,7 +178,8 @@ impl<'a> RowReader<'a> {
     /// If `batch` was not made from this schema's [`Schema::input_spec`].
     pub fn read(&mut self, batch: &mut Batch, extra: &mut Extra, max_rows: usize) -> Result<usize> {
         let mut rows = 0;
-        while rows < max_rows && self.encoder.read_row(&mut self.file, &mut self.record, batch, extra)? {
+        let Self { file, encoder, record, selector } = self;
+        while rows < max_rows && encoder.read_row(file, selector, record, batch, extra)? {
             rows += 1;
         }
         Ok(rows)
@@ -187,9 +200,8 @@ impl<'a> RowReader<'a> {
         max_rows: usize,
     ) -> Result<usize> {
         records.clear();
-        while records.len() < max_rows
-            && self.encoder.read_row(&mut self.file, records.spare(), batch, extra)?
-        {
+        let Self { file, encoder, selector, .. } = self;
+        while records.len() < max_rows && encoder.read_row(file, selector, records.spare(), batch, extra)? {
             records.keep();
         }
         Ok(records.len())
@@ -202,16 +214,22 @@ struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
-    /// Reads and appends one row, whole or not at all; false at the end of the file.
+    /// Reads and appends the next row that is selected, whole or not at all; false at the end of the file.
     fn read_row(
         &self,
         file: &mut CsvFile,
+        selector: &mut Option<Selector>,
         record: &mut ByteRecord,
         batch: &mut Batch,
         extra: &mut Extra,
     ) -> Result<bool> {
-        if !file.read(record)? {
-            return Ok(false);
+        loop {
+            if !file.read(record)? {
+                return Ok(false);
+            }
+            if selector.as_mut().is_none_or(|s| s.takes(|c| &record[c])) {
+                break;
+            }
         }
         let (rows, groups, probabilities) = (batch.rows(), extra.groups.len(), extra.probabilities.len());
         match self.encode(record, batch, extra) {

@@ -9,9 +9,10 @@ use optmsm_core::backend::Backend;
 use optmsm_core::learner::Learner;
 use optmsm_core::model::OptMsm;
 use optmsm_core::profile::Profiled;
-use optmsm_data::{Dataset, Schema, SynthConfig, synth};
+use optmsm_data::{SynthConfig, synth};
 use optmsm_train::config::{BackendKind, Config};
 use optmsm_train::error::{Error, Result};
+use optmsm_train::inputs;
 use optmsm_train::profile;
 use optmsm_train::run::Run;
 use optmsm_train::trainer::{self, Control, Data};
@@ -51,7 +52,8 @@ pub(super) struct Options {
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
-pub(super) fn run(options: &Options) -> Result<()> {
+/// What becomes true when the user interrupts the program.
+pub(super) fn stop_on_interrupt() -> Result<&'static AtomicBool> {
     // The first interrupt asks for a clean stop, the second takes the program down.
     let handler = || {
         if STOP.swap(true, Ordering::Relaxed) {
@@ -60,12 +62,17 @@ pub(super) fn run(options: &Options) -> Result<()> {
     };
     ctrlc::set_handler(handler)
         .map_err(|e| Error::file("interrupt handler", e.to_string(), "run as an ordinary process"))?;
+    Ok(&STOP)
+}
+
+pub(super) fn run(options: &Options) -> Result<()> {
+    let stop = stop_on_interrupt()?;
     let (run, data, device) = match &options.run {
         Some(folder) if options.resume => reopen(folder, options)?,
         _ => start(options)?,
     };
     let Options { resume, max_steps, quiet, .. } = *options;
-    let control = Control { resume, stop: &STOP, max_steps, quiet };
+    let control = Control { resume, stop, max_steps, quiet, observer: None };
     let test = match device {
         Device::Cpu(be) if options.profile => {
             let mut learner = begin(Profiled::new(be), &run, options)?;
@@ -139,10 +146,8 @@ fn open(config: &Config, options: &Options) -> Result<Device> {
 }
 
 fn create(folder: &Path, config: Config, device: Device) -> Result<(Run, Data, Device)> {
-    let train = required(&config, &config.data.train, "data.train")?;
-    let schema = Schema::fit(&config.data, &train)?;
-    config.model.validate(&schema.input_spec())?;
-    let data = load(&config, &schema)?;
+    let schema = inputs::fit(&config)?;
+    let data = inputs::load(&config, &schema, true)?;
     Ok((Run::new(folder, config, schema), data, device))
 }
 
@@ -163,23 +168,8 @@ fn reopen(folder: &Path, options: &Options) -> Result<(Run, Data, Device)> {
     let mut run = Run::open(folder)?;
     run.config = run.config.override_with(&overrides(options))?;
     let device = open(&run.config, options)?;
-    let data = load(&run.config, &run.schema)?;
+    let data = inputs::load(&run.config, &run.schema, true)?;
     Ok((run, data, device))
-}
-
-fn required(config: &Config, path: &Option<String>, key: &str) -> Result<PathBuf> {
-    path.as_ref().map(|p| config.path(p)).ok_or_else(|| {
-        let fix = "give the path of a CSV file";
-        optmsm_core::error::Error::config(key, "is missing", fix).into()
-    })
-}
-
-fn load(config: &Config, schema: &Schema) -> Result<Data> {
-    let open = |path: &Option<String>| {
-        path.as_ref().map(|path| Ok::<_, Error>(Dataset::load(config.path(path), schema)?)).transpose()
-    };
-    let train = Dataset::load(required(config, &config.data.train, "data.train")?, schema)?;
-    Ok(Data { train, valid: open(&config.data.valid)?, test: open(&config.data.test)? })
 }
 
 /// `runs/name`, or the first free of `runs/name-2`, `runs/name-3`, ….
