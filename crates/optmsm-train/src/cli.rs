@@ -1,10 +1,13 @@
 //! Commands and their options.
 
 mod apply;
+mod compare;
 mod gradcheck;
 mod inspect;
+mod many;
 mod synth;
 mod train;
+mod tune;
 
 use std::path::PathBuf;
 
@@ -41,6 +44,10 @@ enum Command {
         #[arg(long)]
         out: String,
     },
+    /// Train configurations with the same seeds, and test how they differ.
+    Compare(compare::Options),
+    /// Search the settings that a configuration's [tune] table names.
+    Tune(tune::Options),
     /// Write the built-in synthetic data as CSV.
     Synth(synth::Options),
     /// Compare every gradient with finite differences.
@@ -71,6 +78,8 @@ pub(crate) fn run() -> Result<u8> {
         Command::Train(options) => train::run(&options)?,
         Command::Evaluate(on) => apply::evaluate(&on)?,
         Command::Predict { on, out } => apply::predict(&on, &out)?,
+        Command::Compare(options) => compare::run(&options)?,
+        Command::Tune(options) => tune::run(&options)?,
         Command::Synth(options) => synth::run(&options)?,
         Command::Gradcheck => return gradcheck::run(),
         Command::Inspect { run } => inspect::run(&run)?,

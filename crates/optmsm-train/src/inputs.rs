@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use optmsm_data::{Dataset, Part, Schema};
 use serde::{Deserialize, Serialize};
@@ -65,7 +65,7 @@ pub fn files(config: &Config, test: bool) -> Result<Vec<DataFile>> {
         if test { &[Part::Train, Part::Valid, Part::Test] } else { &[Part::Train, Part::Valid] };
     let mut paths: Vec<PathBuf> = parts.iter().filter_map(|&part| file(config, part)).collect();
     paths.dedup();
-    paths.into_iter().map(hash).collect()
+    paths.iter().map(|path| hash(path)).collect()
 }
 
 /// The error of a part that is needed and not there.
@@ -83,7 +83,7 @@ fn train_file(config: &Config) -> Result<PathBuf> {
 }
 
 /// Path of the file that holds a part's rows.
-fn file(config: &Config, part: Part) -> Option<PathBuf> {
+pub(crate) fn file(config: &Config, part: Part) -> Option<PathBuf> {
     let data = &config.data;
     let path = match (part, &data.split) {
         (Part::Train, _) => &data.train,
@@ -95,12 +95,12 @@ fn file(config: &Config, part: Part) -> Option<PathBuf> {
 }
 
 /// Size and hash of a file, read as a stream.
-fn hash(path: PathBuf) -> Result<DataFile> {
+pub(crate) fn hash(path: &Path) -> Result<DataFile> {
     let fail = |e: std::io::Error| {
         let fix = "check the path; it starts from the current directory";
         Error::file(path.display(), format!("cannot be read: {e}"), fix)
     };
-    let mut file = File::open(&path).map_err(fail)?;
+    let mut file = File::open(path).map_err(fail)?;
     let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 20]);
     loop {
         match file.read(&mut buffer) {

@@ -3,14 +3,19 @@
 //! Nothing here knows an architecture: [`trainer::train`] takes any model on any backend.
 #![forbid(unsafe_code)]
 
+pub mod attempt;
 pub mod checkpoint;
+pub mod compare;
 pub mod config;
 pub mod error;
 pub mod evaluate;
 pub mod inputs;
 mod loader;
+mod markdown;
 pub mod profile;
 pub mod progress;
+pub mod provenance;
 pub mod run;
 pub mod statistics;
 pub mod trainer;
+pub mod tune;

@@ -45,7 +45,7 @@ pub(super) fn run(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn tensors<B: Backend>(model: &OptMsm) -> Vec<(String, Vec<usize>)> {
+pub(super) fn tensors<B: Backend>(model: &OptMsm) -> Vec<(String, Vec<usize>)> {
     let dense = Model::<B>::params(model).specs().iter().map(|s| (s.name.clone(), s.shape.clone()));
     let tables =
         Model::<B>::embedding(model).tables().iter().map(|t| (t.name.clone(), vec![t.rows, t.width]));
