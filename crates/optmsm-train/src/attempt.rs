@@ -122,12 +122,13 @@ impl Attempt {
     /// As [`crate::trainer::train`].
     pub(crate) fn train(&self, data: &Data, session: &Session, observer: &dyn Observer) -> Result<f64> {
         let resume = self.run.checkpoint_path("last").exists();
-        let config = self.run.folder.join("config.toml");
-        if !resume && config.exists() {
-            // Killed before the first checkpoint: there is nothing to continue.
-            fs::remove_file(&config).map_err(|e| {
-                Error::file(config.display(), format!("cannot be replaced: {e}"), "delete the folder")
-            })?;
+        for file in ["config.toml", "metrics.jsonl"].map(|name| self.run.folder.join(name)) {
+            // Left by a run that was killed before its first checkpoint: there is nothing to continue.
+            if !resume && file.exists() {
+                fs::remove_file(&file).map_err(|e| {
+                    Error::file(file.display(), format!("cannot be replaced: {e}"), "delete the folder")
+                })?;
+            }
         }
         let path = self.run.folder.join(SECONDS);
         let before = if resume { self.seconds() } else { 0.0 };

@@ -71,7 +71,10 @@ pub(crate) struct Scores {
 /// # Errors
 /// Configurations of different data; whatever stops a run. After an interrupt, the same call goes on.
 pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, session: &Session) -> Result<Comparison> {
-    let files = same_data(entries)?;
+    let Some(first) = entries.first().filter(|_| !seeds.is_empty()) else {
+        return Err(Error::file("comparison", "has no run", "give a configuration and a seed"));
+    };
+    let files = same_data(first, entries)?;
     let schemas = entries.iter().map(|e| inputs::fit(&e.config)).collect::<Result<Vec<_>>>()?;
     let total = entries.len() * seeds.len();
     let mut done = Vec::with_capacity(total);
@@ -181,8 +184,7 @@ fn scores(folder: &Path) -> Result<Scores> {
 }
 
 /// The files of all configurations, whose rows, labels and scenarios must be the same; and there must be test rows.
-fn same_data(entries: &[Entry]) -> Result<Vec<DataFile>> {
-    let Some((first, others)) = entries.split_first() else { return Ok(Vec::new()) };
+fn same_data(first: &Entry, entries: &[Entry]) -> Result<Vec<DataFile>> {
     for part in [Part::Train, Part::Test] {
         if !inputs::has(&first.config, part) {
             return Err(inputs::missing(part));
@@ -198,7 +200,7 @@ fn same_data(entries: &[Entry]) -> Result<Vec<DataFile>> {
         known.insert(path, file.clone());
         Ok(Some(file))
     };
-    for other in others {
+    for other in entries {
         for ((key, mine), (_, theirs)) in settings(&first.config).iter().zip(settings(&other.config)) {
             if *mine != theirs {
                 return Err(differ(first, other, key, mine, &theirs));

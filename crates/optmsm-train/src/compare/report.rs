@@ -79,7 +79,8 @@ pub struct Scored {
     pub log_loss: Option<Spread>,
     /// Expected calibration error.
     pub ece: Option<Spread>,
-    /// (AUC − 0.5) / (AUC of the first configuration − 0.5) − 1, by seed; none for the first.
+    /// (AUC − 0.5) / (mean AUC of the first configuration − 0.5) − 1; none for the first, and where its mean AUC is not
+    /// above 0.5. A ratio seed by seed would be ruled by the seed whose base comes closest to 0.5.
     pub rela_impr: Option<Spread>,
 }
 
@@ -163,11 +164,8 @@ impl Scored {
     fn new(runs: &[RunResult], base: Option<&[RunResult]>, scenario: Option<usize>) -> Self {
         let of = |metric: fn(&Metrics) -> Option<f64>| spread(runs, |r| metric(metrics(r, scenario)));
         let improvement = |base: &[RunResult]| {
-            let pairs = runs.iter().zip(base);
-            let by_seed = pairs
-                .map(|(r, b)| rela_impr(metrics(r, scenario).auc?, metrics(b, scenario).auc?))
-                .collect::<Option<Vec<f64>>>()?;
-            Spread::of(&by_seed)
+            let base = spread(base, |r| metrics(r, scenario).auc)?.mean;
+            spread(runs, |r| rela_impr(metrics(r, scenario).auc?, base).filter(|_| base > 0.5))
         };
         let counts = runs.first().map(|r| metrics(r, scenario));
         Self {

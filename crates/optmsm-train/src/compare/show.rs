@@ -93,7 +93,7 @@ impl Comparison {
         let header = [
             "difference",
             "of",
-            "rows",
+            "scenario",
             "mean ± sd",
             "95 % over seeds",
             "p (t)",

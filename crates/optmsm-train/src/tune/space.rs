@@ -157,7 +157,7 @@ impl Axis {
         for value in ends {
             config.with_values(&place, &[(key.clone(), value.clone())]).map_err(|e| match e {
                 Error::File { .. } => e,
-                other => Error::file(&place, format!("{value} cannot be: {other}"), "change the range"),
+                other => Error::file(&place, format!("{value} cannot be"), other.to_string()),
             })?;
         }
         Ok(())
@@ -315,7 +315,7 @@ mod tests {
             ),
             (
                 format!("{lr} = {{ uniform = [-1, 1] }}"),
-                "config `tune.\"train.optimizer.lr\"`: -1.0 cannot be: config `train.optimizer.lr`: must be above 0, got -1; change it; change the range",
+                "config `tune.\"train.optimizer.lr\"`: -1.0 cannot be; config `train.optimizer.lr`: must be above 0, got -1; change it",
             ),
             (
                 "\"train.optimzer.lr\" = { log = [1, 2] }".into(),
