@@ -24,6 +24,7 @@ use crate::error::{DataError, Result};
 use crate::reader::{Extra, Need, RowReader};
 use crate::schema::Schema;
 use crate::source::Progress;
+use crate::split::{self, Part, SplitConfig};
 
 /// Rows of a block: a few hundred kilobytes, which a disk reads in one go.
 pub const BLOCK: usize = 8192;
@@ -31,6 +32,9 @@ pub const BLOCK: usize = 8192;
 const MAGIC: &[u8; 8] = b"optmsmC1";
 /// Bytes at both ends of a source file that its hash reads; its size and time of change stand for the rest.
 const SAMPLE: u64 = 1 << 20;
+
+/// The part of a file's rows that is meant; all of them without one.
+pub type Selection<'a> = Option<(&'a SplitConfig, Part)>;
 
 /// One block in the file.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -69,7 +73,7 @@ pub enum Prepared {
 }
 
 /// What a cache is named after: format, byte order, schema, and the files as they are now.
-fn key(schema: &Schema, source: &Path) -> Result<String> {
+fn key(schema: &Schema, source: &Path, part: Selection) -> Result<String> {
     let name = source.display().to_string();
     let io = |e| DataError::io(&name, "read", e);
     let mut hash = Sha256::new();
@@ -77,6 +81,9 @@ fn key(schema: &Schema, source: &Path) -> Result<String> {
     hash.update(u32::to_ne_bytes(1));
     hash.update(schema.fingerprint());
     hash.update(&name);
+    if let Some((split, part)) = part {
+        hash.update(format!("{split:?} {part:?}"));
+    }
     let mut file = File::open(source).map_err(io)?;
     let meta = file.metadata().map_err(io)?;
     hash.update(meta.len().to_le_bytes());
@@ -94,17 +101,18 @@ fn key(schema: &Schema, source: &Path) -> Result<String> {
 }
 
 impl Cache {
-    /// Opens the cache of a labelled file in `folder`, making it where there is none that fits.
+    /// Opens the cache of a labelled file, or of one part of it, in `folder`, making it where there is none that fits.
     ///
     /// # Errors
     /// The file or a row of it cannot be used, or the folder cannot be written; nothing half-written stays.
     pub fn prepare(
         source: &Path,
         schema: &Schema,
+        part: Selection,
         folder: &Path,
         progress: impl FnMut(Progress),
     ) -> Result<(Self, Prepared)> {
-        let key = key(schema, source)?;
+        let key = key(schema, source, part)?;
         let stem = source.file_stem().unwrap_or_default().to_string_lossy();
         let path = folder.join(format!("{stem}-{}.cache", &key[..16]));
         let mut prepared = Prepared::Made;
@@ -114,7 +122,7 @@ impl Cache {
                 Err(problem) => prepared = Prepared::Rebuilt(problem),
             }
         }
-        write(&path, &key, source, schema, progress)?;
+        write(&path, &key, source, schema, part, progress)?;
         let cache = Self::open(&path, &key, schema).map_err(|problem| {
             DataError::file(
                 &path.display().to_string(),
@@ -261,6 +269,7 @@ fn write(
     key: &str,
     source: &Path,
     schema: &Schema,
+    part: Selection,
     mut progress: impl FnMut(Progress),
 ) -> Result<()> {
     let name = path.display().to_string();
@@ -273,6 +282,9 @@ fn write(
         let mut to = BufWriter::with_capacity(1 << 20, File::create(&beside).map_err(io)?);
         to.write_all(MAGIC).map_err(io)?;
         let mut reader = RowReader::open(source, schema, Need::Labelled)?;
+        if let Some((split, part)) = part {
+            reader = reader.select(split, part)?;
+        }
         let (mut batch, mut extra) = (Batch::new(&schema.input_spec()), Extra::default());
         let (mut bytes, mut offset) = (Vec::new(), MAGIC.len() as u64);
         let mut index = Index { key: key.into(), rows: 0, blocks: Vec::new() };
@@ -290,6 +302,9 @@ fn write(
             index.blocks.push(Entry { offset, bytes: size, rows: rows as u32, crc });
             (index.rows, offset) = (index.rows + rows as u64, offset + size);
             progress(reader.progress());
+        }
+        if let Some((_, part)) = part.filter(|_| index.rows == 0) {
+            return Err(split::empty(&source.display().to_string(), part));
         }
         let json = serde_json::to_vec(&index).map_err(|e| io(e.into()))?;
         to.write_all(&json).map_err(io)?;

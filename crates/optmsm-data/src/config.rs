@@ -6,6 +6,7 @@ use optmsm_core::config::Role;
 use optmsm_core::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::split::SplitConfig;
 use crate::stream::StreamConfig;
 pub(crate) use field::DEFAULT_SEPARATOR;
 pub use field::{FieldConfig, Kind, Missing};
@@ -23,6 +24,9 @@ pub struct DataConfig {
     /// CSV file that is scored at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<String>,
+    /// Makes the three parts from `train`, in place of `valid` and `test`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<SplitConfig>,
     /// Column of the label, 0 or 1.
     pub label: String,
     /// Column of the scenario's name.
@@ -55,6 +59,7 @@ impl Default for DataConfig {
             train: None,
             valid: None,
             test: None,
+            split: None,
             label: "label".into(),
             scenario: "scenario".into(),
             weight: None,
@@ -107,6 +112,15 @@ impl DataConfig {
         for (key, column) in special {
             if column.is_some_and(String::is_empty) {
                 return fail(key, "is empty".into(), "name a column of the file");
+            }
+        }
+        if let Some(split) = &self.split {
+            split.validate()?;
+            for (key, file) in [("valid", &self.valid), ("test", &self.test)] {
+                if file.is_some() {
+                    let problem = "is given beside data.split, which takes it from data.train".into();
+                    return fail(key, problem, "leave out one of them");
+                }
             }
         }
         if self.label == self.scenario {
@@ -237,6 +251,10 @@ mod tests {
             (
                 with(|c| c.weight = Some(String::new())),
                 "config `data.weight`: is empty; name a column of the file",
+            ),
+            (
+                with(|c| (c.split, c.test) = (Some(SplitConfig::default()), Some("t.csv".into()))),
+                "config `data.test`: is given beside data.split, which takes it from data.train; leave out one of them",
             ),
             (
                 with(|c| c.scenario = "label".into()),

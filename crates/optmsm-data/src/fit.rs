@@ -9,6 +9,7 @@ use crate::gather::{self, Gathered};
 use crate::parse::{self, Parsed, fault};
 use crate::schema::{FALLBACK, ScenarioSchema, Schema};
 use crate::source::{Cell, PROGRESS_ROWS, Progress, Records};
+use crate::split::{self, Part, Selector};
 
 #[derive(Default)]
 struct ScenarioCount {
@@ -20,7 +21,8 @@ impl Schema {
     /// Reads the training file once, as a stream, and fixes vocabularies, scenarios and statistics.
     ///
     /// Scenarios are sorted by name (byte order). Ids of a field are ordered by falling count, then by value,
-    /// so the order of the rows does not matter to them. Memory grows with the distinct values only.
+    /// so the order of the rows does not matter to them. Memory grows with the distinct values only. Of a file
+    /// that `config.split` splits, only the training part is looked at.
     ///
     /// # Errors
     /// A setting, the file or a row of it cannot be used; the message says where, and the fix.
@@ -67,9 +69,22 @@ impl Schema {
             fields.push((column, Gathered::new(field)));
         }
 
+        let mut selector = match &config.split {
+            Some(split) => {
+                let column = split.column().map(|c| file.find(c, "data.split.by")).transpose()?;
+                Some(Selector::new(split, Part::Train, column))
+            }
+            None => None,
+        };
+
         let mut scenarios: BTreeMap<String, ScenarioCount> = BTreeMap::new();
         let mut scratch = String::new();
         while file.progress().rows < rows && file.next()? {
+            if let Some(selector) = &mut selector
+                && !selector.takes(&file)?
+            {
+                continue;
+            }
             let at = |column: usize, fault| file.value_error(column, fault);
             let positive = parse::label(file.cell(label)).map_err(|f| at(label, f))? == 1.0;
             let name = scenario_name(file.cell(scenario), &mut scratch).map_err(|f| at(scenario, f))?;
@@ -96,6 +111,9 @@ impl Schema {
             }
         }
         progress(file.progress());
+        if scenarios.is_empty() {
+            return Err(split::empty(file.name(), Part::Train)); // a file without any row was an error above
+        }
 
         let mut scenarios: Vec<_> = scenarios
             .into_iter()
@@ -117,7 +135,7 @@ impl Schema {
             group: config.group.clone(),
             probability: config.probability.clone(),
             unseen_scenario: config.unseen_scenario,
-            rows: file.progress().rows,
+            rows: scenarios.iter().map(|s| s.rows).sum(),
             scenarios,
             fields: gather::finish(fields.into_iter().map(|(_, gathered)| gathered).collect()),
         })

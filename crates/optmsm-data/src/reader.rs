@@ -13,6 +13,7 @@ use crate::hash::hash_bytes;
 use crate::parse::{self, Fault, Parsed, fault};
 use crate::schema::Schema;
 use crate::source::{Cell, Progress, Records};
+use crate::split::{Part, Selector, SplitConfig};
 
 /// Which columns a file must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +119,7 @@ impl Layout {
 pub struct RowReader<'a> {
     file: Records,
     encoder: Encoder<'a>,
+    selector: Option<Selector>,
 }
 
 impl<'a> RowReader<'a> {
@@ -144,7 +146,17 @@ impl<'a> RowReader<'a> {
 
     fn new(mut file: Records, schema: &'a Schema, need: Need) -> Result<Self> {
         let layout = Layout::new(&mut file, schema, need)?;
-        Ok(Self { file, encoder: Encoder { schema, layout, scratch: String::new() } })
+        Ok(Self { file, encoder: Encoder { schema, layout, scratch: String::new() }, selector: None })
+    }
+
+    /// Reads the rows of one part only, and passes over the others. To be called before the first read.
+    ///
+    /// # Errors
+    /// The file lacks the column that the split names.
+    pub fn select(mut self, split: &SplitConfig, part: Part) -> Result<Self> {
+        let column = split.column().map(|c| self.file.find(c, "data.split.by")).transpose()?;
+        self.selector = Some(Selector::new(split, part, column));
+        Ok(self)
     }
 
     /// The header as the file has it, without a byte order mark.
@@ -167,7 +179,8 @@ impl<'a> RowReader<'a> {
     /// If `batch` was not made from this schema's [`Schema::input_spec`].
     pub fn read(&mut self, batch: &mut Batch, extra: &mut Extra, max_rows: usize) -> Result<usize> {
         let mut rows = 0;
-        while rows < max_rows && self.encoder.read_row(&mut self.file, batch, extra)? {
+        let Self { file, encoder, selector } = self;
+        while rows < max_rows && encoder.read_row(file, selector, batch, extra)? {
             rows += 1;
         }
         Ok(rows)
@@ -188,8 +201,9 @@ impl<'a> RowReader<'a> {
         max_rows: usize,
     ) -> Result<usize> {
         records.clear();
-        while records.len() < max_rows && self.encoder.read_row(&mut self.file, batch, extra)? {
-            records.push(&mut self.file);
+        let Self { file, encoder, selector } = self;
+        while records.len() < max_rows && encoder.read_row(file, selector, batch, extra)? {
+            records.push(file);
         }
         Ok(records.len())
     }
@@ -202,10 +216,22 @@ struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
-    /// Reads and appends one row, whole or not at all; false at the end of the file.
-    fn read_row(&mut self, file: &mut Records, batch: &mut Batch, extra: &mut Extra) -> Result<bool> {
-        if !file.next()? {
-            return Ok(false);
+    /// Reads and appends the next row that is selected, whole or not at all; false at the end of the file.
+    fn read_row(
+        &mut self,
+        file: &mut Records,
+        selector: &mut Option<Selector>,
+        batch: &mut Batch,
+        extra: &mut Extra,
+    ) -> Result<bool> {
+        loop {
+            if !file.next()? {
+                return Ok(false);
+            }
+            let Some(selector) = selector else { break };
+            if selector.takes(file)? {
+                break;
+            }
         }
         let (rows, groups, probabilities) = (batch.rows(), extra.groups.len(), extra.probabilities.len());
         match self.encode(file, batch, extra) {

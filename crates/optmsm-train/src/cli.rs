@@ -2,13 +2,16 @@
 
 mod apply;
 mod check;
+mod compare;
 mod docs;
 mod gradcheck;
 mod init;
 mod inspect;
+mod many;
 mod prepare;
 mod synth;
 mod train;
+mod tune;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -59,6 +62,10 @@ enum Command {
         #[arg(long)]
         out: String,
     },
+    /// Train configurations with the same seeds, and test how they differ.
+    Compare(compare::Options),
+    /// Search the settings that a configuration's [tune] table names.
+    Tune(tune::Options),
     /// Write the built-in synthetic data as CSV.
     Synth(synth::Options),
     /// Compare every gradient with finite differences.
@@ -117,6 +124,8 @@ pub(crate) fn run() -> Result<u8> {
         Command::Check(options) => check::run(&options)?,
         Command::Evaluate { on, output } => apply::evaluate(&on, output)?,
         Command::Predict { on, out } => apply::predict(&on, &out)?,
+        Command::Compare(options) => compare::run(&options)?,
+        Command::Tune(options) => tune::run(&options)?,
         Command::Synth(options) => synth::run(&options)?,
         Command::Gradcheck { output } => return gradcheck::run(output),
         Command::Inspect { run, output } => inspect::run(&run, output)?,

@@ -32,6 +32,9 @@ pub struct Config {
     /// Where it was written.
     #[serde(skip)]
     pub origin: Origin,
+    /// What `optmsm tune` searches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tune: Option<toml::Table>,
 }
 
 /// How a model is trained.
@@ -150,9 +153,7 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn override_with(&self, overrides: &[String]) -> Result<Self> {
-        let table = toml::Table::try_from(self)
-            .map_err(|e| Error::file("configuration", e.to_string(), "report this"))?;
-        Self::with_overrides(table, overrides, self.origin.clone())
+        Self::with_overrides(self.table()?, overrides, self.origin.clone())
     }
 
     fn with_overrides(mut table: toml::Table, overrides: &[String], origin: Origin) -> Result<Self> {
@@ -165,14 +166,29 @@ impl Config {
             let parsed = toml::from_str::<toml::Table>(&format!("v = {value}"));
             let value = parsed.ok().and_then(|mut t| t.remove("v"));
             let value = value.unwrap_or_else(|| toml::Value::String(text[key.len() + 1..].to_string()));
-            set(&mut table, key, value)
-                .ok_or_else(|| Error::file(&place, format!("'{key}' is inside a value"), "check the key"))?;
-            let whole = toml::to_string(&table).unwrap_or_default();
-            let _: Config = toml::from_str(&whole).map_err(|e| explain(&place, "", &e))?;
+            assign(&mut table, &place, key, value)?;
         }
+        Self::finish(table, origin.with_overrides(overrides))
+    }
+
+    /// This configuration with values for dotted keys; `place` is where they come from.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn with_values(&self, place: &str, values: &[(String, toml::Value)]) -> Result<Self> {
+        let mut table = self.table()?;
+        values.iter().try_for_each(|(key, value)| assign(&mut table, place, key, value.clone()))?;
+        Self::finish(table, self.origin.clone())
+    }
+
+    fn table(&self) -> Result<toml::Table> {
+        toml::Table::try_from(self).map_err(|e| Error::file("configuration", e.to_string(), "report this"))
+    }
+
+    fn finish(table: toml::Table, origin: Origin) -> Result<Self> {
         let mut config: Config =
             table.try_into().map_err(|e: toml::de::Error| explain("configuration", "", &e))?;
-        config.origin = origin.with_overrides(overrides);
+        config.origin = origin;
         config.validate().map_err(|e| config.origin.locate(e))?;
         Ok(config)
     }
@@ -202,6 +218,15 @@ impl Config {
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|e| Error::file("configuration", e.to_string(), "report this"))
     }
+}
+
+/// Sets a dotted key to a value that a configuration can have there.
+fn assign(table: &mut toml::Table, place: &str, key: &str, value: toml::Value) -> Result<()> {
+    set(table, key, value)
+        .ok_or_else(|| Error::file(place, format!("'{key}' is inside a value"), "check the key"))?;
+    let whole = toml::to_string(table).unwrap_or_default();
+    let _: Config = toml::from_str(&whole).map_err(|e| explain(place, "", &e))?;
+    Ok(())
 }
 
 /// Sets a dotted key; `None` when a part of it is not a table.

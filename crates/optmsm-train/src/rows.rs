@@ -5,6 +5,7 @@ use std::path::Path;
 use optmsm_core::backend::Backend;
 use optmsm_core::learner::Learner;
 use optmsm_core::model::Model;
+use optmsm_data::cache::Selection;
 use optmsm_data::{Cache, Dataset, Extra, Prepared, Schema, StreamConfig};
 
 use crate::error::Result;
@@ -19,17 +20,26 @@ pub enum Rows {
 }
 
 impl Rows {
-    /// Reads a labelled file, or prepares its cache where it is to be streamed; `folder` is that of the caches.
+    /// Reads a labelled file or one part of it, or prepares its cache where it is to be streamed; `folder` is that of the caches.
     ///
     /// # Errors
     /// The file or a row of it cannot be used, or the cache cannot be written.
-    pub fn load(path: &Path, schema: &Schema, stream: &StreamConfig, folder: &Path) -> Result<Self> {
+    pub fn load(
+        path: &Path,
+        schema: &Schema,
+        part: Selection,
+        stream: &StreamConfig,
+        folder: &Path,
+    ) -> Result<Self> {
         // What has no size is no file to stream; reading it says what is wrong with it.
         let bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
         if !stream.streams(bytes) {
-            return Ok(Rows::Memory(Dataset::load(path, schema)?));
+            return Ok(Rows::Memory(match part {
+                Some((split, part)) => Dataset::load_part(path, schema, split, part)?,
+                None => Dataset::load(path, schema)?,
+            }));
         }
-        let (cache, prepared) = Cache::prepare(path, schema, folder, |_| {})?;
+        let (cache, prepared) = Cache::prepare(path, schema, part, folder, |_| {})?;
         if let Prepared::Rebuilt(why) = prepared {
             eprintln!("warning: {}: {why}; it was made anew", cache.path().display());
         }
@@ -42,6 +52,26 @@ impl Rows {
             Rows::Memory(set) => set.rows(),
             Rows::Disk(cache) => cache.rows(),
         }
+    }
+
+    /// Labels of all rows in order.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn labels(&self) -> Result<std::borrow::Cow<'_, [f32]>> {
+        let cache = match self {
+            Rows::Memory(set) => return Ok(std::borrow::Cow::Borrowed(&set.batch.labels)),
+            Rows::Disk(cache) => cache,
+        };
+        let (mut labels, mut batch) = (Vec::with_capacity(cache.rows()), cache.batch());
+        let (mut extra, mut bytes) = (Extra::default(), Vec::new());
+        for block in 0..cache.blocks() {
+            batch.clear();
+            extra.clear();
+            cache.read(block, &mut batch, &mut extra, &mut bytes)?;
+            labels.extend_from_slice(&batch.labels);
+        }
+        Ok(labels.into())
     }
 
     /// Predictions of all rows in order, with labels, scenarios, groups and true probabilities; the columns of what is returned are empty

@@ -36,6 +36,26 @@ pub struct Data {
     pub test: Option<Rows>,
 }
 
+/// What follows an evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The next pass, if configuration and early stopping leave one.
+    Continue,
+    /// The end of the run, as after the last pass.
+    Stop,
+}
+
+/// Watches a run from outside, and may end it.
+pub trait Observer: std::fmt::Debug {
+    /// A pass was evaluated and saved.
+    fn evaluated(&self, _at: &Position) -> Next {
+        Next::Continue
+    }
+
+    /// The test rows were scored with the best parameters; one prediction a row.
+    fn tested(&self, _evaluation: &Evaluation, _predictions: &[f32]) {}
+}
+
 /// How a run begins and when it is interrupted.
 #[derive(Clone, Copy, Debug)]
 pub struct Control<'a> {
@@ -47,6 +67,8 @@ pub struct Control<'a> {
     pub max_steps: Option<u64>,
     /// Print nothing.
     pub quiet: bool,
+    /// Hears of every evaluation.
+    pub observer: Option<&'a dyn Observer>,
 }
 
 /// A line of `metrics.jsonl`.
@@ -73,7 +95,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     data: &Data,
     control: &Control,
 ) -> Result<Option<Evaluation>> {
-    let Control { resume, stop, max_steps, quiet } = *control;
+    let Control { resume, stop, max_steps, quiet, observer } = *control;
     let mut at = Position::default();
     if resume {
         let checkpoint = run.checkpoint("last")?;
@@ -133,6 +155,9 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
             if end {
                 (at.epoch, at.batch) = (at.epoch + 1, 0);
                 epoch_end(learner, run, data, &mut at, last_finite, &progress)?;
+                if observer.is_some_and(|o| o.evaluated(&at) == Next::Stop) {
+                    break;
+                }
             }
             if halt && at.epoch < config.epochs && at.stale < config.patience.max(1) {
                 save(finite(learner, run, &at, last_finite)?, learner, run, &at)?;
@@ -146,7 +171,10 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     done?;
     let Some(test) = &data.test else { return Ok(None) };
     learner.import(&run.checkpoint("best")?)?;
-    let evaluation = score(learner, run, test)?;
+    let (evaluation, predictions) = score(learner, run, test)?;
+    if let Some(observer) = observer {
+        observer.tested(&evaluation, &predictions);
+    }
     let rows_per_second = progress.rate();
     let (step, epoch) = (at.best_step, at.epoch);
     run.log(&Line {
@@ -172,7 +200,7 @@ fn epoch_end<B: Backend<Elem = f32>, M: Model<B>>(
     let mut checkpoint = finite(learner, run, at, last_finite)?;
     let (mut better, mut note) = (true, String::new());
     if let Some(valid) = &data.valid {
-        let evaluation = score(learner, run, valid)?;
+        let (evaluation, _) = score(learner, run, valid)?;
         let all = &evaluation.overall;
         if all.log_loss.is_some_and(f64::is_nan) {
             return Err(diverged(at.step, f64::NAN, last_finite, run));
@@ -252,15 +280,17 @@ fn save<B: Backend<Elem = f32>, M: Model<B>>(
     checkpoint.save(&run.checkpoint_path("last"))
 }
 
+/// Metrics of a data set and one prediction a row.
 fn score<B: Backend<Elem = f32>, M: Model<B>>(
     learner: &mut Learner<B, M>,
     run: &Run,
     data: &Rows,
-) -> Result<Evaluation> {
+) -> Result<(Evaluation, Vec<f32>)> {
     let mut sums = vec![0.0; 1 + learner.model().stats()];
     let (predictions, scored) = data.predict(learner, &mut sums)?;
     let evaluation = evaluate(&scored, &run.schema, &predictions);
-    Ok(evaluation.with_diagnostics(learner.model().diagnostics(&sums[1..], data.rows() as f64)))
+    let diagnostics = learner.model().diagnostics(&sums[1..], data.rows() as f64);
+    Ok((evaluation.with_diagnostics(diagnostics), predictions))
 }
 
 fn diverged(step: u64, loss: f64, last: Option<f64>, run: &Run) -> Error {

@@ -94,7 +94,7 @@ fn train(place: &Place, folder: &str, be: impl Backend<Elem = f32>, resume: bool
         run.create().unwrap();
     }
     let stop = AtomicBool::new(false);
-    let control = Control { resume, stop: &stop, max_steps: steps, quiet: true };
+    let control = Control { resume, stop: &stop, max_steps: steps, quiet: true, observer: None };
     match trainer::train(&mut learner, &run, &data, &control) {
         Ok(_) => assert!(steps.is_none()),
         Err(Error::Interrupted { step, .. }) => assert_eq!(Some(step), steps),

@@ -149,7 +149,7 @@ fn a_wrong_type_is_refused() {
     place.write("config.toml", CONFIG);
     assert_eq!(
         place.bad(&[&train[..], &huge].concat(), 2),
-        "error: config `model.init_std`: 1000000 makes rows that f16 cannot hold (up to 65504); lower it, or set \
+        "error: --set model.init_std=1e6, `model.init_std`: 1000000 makes rows that f16 cannot hold (up to 65504); lower it, or set \
          model.embeddings.dtype = \"bf16\""
     );
     assert!(!place.path("r").exists(), "something was written");

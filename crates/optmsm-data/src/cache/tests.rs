@@ -35,7 +35,7 @@ fn source(folder: &Path, rows: usize) -> (PathBuf, Schema) {
 }
 
 fn prepare(path: &Path, schema: &Schema, folder: &Path) -> (Cache, Prepared) {
-    Cache::prepare(path, schema, folder, |_| {}).unwrap()
+    Cache::prepare(path, schema, None, folder, |_| {}).unwrap()
 }
 
 /// All blocks, one after the other.
@@ -129,7 +129,30 @@ fn a_bad_row_leaves_no_cache() {
     let text = fs::read_to_string(&path).unwrap() + "2,x,1,g,0.5,u1,,3\n";
     fs::write(&path, text).unwrap();
     let caches = folder.path().join("cache");
-    let error = Cache::prepare(&path, &schema, &caches, |_| {}).unwrap_err().to_string();
+    let error = Cache::prepare(&path, &schema, None, &caches, |_| {}).unwrap_err().to_string();
     assert!(error.contains("line 52"), "{error}");
     assert_eq!(fs::read_dir(&caches).unwrap().count(), 0);
+}
+
+#[test]
+fn a_part_of_a_file_has_a_cache_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, schema) = source(folder.path(), 500);
+    let caches = folder.path().join("cache");
+    let split = SplitConfig { valid: 0.2, test: 0.3, ..SplitConfig::default() };
+    for part in [Part::Train, Part::Valid, Part::Test] {
+        let (cache, prepared) =
+            Cache::prepare(&path, &schema, Some((&split, part)), &caches, |_| {}).unwrap();
+        assert_eq!(
+            (prepared, all(&cache)),
+            (Prepared::Made, Dataset::load_part(&path, &schema, &split, part).unwrap())
+        );
+        let (_, prepared) = Cache::prepare(&path, &schema, Some((&split, part)), &caches, |_| {}).unwrap();
+        assert_eq!(prepared, Prepared::Found);
+    }
+    let nobody = SplitConfig { valid: 0.0, test: 1e-12, ..split };
+    let error =
+        Cache::prepare(&path, &schema, Some((&nobody, Part::Test)), &caches, |_| {}).unwrap_err().to_string();
+    assert!(error.contains("no row falls into the test part"), "{error}");
+    assert_eq!(fs::read_dir(&caches).unwrap().count(), 3);
 }

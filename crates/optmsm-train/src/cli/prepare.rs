@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use optmsm_data::{Cache, Prepared, Schema};
+use optmsm_data::{Cache, Part, Prepared};
 use optmsm_train::config::Config;
 use optmsm_train::error::Result;
+use optmsm_train::inputs;
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -20,13 +21,17 @@ pub(super) struct Options {
 
 pub(super) fn run(options: &Options) -> Result<()> {
     let config = Config::load(&options.config, &options.set)?;
-    let train = super::train::required(&config, &config.data.train, "data.train")?;
-    let schema = Schema::fit(&config.data, &train).map_err(|e| config.origin.locate(e.into()))?;
+    prepare(&config).map_err(|e| config.origin.locate(e))
+}
+
+fn prepare(config: &Config) -> Result<()> {
+    let schema = inputs::fit(config)?;
     let folder = config.path(&config.data.stream.folder);
-    let others = [&config.data.valid, &config.data.test].into_iter().flatten().map(|path| config.path(path));
-    for path in std::iter::once(train).chain(others) {
+    for part in [Part::Train, Part::Valid, Part::Test] {
+        let Some(path) = inputs::file(config, part) else { continue };
         let start = Instant::now();
-        let (cache, prepared) = Cache::prepare(&path, &schema, &folder, |_| {})?;
+        let (cache, prepared) =
+            Cache::prepare(&path, &schema, inputs::selection(config, part), &folder, |_| {})?;
         let what = match prepared {
             Prepared::Found => "found".to_string(),
             Prepared::Made => "made".to_string(),

@@ -9,13 +9,13 @@ use optmsm_core::backend::Backend;
 use optmsm_core::learner::Learner;
 use optmsm_core::model::OptMsm;
 use optmsm_core::profile::Profiled;
-use optmsm_data::{Schema, SynthConfig, synth};
+use optmsm_data::{SynthConfig, synth};
 use optmsm_train::config::{BackendKind, Config};
 use optmsm_train::error::{Error, Result};
 use optmsm_train::evaluate::Evaluation;
 use optmsm_train::init;
+use optmsm_train::inputs;
 use optmsm_train::profile;
-use optmsm_train::rows::Rows;
 use optmsm_train::run::Run;
 use optmsm_train::trainer::{self, Control, Data};
 use serde::Serialize;
@@ -66,7 +66,8 @@ struct Done {
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
-pub(super) fn run(options: &Options) -> Result<()> {
+/// What becomes true when the user interrupts the program.
+pub(super) fn stop_on_interrupt() -> Result<&'static AtomicBool> {
     // The first interrupt asks for a clean stop, the second takes the program down.
     let handler = || {
         if STOP.swap(true, Ordering::Relaxed) {
@@ -75,12 +76,17 @@ pub(super) fn run(options: &Options) -> Result<()> {
     };
     ctrlc::set_handler(handler)
         .map_err(|e| Error::file("interrupt handler", e.to_string(), "run as an ordinary process"))?;
+    Ok(&STOP)
+}
+
+pub(super) fn run(options: &Options) -> Result<()> {
+    let stop = stop_on_interrupt()?;
     let (run, data, device) = match &options.run {
         Some(folder) if options.resume => reopen(folder, options)?,
         _ => start(options)?,
     };
     let Options { resume, max_steps, quiet, .. } = *options;
-    let control = Control { resume, stop: &STOP, max_steps, quiet };
+    let control = Control { resume, stop, max_steps, quiet, observer: None };
     let test = match device {
         Device::Cpu(be) if options.profile => {
             let mut learner = begin(Profiled::new(be), &run, options)?;
@@ -155,10 +161,8 @@ fn open(config: &Config, options: &Options) -> Result<Device> {
 
 fn create(folder: &Path, config: Config, device: Device) -> Result<(Run, Data, Device)> {
     let read = || {
-        let train = required(&config, &config.data.train, "data.train")?;
-        let schema = Schema::fit(&config.data, &train)?;
-        config.model.validate(&schema.input_spec())?;
-        let data = load(&config, &schema)?;
+        let schema = inputs::fit(&config)?;
+        let data = inputs::load(&config, &schema, true)?;
         Ok((schema, data))
     };
     let (schema, data) = read().map_err(|e| config.origin.locate(e))?;
@@ -182,24 +186,8 @@ fn reopen(folder: &Path, options: &Options) -> Result<(Run, Data, Device)> {
     let mut run = Run::open(folder)?;
     run.config = run.config.override_with(&overrides(options))?;
     let device = open(&run.config, options)?;
-    let data = load(&run.config, &run.schema)?;
+    let data = inputs::load(&run.config, &run.schema, true)?;
     Ok((run, data, device))
-}
-
-pub(super) fn required(config: &Config, path: &Option<String>, key: &str) -> Result<PathBuf> {
-    path.as_ref().map(|p| config.path(p)).ok_or_else(|| {
-        let fix = "give the path of a CSV file";
-        optmsm_core::error::Error::config(key, "is missing", fix).into()
-    })
-}
-
-fn load(config: &Config, schema: &Schema) -> Result<Data> {
-    let stream = &config.data.stream;
-    let folder = config.path(&stream.folder);
-    let rows = |path: PathBuf| Rows::load(&path, schema, stream, &folder);
-    let open = |path: &Option<String>| path.as_ref().map(|path| rows(config.path(path))).transpose();
-    let train = rows(required(config, &config.data.train, "data.train")?)?;
-    Ok(Data { train, valid: open(&config.data.valid)?, test: open(&config.data.test)? })
 }
 
 /// `runs/name`, or the first free of `runs/name-2`, `runs/name-3`, ….

@@ -18,7 +18,7 @@ fn data(folder: &Path) -> (Schema, Rows, Rows) {
     let schema = Schema::fit(&config, &path).unwrap();
     let load = |mode| {
         let stream = StreamConfig { mode, ..StreamConfig::default() };
-        Rows::load(&path, &schema, &stream, &folder.join("cache")).unwrap()
+        Rows::load(&path, &schema, None, &stream, &folder.join("cache")).unwrap()
     };
     let (disk, memory) = (load(StreamMode::Always), load(StreamMode::Never));
     assert!(matches!(&disk, Rows::Disk(_)) && matches!(&memory, Rows::Memory(Dataset { .. })));
