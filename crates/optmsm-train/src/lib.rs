@@ -11,4 +11,5 @@ mod loader;
 pub mod profile;
 pub mod progress;
 pub mod run;
+pub mod tensorboard;
 pub mod trainer;
