@@ -3,6 +3,7 @@
 mod apply;
 mod gradcheck;
 mod inspect;
+mod report;
 mod synth;
 mod train;
 
@@ -45,6 +46,8 @@ enum Command {
     Synth(synth::Options),
     /// Compare every gradient with finite differences.
     Gradcheck,
+    /// Draw runs side by side as one HTML page.
+    Report(report::Options),
     /// Show what a run holds.
     Inspect {
         /// Run folder.
@@ -73,6 +76,7 @@ pub(crate) fn run() -> Result<u8> {
         Command::Predict { on, out } => apply::predict(&on, &out)?,
         Command::Synth(options) => synth::run(&options)?,
         Command::Gradcheck => return gradcheck::run(),
+        Command::Report(options) => report::run(&options)?,
         Command::Inspect { run } => inspect::run(&run)?,
     }
     Ok(0)

@@ -3,10 +3,10 @@
 use comfy_table::{CellAlignment, Table, presets};
 use optmsm_core::metrics::{self, Metrics, Report};
 use optmsm_data::{Dataset, Schema};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Metrics of a data set and the model's own diagnostics.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Overall.
     pub overall: Metrics,
@@ -20,7 +20,7 @@ pub struct Evaluation {
 }
 
 /// Metrics of one scenario.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Named {
     /// Name of the scenario.
     pub scenario: String,

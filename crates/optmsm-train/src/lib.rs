@@ -10,6 +10,7 @@ pub mod evaluate;
 mod loader;
 pub mod profile;
 pub mod progress;
+pub mod report;
 pub mod run;
 pub mod tensorboard;
 pub mod trainer;
