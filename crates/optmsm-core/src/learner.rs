@@ -13,9 +13,9 @@ use crate::model::Model;
 use crate::optim::{Clip, OptimizerConfig, ScheduleConfig, Update};
 use crate::params::{HostTensor, TensorSink, TensorSource};
 use crate::plan::Plan;
-use crate::predictor::probability;
+use crate::predictor::{Sums, probability};
 use crate::rounding::{Rounding, TableDtype};
-use crate::runtime::{Params, Pass, Runtime, Sums, Weights};
+use crate::runtime::{Params, Pass, Runtime, Weights};
 
 /// How parameters move.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -8,11 +8,20 @@ use crate::error::{Error, Result};
 use crate::model::{GeneratedNorms, Model};
 use crate::params::TensorSource;
 use crate::plan::Plan;
-use crate::runtime::{Params, Runtime, Sums, Weights};
+use crate::runtime::{Params, Runtime, Weights};
 
 /// σ(o) as it is reported: computed in `f64`, rounded once.
 pub(crate) fn probability(o: f64) -> f32 {
     (1.0 / (1.0 + libm::exp(-o))) as f32
+}
+
+/// What a prediction adds to beside its logits.
+#[derive(Default)]
+pub(crate) struct Sums<'a> {
+    /// Those of [`Model::diagnostics`], from element 1 on.
+    pub(crate) stats: Option<&'a mut [f64]>,
+    /// The gate's weights of each scenario's rows, `[S, gates]`.
+    pub(crate) gates: Option<&'a mut [f64]>,
 }
 
 /// A trained model that answers batches, from any number of threads at once.

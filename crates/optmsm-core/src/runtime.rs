@@ -11,6 +11,7 @@ use crate::layers::embedding::TableSpec;
 use crate::model::{Grads, Model};
 use crate::params::{Flat, Tensor, TensorSink, TensorSource, initial};
 use crate::plan::Plan;
+use crate::predictor::Sums;
 
 /// Dense parameters and embedding tables.
 #[derive(Debug)]
@@ -118,15 +119,6 @@ pub(crate) enum Pass {
     Train { seed: u64, step: u32 },
     /// Logits; the model's sums and the gate's only when they are asked for.
     Predict { stats: bool, gates: bool },
-}
-
-/// What a prediction adds to beside its logits.
-#[derive(Default)]
-pub(crate) struct Sums<'a> {
-    /// Those of [`Model::diagnostics`], from element 1 on.
-    pub(crate) stats: Option<&'a mut [f64]>,
-    /// The gate's weights of each scenario's rows, `[S, gates]`.
-    pub(crate) gates: Option<&'a mut [f64]>,
 }
 
 /// What one lane owns.

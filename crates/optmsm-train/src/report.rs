@@ -1,6 +1,6 @@
 //! A page to look at runs by: what is known of each, scored on a data file, side by side.
 //!
-//! [`gather`] reads a run and a file, [`page`] draws any number of runs as one HTML file that asks for nothing else.
+//! [`gather()`] reads a run and a file, [`page()`] draws any number of runs as one HTML file that asks for nothing else.
 
 mod chart;
 mod coverage;

@@ -40,6 +40,8 @@ pub(super) fn cosines(runs: &[RunReport]) -> String {
 
 /// Mean gate weights by scenario and expert.
 pub(super) fn gates(runs: &[RunReport]) -> String {
+    let largest =
+        runs.iter().flat_map(|r| r.gates.iter().flatten().flatten()).fold(0.0_f64, |a, &b| a.max(b));
     side(runs, |_, r| {
         let Some(experts) = r.gates.iter().flatten().map(Vec::len).max() else {
             return "<p>No gate (<code>combine = \"select\"</code>): scenario s takes expert s.</p>".into();
@@ -48,7 +50,7 @@ pub(super) fn gates(runs: &[RunReport]) -> String {
         names.extend((0..experts).map(|k| format!("expert {k}")));
         let rows = r.scenarios.iter().zip(&r.gates).map(|(s, weights)| {
             let cells = (0..experts).map(|k| match weights {
-                Some(weights) => Cell::heat(format!("{:.3}", weights[k]), weights[k]),
+                Some(weights) => Cell::heat(format!("{:.3}", weights[k]), weights[k] / largest),
                 None => Cell::new("–"),
             });
             std::iter::once(Cell::new(&s.name)).chain(cells).collect()

@@ -5,7 +5,7 @@ use super::{RunReport, chart, inside, sections};
 use crate::error::{Error, Result};
 
 /// Nothing is fetched and nothing runs, whatever the page holds.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
 
 /// One HTML file that shows the runs beside each other, the numbers as JSON in its last element.
 ///
@@ -43,7 +43,7 @@ pub fn page(runs: &[RunReport]) -> Result<String> {
         ),
         (
             "ROC",
-            "The area under a curve is its AUC. The dashed line is a model that knows nothing.",
+            "The area under a curve is its AUC. The dashed line is a model that knows nothing. Rows of one class have no curve.",
             sections::roc(runs),
         ),
         (
@@ -54,7 +54,7 @@ pub fn page(runs: &[RunReport]) -> Result<String> {
         ),
         (
             "Gate by scenario",
-            "Mean weight that the rows of a scenario give each expert; a row sums to 1.",
+            "Mean weight that the rows of a scenario give each expert; a row sums to 1. The largest weight of all has the strongest colour.",
             inside::gates(runs),
         ),
         (
