@@ -65,7 +65,7 @@ impl Cell {
     /// Coloured by a value from 0 to 1.
     pub(super) fn heat(text: String, value: f64) -> Self {
         // Where the colour is stronger than the paper, letters have the paper's.
-        let class = if value > 0.55 { "heat strong" } else { "heat" };
+        let class = if value > 0.65 { "heat strong" } else { "heat" };
         Self { text, class, style: format!("--v:{:.3}", value.clamp(0.0, 1.0)) }
     }
 
