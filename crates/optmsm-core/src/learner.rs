@@ -15,7 +15,7 @@ use crate::model::Model;
 use crate::optim::{Clip, OptimizerConfig, ScheduleConfig, Update};
 use crate::params::{HostTensor, TensorSink, TensorSource};
 use crate::plan::Plan;
-use crate::predictor::probability;
+use crate::predictor::{Sums, probability};
 use crate::rounding::{Rounding, TableDtype};
 use crate::runtime::{Params, Pass, Runtime, Weights};
 
@@ -232,15 +232,15 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// # Errors
     /// When the batch does not fit the model's inputs, or the device failed.
     pub fn predict(&mut self, batch: &Batch) -> Result<Vec<f32>> {
-        self.predict_and_add(batch, None)
+        self.predict_and_add(batch, Sums::default())
     }
 
     /// The same, adding to the sums of [`Model::diagnostics`] from element 1 on.
     pub fn predict_with_stats(&mut self, batch: &Batch, sums: &mut [f64]) -> Result<Vec<f32>> {
-        self.predict_and_add(batch, Some(sums))
+        self.predict_and_add(batch, Sums { stats: Some(sums), gates: None })
     }
 
-    fn predict_and_add(&mut self, batch: &Batch, sums: Option<&mut [f64]>) -> Result<Vec<f32>> {
+    fn predict_and_add(&mut self, batch: &Batch, sums: Sums) -> Result<Vec<f32>> {
         let Self { be, model, params, prepared, runtime, plan, .. } = self;
         model.prepare(be, prepared, &params.dense);
         let mut out = vec![0.0; batch.rows()];

@@ -9,6 +9,7 @@ mod init;
 mod inspect;
 mod many;
 mod prepare;
+mod report;
 mod synth;
 mod train;
 mod tune;
@@ -73,6 +74,8 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Draw runs side by side as one HTML page.
+    Report(report::Options),
     /// Show what a run holds.
     Inspect {
         /// Run folder.
@@ -128,6 +131,7 @@ pub(crate) fn run() -> Result<u8> {
         Command::Tune(options) => tune::run(&options)?,
         Command::Synth(options) => synth::run(&options)?,
         Command::Gradcheck { output } => return gradcheck::run(output),
+        Command::Report(options) => report::run(&options)?,
         Command::Inspect { run, output } => inspect::run(&run, output)?,
         Command::Completions { shell } => docs::completions(shell)?,
         Command::Man { out } => docs::man(out.as_deref())?,

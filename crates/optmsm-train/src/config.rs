@@ -70,6 +70,8 @@ pub struct TrainConfig {
     /// Largest global norm of the gradient; not clipped when not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
+    /// Whether the run folder gets event files for TensorBoard.
+    pub tensorboard: bool,
 }
 
 impl Default for TrainConfig {
@@ -88,6 +90,7 @@ impl Default for TrainConfig {
             embedding_optimizer: None,
             schedule: ScheduleConfig::default(),
             clip_norm: None,
+            tensorboard: false,
         }
     }
 }

@@ -11,8 +11,10 @@ use serde::Serialize;
 use crate::checkpoint::{Checkpoint, sha256};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::tensorboard;
 
-/// `config.toml`, `schema.json`, `metrics.jsonl`, `checkpoints/last.safetensors`, `checkpoints/best.safetensors`.
+/// `config.toml`, `schema.json`, `metrics.jsonl`, `checkpoints/last.safetensors`, `checkpoints/best.safetensors`, and with
+/// `train.tensorboard` an event file.
 #[derive(Debug)]
 pub struct Run {
     /// The folder.
@@ -112,8 +114,9 @@ impl Run {
         file.write_all(text.as_bytes()).and_then(|()| file.flush()).map_err(|e| fail(&e))
     }
 
-    /// Drops the lines of `metrics.jsonl` that a run continued at `step` will write again.
+    /// Drops the lines of `metrics.jsonl`, and the scalars for TensorBoard, that a run continued at `step` will write again.
     pub fn rewind(&self, step: u64) -> Result<()> {
+        tensorboard::rewind(&self.folder, step)?;
         let path = self.folder.join("metrics.jsonl");
         let Ok(text) = fs::read_to_string(&path) else { return Ok(()) };
         let keep = |line: &&str| {

@@ -4,19 +4,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{channel, sync_channel};
 
 use optmsm_core::backend::Backend;
-use optmsm_core::learner::Learner;
+use optmsm_core::learner::{Learner, StepLoss};
 use optmsm_core::model::Model;
 use optmsm_core::rounding::TableDtype;
 use serde::Serialize;
 
 use crate::checkpoint::{Checkpoint, Progress as Position};
-use crate::config::Monitor;
+use crate::config::{Monitor, TrainConfig};
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::loader::Order;
 use crate::progress::Progress;
 use crate::rows::Rows;
 use crate::run::Run;
+use crate::tensorboard::Writer;
 
 /// Steps between two looks at the loss: a device need not stop for it.
 const LOSS_EVERY: u64 = 16;
@@ -126,6 +127,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
             .map(|(i, f)| (i, f.name.as_str(), f.oov_dropout))
             .collect(),
     };
+    let mut board = config.tensorboard.then(|| Writer::open(&run.folder)).transpose()?;
     let mut progress = Progress::new(config.epochs * data.train.rows() as u64, quiet);
     let done = std::thread::scope(|scope| {
         let (plans, planned) = sync_channel(AHEAD);
@@ -143,18 +145,25 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
             let halt = stop.load(Ordering::Relaxed) || max_steps.is_some_and(|max| at.step >= max);
             let mut shown = None;
             if at.step % LOSS_EVERY == 0 || end || halt {
-                let loss = learner.loss()?.total();
+                let parts = learner.loss()?;
+                let loss = parts.total();
                 if !loss.is_finite() {
                     return Err(diverged(at.step, loss, last_finite, run));
                 }
                 at.loss = loss;
-                (last_finite, shown) = (Some(loss), Some(loss));
+                (last_finite, shown) = (Some(loss), Some(parts));
             }
-            progress.advance(plan.rows() as u64, shown);
+            progress.advance(plan.rows() as u64, shown.map(|parts| parts.total()));
+            // Not where an interrupt made us look: a continued run has the steps of an uninterrupted one.
+            if let (Some(board), Some(parts)) =
+                (&mut board, shown.filter(|_| at.step % LOSS_EVERY == 0 || end))
+            {
+                step_scalars(board, config, at.step, parts, progress.rate())?;
+            }
             let _ = give_back.send(plan);
             if end {
                 (at.epoch, at.batch) = (at.epoch + 1, 0);
-                epoch_end(learner, run, data, &mut at, last_finite, &progress)?;
+                epoch_end(learner, run, data, &mut at, last_finite, &progress, board.as_mut())?;
                 if observer.is_some_and(|o| o.evaluated(&at) == Next::Stop) {
                     break;
                 }
@@ -185,7 +194,33 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
         rows_per_second,
         evaluation: &evaluation,
     })?;
+    if let Some(board) = &mut board {
+        board.evaluation("test", &evaluation);
+        board.write(step)?;
+    }
     Ok(Some(evaluation))
+}
+
+/// What TensorBoard shows of a step.
+fn step_scalars(
+    board: &mut Writer,
+    config: &TrainConfig,
+    step: u64,
+    loss: StepLoss,
+    rows_per_second: f64,
+) -> Result<()> {
+    let learner = config.learner();
+    let share = config.schedule.share(step);
+    let scalars = [
+        ("loss", loss.total()),
+        ("log_loss", loss.bce),
+        ("penalty", loss.penalty),
+        ("learning_rate", config.optimizer.lr * share),
+        ("embedding_learning_rate", learner.tables().lr * share),
+        ("rows_per_second", rows_per_second),
+    ];
+    scalars.iter().for_each(|(name, value)| board.scalar(&format!("train/{name}"), *value));
+    board.write(step)
 }
 
 /// Evaluates, decides whether this is the best so far, and saves.
@@ -196,6 +231,7 @@ fn epoch_end<B: Backend<Elem = f32>, M: Model<B>>(
     at: &mut Position,
     last_finite: Option<f64>,
     progress: &Progress,
+    board: Option<&mut Writer>,
 ) -> Result<()> {
     let mut checkpoint = finite(learner, run, at, last_finite)?;
     let (mut better, mut note) = (true, String::new());
@@ -234,6 +270,10 @@ fn epoch_end<B: Backend<Elem = f32>, M: Model<B>>(
             evaluation: &evaluation,
         };
         run.log(&line)?;
+        if let Some(board) = board {
+            board.evaluation("valid", &evaluation);
+            board.write(at.step)?;
+        }
     } else {
         at.best_step = at.step;
     }

@@ -7,6 +7,7 @@
 
 mod generated;
 mod instance;
+mod norms;
 mod scenario;
 
 use crate::backend::{Backend, Mat, MatMut, Part, Products, Write};
@@ -17,6 +18,8 @@ use crate::layers::Linear;
 use crate::params::{Flat, ParamId, ParamLayout, Tensor};
 
 use generated::{Generated, GeneratedActivations, GeneratedPacked};
+
+pub use norms::GeneratedNorms;
 
 /// Trunk and generated layers.
 #[derive(Clone, Debug)]

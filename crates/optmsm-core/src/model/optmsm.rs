@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{FirstLayer, Grads, Model};
+use super::{FirstLayer, GeneratedNorms, Grads, Model};
 use crate::backend::{Backend, Layout, Mat, MatMut, Part, Products, Write};
 use crate::config::{Combine, InputSpec, ModelConfig, Role};
 use crate::error::Result;
@@ -301,6 +301,23 @@ impl<B: Backend> Model<B> for OptMsm {
         be.linear_dw(d_w, Write::Set, delta, z, Part::Group(0));
         let d_z = dense.mat_mut(self.scenario);
         be.linear_dx(d_z, Write::Add, delta, &prepared.scenario, Part::Group(0), None);
+    }
+
+    fn gates(&self) -> usize {
+        if self.gate.is_some() { self.count } else { 0 }
+    }
+
+    fn gate_weights<'a>(&self, act: &'a Activations<B>, rows: usize) -> Option<Mat<'a, B::Buf>> {
+        self.gate.is_some().then(|| act.alpha.mat(rows))
+    }
+
+    fn generated_norms(
+        &self,
+        be: &B,
+        prepared: &Prepared<B>,
+        params: &Flat<B>,
+    ) -> Result<Vec<GeneratedNorms>> {
+        self.tower.norms(be, &prepared.tower, params)
     }
 
     fn penalty(&self, stats: &[f64], rows: f64) -> f64 {
