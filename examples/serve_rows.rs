@@ -16,7 +16,7 @@ fn main() -> Result<()> {
 
 fn serve(threads: usize) -> Result<()> {
     // Sixteen shared fields and four specific ones, three scenarios.
-    let field = |name: String, role, vocab| FieldSpec { name, role, kind: FieldKind::Categorical { vocab } };
+    let field = |name: String, role, vocab| FieldSpec::new(name, role, FieldKind::Categorical { vocab });
     let shared = (0..16).map(|i| field(format!("shared{i}"), Role::Shared, 1000));
     let specific = (0..4).map(|i| field(format!("specific{i}"), Role::Specific, 50));
     let input = InputSpec { scenarios: 3, fields: shared.chain(specific).collect() };

@@ -4,11 +4,7 @@ use optmsm::prelude::*;
 
 fn main() -> Result<()> {
     // Two scenarios; a user clicks when its number is even in the first and odd in the second.
-    let field = |name: &str, vocab| FieldSpec {
-        name: name.into(),
-        role: Role::Shared,
-        kind: FieldKind::Categorical { vocab },
-    };
+    let field = |name: &str, vocab| FieldSpec::new(name, Role::Shared, FieldKind::Categorical { vocab });
     let input = InputSpec { scenarios: 2, fields: vec![field("user", 50), field("item", 20)] };
     let mut batch = Batch::new(&input);
     for i in 0..2000u32 {

@@ -43,17 +43,16 @@ extern "C" __global__ void __launch_bounds__(256) relu(float* y, unsigned ld_y, 
   });
 }
 
-// d = 0 where y <= 0: the gradient through y = ReLU(·).
-// Floor: each element of d and y read, of d written once.
+// out = d, or 0 where y <= 0: the gradient through y = ReLU(·). `out` may be d.
+// Floor: each element of d and y read, of out written once.
 // spills: none
-extern "C" __global__ void __launch_bounds__(256) relu_bwd(float* d, unsigned ld_d, const float* y, unsigned ld_y,
-                                                           unsigned count, unsigned cols) {
-  const bool aligned_d = quads_aligned(d, ld_d), aligned_y = quads_aligned(y, ld_y);
+extern "C" __global__ void __launch_bounds__(256) relu_bwd(float* out, unsigned ld_out, const float* d, unsigned ld_d,
+                                                           const float* y, unsigned ld_y, unsigned count, unsigned cols) {
+  const bool aligned_out = quads_aligned(out, ld_out), aligned_d = quads_aligned(d, ld_d), aligned_y = quads_aligned(y, ld_y);
   for_quad(count, cols, [=](size_t row, unsigned col, unsigned left) {
-    float* at = d + row * ld_d + col;
-    const float4 v = each(load_quad(at, left, aligned_d), load_quad(y + row * ld_y + col, left, aligned_y),
+    const float4 v = each(load_quad(d + row * ld_d + col, left, aligned_d), load_quad(y + row * ld_y + col, left, aligned_y),
                           [](float d, float y) { return y <= 0.0f ? 0.0f : d; });
-    store_quad(at, v, left, aligned_d);
+    store_quad(out + row * ld_out + col, v, left, aligned_out);
   });
 }
 

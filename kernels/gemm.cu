@@ -18,6 +18,8 @@
 struct Product {
   unsigned long long group_a, group_b, group_c, group_x; // elements from one group's matrix to the next one's
   unsigned long long part_c;                             // elements of C from one part of k to the next
+  unsigned long long group_d_b;                          // elements from one group's d_b to the next one's
+  long long d_b;                                         // elements from C to d_b, the sums of A's lines over k; 0: not wanted
   unsigned m, n, k;                                      // C is [m, n]; of all groups together where `ragged` says so
   unsigned ld_a, ld_b, ld_c, ld_x, ld_bias;
   unsigned tiles_m, tiles_n, groups;
@@ -72,6 +74,9 @@ __device__ __forceinline__ float masked(float sum, float x) { return x <= 0.0f ?
 
 // C (+)= relu(A·B + bias), or 0 where x ≤ 0: one tile of one group and one part of k a block.
 //
+// Also, where A is [k, m] and it is wanted: d_b (+)= Σ_k A, of numbers as they are in memory, by the blocks of C's first columns from the tiles
+// that they have at hand. Each stage is summed before it is added, so the sum rounds no more often than a stage or a part has numbers.
+//
 // Layouts: A_K says that A is [m, k] (else [k, m]), B_K that B is [n, k] (else [k, n]), each with its row stride.
 // Blocks: n fastest, so that blocks which run together share A's rows and all of a small B from the second-level cache; parts of k last.
 //
@@ -82,7 +87,7 @@ __device__ __forceinline__ float masked(float sum, float x) { return x <= 0.0f ?
 //     warps' loads 256: at the rate of shared memory there, at half of it on sm_80
 //   bf16: 32 conversions, 32 mma.m16n8k16: about 100 instructions; bound by the loads
 //   f32: 24 loads and 512 FFMA for 4 k: about 555 instructions, bound by FFMA
-// Registers: 128 sums and at most 48 of fragments, 204 to 245 a thread in all, so two blocks an SM; its 96 KB of shared memory allow two on
+// Registers: 128 sums and at most 48 of fragments, 205 to 247 a thread in all, so two blocks an SM; its 96 KB of shared memory allow two on
 // sm_90, one on sm_80 and sm_86. Small: 32 sums, at most 119 registers, 48 KB: four blocks an SM on sm_90.
 // spills: none
 template <class T, bool A_K, bool B_K>
@@ -117,13 +122,14 @@ __device__ __forceinline__ void gemm(float* c, const float* a, const float* b, c
   const size_t col_b = B_K ? p.ld_b : 1, k_b = B_K ? 1 : p.ld_b;
   a += group * p.group_a + m0 * row_a + k0 * k_a;
   b += group * p.group_b + n0 * col_b + k0 * k_b;
-  c += group * p.group_c + part * p.part_c + (size_t)m0 * p.ld_c + n0;
 
   const unsigned warp = threadIdx.x / WARP;
   const unsigned row4 = warp / 2 * (T::M / 8), col4 = warp % 2 * (T::N / 8); // the warp's quarter, in fours
   const bool aligned_a = aligned_16(a, p.ld_a), aligned_b = aligned_16(b, p.ld_b);
   Sums<T> sums;
   sums.clear();
+  const bool lines_wanted = !A_K && p.d_b != 0 && n0 == 0;
+  float line_sum = 0.0f;
   const int stages = (depth + DEPTH - 1) / DEPTH;
   // The first turns only fill the stages.
 #pragma unroll 1
@@ -143,14 +149,22 @@ __device__ __forceinline__ void gemm(float* c, const float* a, const float* b, c
     commit_async();
     if (stage >= 0) {
       const float* from = shared + stage % T::STAGES * T::STAGE;
+      if (lines_wanted) line_sum += sum_line<T::M>(from);
       sums.template multiply<A_K, B_K>(from, from + T::M * DEPTH, row4, col4);
     }
+  }
+  if (lines_wanted) {
+    float* d_b = c + p.d_b + group * p.group_d_b + part * p.part_c + m0;
+    line_sum = join_line<T::M>(line_sum);
+    const unsigned line = threadIdx.x / LINE_THREADS<T::M>;
+    if (threadIdx.x % LINE_THREADS<T::M> == 0 && line < rows) d_b[line] = p.add ? d_b[line] + line_sum : line_sum;
   }
   wait_async<0>();
   __syncthreads();
   sums.store(shared, row4, col4);
   __syncthreads();
 
+  c += group * p.group_c + part * p.part_c + (size_t)m0 * p.ld_c + n0;
   // A thread keeps its four columns.
   const unsigned quads = T::N / 4, quad = threadIdx.x % quads;
   if (4 * quad >= cols) return;
@@ -213,7 +227,7 @@ extern "C" __global__ void __launch_bounds__(128) KERNEL(gemm_nn_64)(float* c, c
   gemm<Small, true, false>(c, a, b, bias, x, offsets, p);
 }
 
-// A [k, m], B [k, n]: d_W = d_yᵀ x. Grid as above.
+// A [k, m], B [k, n]: d_W = d_yᵀ x and d_b = Σ d_y. Grid as above.
 extern "C" __global__ void __launch_bounds__(128) KERNEL(gemm_tn_128)(float* c, const float* a, const float* b, const float* bias, const float* x, const unsigned* offsets, Product p) {
   gemm<Large, false, false>(c, a, b, bias, x, offsets, p);
 }
@@ -222,12 +236,12 @@ extern "C" __global__ void __launch_bounds__(128) KERNEL(gemm_tn_64)(float* c, c
   gemm<Small, false, false>(c, a, b, bias, x, offsets, p);
 }
 
-// C (+)= Σ of its parts in order, or 0 where x ≤ 0. `sums` is [parts, groups, m, n]; where groups have their own parts, [parts, m, n] with
-// those of group 0 first, then those of group 1, and an empty group has none.
-// Floor: each part read once, C written once. Grid: ⌈m·n / 256⌉ · groups, 256 threads.
+// C (+)= Σ of its parts in order, or 0 where x ≤ 0. `sums` is [parts, groups, m, n], with the m of d_b behind each m·n where they are wanted;
+// where groups have their own parts, [parts, m, n] with those of group 0 first, then those of group 1, and an empty group has none.
+// Floor: each part read once, C written once. Grid: ⌈(m·n, with d_b m·n + m) / 256⌉ · groups, 256 threads.
 // spills: none
 extern "C" __global__ void __launch_bounds__(256) KERNEL(gemm_sum)(float* c, const float* sums, const float* x, const unsigned* offsets, Product p) {
-  const size_t size = (size_t)p.m * p.n;
+  const size_t product = (size_t)p.m * p.n, size = product + (p.d_b != 0 ? p.m : 0);
   const unsigned blocks = (unsigned)((size + 255) / 256);
   const unsigned group = blockIdx.x / blocks;
   size_t step = p.groups * size;
@@ -244,12 +258,17 @@ extern "C" __global__ void __launch_bounds__(256) KERNEL(gemm_sum)(float* c, con
   }
   const size_t element = (size_t)(blockIdx.x % blocks) * 256 + threadIdx.x;
   if (element >= size) return;
-  const unsigned row = (unsigned)(element / p.n), col = (unsigned)(element % p.n);
   sums += first * step + element;
   float sum = 0.0f;
 #pragma unroll 4
   for (unsigned part = 0; part < parts; ++part) sum += sums[part * step];
-  if (x != nullptr) sum = masked(sum, x[group * p.group_x + (size_t)row * p.ld_x + col]);
-  float* to = c + group * p.group_c + (size_t)row * p.ld_c + col;
+  float* to;
+  if (element < product) {
+    const unsigned row = (unsigned)(element / p.n), col = (unsigned)(element % p.n);
+    if (x != nullptr) sum = masked(sum, x[group * p.group_x + (size_t)row * p.ld_x + col]);
+    to = c + group * p.group_c + (size_t)row * p.ld_c + col;
+  } else {
+    to = c + p.d_b + group * p.group_d_b + (element - product);
+  }
   *to = p.add ? *to + sum : sum;
 }

@@ -170,6 +170,8 @@ __device__ __forceinline__ void step_table(const TableStep& t, const Rule& rule,
       }
     }
     for (unsigned half = lanes / 2; half > 0; half /= 2) squares += __shfl_xor_sync(FULL_WARP, squares, half);
+    // All lanes of the row have its state: a shuffle alone orders no memory.
+    __syncwarp();
     sum += squares / (float)t.width;
     pull = rule.lr / (sqrtf(sum) + rule.eps);
     if (works && first == 0) t.state[0][id] = sum;

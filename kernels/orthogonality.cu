@@ -81,7 +81,7 @@ __device__ __forceinline__ void penalty_by(const Penalty& p) {
 
 // inv_norm_k = 1 / (n_k + ε), and of the rows of each block parts[block, :] = Σ_b factor Σ_{i<j} cos², then Σ_b |cos_ij| of
 // each pair; factor = 2 / (K(K−1)).
-// Floor: each element of e read once; m K(K+1)/2 multiply-adds a row. Grid: at most 256 blocks that go over the rows;
+// Floor: each element of e read once; m K(K+1)/2 multiply-adds a row. Grid: at most 512 blocks that go over the rows;
 // `lanes` (8, 16 or 32) lanes a row, up to 256 threads. Shared: 1 + K(K−1)/2 floats a group of lanes; where a warp's do not
 // fit (`in_shared` = 0) a block is one warp, one row at a time, and sums in `parts`.
 // spills: none

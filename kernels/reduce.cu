@@ -70,13 +70,14 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 // Second of two, for groups: out[g, :] (+)= Σ_p sums[p + g, :] over the parts with rows of group g; 0 where it has none.
-// Floor: each partial sum read once. Grid: (256 columns, groups), 256 threads.
+// Floor: each partial sum read once. Grid: ⌈cols / 256⌉ · groups, 256 threads.
 // spills: none
 extern "C" __global__ void __launch_bounds__(256)
     col_sum_join(float* out, unsigned ld_out, const float* sums, unsigned cols, const unsigned* offsets, unsigned part_rows,
                  unsigned add) {
-  const unsigned g = blockIdx.y, column = blockIdx.x * 256 + threadIdx.x, from = offsets[g], to = offsets[g + 1];
+  const unsigned blocks = (cols + 255) / 256, g = blockIdx.x / blocks, column = blockIdx.x % blocks * 256 + threadIdx.x;
   if (column >= cols) return;
+  const unsigned from = offsets[g], to = offsets[g + 1];
   const unsigned first = from / part_rows, count = from < to ? (to - 1) / part_rows - first + 1 : 0;
   const float sum = sum_ahead(sums + (size_t)(first + g) * cols + column, count, cols);
   float* at = out + (size_t)g * ld_out + column;

@@ -1,5 +1,6 @@
 //! A warm training step allocates nothing. Alone in its program, so that nothing else allocates meanwhile.
 
+use optmsm_core::config::FieldKind;
 use optmsm_core::gradcheck::{case, random_batch};
 use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::model::OptMsm;
@@ -13,8 +14,15 @@ static COUNTING: Counting = Counting::new();
 
 #[test]
 fn a_warm_step_allocates_nothing() {
-    for dtype in TableDtype::ALL {
+    for (dtype, shared) in
+        TableDtype::ALL.into_iter().zip([false, true, false]).chain([(TableDtype::F32, true)])
+    {
         let case = case("allocations", |c| {
+            if shared {
+                c.set_vocab(5);
+                let with_ids = c.input.fields.iter_mut().filter(|f| f.kind != FieldKind::Numeric);
+                with_ids.for_each(|f| f.table = Some("ids".into()));
+            }
             c.config.tower.dropout = 0.1;
             c.config.experts.dropout = 0.1;
             c.config.embeddings.dtype = dtype;
@@ -39,6 +47,6 @@ fn a_warm_step_allocates_nothing() {
         // A worker's scratch grows when it first meets the largest field, which may be late: the best of some rounds. Handing
         // a step to the pool appends to a queue whose blocks hold 63 entries: 8 steps begin at most one.
         let made = (0..8).map(round).min().unwrap_or(u64::MAX);
-        assert!(made <= 1, "{made} allocations in 8 warm steps with {dtype:?}");
+        assert!(made <= 1, "{made} allocations in 8 warm steps with {dtype:?}, shared: {shared}");
     }
 }

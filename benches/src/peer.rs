@@ -17,17 +17,24 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Starts it; `stock` leaves PyTorch's memory allocation as it comes.
+    /// Starts the CPU's; `stock` leaves PyTorch's memory allocation as it comes.
     ///
     /// # Errors
     /// When Python cannot be started.
     pub fn start(python: &Path, threads: usize, stock: bool) -> Result<Self> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/optmsm_torch.py");
+        let threads = threads.to_string();
+        let arguments = ["--threads", &threads, "--stock"];
+        Self::run(python, &script, if stock { &arguments } else { &arguments[..2] })
+    }
+
+    /// Starts a script that speaks this protocol.
+    ///
+    /// # Errors
+    /// When Python cannot be started.
+    pub fn run(python: &Path, script: &Path, arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(python);
-        command.arg(&script).args(["--threads", &threads.to_string()]);
-        if stock {
-            command.arg("--stock");
-        }
+        command.arg(script).args(arguments);
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map_err(|e| {
                 format!("{}: {e}; give a Python that has torch as --python", python.display())

@@ -1,10 +1,11 @@
 //! The standard work: 16 shared and 4 specific categorical fields, three scenarios.
 
+use optmsm_core::backend::Backend;
 use optmsm_core::batch::{Batch, Column};
 use optmsm_core::config::{FieldKind, FieldSpec, InputSpec, ModelConfig, Role};
 use optmsm_core::error::Result;
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::model::OptMsm;
+use optmsm_core::model::{Model, OptMsm};
 use optmsm_core::params::HostTensor;
 use optmsm_core::philox::Stream;
 use optmsm_core::plan::Plan;
@@ -28,7 +29,7 @@ pub fn standard(large: bool) -> (ModelConfig, InputSpec) {
 
 /// The standard work with tables of these sizes for the shared fields.
 pub fn with_tables(vocab: impl Fn(usize) -> usize) -> (ModelConfig, InputSpec) {
-    let field = |name, role, vocab| FieldSpec { name, role, kind: FieldKind::Categorical { vocab } };
+    let field = |name, role, vocab| FieldSpec::new(name, role, FieldKind::Categorical { vocab });
     let shared = (0..16).map(|i| field(format!("shared{i}"), Role::Shared, vocab(i)));
     let specific = (0..4).map(|i| field(format!("specific{i}"), Role::Specific, 50));
     let mut config = ModelConfig::default();
@@ -89,8 +90,9 @@ pub fn cpu(threads: usize) -> Result<Cpu> {
 }
 
 /// Training steps on planned batches in turn, as the trainer does behind its loader.
-pub struct Training {
-    learner: Learner<Cpu, OptMsm>,
+pub struct Training<B: Backend<Elem = f32> = Cpu> {
+    learner: Learner<B, OptMsm>,
+    batches: Vec<Batch>,
     plans: Vec<Plan<f32>>,
     next: usize,
 }
@@ -101,18 +103,51 @@ impl Training {
     /// # Errors
     /// When memory or threads are short.
     pub fn new(
-        (config, input): &(ModelConfig, InputSpec),
+        standard: &(ModelConfig, InputSpec),
         learner: LearnerConfig,
         rows: usize,
         threads: usize,
     ) -> Result<Self> {
+        Self::on(cpu(threads)?, standard, learner, rows)
+    }
+}
+
+impl<B: Backend<Elem = f32>> Training<B> {
+    /// The same on any backend.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn on(
+        be: B,
+        (config, input): &(ModelConfig, InputSpec),
+        learner: LearnerConfig,
+        rows: usize,
+    ) -> Result<Self> {
         let model = OptMsm::new(config, input)?;
-        let learner = Learner::new(cpu(threads)?, model, learner, rows, 1)?;
-        let plan = |seed| {
+        let learner = Learner::new(be, model, learner, rows, 1)?;
+        let batches: Vec<_> = (0..BATCHES as u64).map(|seed| self::rows(input, rows as u64, seed)).collect();
+        let plan = |batch| {
             let mut plan = Plan::default();
-            plan.build(&self::rows(input, rows as u64, seed), input, true).map(|()| plan)
+            plan.build(batch, input, true).map(|()| plan)
         };
-        Ok(Self { learner, plans: (0..BATCHES as u64).map(plan).collect::<Result<_>>()?, next: 0 })
+        let plans = batches.iter().map(plan).collect::<Result<_>>()?;
+        Ok(Self { learner, batches, plans, next: 0 })
+    }
+
+    /// One step whose batch is planned first, on this thread.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn plan_and_step(&mut self) -> Result<()> {
+        let at = self.next % self.plans.len();
+        self.plans[at].build(&self.batches[at], Model::<B>::input(self.learner.model()), true)?;
+        self.step();
+        Ok(())
+    }
+
+    /// The learner.
+    pub fn learner(&mut self) -> &mut Learner<B, OptMsm> {
+        &mut self.learner
     }
 
     /// One step.
@@ -132,8 +167,8 @@ impl Training {
 }
 
 /// Predictions for batches in turn, as a server makes them: checking and ordering the rows included.
-pub struct Forward {
-    predictor: Predictor<Cpu, OptMsm>,
+pub struct Forward<B: Backend<Elem = f32> = Cpu> {
+    predictor: Predictor<B, OptMsm>,
     batches: Vec<Batch>,
     out: Vec<f32>,
     next: usize,
@@ -144,10 +179,20 @@ impl Forward {
     ///
     /// # Errors
     /// When memory or threads are short.
-    pub fn new((config, input): &(ModelConfig, InputSpec), rows: usize, threads: usize) -> Result<Self> {
+    pub fn new(standard: &(ModelConfig, InputSpec), rows: usize, threads: usize) -> Result<Self> {
+        Self::on(cpu(threads)?, standard, rows)
+    }
+}
+
+impl<B: Backend<Elem = f32>> Forward<B> {
+    /// The same on any backend.
+    ///
+    /// # Errors
+    /// When memory is short.
+    pub fn on(be: B, (config, input): &(ModelConfig, InputSpec), rows: usize) -> Result<Self> {
         let parameters = initial(config, input)?;
         let model = OptMsm::new(config, input)?;
-        let predictor = Predictor::new(cpu(threads)?, model, &parameters, rows)?;
+        let predictor = Predictor::new(be, model, &parameters, rows)?;
         let count = if rows > 1 { BATCHES as u64 } else { 64 };
         let batches = (0..count).map(|seed| self::rows(input, rows as u64, 100 + seed)).collect();
         Ok(Self { predictor, batches, out: vec![0.0; rows], next: 0 })

@@ -113,6 +113,34 @@ __device__ __forceinline__ void load_block(float (&v)[4][4], const float* tile, 
   }
 }
 
+// Threads that share one line of LINES, neighbours in a warp.
+template <unsigned LINES>
+constexpr unsigned LINE_THREADS = GEMM_THREADS / LINES;
+
+// Σ over k of a thread's share of its line in a tile whose lines are contiguous. Threads of one line take every other pair of k4, so that
+// their swizzles differ by four chunks: a warp reads 32 banks.
+template <unsigned LINES>
+__device__ __forceinline__ float sum_line(const float* tile) {
+  constexpr unsigned THREADS = LINE_THREADS<LINES>;
+  static_assert(THREADS == 1 || THREADS == 2, "each has a pair of k4 of every four");
+  const unsigned line = threadIdx.x / THREADS, share = threadIdx.x % THREADS;
+  float sum = 0.0f;
+#pragma unroll
+  for (unsigned i = 0; i < DEPTH / 4 / THREADS; ++i) {
+    const unsigned k4 = i / 2 * 2 * THREADS + 2 * share + i % 2;
+    const float* at = tile + 4 * k4 * LINES + 4 * chunk_of_lines(line / 4, k4) + line % 4;
+#pragma unroll
+    for (unsigned r = 0; r < 4; ++r) sum += at[r * LINES];
+  }
+  return sum;
+}
+
+// The sum of a line from those of its threads. Whole warps call it.
+template <unsigned LINES>
+__device__ __forceinline__ float join_line(float sum) {
+  return LINE_THREADS<LINES> == 1 ? sum : sum + __shfl_xor_sync(FULL_WARP, sum, 1);
+}
+
 #if PRECISION == F32
 
 // A thread's sums: columns 32j + 4·(lane % 8).. of rows 16i + 4·(lane / 8) + q of its warp's part.

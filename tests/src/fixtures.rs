@@ -87,15 +87,14 @@ impl Fixture {
         let field = |f: &Value| {
             let vocab = f["vocab"].as_u64().unwrap() as usize;
             let pooling = if f["pooling"] == "sum" { Pooling::Sum } else { Pooling::Mean };
-            FieldSpec {
-                name: f["name"].as_str().unwrap().into(),
-                role: if f["role"] == "shared" { Role::Shared } else { Role::Specific },
-                kind: match f["kind"].as_str().unwrap() {
-                    "categorical" => FieldKind::Categorical { vocab },
-                    "multi" => FieldKind::Multi { vocab, pooling },
-                    _ => FieldKind::Numeric,
-                },
-            }
+            let role = if f["role"] == "shared" { Role::Shared } else { Role::Specific };
+            let kind = match f["kind"].as_str().unwrap() {
+                "categorical" => FieldKind::Categorical { vocab },
+                "multi" => FieldKind::Multi { vocab, pooling },
+                _ => FieldKind::Numeric,
+            };
+            let table = f["table"].as_str().map(str::to_owned);
+            FieldSpec { table, ..FieldSpec::new(f["name"].as_str().unwrap(), role, kind) }
         };
         let fields = self.case["fields"].as_array().unwrap().iter().map(field).collect();
         InputSpec { scenarios: self.usize("scenarios"), fields }

@@ -35,7 +35,7 @@ pub fn nearest(dtype: TableDtype, v: f64) -> f64 {
 
 /// Whether a table of ids has this name; the vector of a numeric field (price, age) is a dense parameter.
 fn is_table(name: &str) -> bool {
-    ["user", "tags", "words", "slot"].iter().any(|field| name == format!("embeddings.{field}.weight"))
+    ["user", "tags", "words", "slot", "ids"].iter().any(|field| name == format!("embeddings.{field}.weight"))
 }
 
 /// Tables rounded to the nearest; other tensors as they are.

@@ -75,7 +75,7 @@ fn finish(mut command: Command) -> Result<()> {
 }
 
 /// Date, compiler and commit.
-fn now(root: &Path) -> Result<Value> {
+pub(crate) fn now(root: &Path) -> Result<Value> {
     let text = |program: &str, arguments: &[&str]| -> Result<String> {
         let output = Command::new(program).current_dir(root).args(arguments).output();
         let output = output.map_err(|e| format!("{program} cannot be started: {e}"))?;

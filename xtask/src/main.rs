@@ -1,10 +1,11 @@
-//! Chores of the repository: `cargo xtask check | fixtures | bench | ptx | ptxas`.
+//! Chores of the repository: `cargo xtask check | fixtures | bench | ptx | ptxas | gpu-bundle`.
 
 use std::process::{Command, ExitCode};
 
 use clap::Parser;
 
 mod bench;
+mod bundle;
 mod picture;
 mod ptx;
 mod report;
@@ -23,6 +24,8 @@ enum Chore {
     Ptx(ptx::Args),
     /// Fetch NVIDIA's assembler for the tests.
     Ptxas(ptx::PtxasArgs),
+    /// Build what tests and measures the CUDA backend on a machine without Rust.
+    GpuBundle(bundle::Args),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         Chore::Bench(args) => return end(bench::run(&args)),
         Chore::Ptx(args) => return end(ptx::run(&args)),
         Chore::Ptxas(args) => return end(ptx::ptxas(&args)),
+        Chore::GpuBundle(args) => return end(bundle::run(&args)),
     };
     forward(command)
 }

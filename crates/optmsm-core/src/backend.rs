@@ -212,6 +212,11 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn relu(&self, y: MatMut<Self::Buf>);
     /// d ← d where y > 0, else 0: the gradient through y = ReLU(·).
     fn relu_bwd(&self, d: MatMut<Self::Buf>, y: Mat<Self::Buf>);
+    /// out ← d where y > 0, else 0: [`Backend::relu_bwd`] of a copy.
+    fn relu_bwd_into(&self, mut out: MatMut<Self::Buf>, d: Mat<Self::Buf>, y: Mat<Self::Buf>) {
+        self.copy(out.again(), Write::Set, d);
+        self.relu_bwd(out, y);
+    }
     /// x ← x ⊙ mask / (1 − p); its own backward. `rows[first + i]` is the place of row `i` in the input.
     fn dropout(&self, x: MatMut<Self::Buf>, drop: &Dropout, rows: &Self::Ids, first: usize);
     /// y[b, :] (+)= s[b, 0] · x[b, :]; s is `[B, 1]`.

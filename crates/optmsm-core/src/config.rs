@@ -251,6 +251,24 @@ pub struct FieldSpec {
     pub role: Role,
     /// What a value is.
     pub kind: FieldKind,
+    /// Name of its table, which all fields that name it share; a table of its own, with the field's name, if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// Whether training leaves its table as it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub frozen: bool,
+}
+
+impl FieldSpec {
+    /// A field with a table of its own (or a vector, if it is numeric) that training moves.
+    pub fn new(name: impl Into<String>, role: Role, kind: FieldKind) -> Self {
+        Self { name: name.into(), role, kind, table: None, frozen: false }
+    }
+
+    /// Name of its table.
+    pub fn table(&self) -> &str {
+        self.table.as_deref().unwrap_or(&self.name)
+    }
 }
 
 /// Which encoding reads a field.
@@ -283,6 +301,16 @@ pub enum FieldKind {
     Numeric,
 }
 
+impl FieldKind {
+    /// Rows of its table; 0 if it has none.
+    pub fn ids(self) -> usize {
+        match self {
+            FieldKind::Categorical { vocab } | FieldKind::Multi { vocab, .. } => vocab,
+            FieldKind::Numeric => 0,
+        }
+    }
+}
+
 /// How the rows of a multi-hot field become one vector; an empty list gives zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -313,8 +341,55 @@ impl InputSpec {
                 let problem = format!("field '{}' has an empty vocabulary", f.name);
                 return Err(Error::config("fields", problem, "vocab counts the out-of-vocabulary row too"));
             }
+            self.validate_table(i)?;
         }
         Ok(())
+    }
+
+    /// Checks the table of field `i` against those of the fields before it.
+    fn validate_table(&self, i: usize) -> Result<()> {
+        let field = &self.fields[i];
+        let fail = |key: &str, problem: String, fix: &str| {
+            Err(Error::config(format!("data.fields.{}.{key}", field.name), problem, fix))
+        };
+        if field.kind == FieldKind::Numeric && (field.table.is_some() || field.frozen) {
+            let key = if field.frozen { "freeze" } else { "table" };
+            return fail(key, "means something for a field with ids only".into(), "leave it out");
+        }
+        for other in &self.fields[..i] {
+            if field.table() != other.table() {
+                continue;
+            }
+            let (name, other_name) = (field.table(), &other.name);
+            if field.table.is_none() || other.table.is_none() {
+                let problem = format!(
+                    "table '{name}' of fields '{}' and '{other_name}' is named in one of them",
+                    field.name
+                );
+                return fail("table", problem, "name it in both to share it, or rename it");
+            }
+            let (a, b) = (field.kind.ids(), other.kind.ids());
+            if a != b {
+                let problem =
+                    format!("has {a} ids, but field '{other_name}', which shares table '{name}', has {b}");
+                return fail("table", problem, "give both the same ids, or tables of their own");
+            }
+            if field.frozen != other.frozen {
+                let problem =
+                    format!("differs from that of field '{other_name}', which shares table '{name}'");
+                return fail("freeze", problem, "set it in both or in neither");
+            }
+        }
+        Ok(())
+    }
+
+    /// The fields that read the same table as field `first`, in schema order; `None` unless it is the first of several.
+    pub fn sharing(&self, first: usize) -> Option<impl Iterator<Item = usize> + '_> {
+        let name = self.fields[first].table.as_deref()?;
+        let readers =
+            move || (0..self.fields.len()).filter(move |&f| self.fields[f].table.as_deref() == Some(name));
+        let mut begin = readers();
+        (begin.next() == Some(first) && begin.next().is_some()).then(readers)
     }
 
     /// Number of fields of a role.

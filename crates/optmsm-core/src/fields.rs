@@ -6,16 +6,18 @@
 //! ([`Backend::fields_by_id`]).
 
 mod by_id;
+mod shared;
 mod whole;
 
 use crate::backend::{Backend, Mat, MatMut, Write};
 use crate::error::Result;
-use crate::layers::embedding::{Field, Source};
+use crate::layers::embedding::{Field, Source, TableSpec};
 use crate::model::Model;
 use crate::params::{Flat, ParamId};
 use crate::runtime::{Params, Runtime};
 
 use by_id::ById;
+use shared::Shared;
 use whole::Whole;
 
 /// The linear map that reads the embeddings of a role.
@@ -23,13 +25,22 @@ use whole::Whole;
 pub struct FirstLayer {
     /// `[outputs, inputs]`, or `[K, outputs / K, inputs]`; the fields' columns first.
     pub weight: ParamId,
+    /// `[outputs]`, or `[K, outputs / K]`.
+    pub bias: ParamId,
     /// Columns of its output.
     pub outputs: usize,
 }
 
-/// The gradients of all fields, and the memory to make them in one of the two ways.
+/// The gradients of all fields and tables, and the memory to make them.
 #[derive(Debug)]
-pub(crate) enum FieldGrads<B: Backend> {
+pub(crate) struct FieldGrads<B: Backend> {
+    fields: Way<B>,
+    shared: Vec<Shared<B>>,
+}
+
+/// One of the two ways.
+#[derive(Debug)]
+enum Way<B: Backend> {
     ById(Vec<ById<B>>),
     Whole(Whole<B>),
 }
@@ -38,14 +49,18 @@ impl<B: Backend> FieldGrads<B> {
     /// Memory for `max_rows` rows.
     pub(crate) fn new<M: Model<B>>(be: &B, model: &M, max_rows: usize) -> Result<Self> {
         let grads = model.embedding().fields().iter().map(|&field| Grad::new(be, model, field, max_rows));
-        if be.fields_by_id() {
+        let fields = if be.fields_by_id() {
             let each = grads.map(|grad| ById::new(be, model, grad?, max_rows));
-            return Ok(Self::ById(each.collect::<Result<_>>()?));
-        }
-        Ok(Self::Whole(Whole::new(be, model, grads.collect::<Result<_>>()?, max_rows)?))
+            Way::ById(each.collect::<Result<_>>()?)
+        } else {
+            Way::Whole(Whole::new(be, model, grads.collect::<Result<_>>()?, max_rows)?)
+        };
+        let tables = model.embedding().tables().iter().filter(|t| t.shared.is_some());
+        let shared = tables.map(|table| Shared::new(be, table, max_rows));
+        Ok(Self { fields, shared: shared.collect::<Result<_>>()? })
     }
 
-    /// Sets the gradients of all fields, and in the summed dense gradients those of numeric fields and of the first
+    /// Sets the gradients of all fields and tables, and in the summed dense gradients those of numeric fields and of the first
     /// layers' columns that read fields.
     ///
     /// # Errors
@@ -58,14 +73,32 @@ impl<B: Backend> FieldGrads<B> {
         runtime: &mut Runtime<B, M>,
         rows: usize,
     ) -> Result<()> {
-        match self {
-            Self::ById(fields) => by_id::backward(fields, be, params, runtime, rows),
-            Self::Whole(whole) => whole.backward(be, model, params, runtime, rows),
+        match &mut self.fields {
+            Way::ById(fields) => by_id::backward(fields, be, params, runtime, rows)?,
+            Way::Whole(whole) => whole.backward(be, model, params, runtime, rows)?,
         }
+        let Self { fields, shared } = self;
+        shared::sum(shared, be, |field| fields.grad(field), &runtime.inputs)
     }
 
-    /// Gradient of a field with a table: one row for each distinct id, in the order of the plan.
-    pub(crate) fn rows(&self, field: usize) -> &B::Buf {
+    /// Makes room for so many distinct ids, by field.
+    pub(crate) fn reserve(&mut self, be: &B, ids: &[usize]) -> Result<()> {
+        let grads: Vec<&mut Grad<B>> = match &mut self.fields {
+            Way::ById(fields) => fields.iter_mut().map(|field| &mut field.grad).collect(),
+            Way::Whole(whole) => whole.fields.iter_mut().collect(),
+        };
+        grads.into_iter().zip(ids).try_for_each(|(grad, &ids)| grad.reserve(be, ids))
+    }
+
+    /// Gradient of a table: one row for each distinct id, in the order of the plan.
+    pub(crate) fn table(&self, table: &TableSpec) -> &B::Buf {
+        table.shared.map_or_else(|| self.fields.grad(table.fields[0]), |number| self.shared[number].rows())
+    }
+}
+
+impl<B: Backend> Way<B> {
+    /// Gradient of a field: one row for each distinct id, in the order of the plan.
+    fn grad(&self, field: usize) -> &B::Buf {
         match self {
             Self::ById(fields) => &fields[field].grad.buf,
             Self::Whole(whole) => &whole.fields[field].buf,

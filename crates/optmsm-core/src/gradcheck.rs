@@ -68,6 +68,14 @@ impl Case {
         }
     }
 
+    /// One table for these fields, which get the same number of ids.
+    fn share(&mut self, fields: &[&str]) {
+        self.set_vocab(5);
+        for field in self.input.fields.iter_mut().filter(|f| fields.contains(&f.name.as_str())) {
+            field.table = Some("ids".into());
+        }
+    }
+
     /// The same number of ids for every categorical and multi-hot field.
     pub fn set_vocab(&mut self, ids: usize) {
         for field in &mut self.input.fields {
@@ -95,7 +103,7 @@ pub struct TensorError {
 
 /// A tiny model with a field of every kind.
 pub fn case(name: &str, change: impl FnOnce(&mut Case)) -> Case {
-    let field = |name: &str, role, kind| FieldSpec { name: name.into(), role, kind };
+    let field = |name: &str, role, kind| FieldSpec::new(name, role, kind);
     let input = InputSpec {
         scenarios: 3,
         fields: vec![
@@ -188,6 +196,14 @@ pub fn field_cases() -> Vec<Case> {
         }),
         case("one specific layer", |c| c.config.specific.hidden = vec![3]),
     ];
+    cases.extend([
+        case("a table of fields of both roles", |c| c.share(&["user", "slot"])),
+        case("a table of ids and lists", |c| c.share(&["user", "tags", "slot"])),
+        case("a table of all, long lists", |c| {
+            c.share(&["user", "tags", "slot", "words"]);
+            c.draw.lists = 16;
+        }),
+    ]);
     for combine in [Combine::Gate, Combine::Select] {
         for condition in [Condition::Scenario, Condition::Instance] {
             let name = format!("one layer each, long lists, {combine:?} {condition:?}").to_lowercase();

@@ -3,6 +3,7 @@
 use crate::backend::{Backend, Bags, Dropout, Segments};
 use crate::config::{FieldKind, InputSpec};
 use crate::error::Result;
+use crate::layers::embedding::TableSpec;
 use crate::plan::{Plan, PlannedColumn};
 
 /// An uploaded plan. Grows to the largest batch that it has seen, then allocates no more.
@@ -16,6 +17,8 @@ pub struct Inputs<B: Backend> {
     /// When training: 0, 1, 2 … to the number of rows, included.
     pub(crate) each_row: B::Ids,
     pub(crate) columns: Vec<InputColumn<B>>,
+    /// When training: the tables that several fields read.
+    pub(crate) shared: Vec<InputColumn<B>>,
 }
 
 /// One field.
@@ -43,6 +46,13 @@ impl<B: Backend> Inputs<B> {
     pub fn new(be: &B, input: &InputSpec, rows: usize, training: bool) -> Result<Self> {
         let columns = input.fields.iter().map(|f| InputColumn::new(be, f.kind, rows, training));
         let trained = if training { rows } else { 0 };
+        // As if the fields' unique ids were those of a categorical field.
+        let table = |first: usize| {
+            let most = input.sharing(first)?.map(|f| rows.min(input.fields[f].kind.ids())).sum();
+            let kind = FieldKind::Categorical { vocab: input.fields[first].kind.ids() };
+            Some(InputColumn::new(be, kind, most, true))
+        };
+        let shared = (0..input.fields.len()).filter(|_| training).filter_map(table);
         let mut each_row = be.alloc_ids(trained + 1)?;
         be.upload_ids(&mut each_row, &(0..=trained as u32).collect::<Vec<_>>());
         Ok(Self {
@@ -52,7 +62,14 @@ impl<B: Backend> Inputs<B> {
             labels: be.alloc(trained)?,
             weights: be.alloc(trained)?,
             columns: columns.collect::<Result<_>>()?,
+            shared: shared.collect::<Result<_>>()?,
         })
+    }
+
+    /// Makes room for lists of so many ids in all, by field; fields without lists have it already.
+    pub(crate) fn reserve(&mut self, be: &B, ids: &[usize]) -> Result<()> {
+        let lists = self.columns.iter_mut().zip(ids).filter(|(column, _)| column.multi);
+        lists.into_iter().try_for_each(|(column, &ids)| column.reserve(be, ids))
     }
 
     /// Copies a plan of at most the rows that there is room for.
@@ -63,7 +80,14 @@ impl<B: Backend> Inputs<B> {
             be.upload(&mut self.labels, &plan.labels);
             be.upload(&mut self.weights, &plan.weights);
         }
-        self.columns.iter_mut().zip(&plan.columns).try_for_each(|(to, from)| to.load(be, from, training))
+        let shared = self.shared.iter_mut().zip(&plan.shared);
+        let mut columns = self.columns.iter_mut().zip(&plan.columns).chain(shared);
+        columns.try_for_each(|(to, from)| to.load(be, from, training))
+    }
+
+    /// The ids of a table that the batch touches.
+    pub(crate) fn touched(&self, table: &TableSpec) -> &InputColumn<B> {
+        table.shared.map_or_else(|| &self.columns[table.fields[0]], |number| &self.shared[number])
     }
 }
 
@@ -71,7 +95,7 @@ impl<B: Backend> InputColumn<B> {
     fn new(be: &B, kind: FieldKind, rows: usize, updates: bool) -> Result<Self> {
         let (ids, multi, values) = match kind {
             FieldKind::Categorical { .. } => (rows, false, 0),
-            FieldKind::Multi { .. } => (rows, true, rows),
+            FieldKind::Multi { .. } => (rows, true, 0), // `reserve` makes room
             FieldKind::Numeric => (if updates { rows } else { 0 }, false, rows),
         };
         let mut column = Self {
@@ -151,7 +175,7 @@ pub struct Block<'a, B: Backend> {
     pub inputs: &'a Inputs<B>,
     /// Rows of each scenario within the block, `[S + 1]`.
     pub groups: &'a B::Ids,
-    /// Embedding tables, in field order.
+    /// Embedding tables, in the order of their first fields.
     pub tables: &'a [B::Table],
     /// Seed and step of dropout masks; `None` when not training.
     pub masks: Option<(u64, u32)>,

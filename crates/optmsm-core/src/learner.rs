@@ -1,5 +1,7 @@
 //! Training: one step at a time, on any backend, for any model.
 
+mod footprint;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -13,9 +15,11 @@ use crate::model::Model;
 use crate::optim::{Clip, OptimizerConfig, ScheduleConfig, Update};
 use crate::params::{HostTensor, TensorSink, TensorSource};
 use crate::plan::Plan;
-use crate::predictor::probability;
+use crate::predictor::{Sums, probability};
 use crate::rounding::{Rounding, TableDtype};
 use crate::runtime::{Params, Pass, Runtime, Weights};
+
+pub use footprint::{Footprint, footprint};
 
 /// How parameters move.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -81,7 +85,7 @@ pub struct Learner<B: Backend, M: Model<B>> {
     scratch: M::Scratch,
     state: Vec<B::Buf>, // laid out as the dense parameters
     fields: FieldGrads<B>,
-    tables: Vec<Vec<B::Buf>>, // each table's optimizer state
+    tables: Vec<Vec<B::Buf>>, // each table's optimizer state; none of a frozen one
     sum_sq: B::Buf,           // [1]
     plan: Plan<B::Elem>,
     last: (usize, f64), // rows and Σw of the last step
@@ -93,13 +97,21 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// # Errors
     /// When a constant is out of range, or memory is short.
     pub fn new(be: B, model: M, config: LearnerConfig, max_rows: usize, seed: u64) -> Result<Self> {
+        let mut learner = Self::allocate(be, model, config, max_rows, seed)?;
+        let Self { be, model, params, .. } = &mut learner;
+        params.init(be, model, seed)?;
+        Ok(learner)
+    }
+
+    /// All the memory of [`Learner::new`], with zeros for parameters.
+    fn allocate(be: B, model: M, config: LearnerConfig, max_rows: usize, seed: u64) -> Result<Self> {
         config.validate()?;
-        let mut params = Params::new(&be, &model)?;
-        params.init(&be, &model, seed)?;
+        let params = Params::new(&be, &model)?;
         let (count, _) = config.optimizer.state();
         let state = (0..count).map(|_| be.alloc(model.params().len())).collect::<Result<_>>()?;
         let (count, per_row) = config.tables().state();
         let table = |t: &TableSpec| -> Result<Vec<B::Buf>> {
+            let count = if t.frozen { 0 } else { count };
             let len = if per_row { t.rows } else { t.rows * t.width };
             (0..count).map(|_| be.alloc(len)).collect()
         };
@@ -162,12 +174,13 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         let len = params.dense.layout().len();
         let specs = self.model.embedding().tables();
         let Some(train) = runtime.grads().next() else { return Ok(()) };
-        let (fields, columns) = (&*fields, &runtime.inputs.columns);
+        let (fields, inputs) = (&*fields, &runtime.inputs);
+        let moving = |spec: &&TableSpec| !spec.frozen;
         if config.clip_norm.is_some() {
             be.sum_sq(sum_sq, Write::Set, &train.grads.dense.buf, len);
-            for spec in specs {
-                let len = columns[spec.field].unique_count * spec.width;
-                be.sum_sq(sum_sq, Write::Add, fields.rows(spec.field), len);
+            for spec in specs.iter().filter(moving) {
+                let len = inputs.touched(spec).unique_count * spec.width;
+                be.sum_sq(sum_sq, Write::Add, fields.table(spec), len);
             }
         }
         let clip = || config.clip_norm.map(|max_norm| Clip { max_norm, sum_sq: &*sum_sq });
@@ -176,12 +189,13 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         be.step_dense(&mut params.dense.buf, &train.grads.dense.buf, state, len, &update);
         let update = Update::new(config.tables(), self.step, share, clip());
         let steps = specs.iter().zip(tables).zip(&mut params.tables).enumerate();
-        let steps = steps.map(|(number, ((spec, state), table))| {
-            let column = &columns[spec.field];
-            let g = Mat::new(fields.rows(spec.field), column.unique_count, spec.width);
-            let rounding = Rounding::new(self.seed, self.step as u32, number);
-            TableStep { table, g, state, rows: &column.unique, rounding }
-        });
+        let steps =
+            steps.filter(|(_, ((spec, _), _))| moving(spec)).map(|(number, ((spec, state), table))| {
+                let column = inputs.touched(spec);
+                let g = Mat::new(fields.table(spec), column.unique_count, spec.width);
+                let rounding = Rounding::new(self.seed, self.step as u32, number);
+                TableStep { table, g, state, rows: &column.unique, rounding }
+            });
         be.step_tables(steps, &update);
         Ok(())
     }
@@ -218,15 +232,15 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// # Errors
     /// When the batch does not fit the model's inputs, or the device failed.
     pub fn predict(&mut self, batch: &Batch) -> Result<Vec<f32>> {
-        self.predict_and_add(batch, None)
+        self.predict_and_add(batch, Sums::default())
     }
 
     /// The same, adding to the sums of [`Model::diagnostics`] from element 1 on.
     pub fn predict_with_stats(&mut self, batch: &Batch, sums: &mut [f64]) -> Result<Vec<f32>> {
-        self.predict_and_add(batch, Some(sums))
+        self.predict_and_add(batch, Sums { stats: Some(sums), gates: None })
     }
 
-    fn predict_and_add(&mut self, batch: &Batch, sums: Option<&mut [f64]>) -> Result<Vec<f32>> {
+    fn predict_and_add(&mut self, batch: &Batch, sums: Sums) -> Result<Vec<f32>> {
         let Self { be, model, params, prepared, runtime, plan, .. } = self;
         model.prepare(be, prepared, &params.dense);
         let mut out = vec![0.0; batch.rows()];
@@ -253,9 +267,10 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         let mut tensors = Vec::new();
         self.model.params().export(&*self.be, &train.grads.dense.buf, &mut tensors, str::to_string)?;
         for spec in self.model.embedding().tables() {
-            let unique = &self.plan.columns[spec.field].unique;
+            let own = || &self.plan.columns[spec.fields[0]];
+            let unique = &spec.shared.map_or_else(own, |number| &self.plan.shared[number]).unique;
             let mut rows = vec![B::Elem::default(); unique.len() * spec.width];
-            self.be.download(&mut rows, self.fields.rows(spec.field), 0)?;
+            self.be.download(&mut rows, self.fields.table(spec), 0)?;
             let mut data = vec![B::Elem::default(); spec.rows * spec.width];
             for (&id, g) in unique.iter().zip(rows.chunks(spec.width)) {
                 data[id as usize * spec.width..][..spec.width].copy_from_slice(g);
@@ -277,6 +292,14 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// Takes the parameters from `source`; optimizer state stays.
     pub fn import(&mut self, source: &dyn TensorSource<B::Elem>) -> Result<()> {
         self.params.import(&*self.be, &self.model, source)
+    }
+
+    /// Replaces rows of a table, from row `first` on; `name` is that of [`Learner::export`], and `data` whole rows.
+    ///
+    /// # Errors
+    /// There is no such table or row, or a number is out of the range of the table's type.
+    pub fn set_rows(&mut self, name: &str, first: usize, data: &[B::Elem]) -> Result<()> {
+        self.params.set_rows(&*self.be, &self.model, name, first, data)
     }
 
     /// Optimizer state, as `optimizer.{state}.{parameter}`.

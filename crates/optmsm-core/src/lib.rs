@@ -9,6 +9,7 @@
 pub mod backend;
 pub mod batch;
 pub mod config;
+pub mod counting;
 pub mod error;
 mod fields;
 pub mod gradcheck;

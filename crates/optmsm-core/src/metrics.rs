@@ -2,7 +2,11 @@
 //!
 //! What a set of rows cannot define is `None`, never a made-up 0.5.
 
+mod curves;
+
 use serde::{Deserialize, Serialize};
+
+pub use curves::{Bin, calibration_bins, roc};
 
 /// Bins of the expected calibration error.
 const ECE_BINS: usize = 15;
@@ -129,17 +133,9 @@ fn expected_calibration_error(pairs: &[(f32, f32)]) -> Option<f64> {
     if pairs.is_empty() {
         return None;
     }
-    let smooth: Vec<(f64, f64)> = pairs
-        .chunk_by(|a, b| a.0 == b.0)
-        .flat_map(|tie| {
-            let y = tie.iter().map(|p| f64::from(p.1)).sum::<f64>() / tie.len() as f64;
-            tie.iter().map(move |p| (f64::from(p.0), y))
-        })
-        .collect();
-    let n = smooth.len();
-    let bin = |i: usize| &smooth[i * n / ECE_BINS..(i + 1) * n / ECE_BINS];
-    let gap = |i: usize| bin(i).iter().map(|(p, y)| p - y).sum::<f64>().abs();
-    Some((0..ECE_BINS).map(gap).sum::<f64>() / n as f64)
+    let smooth = curves::smooth(pairs);
+    let gap = |bin: &[(f64, f64)]| bin.iter().map(|(p, y)| p - y).sum::<f64>().abs();
+    Some(curves::bins(&smooth).map(gap).sum::<f64>() / smooth.len() as f64)
 }
 
 /// Relative improvement (AUC − 0.5) / (AUC_base − 0.5) − 1; `None` when the base is 0.5 (Yan et al., ICML 2014).

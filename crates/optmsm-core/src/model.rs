@@ -12,6 +12,7 @@ use crate::layers::Embedding;
 use crate::params::{Flat, ParamLayout};
 
 pub use crate::fields::FirstLayer;
+pub use crate::layers::tower::GeneratedNorms;
 pub use optmsm::OptMsm;
 
 /// An architecture: parameters, and what happens between the embedded rows and the logits.
@@ -66,7 +67,8 @@ pub trait Model<B: Backend>: Send + Sync {
         x: &Block<B>,
     );
     /// Adds the gradients of a block, penalties included, but for what reads fields; sets those of the first layers' outputs
-    /// (before bias and weight).
+    /// (before bias and weight). Without [`Backend::fields_by_id`] the first layers' biases are left out, too: their
+    /// gradients come with the weights'.
     #[allow(clippy::too_many_arguments)]
     fn backward(
         &self,
@@ -90,6 +92,18 @@ pub trait Model<B: Backend>: Send + Sync {
         prepared: &Self::Prepared,
         params: &Flat<B>,
     );
+
+    /// Experts that a gate weighs by row; 0 where there is none.
+    fn gates(&self) -> usize;
+    /// The gate's weights α of a block, as [`Model::forward`] left them: `[rows, gates]`.
+    fn gate_weights<'a>(&self, act: &'a Self::Activations, rows: usize) -> Option<Mat<'a, B::Buf>>;
+    /// Norms of what [`Model::prepare`] generated, one entry a layer; none where nothing is generated for a whole scenario.
+    fn generated_norms(
+        &self,
+        be: &B,
+        prepared: &Self::Prepared,
+        params: &Flat<B>,
+    ) -> Result<Vec<GeneratedNorms>>;
 
     /// What the penalties add to the mean loss, from stats summed over `rows` rows.
     fn penalty(&self, stats: &[f64], rows: f64) -> f64;

@@ -32,6 +32,9 @@ pub struct Plan<E> {
     pub weight_sum: f64,
     /// One column a field.
     pub columns: Vec<PlannedColumn<E>>,
+    /// When training: each table that several fields read, in the order of their first fields. Its ids are the unique ones of
+    /// these fields, one field after the other.
+    pub shared: Vec<PlannedColumn<E>>,
     place: Vec<u32>,
     sorter: Sorter,
 }
@@ -97,6 +100,24 @@ impl<E: Elem> Plan<E> {
                 _ => {}
             }
         }
+        self.share(input, training);
+    }
+
+    /// Plans the sums over fields that share a table.
+    fn share(&mut self, input: &InputSpec, training: bool) {
+        let mut count = 0;
+        for first in (0..input.fields.len()).filter(|_| training) {
+            let Some(fields) = input.sharing(first) else { continue };
+            if self.shared.len() == count {
+                self.shared.push(PlannedColumn::default());
+            }
+            let table = &mut self.shared[count];
+            table.ids.clear();
+            fields.for_each(|f| table.ids.extend_from_slice(&self.columns[f].unique));
+            table.segment(&mut self.sorter);
+            count += 1;
+        }
+        self.shared.truncate(count);
     }
 
     /// Stable counting sort by scenario.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::backend::{Backend, Elem};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::model::Model;
+use crate::model::{GeneratedNorms, Model};
 use crate::params::TensorSource;
 use crate::plan::Plan;
 use crate::runtime::{Params, Runtime, Weights};
@@ -13,6 +13,15 @@ use crate::runtime::{Params, Runtime, Weights};
 /// σ(o) as it is reported: computed in `f64`, rounded once.
 pub(crate) fn probability(o: f64) -> f32 {
     (1.0 / (1.0 + libm::exp(-o))) as f32
+}
+
+/// What a prediction adds to beside its logits.
+#[derive(Default)]
+pub(crate) struct Sums<'a> {
+    /// Those of [`Model::diagnostics`], from element 1 on.
+    pub(crate) stats: Option<&'a mut [f64]>,
+    /// The gate's weights of each scenario's rows, `[S, gates]`.
+    pub(crate) gates: Option<&'a mut [f64]>,
 }
 
 /// A trained model that answers batches, from any number of threads at once.
@@ -84,7 +93,7 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
                 format!("room for {} predictions of {} rows; give one a row", out.len(), batch.rows());
             return Err(Error::Batch { place: "predictions".into(), problem });
         }
-        self.each_logit(batch, None, |row, o| out[row] = probability(o.wide()))
+        self.each_logit(batch, Sums::default(), |row, o| out[row] = probability(o.wide()))
     }
 
     /// As [`Predictor::predict`], adding to the sums of [`Model::diagnostics`] from element 1 of `sums` on,
@@ -94,8 +103,37 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
     /// As [`Predictor::predict`]; `sums` may then have been added to in part.
     pub fn predict_with_stats(&self, batch: &Batch, sums: &mut [f64]) -> Result<Vec<f32>> {
         let mut out = vec![0.0; batch.rows()];
-        self.each_logit(batch, Some(sums), |row, o| out[row] = probability(o.wide()))?;
+        self.each_logit(batch, Sums { stats: Some(sums), gates: None }, |row, o| {
+            out[row] = probability(o.wide())
+        })?;
         Ok(out)
+    }
+
+    /// As [`Predictor::predict_with_stats`], adding the gate's weights α of each scenario's rows to `gates`, `[S, K]`: over
+    /// the scenario's number of rows, the mean weight of each expert. A model without a gate ([`Model::gates`] is 0) has none
+    /// to add.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict_with_stats`], and when `gates` has another length than S·K.
+    pub fn predict_with_gates(&self, batch: &Batch, sums: &mut [f64], gates: &mut [f64]) -> Result<Vec<f32>> {
+        let wanted = self.model.input().scenarios * self.model.gates();
+        if gates.len() != wanted {
+            let problem = format!("room for {} sums; give one a scenario and expert, {wanted}", gates.len());
+            return Err(Error::Batch { place: "gates".into(), problem });
+        }
+        let gates = Some(gates).filter(|_| wanted > 0);
+        let mut out = vec![0.0; batch.rows()];
+        self.each_logit(batch, Sums { stats: Some(sums), gates }, |row, o| out[row] = probability(o.wide()))?;
+        Ok(out)
+    }
+
+    /// Frobenius norms of the tower's layers that were generated for each scenario; empty under `condition = "instance"`,
+    /// where every row has its own.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn generated_norms(&self) -> Result<Vec<GeneratedNorms>> {
+        self.model.generated_norms(&self.be, &self.prepared, &self.params.dense)
     }
 
     /// Logits in the order of the rows, in the backend's own type.
@@ -104,16 +142,11 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
     /// As [`Predictor::predict`].
     pub fn logits(&self, batch: &Batch) -> Result<Vec<B::Elem>> {
         let mut out = vec![B::Elem::default(); batch.rows()];
-        self.each_logit(batch, None, |row, o| out[row] = o)?;
+        self.each_logit(batch, Sums::default(), |row, o| out[row] = o)?;
         Ok(out)
     }
 
-    fn each_logit(
-        &self,
-        batch: &Batch,
-        sums: Option<&mut [f64]>,
-        each: impl FnMut(usize, B::Elem),
-    ) -> Result<()> {
+    fn each_logit(&self, batch: &Batch, sums: Sums, each: impl FnMut(usize, B::Elem)) -> Result<()> {
         let Self { be, model, params, prepared, .. } = self;
         let on = Weights { be, model, params, prepared };
         let mut session = self.session()?;
@@ -183,7 +216,9 @@ mod tests {
         let expected = predictor.logits(&batch).unwrap();
         // A call inside a call: the outer one's session is in use.
         let mut inner = Vec::new();
-        predictor.each_logit(&batch, None, |_, _| inner.push(predictor.logits(&batch).unwrap())).unwrap();
+        predictor
+            .each_logit(&batch, Sums::default(), |_, _| inner.push(predictor.logits(&batch).unwrap()))
+            .unwrap();
         assert!(inner.len() == 6 && inner.iter().all(|logits| *logits == expected));
         assert_eq!(idle(&predictor), 2);
     }
@@ -192,7 +227,7 @@ mod tests {
     fn a_panic_elsewhere_leaves_the_predictor_working() {
         let (predictor, batch) = predictor();
         let expected = predictor.predict(&batch).unwrap();
-        let call = || predictor.each_logit(&batch, None, |_, _| panic!("in a call"));
+        let call = || predictor.each_logit(&batch, Sums::default(), |_, _| panic!("in a call"));
         assert!(catch_unwind(AssertUnwindSafe(call)).is_err());
         assert_eq!((idle(&predictor), predictor.predict(&batch).unwrap()), (0, expected.clone()));
         let hold = || {

@@ -307,6 +307,9 @@ impl<B: Backend> Backend for Profiled<B> {
     fn relu_bwd(&self, d: MatMut<Buf<B>>, y: Mat<Buf<B>>) {
         self.time("relu_bwd", Work::on(&y, 3), || self.inner.relu_bwd(d, y));
     }
+    fn relu_bwd_into(&self, out: MatMut<Buf<B>>, d: Mat<Buf<B>>, y: Mat<Buf<B>>) {
+        self.time("relu_bwd_into", Work::on(&y, 3), || self.inner.relu_bwd_into(out, d, y));
+    }
     fn dropout(&self, x: MatMut<Buf<B>>, drop: &Dropout, rows: &B::Ids, first: usize) {
         self.time("dropout", Work::on(&x.as_mat(), 2), || self.inner.dropout(x, drop, rows, first));
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::backend::{Backend, Elem};
+use crate::backend::{Backend, Elem, Part, Write};
 use crate::batch::Batch;
 use crate::config::Role;
 use crate::error::{Error, Result};
@@ -11,6 +11,7 @@ use crate::layers::embedding::TableSpec;
 use crate::model::{Grads, Model};
 use crate::params::{Flat, Tensor, TensorSink, TensorSource, initial};
 use crate::plan::Plan;
+use crate::predictor::Sums;
 
 /// Dense parameters and embedding tables.
 #[derive(Debug)]
@@ -76,6 +77,28 @@ impl<B: Backend> Params<B> {
         }
         Ok(())
     }
+
+    /// Replaces rows of a table, from row `first` on.
+    pub(crate) fn set_rows(
+        &mut self,
+        be: &B,
+        model: &impl Model<B>,
+        name: &str,
+        first: usize,
+        data: &[B::Elem],
+    ) -> Result<()> {
+        let fail = |problem: String| Err(Error::Tensor { name: name.into(), problem });
+        let mut tables = model.embedding().tables().iter().zip(&mut self.tables);
+        let Some((spec, table)) = tables.find(|(spec, _)| spec.name == name) else {
+            return fail("is not an embedding table of the model".into());
+        };
+        let rows = data.len() / spec.width;
+        if rows * spec.width != data.len() || rows > spec.rows.saturating_sub(first) {
+            let TableSpec { rows, width, .. } = spec;
+            return fail(format!("{} numbers from row {first} on do not fit [{rows}, {width}]", data.len()));
+        }
+        put_rows(be, spec, table, first, data)
+    }
 }
 
 /// `(first row, rows)` of each piece of a table.
@@ -116,8 +139,8 @@ pub(crate) struct Weights<'a, B: Backend, M: Model<B>> {
 pub(crate) enum Pass {
     /// Loss and gradients, with dropout masks of this seed and step.
     Train { seed: u64, step: u32 },
-    /// Logits; the model's sums only when they are asked for.
-    Predict { stats: bool },
+    /// Logits; the model's sums and the gate's only when they are asked for.
+    Predict { stats: bool, gates: bool },
 }
 
 /// What one lane owns.
@@ -125,9 +148,10 @@ struct Lane<B: Backend, M: Model<B>> {
     act: M::Activations,
     groups: B::Ids,
     groups_host: Vec<u32>,
-    logits: Tensor<B>,   // [rows of the lane, 1]
-    d_logits: Tensor<B>, // [rows of a block, 1]
-    stats: Tensor<B>,    // [1, 1 + stats]: Σ w·BCE, then the model's
+    logits: Tensor<B>,        // [rows of the lane, 1]
+    d_logits: Tensor<B>,      // [rows of a block, 1]
+    stats: Tensor<B>,         // [1, 1 + stats]: Σ w·BCE, then the model's
+    gates: Option<Tensor<B>>, // Σ α by scenario, [S, gates]; from the first pass on that asks for it
     train: Option<LaneGrads<B>>,
 }
 
@@ -203,6 +227,7 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
                 logits: Tensor::new(be, lane_rows, 1)?,
                 d_logits: Tensor::new(be, if training { block_rows } else { 0 }, 1)?,
                 stats: Tensor::new(be, 1, 1 + model.stats())?,
+                gates: None,
                 train: training.then(train).transpose()?,
             })
         };
@@ -242,6 +267,11 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
         self.lanes[lane].train.as_ref().expect("a learner's lanes train")
     }
 
+    /// Takes the gradients of all lanes out.
+    pub(crate) fn take_grads(&mut self) -> Vec<LaneGrads<B>> {
+        self.lanes.iter_mut().filter_map(|lane| lane.train.take()).collect()
+    }
+
     /// Activations of the first lane, what it left, and the batch; `None` before a pass that trains.
     pub(crate) fn first_lane(&mut self) -> Option<(&M::Activations, &mut LaneGrads<B>, &Inputs<B>)> {
         let lane = self.lanes[..self.active].first_mut()?;
@@ -270,9 +300,9 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
             let problem = format!("{rows} rows, but memory is for {}; split it", self.max_rows);
             return Err(Error::Batch { place: "batch".into(), problem });
         }
-        let (masks, stats) = match pass {
-            Pass::Train { seed, step } => (Some((seed, step)), true),
-            Pass::Predict { stats } => (None, stats),
+        let (masks, stats, gates) = match pass {
+            Pass::Train { seed, step } => (Some((seed, step)), true, false),
+            Pass::Predict { stats, gates } => (None, stats, gates),
         };
         let training = masks.is_some();
         if training && plan.labels.len() != rows {
@@ -283,11 +313,16 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
         self.active = self.split.lanes(rows);
         let lane_rows = self.lane_rows(rows);
         let Self { lanes, inputs, block_rows, active, summed, .. } = self;
+        let scenarios = model.input().scenarios;
         let scale = if plan.weight_sum > 0.0 { 1.0 / plan.weight_sum } else { 0.0 };
         // Lanes without rows are left out: nothing is zeroed, computed or summed for them.
         be.for_lanes(&mut lanes[..*active], |index, lane| {
             if stats {
                 be.fill(lane.stats.mat_mut(1), 0.0);
+            }
+            let mut gates = lane.gates.as_mut().filter(|_| gates);
+            if let Some(sums) = &mut gates {
+                be.fill(sums.mat_mut(scenarios), 0.0);
             }
             let mut train = lane.train.as_mut().filter(|_| training);
             if let Some(train) = &mut train {
@@ -310,6 +345,9 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
                 let mut logits = lane.logits.mat_mut(own + n).rows(own, n);
                 let model_stats = stats.then(|| lane.stats.mat_mut(1).cols(1, model.stats()));
                 model.forward(be, logits.again(), model_stats, &mut lane.act, prepared, &params.dense, &x);
+                if let (Some(sums), Some(alpha)) = (&mut gates, model.gate_weights(&lane.act, n)) {
+                    be.col_sum(sums.mat_mut(scenarios), Write::Add, alpha, Part::Rows(groups));
+                }
                 if let Some(train) = &mut train {
                     let (d_logits, sum) = (lane.d_logits.mat_mut(n), lane.stats.mat_mut(1).cols(0, 1));
                     let (y, w) = (&inputs.labels, &inputs.weights);
@@ -327,24 +365,31 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
     }
 
     /// Takes a batch forward, in pieces of the rows that there is memory for, with `plan` as scratch. Calls
-    /// `each` with every row and its logit, and adds to `sums` as [`Runtime::add_stats`] does.
+    /// `each` with every row and its logit, and adds to `sums`.
     pub(crate) fn predict(
         &mut self,
         on: &Weights<B, M>,
         plan: &mut Plan<B::Elem>,
         batch: &Batch,
-        mut sums: Option<&mut [f64]>,
+        mut sums: Sums,
         mut each: impl FnMut(usize, B::Elem),
     ) -> Result<()> {
         let input = on.model.input();
         batch.validate(input)?;
         let rows = batch.rows();
+        let (stats, gates) = (sums.stats.is_some(), sums.gates.is_some());
+        for lane in self.lanes.iter_mut().filter(|lane| gates && lane.gates.is_none()) {
+            lane.gates = Some(Tensor::new(on.be, input.scenarios, on.model.gates())?);
+        }
         for first in (0..rows).step_by(self.max_rows) {
             let end = first + self.max_rows.min(rows - first);
             plan.fill(batch, input, first..end, false);
-            self.run(on, plan, Pass::Predict { stats: sums.is_some() })?;
-            if let Some(sums) = sums.as_deref_mut() {
-                self.add_stats(on.be, sums)?;
+            self.run(on, plan, Pass::Predict { stats, gates })?;
+            if let Some(stats) = sums.stats.as_deref_mut() {
+                self.add_stats(on.be, stats)?;
+            }
+            if let Some(gates) = sums.gates.as_deref_mut() {
+                self.add_gates(on.be, gates)?;
             }
             self.logits(on.be, plan, &mut each)?;
         }
@@ -356,6 +401,16 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
         for lane in &self.lanes[..self.active] {
             be.download(&mut self.stats, lane.stats.buf(), 0)?;
             sums.iter_mut().zip(&self.stats).for_each(|(sum, v)| *sum += v.wide());
+        }
+        Ok(())
+    }
+
+    /// Adds the gate's weights that the last pass's lanes summed to `gates`, in lane order.
+    fn add_gates(&self, be: &B, gates: &mut [f64]) -> Result<()> {
+        let mut host = vec![B::Elem::default(); gates.len()];
+        for sums in self.lanes[..self.active].iter().filter_map(|lane| lane.gates.as_ref()) {
+            be.download(&mut host, sums.buf(), 0)?;
+            gates.iter_mut().zip(&host).for_each(|(sum, v)| *sum += v.wide());
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use crate::update::Scalars;
 
 /// Rows below which a lane costs more to hand out than it saves: waking a worker takes tens of microseconds,
 /// 32 rows of the standard work take ten times that.
-const MIN_LANE_ROWS: usize = 32;
+pub(crate) const MIN_LANE_ROWS: usize = 32;
 
 /// `len` zeros, or an error where memory is short.
 pub(crate) fn zeros<T: Clone + Default>(len: usize) -> Result<Vec<T>> {

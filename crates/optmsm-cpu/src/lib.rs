@@ -14,6 +14,7 @@ mod simd;
 mod tables;
 mod update;
 
+use optmsm_core::counting::{Counting, Sizes};
 use optmsm_core::error::{Error, Result};
 
 pub use isa::Isa;
@@ -37,6 +38,23 @@ impl Default for CpuOptions {
     fn default() -> Self {
         // From 64 to 512 rows a step takes the same time on the machine of docs/performance.md.
         Self { threads: None, lanes: 8, block_rows: 256, isa: None }
+    }
+}
+
+impl CpuOptions {
+    /// Counts what a [`Cpu`] with these options allocates; its threads add their stacks and scratch of a few hundred kB each.
+    pub fn counting(&self) -> Counting {
+        let isa = self.isa.unwrap_or_else(Isa::best);
+        Counting::new(Sizes {
+            name: "cpu".into(),
+            lanes: self.lanes,
+            min_lane_rows: backend::MIN_LANE_ROWS,
+            block_rows: self.block_rows,
+            fields_by_id: true,
+            packed: Box::new(move |groups, outputs, inputs, used| {
+                Packed::bytes(isa, groups, outputs, inputs, used)
+            }),
+        })
     }
 }
 

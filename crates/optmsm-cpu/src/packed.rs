@@ -19,7 +19,20 @@ pub struct Packed {
     isa: Isa,
 }
 
+/// Elements of one direction's panels. Saturates, so that what overflows is too large for a `Vec`: multiply() relies on n · k
+/// elements.
+fn elements(isa: Isa, groups: usize, n: usize, k: usize) -> usize {
+    groups.saturating_mul(n.next_multiple_of(isa.panel())).saturating_mul(k)
+}
+
 impl Packed {
+    /// Bytes of what [`Packed::new`] makes.
+    pub(crate) fn bytes(isa: Isa, groups: usize, outputs: usize, inputs: usize, used: Products) -> usize {
+        let forward = elements(isa, groups, outputs, inputs);
+        let backward = if used == Products::Both { elements(isa, groups, inputs, outputs) } else { 0 };
+        forward.saturating_add(backward).saturating_mul(size_of::<f32>())
+    }
+
     pub(crate) fn new(
         isa: Isa,
         groups: usize,
@@ -27,10 +40,7 @@ impl Packed {
         inputs: usize,
         used: Products,
     ) -> Result<Self> {
-        // Saturates, so that what overflows is too large for a `Vec`: multiply() relies on n · k elements.
-        let room = |n: usize, k: usize| {
-            zeros(groups.saturating_mul(n.next_multiple_of(isa.panel())).saturating_mul(k))
-        };
+        let room = |n: usize, k: usize| zeros(elements(isa, groups, n, k));
         let backward = if used == Products::Both { room(inputs, outputs)? } else { Vec::new() };
         Ok(Self { groups, outputs, inputs, forward: room(outputs, inputs)?, backward, isa })
     }

@@ -89,6 +89,11 @@ impl Host {
         self.state().launched.clone()
     }
 
+    /// Bytes that are allocated at the moment, stages of uploads left out.
+    pub fn held(&self) -> usize {
+        self.state().memory.values().map(Memory::len).sum()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -106,8 +106,8 @@ impl HostKernels {
     }
 
     /// The bytes of each parameter of `kernel`, in order; `None` when there is no such kernel.
-    pub fn parameter_sizes(&self, kernel: &str) -> Option<Vec<usize>> {
-        self.kernels.get(kernel).map(|k| k.sizes.clone())
+    pub fn parameter_sizes(&self, kernel: &str) -> Option<&[usize]> {
+        self.kernels.get(kernel).map(|k| &*k.sizes)
     }
 
     /// Runs `kernel` over `grid` blocks of `block` threads with `shared` bytes of dynamic shared memory, and returns when it is done.

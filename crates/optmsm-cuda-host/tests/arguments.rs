@@ -53,29 +53,32 @@ fn parameters_of_the_ptx_are_those_of_the_sources() {
     };
     for (name, (_, entry)) in entries() {
         let widths: Vec<usize> = entry.params.iter().map(|p| p.bytes).collect();
-        assert_eq!(kernels.parameter_sizes(&name), Some(widths), "{name}");
+        assert_eq!(kernels.parameter_sizes(&name), Some(&*widths), "{name}");
     }
 }
 
 /// What the suite's shapes are too small for: large tiles, and sums of many rows by group.
 fn large(be: &Cuda<Host>) {
     let zeros = |len| be.alloc(len).unwrap();
-    let (x, w) = (zeros(17_000 * 8), zeros(128 * 8));
+    // Groups of one large tile each, as many as fill a device, with a k as short as it may be.
+    let (groups, tile) = (132, 128);
+    let (x, w) = (zeros(tile * groups), zeros(groups * tile));
     for layout in [Layout::OutIn, Layout::InOut] {
-        let mut packed = be.alloc_packed(1, 128, 8, Products::Both).unwrap();
-        let (rows, cols) = if layout == Layout::OutIn { (128, 8) } else { (8, 128) };
+        let mut packed = be.alloc_packed(groups, tile, 1, Products::Both).unwrap();
+        let (rows, cols) = if layout == Layout::OutIn { (groups * tile, 1) } else { (groups, tile) };
         be.pack(&mut packed, Mat::new(&w, rows, cols), layout);
-        let mut y = zeros(17_000 * 128);
-        let y = MatMut::new(&mut y, 17_000, 128);
-        be.linear(y, Mat::new(&x, 17_000, 8), &packed, Part::Group(0), Epilogue::NONE);
+        let mut y = zeros(tile * groups * tile);
+        let (y, x) = (MatMut::new(&mut y, tile, groups * tile), Mat::new(&x, tile, groups));
+        be.linear(y, x, &packed, Part::Columns, Epilogue::NONE);
     }
-    let rows = 140_000;
-    let (d_y, mut d_w, mut sums) = (zeros(rows * 128), zeros(128 * 128), zeros(2 * 128));
-    let d_y = Mat::new(&d_y, rows, 128);
-    be.linear_dw(MatMut::new(&mut d_w, 128, 128), Write::Set, d_y, d_y, Part::Group(0));
+    let (d_y, mut d_w) = (zeros(groups * tile), zeros(groups * tile * tile));
+    let d_y = Mat::new(&d_y, 1, groups * tile);
+    let all = MatMut::new(&mut d_w, groups * tile, tile);
+    be.linear_dw(all, Write::Set, d_y, d_y, Part::Columns);
+    let (rows, x, mut sums) = (1000, zeros(1000), zeros(2));
     let mut offsets = be.alloc_ids(3).unwrap();
-    be.upload_ids(&mut offsets, &[0, 1000, rows as u32]);
-    be.col_sum(MatMut::new(&mut sums, 2, 128), Write::Set, d_y, Part::Rows(&offsets));
+    be.upload_ids(&mut offsets, &[0, 300, rows as u32]);
+    be.col_sum(MatMut::new(&mut sums, 2, 1), Write::Set, Mat::new(&x, rows, 1), Part::Rows(&offsets));
     be.download(&mut [0.0], &d_w, 0).unwrap();
 }
 

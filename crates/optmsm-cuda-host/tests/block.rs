@@ -82,7 +82,7 @@ struct Descriptors {
 #[test]
 fn arguments_by_value() {
     let Some(kernels) = kernels() else { return };
-    assert_eq!(kernels.parameter_sizes("by_value"), Some(vec![8, size_of::<Descriptors>(), 4, 4, 4, 8]));
+    assert_eq!(kernels.parameter_sizes("by_value"), Some(&[8, size_of::<Descriptors>(), 4, 4, 4, 8][..]));
     let n = 100;
     let first = Array::new(&(0..n).map(|i| i as f32).collect::<Vec<_>>());
     let second = Array::new(&(0..n).map(|i| (i * i) as f32).collect::<Vec<_>>());

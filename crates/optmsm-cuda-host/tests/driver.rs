@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use optmsm_core::backend::Backend;
+use optmsm_core::backend::{Backend, Mat, MatMut, Write};
 use optmsm_core::gradcheck::{case, random_batch};
 use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::model::{Model, OptMsm};
@@ -77,6 +77,38 @@ fn memory_that_is_short_is_said_with_sizes() {
 }
 
 #[test]
+fn memory_that_was_dropped_is_there_again_whatever_is_queued() {
+    let Some((driver, _one)) = alone() else { return };
+    driver.set("memory", 1 << 28);
+    let be = open();
+    for _ in 0..4 {
+        // Zeroing the first one is still queued when the next one is asked for.
+        let some = be.alloc(3 << 24);
+        assert!(some.is_ok(), "{some:?}");
+    }
+    driver.set("memory", 1 << 34);
+}
+
+#[test]
+fn memory_is_not_given_back_under_launches_that_still_run() {
+    let Some((driver, _one)) = alone() else { return };
+    for seed in 0..2 {
+        driver.set("seed", seed);
+        let be = open();
+        let (mut from, mut to) = (be.alloc(1000).unwrap(), be.alloc(1000).unwrap());
+        be.upload(&mut from, &[5.0; 1000]);
+        be.download(&mut [0.0], &from, 0).unwrap();
+        be.run_step(|| be.copy(MatMut::new(&mut to, 1, 1000), Write::Set, Mat::new(&from, 1, 1000)));
+        // Submitted, and nobody has waited for it.
+        drop(from);
+        let _next = be.alloc(1000).unwrap();
+        let mut got = [0.0; 1000];
+        be.download(&mut got, &to, 0).unwrap();
+        assert!(got == [5.0; 1000], "seed {seed}");
+    }
+}
+
+#[test]
 fn a_failed_call_is_told_at_the_next_download_and_stays() {
     let Some((driver, _one)) = alone() else { return };
     let be = open();
@@ -87,7 +119,10 @@ fn a_failed_call_is_told_at_the_next_download_and_stays() {
     driver.fail("cuLaunchKernel", 0, 0);
     assert!(first.contains("cuLaunchKernel failed with CUDA_ERROR_LAUNCH_FAILED"), "{first}");
     assert!(first.contains("blocks, 256 threads"), "{first}");
-    // What came after it was computed from nothing.
+    // What came after it was computed from nothing, and what comes is not even tried.
+    let launches = driver.count("cuLaunchKernel");
+    be.run_step(|| be.fill(MatMut::new(&mut buf, 1, 4), 1.0));
+    assert_eq!(driver.count("cuLaunchKernel"), launches);
     assert_eq!(be.download(&mut [0.0; 4], &buf, 0).unwrap_err().to_string(), first);
 }
 
@@ -132,6 +167,61 @@ fn everything_is_given_back() {
     drop(be);
     drop(buf);
     assert_eq!(driver.held(), before);
+}
+
+/// b = a, or b += a.
+fn copy(be: &Cuda, write: Write, to: &mut <Cuda as Backend>::Buf, from: &<Cuda as Backend>::Buf) {
+    let (rows, cols) = (1, be.len(from));
+    be.copy(MatMut::new(to, rows, cols), write, Mat::new(from, rows, cols));
+}
+
+#[test]
+fn a_graph_is_for_work_of_the_same_order() {
+    let Some((driver, _one)) = alone() else { return };
+    let be = open();
+    let [mut a, mut b, mut c, mut d] = [0; 4].map(|_| be.alloc(8).unwrap());
+    for seed in 0..10u8 {
+        driver.set("seed", seed.into());
+        let v = f32::from(seed) + 1.0;
+        be.upload(&mut a, &[v; 8]);
+        be.upload(&mut c, &[-v; 8]);
+        be.download(&mut [0.0], &a, 0).unwrap();
+        // The same kernels: side by side until the graph is there, then one after the other.
+        be.run_step(|| {
+            copy(&be, Write::Set, &mut b, &a);
+            copy(&be, Write::Set, &mut d, if seed < 4 { &c } else { &b });
+        });
+        let mut got = [0.0; 8];
+        be.download(&mut got, &d, 0).unwrap();
+        assert_eq!(got, [if seed < 4 { -v } else { v }; 8], "round {seed}");
+    }
+}
+
+#[test]
+fn graphs_are_few_and_those_that_failed_are_given_back() {
+    let Some((driver, _one)) = alone() else { return };
+    let be = open();
+    let (mut a, b) = (be.alloc(8).unwrap(), be.alloc(8).unwrap());
+    let mut run =
+        |launches: usize| be.run_step(|| (0..launches).for_each(|_| copy(&be, Write::Add, &mut a, &b)));
+    (1..20).flat_map(|n| [n; 2]).for_each(&mut run);
+    let held = driver.held();
+    assert_eq!((held.graphs, held.executables), (16, 16));
+    // The one that was used least recently went: the newest are there.
+    let made = driver.count("cuGraphCreate");
+    (8..20).for_each(&mut run);
+    assert_eq!(driver.count("cuGraphCreate"), made);
+    for call in ["cuGraphAddKernelNode_v2", "cuGraphInstantiateWithFlags"] {
+        let be = open();
+        let (mut a, b) = (be.alloc(8).unwrap(), be.alloc(8).unwrap());
+        be.run_step(|| ());
+        driver.fail(call, 400, 0);
+        (0..2).for_each(|_| be.run_step(|| copy(&be, Write::Add, &mut a, &b)));
+        driver.fail(call, 0, 0);
+        let error = be.download(&mut [0.0], &a, 0).unwrap_err().to_string();
+        assert!(error.contains(call), "{error}");
+        assert_eq!((driver.held().graphs, driver.held().executables), (16, 16), "{call}");
+    }
 }
 
 #[test]

@@ -59,16 +59,31 @@ struct Matrix<B: Backend> {
 
 impl<B: Backend> Matrix<B> {
     fn new(be: &B, case: &Case, rows: usize, cols: usize, value: impl Fn(usize, usize) -> f64) -> Self {
-        let stride = cols + case.gap;
-        let mut host = vec![B::Elem::of(f64::NAN); case.offset + rows * stride + 3];
+        Self::behind(be, case, 0, rows, cols, value)
+    }
+
+    /// With `front` more numbers in the buffer, from `case.offset` on: those of a row behind the last.
+    fn behind(
+        be: &B,
+        case: &Case,
+        front: usize,
+        rows: usize,
+        cols: usize,
+        value: impl Fn(usize, usize) -> f64,
+    ) -> Self {
+        let (offset, stride) = (case.offset + front, cols + case.gap);
+        let mut host = vec![B::Elem::of(f64::NAN); offset + rows * stride + 3];
+        for j in 0..front {
+            host[case.offset + j] = B::Elem::of(value(rows, j));
+        }
         for i in 0..rows {
             for j in 0..cols {
-                host[case.offset + i * stride + j] = B::Elem::of(value(i, j));
+                host[offset + i * stride + j] = B::Elem::of(value(i, j));
             }
         }
         let mut buf = be.alloc(host.len()).unwrap();
         be.upload(&mut buf, &host);
-        Self { buf, len: host.len(), shape: [case.offset, rows, cols, stride] }
+        Self { buf, len: host.len(), shape: [offset, rows, cols, stride] }
     }
 
     fn mat(&self) -> Mat<'_, B::Buf> {
@@ -104,6 +119,7 @@ enum Op {
     Linear,
     Dx,
     Dw,
+    DwBias,
 }
 
 fn run<B: Backend>(be: &B, case: &Case, op: Op, write: Write) -> Vec<f64> {
@@ -138,6 +154,14 @@ fn run<B: Backend>(be: &B, case: &Case, op: Op, write: Write) -> Vec<f64> {
             let groups = if case.kind == Kind::Group { 1 } else { groups };
             result = out(groups * outputs, inputs);
             be.linear_dw(result.mat_mut(), write, d_y().mat(), x().mat(), case.part(&at));
+        }
+        Op::DwBias => {
+            let groups = if case.kind == Kind::Group { 1 } else { groups };
+            let start = |i: usize, j: usize| if write == Write::Set { f64::NAN } else { whole(4)(i, j) };
+            // In front of the weights, as it may be.
+            let front = case.columns() * outputs;
+            result = Matrix::behind(be, case, front, groups * outputs, inputs, start);
+            be.linear_dw_bias(result.mat_mut(), case.offset, write, d_y().mat(), x().mat(), case.part(&at));
         }
     }
     result.get(be)
@@ -177,7 +201,11 @@ fn large_tiles_of_both_layouts() {
 fn large_tiles_of_gradients() {
     let case = Case::new(Kind::Columns, MANY, [40, 97, 100], Layout::OutIn);
     check(&case, Op::Dw, Write::Add, &["gemm_tn_128"]);
-    check(&case.aligned(), Op::Dw, Write::Set, &["gemm_tn_128"]);
+    check(&case.clone().aligned(), Op::Dw, Write::Set, &["gemm_tn_128"]);
+    check(&case, Op::DwBias, Write::Set, &["gemm_tn_128"]);
+    // Two tiles by two: a bias is added once.
+    let case = Case::new(Kind::Columns, MANY / 4, [40, 225, 250], Layout::OutIn);
+    check(&case, Op::DwBias, Write::Add, &["gemm_tn_128"]);
 }
 
 #[test]
@@ -211,12 +239,25 @@ fn parts_of_k_are_added() {
         case.offsets = vec![0, 257, 257, 1100];
         check(&case, Op::Dw, Write::Set, &["gemm_tn_64", "gemm_sum"]);
         check(&case.clone().aligned(), Op::Dw, Write::Add, &["gemm_tn_64", "gemm_sum"]);
+        if kind != Kind::Rows {
+            check(&case, Op::DwBias, Write::Add, &["gemm_tn_64", "gemm_sum"]);
+            let tiles = Case { outputs: 130, inputs: 70, ..case.clone() };
+            check(&tiles, Op::DwBias, Write::Set, &["gemm_tn_64", "gemm_sum"]);
+            check(&tiles.aligned(), Op::DwBias, Write::Add, &["gemm_tn_64", "gemm_sum"]);
+        }
         // Here k is `outputs`.
         let mut case = Case { rows: 70, outputs: 1040, offsets: vec![0, 1, 1, 70], ..case };
         check(&case, Op::Dx, Write::Set, &["gemm_nn_64", "gemm_sum"]);
         case.layout = Layout::InOut;
         check(&case, Op::Dx, Write::Add, &["gemm_nt_64", "gemm_sum"]);
     }
+}
+
+/// Fifty parts, the last one short.
+#[test]
+fn a_bias_of_many_rows() {
+    let case = Case::new(Kind::Group, 1, [50 * 256 + 77, 33, 12], Layout::OutIn);
+    check(&case, Op::DwBias, Write::Set, &["gemm_tn_64", "gemm_sum"]);
 }
 
 /// More groups than a warp has lanes, most of them empty.

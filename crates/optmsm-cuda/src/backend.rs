@@ -6,6 +6,7 @@ use optmsm_core::backend::{
     Backend, Bags, Dropout, Epilogue, FieldLookup, FieldSum, Layout, Mat, MatMut, Part, Products, Segments,
     TableStep, Write,
 };
+use optmsm_core::counting::{Counting, Sizes};
 use optmsm_core::error::Result;
 use optmsm_core::optim::Update;
 use optmsm_core::rounding::{Rounding, TableDtype};
@@ -17,6 +18,26 @@ use crate::ops::dense::Packed;
 use crate::ops::{
     dense, dropout, elementwise, embedding, gate, loss, optimizer, orthogonality, reduce, transfer,
 };
+
+/// The device itself takes rows side by side.
+const LANES: usize = 1;
+const BLOCK_ROWS: usize = usize::MAX;
+/// Products are nearly free on a device, sums over the rows of an id are not.
+const FIELDS_BY_ID: bool = false;
+
+/// Counts what a [`Cuda`] allocates in device memory for what it is asked, without a device; [`crate::RESERVED`] comes on top,
+/// and what the driver takes for itself.
+pub fn counting() -> Counting {
+    Counting::new(Sizes {
+        name: "cuda".into(),
+        lanes: LANES,
+        min_lane_rows: 1,
+        block_rows: BLOCK_ROWS,
+        fields_by_id: FIELDS_BY_ID,
+        // Weights are read where they are.
+        packed: Box::new(|_, _, _, _| 0),
+    })
+}
 
 /// `f32` in device memory.
 pub(crate) type Buf<D> = Buffer<D, f32>;
@@ -38,22 +59,20 @@ impl<D: Device> Backend for Cuda<D> {
         format!("cuda ({}, {})", self.device().name(), self.precision.name())
     }
 
-    // The device itself takes rows side by side.
     fn lanes(&self) -> usize {
-        1
+        LANES
     }
 
     fn block_rows(&self) -> usize {
-        usize::MAX
+        BLOCK_ROWS
     }
 
     fn product_rounding(&self) -> f64 {
         self.precision.rounding()
     }
 
-    // Products are nearly free on a device, sums over the rows of an id are not.
     fn fields_by_id(&self) -> bool {
-        false
+        FIELDS_BY_ID
     }
 
     fn run_step<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
@@ -142,6 +161,10 @@ impl<D: Device> Backend for Cuda<D> {
         dense::linear_dw(self, d_w, write, d_y, x, part);
     }
 
+    fn linear_dw_bias(&self, d_w: MM<D>, d_b: usize, write: Write, d_y: M<D>, x: M<D>, part: Part<Ids<D>>) {
+        dense::linear_dw_bias(self, d_w, d_b, write, d_y, x, part);
+    }
+
     fn col_sum(&self, out: MM<D>, write: Write, x: M<D>, part: Part<Ids<D>>) {
         reduce::col_sum(self, out, write, x, part);
     }
@@ -152,6 +175,10 @@ impl<D: Device> Backend for Cuda<D> {
 
     fn relu_bwd(&self, d: MM<D>, y: M<D>) {
         elementwise::relu_bwd(self, d, y);
+    }
+
+    fn relu_bwd_into(&self, out: MM<D>, d: M<D>, y: M<D>) {
+        elementwise::relu_bwd_into(self, out, d, y);
     }
 
     fn dropout(&self, x: MM<D>, drop: &Dropout, rows: &Ids<D>, first: usize) {

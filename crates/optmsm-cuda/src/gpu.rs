@@ -27,7 +27,7 @@ const ORDINARY: (i32, i32) = (8, 0);
 /// First driver that loads the PTX's ISA 8.0.
 const DRIVER: i32 = 12_000;
 /// Slots of uploads.
-const SLOTS: usize = 2;
+pub(crate) const SLOTS: usize = 2;
 
 /// What is known of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -294,12 +294,12 @@ impl Drop for Gpu {
     fn drop(&mut self) {
         // A device that failed refuses these too; there is nobody to tell.
         let _ = self.enter();
-        if !self.compute.is_null() {
-            let _ = call!(cuStreamSynchronize(self.compute), "");
-            let _ = call!(cuStreamDestroy_v2(self.compute), "");
-        }
-        if !self.copies.is_null() {
-            let _ = call!(cuStreamDestroy_v2(self.copies), "");
+        // Both: after a failed submission nobody waits for its copy, which reads a slot.
+        for stream in [self.compute, self.copies] {
+            if !stream.is_null() {
+                let _ = call!(cuStreamSynchronize(stream), "");
+                let _ = call!(cuStreamDestroy_v2(stream), "");
+            }
         }
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
         state.graphs.destroy();

@@ -19,6 +19,7 @@ mod work;
 
 use std::sync::Arc;
 
+pub use backend::counting;
 pub use device::{Device, Stage};
 pub use error::{CudaError, DeviceResult};
 pub use gpu::{DeviceInfo, Gpu};
@@ -26,6 +27,7 @@ pub use hazards::Hazards;
 pub use kernels::Kernel;
 pub use memory::{Buffer, Table};
 pub use ops::dense::Packed;
+pub use queue::RESERVED;
 pub use work::{Argument, Launch, Region, Work};
 
 use launch::Session;

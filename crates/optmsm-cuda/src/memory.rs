@@ -23,15 +23,14 @@ impl<D: Device> Shared<D> {
         Self { device, queue: Mutex::default() }
     }
 
-    /// The queue. A panic in between leaves whole launches: the lock stays usable.
+    /// The queue. What a panic leaves of a launch is not launched: the lock stays usable.
     pub(crate) fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `bytes` of memory.
     pub(crate) fn alloc(self: &Arc<Self>, bytes: usize) -> DeviceResult<Memory<D>> {
-        self.queue().bury(&self.device);
-        let ptr = if bytes == 0 { 0 } else { self.device.alloc(bytes)? };
+        let ptr = if bytes == 0 { 0 } else { self.queue().alloc(&self.device, bytes)? };
         Ok(Memory { shared: Arc::clone(self), ptr, bytes })
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::device::{Device, Stage};
 use crate::error::{CudaError, DeviceResult};
+use crate::gpu::SLOTS;
 use crate::kernels::Kernel;
 use crate::work::{Region, Work};
 
@@ -14,10 +15,15 @@ const MOST: usize = 2048;
 const STAGE: usize = 1 << 25;
 /// Bytes of a piece at most.
 const PIECE: usize = 1 << 20;
+/// Pieces that wait at most: a grid's y ends at 65535, and each new piece is compared with those before.
+const PIECES: usize = 1024;
 /// Bytes of the first workspace.
 const WORKSPACE: usize = 1 << 24;
 /// Bytes up to which it grows so that the operations of a submission need not take turns.
 const WORKSPACES: usize = 1 << 28;
+/// Bytes of device memory that a [`crate::Cuda`] takes at most beside what it is asked for: stages of uploads and workspaces. One
+/// operation whose sums need more than a workspace makes it grow further.
+pub const RESERVED: usize = SLOTS * STAGE + WORKSPACES;
 /// Bytes that one block of `unpack` copies.
 const UNPACK: usize = 1 << 14;
 
@@ -41,6 +47,8 @@ struct Room {
     asked: usize,
     /// Most that a submission asked for.
     wanted: usize,
+    /// Whether there was no memory to grow to that.
+    short: bool,
 }
 
 #[derive(Debug, Default)]
@@ -60,43 +68,44 @@ impl Queue {
     pub(crate) fn upload(&mut self, device: &impl Device, to: u64, region: Region, src: &[u8]) {
         let mut done = 0;
         while done < src.len() && self.failed.is_none() {
-            let wanted = (src.len() - done).min(PIECE);
-            let Some(room) = self.room(device, wanted) else { return };
-            let take = wanted.min(room);
-            let Some(stage) = &self.stage else { return };
-            // SAFETY: `room` left `take` bytes from `used` on inside the stage, which nobody else has.
-            let at = unsafe { std::slice::from_raw_parts_mut(stage.host.as_ptr().add(self.used), take) };
-            at.copy_from_slice(&src[done..done + take]);
-            let piece = Piece { to: to + done as u64, from: self.used as u32, bytes: take as u32 };
+            let take = (src.len() - done).min(PIECE);
             let start = region.start + done as u64;
             let (end, width) = (start + take as u64, take as u64);
-            self.pieces.push((piece, Region { start, end, stride: width, width, ..region }));
+            let region = Region { start, end, stride: width, width, ..region };
+            if self.pieces.len() == PIECES {
+                self.submit(device);
+            } else if self.pieces.iter().any(|(_, earlier)| earlier.overlaps(&region)) {
+                // Pieces of one launch arrive in any order: this one has to be of the next.
+                self.launch(device);
+            }
+            if !self.make_room(device, take) {
+                return;
+            }
+            let Some(stage) = &self.stage else { return };
+            let from = &src[done..done + take];
+            // SAFETY: `make_room` left `take` bytes from `used` on inside the stage, which nobody else has.
+            unsafe { stage.host.as_ptr().add(self.used).copy_from_nonoverlapping(from.as_ptr(), take) };
+            let piece = Piece { to: to + done as u64, from: self.used as u32, bytes: take as u32 };
+            self.pieces.push((piece, region));
             self.used = (self.used + take).next_multiple_of(16);
             done += take;
         }
     }
 
-    /// Bytes that still fit into the stage beside the list of pieces; a new stage where `wanted` do not fit.
-    fn room(&mut self, device: &impl Device, wanted: usize) -> Option<usize> {
+    /// Whether a piece of at most [`PIECE`] bytes fits into the stage beside the list of pieces: into a new one where it would not.
+    fn make_room(&mut self, device: &impl Device, bytes: usize) -> bool {
         let list = (self.pieces.len() + 1) * size_of::<Piece>();
         if let Some(stage) = &self.stage {
-            let room = stage.capacity.saturating_sub(self.used + list + 16);
-            if room >= wanted {
-                return Some(room);
+            if self.used + bytes.next_multiple_of(16) + list <= stage.capacity {
+                return true;
             }
             self.submit(device);
         }
         match device.stage(STAGE) {
-            Ok(stage) => {
-                let room = stage.capacity - size_of::<Piece>() - 16;
-                (self.stage, self.used) = (Some(stage), 0);
-                Some(room)
-            }
-            Err(e) => {
-                self.fail(e);
-                None
-            }
+            Ok(stage) => (self.stage, self.used) = (Some(stage), 0),
+            Err(e) => self.fail(e),
         }
+        self.stage.is_some()
     }
 
     /// Launches the kernel that carries the uploaded pieces to their places.
@@ -140,16 +149,23 @@ impl Queue {
         let bytes = bytes.next_multiple_of(256);
         let room = &mut self.workspace;
         room.asked += bytes;
-        let grow = room.used == 0 && room.wanted.min(WORKSPACES) > room.capacity;
-        if bytes > room.capacity || grow {
-            let capacity = bytes.max(room.wanted.min(WORKSPACES)).next_power_of_two().max(WORKSPACE);
+        let turns = room.used == 0 && !room.short && room.wanted.min(WORKSPACES) > room.capacity;
+        if bytes > room.capacity || turns {
+            let (needed, wanted) = (bytes.max(WORKSPACE), room.wanted.min(WORKSPACES));
+            let capacity = if wanted > needed { wanted.next_power_of_two() } else { needed };
             match device.alloc(capacity) {
-                Ok(new) => {
-                    let old = std::mem::replace(&mut room.address, new);
-                    (room.capacity, room.used) = (capacity, 0);
-                    self.retired.extend((old != 0).then_some(old));
+                Ok(new) => self.move_to(new, capacity),
+                // Operations go on taking turns.
+                Err(_) if bytes <= room.capacity => room.short = true,
+                Err(_) => {
+                    // Without the old one, and what else is given back, there may be enough.
+                    self.move_to(0, 0);
+                    self.relinquish(device);
+                    match device.alloc(needed) {
+                        Ok(new) => self.move_to(new, needed),
+                        Err(e) => self.fail(e),
+                    }
                 }
-                Err(e) => self.fail(e),
             }
         }
         let room = &mut self.workspace;
@@ -158,6 +174,14 @@ impl Queue {
         room.used = start + bytes;
         let (base, start, width) = (room.address, start as u64, bytes as u64);
         (base + start, Region { base, start, end: start + width, stride: width, width, write: false })
+    }
+
+    /// The workspace is from now on at another address.
+    fn move_to(&mut self, address: u64, capacity: usize) {
+        let room = &mut self.workspace;
+        let old = std::mem::replace(&mut room.address, address);
+        (room.capacity, room.used) = (capacity, 0);
+        self.retired.extend((old != 0).then_some(old));
     }
 
     /// Hands everything to the device.
@@ -183,7 +207,8 @@ impl Queue {
     pub(crate) fn read(&mut self, device: &impl Device, dst: &mut [u8], src: u64) -> DeviceResult<()> {
         self.submit(device);
         // What failed stays failed: nothing after it can be trusted.
-        self.failed.clone().map_or_else(|| device.read(dst, src), Err)
+        let done = self.failed.clone().map_or_else(|| device.read(dst, src), Err);
+        done.inspect_err(|e| self.fail(e.clone()))
     }
 
     /// Notes the first failure; operations return nothing, so it is told at the next download.
@@ -196,8 +221,25 @@ impl Queue {
         self.retired.push(ptr);
     }
 
+    /// Memory, for which what was retired is given back.
+    pub(crate) fn alloc(&mut self, device: &impl Device, bytes: usize) -> DeviceResult<u64> {
+        self.bury(device);
+        let memory = device.alloc(bytes);
+        if memory.is_err() && self.relinquish(device) { device.alloc(bytes) } else { memory }
+    }
+
+    /// Gives back what was retired, though queued launches use it: these are submitted first. Whether there was any.
+    fn relinquish(&mut self, device: &impl Device) -> bool {
+        if self.retired.is_empty() && self.dead.is_empty() {
+            return false;
+        }
+        self.submit(device);
+        self.bury(device);
+        true
+    }
+
     /// Gives back what was retired before the last submission.
-    pub(crate) fn bury(&mut self, device: &impl Device) {
+    fn bury(&mut self, device: &impl Device) {
         if self.work.launches().is_empty() && self.pieces.is_empty() {
             self.dead.append(&mut self.retired);
         }
@@ -216,3 +258,6 @@ impl Queue {
         self.bury(device);
     }
 }
+
+#[cfg(test)]
+mod tests;

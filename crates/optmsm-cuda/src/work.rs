@@ -56,10 +56,9 @@ impl Region {
         if self.stride != other.stride || self.stride == 0 {
             return true;
         }
-        // Rows of equal stride: columns decide, where no row crosses from one stride into the next.
-        let (a, b) = (self.start % self.stride, other.start % self.stride);
-        let wraps = a + self.width > self.stride || b + other.width > self.stride;
-        wraps || (a < b + other.width && b < a + self.width)
+        // Rows of equal stride: those of `other` begin `shift` behind some of this region's, wherever strides begin.
+        let shift = (other.start % self.stride + self.stride - self.start % self.stride) % self.stride;
+        shift < self.width || shift + other.width > self.stride
     }
 }
 
@@ -72,6 +71,8 @@ pub struct Work {
     words: Vec<u64>,
     arguments: Vec<Argument>,
     regions: Vec<Region>,
+    /// The launch that is being built. After a panic it stays here, and the next one takes its place.
+    open: Option<Launch>,
 }
 
 impl Work {
@@ -107,6 +108,7 @@ impl Work {
     /// Forgets everything, keeps the memory.
     pub fn clear(&mut self) {
         self.stage = None;
+        self.open = None;
         self.launches.clear();
         self.words.clear();
         self.arguments.clear();
@@ -114,8 +116,15 @@ impl Work {
     }
 
     pub(crate) fn begin(&mut self, kernel: Kernel, grid: [u32; 3], block: u32, shared: u32) {
+        if let Some(Launch { params, regions, .. }) = self.open.take() {
+            if let Some(Argument { word, .. }) = self.arguments.get(params.start) {
+                self.words.truncate(*word);
+            }
+            self.arguments.truncate(params.start);
+            self.regions.truncate(regions.start);
+        }
         let (params, regions) = (self.arguments.len()..0, self.regions.len()..0);
-        self.launches.push(Launch { kernel, grid, block, shared, params, regions });
+        self.open = Some(Launch { kernel, grid, block, shared, params, regions });
     }
 
     pub(crate) fn argument(&mut self, bytes: &[u8], pointer: bool) {
@@ -134,10 +143,9 @@ impl Work {
     }
 
     pub(crate) fn end(&mut self) {
-        let (params, regions) = (self.arguments.len(), self.regions.len());
-        if let Some(launch) = self.launches.last_mut() {
-            launch.params.end = params;
-            launch.regions.end = regions;
+        if let Some(mut launch) = self.open.take() {
+            (launch.params.end, launch.regions.end) = (self.arguments.len(), self.regions.len());
+            self.launches.push(launch);
         }
     }
 }

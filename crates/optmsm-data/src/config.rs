@@ -1,11 +1,16 @@
 //! What a user says of the data: the `[data]` table of the configuration.
 
-use optmsm_core::config::{Pooling, Role};
+mod field;
+
+use optmsm_core::config::Role;
 use optmsm_core::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::numeric::Transform;
 use crate::source::Paths;
+use crate::split::SplitConfig;
+use crate::stream::StreamConfig;
+pub(crate) use field::DEFAULT_SEPARATOR;
+pub use field::{FieldConfig, Kind, Missing};
 
 /// Files, columns and fields of the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,6 +25,9 @@ pub struct DataConfig {
     /// Files that are scored at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<Paths>,
+    /// Makes the three parts from `train`, in place of `valid` and `test`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<SplitConfig>,
     /// Column of the label, 0 or 1.
     pub label: String,
     /// Column of the scenario's name.
@@ -39,6 +47,9 @@ pub struct DataConfig {
     pub unseen_scenario: UnseenScenario,
     /// Share of training rows that train the fallback when `unseen_scenario = "oov"`, in [0, 1).
     pub oov_rate: f64,
+    /// When rows come from disk instead of memory.
+    #[serde(skip_serializing_if = "StreamConfig::is_default")]
+    pub stream: StreamConfig,
     /// The input fields, in the order of the model's inputs.
     pub fields: Vec<FieldConfig>,
 }
@@ -49,6 +60,7 @@ impl Default for DataConfig {
             train: None,
             valid: None,
             test: None,
+            split: None,
             label: "label".into(),
             scenario: "scenario".into(),
             weight: None,
@@ -57,6 +69,7 @@ impl Default for DataConfig {
             delimiter: ',',
             unseen_scenario: UnseenScenario::Error,
             oov_rate: 0.05,
+            stream: StreamConfig::default(),
             fields: Vec::new(),
         }
     }
@@ -73,144 +86,6 @@ pub enum UnseenScenario {
     Oov,
 }
 
-/// One input field.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FieldConfig {
-    /// Name, as in checkpoints (`embeddings.{name}.weight`).
-    pub name: String,
-    /// Column of the file; the name if not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub column: Option<String>,
-    /// Which encoding reads it.
-    #[serde(default = "shared")]
-    pub role: Role,
-    /// What a value is.
-    #[serde(default)]
-    pub kind: Kind,
-    /// Multi only: text between values; `|` if not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub separator: Option<String>,
-    /// Multi only: text between a value and its weight, such as `:` in `a:0.5|b:2`; none means no weights.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight_separator: Option<String>,
-    /// Multi only: how the rows of the values become one vector; the mean if not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pooling: Option<Pooling>,
-    /// Numeric only: what becomes of the number; `standardize` if not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub transform: Option<Transform>,
-    /// Numeric only: what a missing value counts as, in the units of the column, so it is transformed like
-    /// any other value; the training mean of the transformed value if not given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fill: Option<f64>,
-    /// Values rarer than this in training are out-of-vocabulary; not for numeric fields.
-    #[serde(default = "one")]
-    pub min_frequency: u64,
-}
-
-fn shared() -> Role {
-    Role::Shared
-}
-
-fn one() -> u64 {
-    1
-}
-
-/// What a field's value is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// One value, taken as it is written; the empty one means "missing" and is a value of its own.
-    #[default]
-    Categorical,
-    /// Any number of values with a separator between them; empty ones are skipped, an empty list is one.
-    Multi,
-    /// One number; an empty one is missing.
-    Numeric,
-}
-
-impl FieldConfig {
-    /// A shared categorical field that reads the column of its name.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            column: None,
-            role: Role::Shared,
-            kind: Kind::Categorical,
-            separator: None,
-            weight_separator: None,
-            pooling: None,
-            transform: None,
-            fill: None,
-            min_frequency: 1,
-        }
-    }
-
-    /// The column it reads.
-    pub fn column(&self) -> &str {
-        self.column.as_deref().unwrap_or(&self.name)
-    }
-
-    fn validate(&self) -> Result<()> {
-        let name = &self.name;
-        let fail = |key: &str, problem: String, fix: String| {
-            Err(Error::config(format!("data.fields.{name}.{key}"), problem, fix))
-        };
-        if self.column.as_deref() == Some("") {
-            return fail("column", "is empty".into(), "name a column of the file, or leave it out".into());
-        }
-        let given = [
-            ("separator", self.separator.is_some(), Kind::Multi, "multi"),
-            ("weight_separator", self.weight_separator.is_some(), Kind::Multi, "multi"),
-            ("pooling", self.pooling.is_some(), Kind::Multi, "multi"),
-            ("transform", self.transform.is_some(), Kind::Numeric, "numeric"),
-            ("fill", self.fill.is_some(), Kind::Numeric, "numeric"),
-        ];
-        for (key, is_given, kind, kind_name) in given {
-            if is_given && self.kind != kind {
-                let problem = format!("means something for kind = \"{kind_name}\" only");
-                return fail(key, problem, format!("leave it out, or set kind = \"{kind_name}\""));
-            }
-        }
-        if self.min_frequency == 0 {
-            return fail(
-                "min_frequency",
-                "must be at least 1, got 0".into(),
-                "use 1 to keep every value".into(),
-            );
-        }
-        if self.min_frequency > 1 && self.kind == Kind::Numeric {
-            let problem = "means nothing for kind = \"numeric\"".into();
-            return fail("min_frequency", problem, "leave it out".into());
-        }
-        let separators = [("separator", &self.separator), ("weight_separator", &self.weight_separator)];
-        for (key, text) in separators {
-            if text.as_deref() == Some("") {
-                return fail(key, "is empty".into(), "give at least one character, or leave it out".into());
-            }
-        }
-        let separator = self.separator.as_deref().unwrap_or(DEFAULT_SEPARATOR);
-        if self.weight_separator.as_deref() == Some(separator) {
-            let problem = format!("is {separator:?}, as the separator between values");
-            return fail("weight_separator", problem, "use another one, such as \":\"".into());
-        }
-        if let Some(fill) = self.fill {
-            if !fill.is_finite() || fill.abs() > f64::from(f32::MAX) {
-                return fail("fill", format!("must be a finite number, got {fill}"), "change it".into());
-            }
-            if self.transform == Some(Transform::Log1p) && fill <= -1.0 {
-                let problem = format!("must be above -1 for transform = \"log1p\", got {fill}");
-                return fail("fill", problem, "raise it".into());
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Separator of a multi field that names none.
-pub(crate) const DEFAULT_SEPARATOR: &str = "|";
-
 impl DataConfig {
     /// Checks every setting; whether the files exist is not looked at.
     ///
@@ -224,6 +99,7 @@ impl DataConfig {
             let problem = format!("{d:?} cannot stand between values");
             return fail("delimiter", problem, "use one ASCII character, such as \",\" or \"\\t\"");
         }
+        self.stream.validate()?;
         if !(0.0..1.0).contains(&self.oov_rate) {
             return fail("oov_rate", format!("must be in [0, 1), got {}", self.oov_rate), "0.05 is usual");
         }
@@ -237,6 +113,15 @@ impl DataConfig {
         for (key, column) in special {
             if column.is_some_and(String::is_empty) {
                 return fail(key, "is empty".into(), "name a column of the file");
+            }
+        }
+        if let Some(split) = &self.split {
+            split.validate()?;
+            for (key, file) in [("valid", &self.valid), ("test", &self.test)] {
+                if file.is_some() {
+                    let problem = "is given beside data.split, which takes it from data.train".into();
+                    return fail(key, problem, "leave out one of them");
+                }
             }
         }
         if self.label == self.scenario {
@@ -262,10 +147,30 @@ impl DataConfig {
                     return fail(&key, problem, "drop the field: it would show the model the answer");
                 }
             }
+            self.validate_table(i)?;
         }
         if !self.fields.iter().any(|f| f.role == Role::Shared) {
             let fix = "give at least one field role = \"shared\": the experts read them";
             return fail("fields", "no field has the role shared".into(), fix);
+        }
+        Ok(())
+    }
+
+    /// Checks the table of field `i` against those of the fields before it.
+    fn validate_table(&self, i: usize) -> Result<()> {
+        let field = &self.fields[i];
+        let name = |f: &FieldConfig| f.table.clone().unwrap_or_else(|| f.name.clone());
+        for other in self.fields[..i].iter().filter(|other| name(other) == name(field)) {
+            if field.table.is_none() || other.table.is_none() {
+                let (table, key) = (name(field), format!("data.fields.{}.table", field.name));
+                let problem = format!("table '{table}' has the name of a field that is not part of it");
+                return Err(Error::config(
+                    key,
+                    problem,
+                    format!("set table = \"{table}\" there too, or rename it"),
+                ));
+            }
+            field.validate_shared(other)?;
         }
         Ok(())
     }
@@ -274,6 +179,8 @@ impl DataConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::numeric::Transform;
+    use optmsm_core::config::Pooling;
 
     fn with(change: impl FnOnce(&mut DataConfig)) -> String {
         let mut config = DataConfig { fields: vec![FieldConfig::new("age")], ..DataConfig::default() };
@@ -345,6 +252,10 @@ mod tests {
             (
                 with(|c| c.weight = Some(String::new())),
                 "config `data.weight`: is empty; name a column of the file",
+            ),
+            (
+                with(|c| (c.split, c.test) = (Some(SplitConfig::default()), Some("t.csv".into()))),
+                "config `data.test`: is given beside data.split, which takes it from data.train; leave out one of them",
             ),
             (
                 with(|c| c.scenario = "label".into()),

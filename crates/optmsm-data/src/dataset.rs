@@ -6,9 +6,10 @@ use crate::error::Result;
 use crate::reader::{Extra, Need, RowReader};
 use crate::schema::Schema;
 use crate::source::{PROGRESS_ROWS, Progress, Source};
+use crate::split::{self, Part, SplitConfig};
 
 /// A whole file of encoded rows: ids and numbers only, never the text they came from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Dataset {
     /// The rows, in the order of the file.
     pub batch: Batch,
@@ -34,7 +35,29 @@ impl Dataset {
         schema: &Schema,
         mut progress: impl FnMut(Progress),
     ) -> Result<Self> {
-        let mut reader = RowReader::open(source, schema, Need::Labelled)?;
+        Self::read(RowReader::open(source, schema, Need::Labelled)?, schema, &mut progress)
+    }
+
+    /// [`Dataset::load`] of one part of a file.
+    ///
+    /// # Errors
+    /// As [`Dataset::load`], and when no row falls into the part.
+    pub fn load_part(
+        source: impl Into<Source>,
+        schema: &Schema,
+        split: &SplitConfig,
+        part: Part,
+    ) -> Result<Self> {
+        let reader = RowReader::open(source, schema, Need::Labelled)?.select(split, part)?;
+        let name = reader.name().to_string();
+        let set = Self::read(reader, schema, &mut |_| {})?;
+        match set.rows() {
+            0 => Err(split::empty(&name, part)),
+            _ => Ok(set),
+        }
+    }
+
+    fn read(mut reader: RowReader, schema: &Schema, progress: &mut dyn FnMut(Progress)) -> Result<Self> {
         let mut set = Self { batch: Batch::new(&schema.input_spec()), extra: Extra::default() };
         let rows = PROGRESS_ROWS as usize;
         while reader.read(&mut set.batch, &mut set.extra, rows)? == rows {

@@ -1,123 +1,14 @@
 //! Fitting a schema: one pass over the training file.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use crate::config::{DEFAULT_SEPARATOR, DataConfig, FieldConfig, Kind, UnseenScenario};
+use crate::config::{DataConfig, UnseenScenario};
 use crate::error::{DataError, Result, quote};
-use crate::numeric::{Accumulator, NumericStats, Transform};
-use crate::parse::{self, Fault, ListFormat, Parsed, fault};
-use crate::schema::{Encoding, FALLBACK, FieldSchema, ScenarioSchema, Schema};
-use crate::source::{AnyRow, Cell, Dictionary, PROGRESS_ROWS, Progress, Records, Row, Source};
-use crate::vocab::Vocabulary;
-
-/// What is gathered of one field.
-enum Gathered<'a> {
-    Values(HashMap<Box<str>, u64>, Entries),
-    Lists(ListFormat<'a>, HashMap<Box<str>, u64>),
-    Numbers(Transform, Accumulator),
-}
-
-/// Rows of each entry of the dictionary at hand, which are added to the values when another one comes.
-#[derive(Default)]
-struct Entries(Option<(Arc<Dictionary>, Vec<u64>)>);
-
-impl Entries {
-    fn flush(&mut self, counts: &mut HashMap<Box<str>, u64>, scratch: &mut String) -> Parsed<()> {
-        let Some((dictionary, rows)) = self.0.take() else { return Ok(()) };
-        for (i, &n) in rows.iter().enumerate().filter(|(_, n)| **n > 0) {
-            count(counts, dictionary.cell(i).text(scratch)?, n);
-        }
-        Ok(())
-    }
-}
-
-fn count(counts: &mut HashMap<Box<str>, u64>, value: &str, rows: u64) {
-    match counts.get_mut(value) {
-        Some(n) => *n += rows,
-        None => _ = counts.insert(value.into(), rows),
-    }
-}
-
-impl<'a> Gathered<'a> {
-    fn new(config: &'a FieldConfig) -> Self {
-        match config.kind {
-            Kind::Categorical => Gathered::Values(HashMap::new(), Entries::default()),
-            Kind::Multi => Gathered::Lists(list_format(config), HashMap::new()),
-            Kind::Numeric => Gathered::Numbers(config.transform.unwrap_or_default(), Accumulator::default()),
-        }
-    }
-
-    #[inline]
-    fn add(&mut self, row: impl Row, column: usize, scratch: &mut String) -> Parsed<()> {
-        match self {
-            Gathered::Values(counts, entries) => {
-                let Some(entry) = row.entry(column) else {
-                    count(counts, row.cell(column).text(scratch)?, 1);
-                    return Ok(());
-                };
-                if entries.0.as_ref().is_none_or(|(d, _)| d.stamp != entry.dictionary.stamp) {
-                    entries.flush(counts, scratch)?;
-                    entries.0 = Some((entry.dictionary.clone(), vec![0; entry.dictionary.len()]));
-                }
-                if let Some((dictionary, rows)) = &mut entries.0 {
-                    if rows[entry.index] == 0 {
-                        dictionary.cell(entry.index).text(scratch)?; // a fault of its text belongs to this row
-                    }
-                    rows[entry.index] += 1;
-                }
-            }
-            Gathered::Lists(format, counts) => {
-                parse::list(row.cell(column), *format, scratch, |name, _| count(counts, name, 1))?;
-            }
-            Gathered::Numbers(transform, acc) => match parse::number(row.cell(column), *transform)? {
-                Some(v) if *transform == Transform::Log1p => acc.add(libm::log1p(v)),
-                Some(v) => acc.add(v),
-                None => acc.add_missing(),
-            },
-        }
-        Ok(())
-    }
-
-    fn finish(self, config: &FieldConfig) -> FieldSchema {
-        let encoding = match self {
-            Gathered::Values(mut counts, mut entries) => {
-                // Every text was looked at when it was counted first.
-                entries.flush(&mut counts, &mut String::new()).ok();
-                Encoding::Categorical { vocabulary: Vocabulary::from_counts(counts, config.min_frequency) }
-            }
-            Gathered::Lists(format, counts) => Encoding::Multi {
-                separator: format.separator.to_owned(),
-                weight_separator: format.weight_separator.map(str::to_owned),
-                pooling: config.pooling.unwrap_or_default(),
-                vocabulary: Vocabulary::from_counts(counts, config.min_frequency),
-            },
-            Gathered::Numbers(transform, acc) => {
-                let stats = acc.finish();
-                Encoding::Numeric { transform, stats, fill: fill(config.fill, transform, &stats) }
-            }
-        };
-        FieldSchema {
-            name: config.name.clone(),
-            column: config.column().to_owned(),
-            role: config.role,
-            encoding,
-        }
-    }
-}
-
-fn list_format(config: &FieldConfig) -> ListFormat<'_> {
-    ListFormat {
-        separator: config.separator.as_deref().unwrap_or(DEFAULT_SEPARATOR),
-        weight_separator: config.weight_separator.as_deref(),
-    }
-}
-
-fn fill(given: Option<f64>, transform: Transform, stats: &NumericStats) -> f32 {
-    let value = given.map_or_else(|| transform.mean(stats), |v| transform.apply(v, stats));
-    // Only a spread of nearly zero can carry a fill value beyond f32.
-    (value as f32).clamp(f32::MIN, f32::MAX)
-}
+use crate::gather::{self, Gathered};
+use crate::parse::{self, Fault, Parsed, fault};
+use crate::schema::{FALLBACK, ScenarioSchema, Schema};
+use crate::source::{AnyRow, Cell, PROGRESS_ROWS, Progress, Records, Row, Source};
+use crate::split::{self, Part, Selector};
 
 #[derive(Default)]
 struct ScenarioCount {
@@ -157,7 +48,7 @@ impl Pass<'_> {
             parse::probability(row.cell(column), scratch).map_err(|f| (column, f))?;
         }
         for (column, gathered) in &mut self.fields {
-            gathered.add(row, *column, scratch).map_err(|f| (*column, f))?;
+            gathered.add(row.cell(*column), scratch).map_err(|f| (*column, f))?;
         }
         Ok(())
     }
@@ -167,7 +58,8 @@ impl Schema {
     /// Reads the training file once, as a stream, and fixes vocabularies, scenarios and statistics.
     ///
     /// Scenarios are sorted by name (byte order). Ids of a field are ordered by falling count, then by value,
-    /// so the order of the rows does not matter to them. Memory grows with the distinct values only.
+    /// so the order of the rows does not matter to them. Memory grows with the distinct values only. Of a file
+    /// that `config.split` splits, only the training part is looked at.
     ///
     /// # Errors
     /// A setting, the file or a row of it cannot be used; the message says where, and the fix.
@@ -179,6 +71,19 @@ impl Schema {
     pub fn fit_with(
         config: &DataConfig,
         source: impl Into<Source>,
+        progress: impl FnMut(Progress),
+    ) -> Result<Self> {
+        Self::fit_rows(config, source, u64::MAX, progress)
+    }
+
+    /// [`Schema::fit_with`] of the first `rows` rows: what a look at a large file shows.
+    ///
+    /// # Errors
+    /// As [`Schema::fit`].
+    pub fn fit_rows(
+        config: &DataConfig,
+        source: impl Into<Source>,
+        rows: u64,
         mut progress: impl FnMut(Progress),
     ) -> Result<Self> {
         config.validate()?;
@@ -203,7 +108,20 @@ impl Schema {
         let (scenarios, scratch) = (BTreeMap::new(), String::new());
         let mut pass = Pass { label, scenario, weight, probability, fields: gathered, scenarios, scratch };
 
-        while file.next()? {
+        let mut selector = match &config.split {
+            Some(split) => {
+                let column = split.column().map(|c| file.find(c, "data.split.by")).transpose()?;
+                Some(Selector::new(split, Part::Train, column))
+            }
+            None => None,
+        };
+
+        while file.progress().rows < rows && file.next()? {
+            if let Some(selector) = &mut selector
+                && !selector.takes(&file)?
+            {
+                continue;
+            }
             let added = match file.row() {
                 AnyRow::Csv(row) => pass.add(row),
                 AnyRow::Columns(row) => pass.add(row),
@@ -215,8 +133,10 @@ impl Schema {
             }
         }
         progress(file.progress());
-
         let Pass { scenarios, fields, .. } = pass;
+        if scenarios.is_empty() {
+            return Err(split::empty(file.name(), Part::Train)); // a file without any row was an error above
+        }
         let mut scenarios: Vec<_> = scenarios
             .into_iter()
             .map(|(name, c)| ScenarioSchema { name, rows: c.rows, positives: c.positives })
@@ -237,9 +157,9 @@ impl Schema {
             group: config.group.clone(),
             probability: config.probability.clone(),
             unseen_scenario: config.unseen_scenario,
-            rows: file.progress().rows,
+            rows: scenarios.iter().map(|s| s.rows).sum(),
             scenarios,
-            fields: fields.into_iter().zip(&config.fields).map(|((_, g), c)| g.finish(c)).collect(),
+            fields: gather::finish(fields.into_iter().map(|(_, gathered)| gathered).collect()),
         })
     }
 }

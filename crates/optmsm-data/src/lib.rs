@@ -5,24 +5,33 @@
 //! later file. [`RowReader`] streams rows through it into a [`Batch`](optmsm_core::batch::Batch), and
 //! [`Dataset`] holds a whole file of encoded rows. [`synth`] makes data whose true probabilities are known.
 //!
-//! Ids of a field: 0 is out-of-vocabulary; the others are ordered by falling count in training, then by value.
+//! Ids of a field: 0 is out-of-vocabulary; then come its values, by default those of the training file ordered by falling count, then
+//! by value; last the missing value, if it has an id of its own ([`Missing::Own`]).
 #![forbid(unsafe_code)]
 
+pub mod cache;
 pub mod config;
 pub mod dataset;
+mod encode;
 pub mod error;
 mod file;
 mod fit;
+mod gather;
 mod hash;
 mod numeric;
 mod parse;
+mod quantile;
 pub mod reader;
 pub mod schema;
 mod source;
+pub mod split;
+mod stream;
 pub mod synth;
 mod vocab;
+mod xxh64;
 
-pub use config::{DataConfig, FieldConfig, Kind, UnseenScenario};
+pub use cache::{Cache, Prepared};
+pub use config::{DataConfig, FieldConfig, Kind, Missing, UnseenScenario};
 pub use dataset::Dataset;
 pub use error::{DataError, Place, Result};
 pub use file::write_atomic;
@@ -30,5 +39,7 @@ pub use numeric::{NumericStats, Transform};
 pub use reader::{Extra, Need, RecordBuffer, RowReader};
 pub use schema::{Encoding, FieldSchema, ScenarioSchema, Schema};
 pub use source::{Paths, Progress, Source};
+pub use split::{Part, SplitConfig};
+pub use stream::{StreamConfig, StreamMode};
 pub use synth::SynthConfig;
 pub use vocab::Vocabulary;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::quantile::rank;
+
 /// What becomes of a number before the model reads it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -15,6 +17,8 @@ pub enum Transform {
     Log1p,
     /// `(v - min) / (max - min)` of the training file, so training lies in 0..1; later values may lie outside.
     MinMax,
+    /// Rank among the values of the training file, in 0..1: the value is put between 257 quantiles of theirs.
+    Quantile,
 }
 
 /// Statistics of the training file; missing values are left out.
@@ -38,14 +42,15 @@ pub struct NumericStats {
 }
 
 impl Transform {
-    /// Applies the transform.
-    pub(crate) fn apply(self, v: f64, stats: &NumericStats) -> f64 {
+    /// Applies the transform; `ladder` is that of [`Transform::Quantile`].
+    pub(crate) fn apply(self, v: f64, stats: &NumericStats, ladder: &[f64]) -> f64 {
         let safe = |width: f64| if width > 0.0 { width } else { 1.0 };
         match self {
             Transform::None => v,
             Transform::Standardize => (v - stats.mean) / safe(stats.std),
             Transform::Log1p => libm::log1p(v),
             Transform::MinMax => (v - stats.min) / safe(stats.max - stats.min),
+            Transform::Quantile => rank(v, ladder),
         }
     }
 
@@ -53,7 +58,8 @@ impl Transform {
     pub(crate) fn mean(self, stats: &NumericStats) -> f64 {
         match self {
             Transform::Log1p => stats.mean, // already that of ln(1 + v)
-            _ => self.apply(stats.mean, stats),
+            Transform::Quantile => 0.5,     // ranks are even in 0..1
+            _ => self.apply(stats.mean, stats, &[]),
         }
     }
 }
@@ -112,18 +118,18 @@ mod tests {
     #[test]
     fn transforms_by_hand() {
         let s = stats(&[1.0, 3.0]); // mean 2, std 1
-        assert_eq!(Transform::None.apply(5.0, &s), 5.0);
-        assert_eq!(Transform::Standardize.apply(5.0, &s), 3.0);
-        assert_eq!(Transform::MinMax.apply(4.0, &s), 1.5);
-        assert!((Transform::Log1p.apply(std::f64::consts::E - 1.0, &s) - 1.0).abs() < 1e-15);
+        assert_eq!(Transform::None.apply(5.0, &s, &[]), 5.0);
+        assert_eq!(Transform::Standardize.apply(5.0, &s, &[]), 3.0);
+        assert_eq!(Transform::MinMax.apply(4.0, &s, &[]), 1.5);
+        assert!((Transform::Log1p.apply(std::f64::consts::E - 1.0, &s, &[]) - 1.0).abs() < 1e-15);
     }
 
     #[test]
     fn a_constant_column_gives_zero_and_no_nan() {
         let s = stats(&[0.1, 0.1, 0.1]);
-        assert_eq!(Transform::Standardize.apply(0.1, &s), 0.0);
-        assert_eq!(Transform::MinMax.apply(0.1, &s), 0.0);
-        assert_eq!(Transform::MinMax.apply(1.1, &s), 1.0);
+        assert_eq!(Transform::Standardize.apply(0.1, &s, &[]), 0.0);
+        assert_eq!(Transform::MinMax.apply(0.1, &s, &[]), 0.0);
+        assert_eq!(Transform::MinMax.apply(1.1, &s, &[]), 1.0);
     }
 
     #[test]

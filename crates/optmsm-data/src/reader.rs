@@ -5,12 +5,14 @@ use std::io::Read;
 use csv::ByteRecord;
 use optmsm_core::batch::{Batch, Column};
 
+use crate::encode::{self, encode_value};
 use crate::error::{Result, list, quote};
 use crate::fit::scenario_name;
 use crate::hash::hash_bytes;
-use crate::parse::{self, Fault, ListFormat, Parsed, fault};
+use crate::parse::{self, Fault, Parsed, fault};
 use crate::schema::{Encoding, Schema};
 use crate::source::{AnyRow, Cell, Entry, Progress, Records, Row, Source};
+use crate::split::{Part, Selector, SplitConfig};
 
 /// Which columns a file must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +118,7 @@ impl Layout {
 pub struct RowReader<'a> {
     file: Records,
     encoder: Encoder<'a>,
+    selector: Option<Selector>,
 }
 
 impl<'a> RowReader<'a> {
@@ -143,7 +146,23 @@ impl<'a> RowReader<'a> {
     fn new(mut file: Records, schema: &'a Schema, need: Need) -> Result<Self> {
         let layout = Layout::new(&mut file, schema, need)?;
         let known = schema.fields.iter().map(|_| Known::default()).collect();
-        Ok(Self { file, encoder: Encoder { schema, layout, known, scratch: String::new() } })
+        let encoder = Encoder { schema, layout, known, scratch: String::new() };
+        Ok(Self { file, encoder, selector: None })
+    }
+
+    /// The file at hand, as messages name it.
+    pub(crate) fn name(&self) -> &str {
+        self.file.name()
+    }
+
+    /// Reads the rows of one part only, and passes over the others. To be called before the first read.
+    ///
+    /// # Errors
+    /// The file lacks the column that the split names.
+    pub fn select(mut self, split: &SplitConfig, part: Part) -> Result<Self> {
+        let column = split.column().map(|c| self.file.find(c, "data.split.by")).transpose()?;
+        self.selector = Some(Selector::new(split, part, column));
+        Ok(self)
     }
 
     /// Names of the values of [`RowReader::read_records`]: a CSV's header without a byte order mark, with the
@@ -167,7 +186,8 @@ impl<'a> RowReader<'a> {
     /// If `batch` was not made from this schema's [`Schema::input_spec`].
     pub fn read(&mut self, batch: &mut Batch, extra: &mut Extra, max_rows: usize) -> Result<usize> {
         let mut rows = 0;
-        while rows < max_rows && self.encoder.read_row(&mut self.file, batch, extra)? {
+        let Self { file, encoder, selector } = self;
+        while rows < max_rows && encoder.read_row(file, selector, batch, extra)? {
             rows += 1;
         }
         Ok(rows)
@@ -188,8 +208,9 @@ impl<'a> RowReader<'a> {
         max_rows: usize,
     ) -> Result<usize> {
         records.clear();
-        while records.len() < max_rows && self.encoder.read_row(&mut self.file, batch, extra)? {
-            records.push(&mut self.file);
+        let Self { file, encoder, selector } = self;
+        while records.len() < max_rows && encoder.read_row(file, selector, batch, extra)? {
+            records.push(file);
         }
         Ok(records.len())
     }
@@ -228,10 +249,22 @@ struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
-    /// Reads and appends one row, whole or not at all; false at the end of the file.
-    fn read_row(&mut self, file: &mut Records, batch: &mut Batch, extra: &mut Extra) -> Result<bool> {
-        if !file.next()? {
-            return Ok(false);
+    /// Reads and appends the next row that is selected, whole or not at all; false at the end of the file.
+    fn read_row(
+        &mut self,
+        file: &mut Records,
+        selector: &mut Option<Selector>,
+        batch: &mut Batch,
+        extra: &mut Extra,
+    ) -> Result<bool> {
+        loop {
+            if !file.next()? {
+                return Ok(false);
+            }
+            let Some(selector) = selector else { break };
+            if selector.takes(file)? {
+                break;
+            }
         }
         let (rows, groups, probabilities) = (batch.rows(), extra.groups.len(), extra.probabilities.len());
         let encoded = match file.row() {
@@ -261,7 +294,7 @@ impl Encoder<'_> {
         for (field, ((&c, known), values)) in schema.fields.iter().zip(columns) {
             let encoded = match (row.entry(c), &field.encoding, &mut *values) {
                 (Some(entry), Encoding::Categorical { vocabulary }, Column::Categorical(ids)) => {
-                    known.id(entry, |cell| Ok(vocabulary.id(cell.text(scratch)?))).map(|id| ids.push(id))
+                    known.id(entry, |cell| encode::id(vocabulary, cell, scratch)).map(|id| ids.push(id))
                 }
                 _ => encode_value(&field.encoding, row.cell(c), scratch, values),
             };
@@ -303,54 +336,6 @@ impl std::fmt::Debug for RowReader<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RowReader").field("file", &self.file.name()).finish_non_exhaustive()
     }
-}
-
-/// Appends one value to the column of its field.
-#[inline(always)] // so that code for text alone is made for a CSV, whose cells are nothing else
-fn encode_value(encoding: &Encoding, cell: Cell, scratch: &mut String, column: &mut Column) -> Parsed<()> {
-    match (encoding, column) {
-        (Encoding::Categorical { vocabulary }, Column::Categorical(ids)) => {
-            ids.push(vocabulary.id(cell.text(scratch)?));
-        }
-        (
-            Encoding::Multi { separator, weight_separator, vocabulary, .. },
-            Column::Multi { offsets, ids, weights },
-        ) => {
-            let format = ListFormat { separator, weight_separator: weight_separator.as_deref() };
-            let weighted = weight_separator.is_some();
-            parse::list(cell, format, scratch, |name, weight| {
-                ids.push(vocabulary.id(name));
-                if weighted {
-                    weights.push(weight);
-                }
-            })?;
-            match u32::try_from(ids.len()) {
-                Ok(end) => offsets.push(end),
-                Err(_) => {
-                    return fault(
-                        "more than 2^32 values of one field in memory",
-                        "read fewer rows at a time",
-                    );
-                }
-            }
-        }
-        (Encoding::Numeric { transform, stats, fill }, Column::Numeric(values)) => {
-            let value = match parse::number(cell, *transform)? {
-                Some(v) => transform.apply(v, stats) as f32,
-                None => *fill,
-            };
-            if !value.is_finite() {
-                let problem = parse::too_large(&cell)?;
-                return fault(
-                    format!("{problem} after its transform"),
-                    "fix the value, or set transform = \"none\"",
-                );
-            }
-            values.push(value);
-        }
-        _ => panic!("a batch of another schema: a column holds another kind of field"),
-    }
-    Ok(())
 }
 
 /// Drops what a row that failed left behind.

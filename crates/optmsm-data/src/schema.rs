@@ -18,7 +18,9 @@ use crate::vocab::Vocabulary;
 pub const FALLBACK: &str = "<unseen>";
 
 const FORMAT: &str = "optmsm-schema";
-const VERSION: u64 = 1;
+/// What a schema without the features of the second version is still written as: older programs read it.
+const PLAIN: u64 = 1;
+const VERSION: u64 = 2;
 
 /// Everything needed to encode a row: columns, vocabularies, scenarios and numeric statistics.
 ///
@@ -70,6 +72,9 @@ pub struct FieldSchema {
     pub column: String,
     /// Which encoding reads it.
     pub role: Role,
+    /// Table that it shares with the other fields that name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
     /// How a value becomes ids or a number.
     pub encoding: Encoding,
 }
@@ -91,8 +96,19 @@ pub enum Encoding {
         weight_separator: Option<String>,
         /// How the rows become one vector.
         pooling: Pooling,
+        /// Values after the first so many are left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_length: Option<u32>,
         /// Values and ids.
         vocabulary: Vocabulary,
+    },
+    /// The value is a number, and its bucket an id: 1 below the first cut, 2 from there to below the second one and so on; the id
+    /// after the last bucket's is that of a missing value.
+    Buckets {
+        /// First value of every bucket but the first, rising.
+        cuts: Vec<f64>,
+        /// Statistics of the numbers.
+        stats: NumericStats,
     },
     /// The value is a number.
     Numeric {
@@ -102,7 +118,48 @@ pub enum Encoding {
         stats: NumericStats,
         /// What a missing value becomes, already transformed.
         fill: f32,
+        /// Of `transform = "quantile"`: rising values that part the training rows into steps of the same size.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ladder: Vec<f64>,
     },
+}
+
+impl Encoding {
+    /// How values become ids; none of numbers.
+    pub fn vocabulary(&self) -> Option<&Vocabulary> {
+        match self {
+            Encoding::Categorical { vocabulary } | Encoding::Multi { vocabulary, .. } => Some(vocabulary),
+            Encoding::Buckets { .. } | Encoding::Numeric { .. } => None,
+        }
+    }
+
+    fn vocabulary_mut(&mut self) -> Option<&mut Vocabulary> {
+        match self {
+            Encoding::Categorical { vocabulary } | Encoding::Multi { vocabulary, .. } => Some(vocabulary),
+            Encoding::Buckets { .. } | Encoding::Numeric { .. } => None,
+        }
+    }
+
+    /// Number of ids; none of numbers that stay numbers.
+    pub fn ids(&self) -> Option<usize> {
+        match self {
+            Encoding::Categorical { vocabulary } | Encoding::Multi { vocabulary, .. } => {
+                Some(vocabulary.size())
+            }
+            Encoding::Buckets { cuts, .. } => Some(cuts.len() + 3),
+            Encoding::Numeric { .. } => None,
+        }
+    }
+
+    /// Whether the first version of the file has words for it.
+    fn is_plain(&self) -> bool {
+        match self {
+            Encoding::Categorical { vocabulary } => vocabulary.is_plain(),
+            Encoding::Multi { vocabulary, max_length, .. } => vocabulary.is_plain() && max_length.is_none(),
+            Encoding::Buckets { .. } => false,
+            Encoding::Numeric { transform, .. } => *transform != Transform::Quantile,
+        }
+    }
 }
 
 /// The file: what it is comes before what it holds.
@@ -134,10 +191,13 @@ impl Schema {
             Encoding::Multi { vocabulary, pooling, .. } => {
                 FieldKind::Multi { vocab: vocabulary.size(), pooling: *pooling }
             }
+            Encoding::Buckets { .. } => FieldKind::Categorical { vocab: encoding.ids().unwrap_or(0) },
             Encoding::Numeric { .. } => FieldKind::Numeric,
         };
-        let spec =
-            |f: &FieldSchema| FieldSpec { name: f.name.clone(), role: f.role, kind: kind(&f.encoding) };
+        let spec = |f: &FieldSchema| FieldSpec {
+            table: f.table.clone(),
+            ..FieldSpec::new(&f.name, f.role, kind(&f.encoding))
+        };
         InputSpec { scenarios: self.scenarios.len(), fields: self.fields.iter().map(spec).collect() }
     }
 
@@ -174,7 +234,9 @@ impl Schema {
     /// The system cannot write the file.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let saved = Saved { format: FORMAT, version: VERSION, fingerprint: self.fingerprint(), schema: self };
+        let is_plain = |f: &FieldSchema| f.table.is_none() && f.encoding.is_plain();
+        let version = if self.fields.iter().all(is_plain) { PLAIN } else { VERSION };
+        let saved = Saved { format: FORMAT, version, fingerprint: self.fingerprint(), schema: self };
         let mut json = serde_json::to_vec_pretty(&saved)
             .map_err(|e| DataError::io(&path.display().to_string(), "write", io::Error::from(e)))?;
         json.push(b'\n');
@@ -207,17 +269,34 @@ impl Schema {
         if label.format != FORMAT {
             return Err(foreign(&name));
         }
-        if label.version != VERSION {
-            let problem = format!("schema version {}, but this program reads {VERSION}", label.version);
+        if !(PLAIN..=VERSION).contains(&label.version) {
+            let problem =
+                format!("schema version {}, but this program reads {PLAIN} to {VERSION}", label.version);
             return Err(DataError::file(&name, problem, "use the program that wrote it, or train again"));
         }
-        let content: Content = serde_json::from_slice(&bytes).map_err(broken)?;
+        let mut content: Content = serde_json::from_slice(&bytes).map_err(broken)?;
         let found = content.schema.fingerprint();
         if found != content.fingerprint {
             let problem = "the schema was changed after it was written: its fingerprint differs";
             return Err(DataError::file(&name, problem, "restore the file, or train again"));
         }
+        content.schema.borrow_vocabularies();
         Ok(content.schema)
+    }
+}
+
+impl Schema {
+    /// Gives the fields that share a table the list that its first field keeps.
+    fn borrow_vocabularies(&mut self) {
+        for i in 1..self.fields.len() {
+            let (before, [field, ..]) = self.fields.split_at_mut(i) else { continue };
+            let Some(vocabulary) = field.encoding.vocabulary_mut() else { continue };
+            let Some(table) = &vocabulary.borrowed else { continue };
+            let owner = before.iter().find(|f| f.table.as_ref() == Some(table));
+            if let Some(list) = owner.and_then(|f| f.encoding.vocabulary()) {
+                *vocabulary = list.lend(table);
+            }
+        }
     }
 }
 

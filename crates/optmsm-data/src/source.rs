@@ -18,7 +18,7 @@ use ::csv::ByteRecord;
 #[cfg(test)]
 pub(crate) use cell::Elements;
 pub(crate) use cell::{Cell, List};
-pub(crate) use column::{Dictionary, Entry};
+pub(crate) use column::Entry;
 pub use paths::Paths;
 
 use crate::error::{DataError, Result, list};
@@ -61,6 +61,13 @@ impl<P: AsRef<Path>> From<P> for Source {
     }
 }
 
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let paths: Vec<_> = self.paths.iter().map(|p| p.display().to_string()).collect();
+        f.write_str(&paths.join(", "))
+    }
+}
+
 impl Source {
     /// Several paths, one after the other.
     pub fn list<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Self {
@@ -72,6 +79,17 @@ impl Source {
     /// Without it, as many as the machine has cores, up to 8. A CSV is read by one.
     pub fn with_threads(self, threads: usize) -> Self {
         Self { threads: Some(threads.max(1)), ..self }
+    }
+
+    /// The files, in the order of their rows; none of the standard input.
+    ///
+    /// # Errors
+    /// A path, glob or folder names none, or files that do not go together.
+    pub fn files(&self) -> Result<Vec<PathBuf>> {
+        if self.is_stdin() {
+            return Ok(Vec::new());
+        }
+        Ok(parts::parts(&self.paths)?.into_iter().map(|part| part.path).collect())
     }
 
     /// Whether it is the standard input.

@@ -1,132 +1,188 @@
-//! The values of a field and their ids.
+//! The ids of a field's values.
 
-use std::collections::HashMap;
+mod listed;
+mod saved;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
+use std::sync::Arc;
 
-use crate::hash::hash_bytes;
+use crate::error::quote;
+use crate::parse::{Parsed, fault};
+use crate::xxh64::xxh64;
 
-/// Values of a field; id 0 is out-of-vocabulary, `values[i]` has id `i + 1`.
+pub(crate) use listed::{Counts, Listed, count};
+
+/// Which id a value of a field has: by a list of the values that training kept, by a hash, or as the value says.
 ///
-/// Written as the list of its values. Each string is stored once: the table holds ids, and a look-up
-/// compares with the string of the id, so it never allocates.
-#[derive(Clone, Debug, Default)]
+/// Id 0 is out-of-vocabulary. Then come the values; the last id is that of a missing value, where it has one of its own.
+/// Copies share the list.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Vocabulary {
-    values: Vec<Box<str>>,
-    slots: Vec<u32>, // open addressing, power of two, at most half full; 0 is empty, which no value has as id
+    ids: Ids,
+    own_missing: bool,
+    /// Name of the table whose first field writes the list down for this one too.
+    pub(crate) borrowed: Option<String>,
+}
+
+/// How a value becomes an id.
+#[derive(Clone, Debug, PartialEq)]
+enum Ids {
+    Listed(Arc<Listed>),
+    Hashed(Hashed),
+    /// Integer `v` below this has id `v + 1`.
+    Integers(u32),
+}
+
+/// Value `v` has id `1 + xxh64(v, xxh64(salt, 0)) % buckets`.
+#[derive(Clone, Debug, PartialEq)]
+struct Hashed {
+    buckets: u32,
+    salt: String,
+    seed: u64,
+}
+
+impl Hashed {
+    fn new(buckets: u32, salt: String) -> Self {
+        Self { seed: xxh64(salt.as_bytes(), 0), buckets, salt }
+    }
+}
+
+impl Default for Vocabulary {
+    fn default() -> Self {
+        Self::new(Ids::Listed(Arc::default()), false)
+    }
 }
 
 impl Vocabulary {
-    /// Ids by falling count, then by value, of the values that occur at least `min_frequency` times.
-    ///
-    /// The empty value stands for "missing" and is kept however rare: it means something else than
-    /// "a value too rare to learn".
-    pub(crate) fn from_counts(counts: HashMap<Box<str>, u64>, min_frequency: u64) -> Self {
-        let mut kept: Vec<_> =
-            counts.into_iter().filter(|(v, n)| *n >= min_frequency || v.is_empty()).collect();
-        kept.sort_unstable_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
-        // 2^32 distinct values would need over 100 GB of strings alone; what would not fit an id stays 0.
-        kept.truncate(u32::MAX as usize - 1);
-        Self::index(kept.into_iter().map(|(v, _)| v).collect())
+    fn new(ids: Ids, own_missing: bool) -> Self {
+        Self { ids, own_missing, borrowed: None }
     }
 
-    fn index(values: Vec<Box<str>>) -> Self {
-        let mut slots = vec![0u32; (2 * values.len()).next_power_of_two()];
-        for (i, value) in values.iter().enumerate() {
-            let mut at = hash_bytes(value.as_bytes()) as usize & (slots.len() - 1);
-            while slots[at] != 0 {
-                at = (at + 1) & (slots.len() - 1);
-            }
-            slots[at] = i as u32 + 1;
+    /// By a list.
+    pub(crate) fn listed(list: Listed, own_missing: bool) -> Self {
+        Self::new(Ids::Listed(Arc::new(list)), own_missing)
+    }
+
+    /// By XXH64 into `buckets` (at least one) ids; fields of other salts share no pattern of collisions.
+    pub(crate) fn hashed(buckets: u32, salt: &str, own_missing: bool) -> Self {
+        Self::new(Ids::Hashed(Hashed::new(buckets, salt.to_owned())), own_missing)
+    }
+
+    /// Integers below `below`.
+    pub(crate) fn of_integers(below: u32, own_missing: bool) -> Self {
+        Self::new(Ids::Integers(below), own_missing)
+    }
+
+    /// The same ids for another field of the table `table`.
+    pub(crate) fn lend(&self, table: &str) -> Self {
+        Self { borrowed: Some(table.to_owned()), ..self.clone() }
+    }
+
+    /// Whether it says nothing that the first version of the file could not.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.ids, Ids::Listed(_)) && !self.own_missing && self.borrowed.is_none()
+    }
+
+    /// Ids of values: without those of out-of-vocabulary and missing values.
+    fn known(&self) -> usize {
+        match &self.ids {
+            Ids::Listed(list) => list.values.len(),
+            Ids::Hashed(hashed) => hashed.buckets as usize,
+            Ids::Integers(below) => *below as usize,
         }
-        Self { values, slots }
     }
 
-    /// Number of ids: the values and the out-of-vocabulary id.
+    /// N, of integers below N.
+    pub fn integers(&self) -> Option<usize> {
+        matches!(self.ids, Ids::Integers(_)).then(|| self.known())
+    }
+
+    /// Number of ids: values, out-of-vocabulary, and missing if it has an id of its own.
     pub fn size(&self) -> usize {
-        self.values.len() + 1
+        1 + self.known() + usize::from(self.own_missing)
     }
 
-    /// Id of a value; 0 if training did not keep it.
+    /// The id that a missing value has for itself; otherwise the empty text is a value like any other.
+    pub fn missing_id(&self) -> Option<u32> {
+        self.own_missing.then(|| self.known() as u32 + 1)
+    }
+
+    /// Id of a value; 0 if it has none.
     pub fn id(&self, value: &str) -> u32 {
-        if self.values.is_empty() {
-            return 0;
+        self.find(value).unwrap_or(0)
+    }
+
+    /// Id of a value.
+    ///
+    /// # Errors
+    /// It should be an integer in a range and is not.
+    pub(crate) fn find(&self, value: &str) -> Parsed<u32> {
+        if let Some(id) = self.missing_id().filter(|_| value.is_empty()) {
+            return Ok(id);
         }
-        let mut at = hash_bytes(value.as_bytes()) as usize & (self.slots.len() - 1);
-        loop {
-            match self.slots[at] {
-                0 => return 0,
-                id if *self.values[id as usize - 1] == *value => return id,
-                _ => at = (at + 1) & (self.slots.len() - 1),
+        match &self.ids {
+            Ids::Listed(list) => Ok(list.id(value)),
+            Ids::Hashed(hashed) => {
+                Ok(1 + (xxh64(value.as_bytes(), hashed.seed) % u64::from(hashed.buckets)) as u32)
             }
+            Ids::Integers(_) if value.is_empty() => Ok(0),
+            Ids::Integers(below) => match value.trim().parse::<u64>().ok().or_else(|| whole(value)) {
+                Some(v) if v < u64::from(*below) => Ok(v as u32 + 1),
+                _ => out_of_range(&quote(value), *below),
+            },
         }
     }
 
-    /// Value of an id; none for 0 and beyond the end.
-    pub fn value(&self, id: u32) -> Option<&str> {
-        self.values.get((id as usize).checked_sub(1)?).map(|v| &**v)
+    /// Id of an integer that is not written out, if that decides.
+    pub(crate) fn find_integer(&self, value: Option<u64>) -> Option<u32> {
+        match (&self.ids, value) {
+            (Ids::Integers(below), Some(v)) if v < u64::from(*below) => Some(v as u32 + 1),
+            _ => None,
+        }
     }
 
-    /// Values in the order of their ids, from id 1.
+    /// Value of an id, where it is known: not for hashes, and for 0 and missing values only as a listed one.
+    pub fn value(&self, id: u32) -> Option<Cow<'_, str>> {
+        let at = (id as usize).checked_sub(1)?;
+        match &self.ids {
+            Ids::Listed(list) => list.values.get(at).map(|v| Cow::Borrowed(&**v)),
+            Ids::Hashed(_) => None,
+            Ids::Integers(below) => (at < *below as usize).then(|| Cow::Owned(at.to_string())),
+        }
+    }
+
+    /// Values of a list in the order of their ids, from id 1; none where there is no list.
     pub fn values(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.values.iter().map(|v| &**v)
+        let list: &[Box<str>] = match &self.ids {
+            Ids::Listed(list) => &list.values,
+            Ids::Hashed(_) | Ids::Integers(_) => &[],
+        };
+        list.iter().map(|v| &**v)
+    }
+
+    /// How a value becomes an id, in a few words.
+    pub fn describe(&self) -> String {
+        match &self.ids {
+            Ids::Listed(list) => format!("{} values", list.values.len()),
+            Ids::Hashed(hashed) => format!("hash into {}", hashed.buckets),
+            Ids::Integers(below) => format!("integers below {below}"),
+        }
     }
 }
 
-impl PartialEq for Vocabulary {
-    fn eq(&self, other: &Self) -> bool {
-        self.values == other.values
-    }
+/// An integer that was written as a float, as programs do where a column has missing values.
+fn whole(value: &str) -> Option<u64> {
+    let v = value.trim().parse::<f64>().ok()?;
+    (v >= 0.0 && v.fract() == 0.0 && v < 9e15).then_some(v as u64)
 }
 
-impl Serialize for Vocabulary {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.values.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Vocabulary {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self::index(Vec::deserialize(deserializer)?))
-    }
+#[cold]
+fn out_of_range(value: &str, below: u32) -> Parsed<u32> {
+    fault(
+        format!("{value} is not an integer from 0 to {}", below - 1),
+        format!("fix the value, raise ids (now {below}), or leave ids out to learn the values"),
+    )
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn counts(list: &[(&str, u64)]) -> HashMap<Box<str>, u64> {
-        list.iter().map(|&(v, n)| (v.into(), n)).collect()
-    }
-
-    #[test]
-    fn ids_fall_by_count_then_rise_by_value() {
-        let v = Vocabulary::from_counts(counts(&[("b", 2), ("a", 2), ("z", 9), ("c", 1)]), 1);
-        assert_eq!(v.values().collect::<Vec<_>>(), ["z", "a", "b", "c"]);
-        assert_eq!([v.id("z"), v.id("a"), v.id("b"), v.id("c"), v.id("d")], [1, 2, 3, 4, 0]);
-        assert_eq!((v.value(0), v.value(1), v.value(4), v.value(5)), (None, Some("z"), Some("c"), None));
-        assert_eq!(v.size(), 5);
-    }
-
-    #[test]
-    fn rare_values_go_and_the_missing_one_stays() {
-        let v = Vocabulary::from_counts(counts(&[("a", 3), ("b", 2), ("c", 1), ("", 1)]), 2);
-        assert_eq!(v.values().collect::<Vec<_>>(), ["a", "b", ""]);
-        assert_eq!([v.id(""), v.id("c")], [3, 0]);
-    }
-
-    #[test]
-    fn nothing_kept_leaves_the_out_of_vocabulary_id() {
-        let v = Vocabulary::from_counts(counts(&[("a", 1)]), 2);
-        assert_eq!((v.size(), v.id("a"), v.id("")), (1, 0, 0));
-        assert_eq!(Vocabulary::default().id("a"), 0);
-    }
-
-    #[test]
-    fn every_value_of_a_large_vocabulary_is_found() {
-        let many: Vec<String> = (0..50_000).map(|i| format!("item-{i}")).collect();
-        let v = Vocabulary::from_counts(many.iter().map(|m| (m.as_str().into(), 1)).collect(), 1);
-        assert!(many.iter().all(|m| v.value(v.id(m)) == Some(m)));
-        assert_eq!(v.id("item-50000"), 0);
-    }
-}
+mod tests;

@@ -52,8 +52,8 @@ fn other_files_are_told_apart() {
     let foreign = "schema.json: this is not a schema; give the schema.json of a run";
     assert_eq!([message(b"{}"), message(b"[1]"), message(br#"{"format":"x","version":1}"#)], [foreign; 3]);
     assert_eq!(
-        message(br#"{"format":"optmsm-schema","version":2,"schema":"unknown"}"#),
-        "schema.json: schema version 2, but this program reads 1; use the program that wrote it, or train again"
+        message(br#"{"format":"optmsm-schema","version":3,"schema":"unknown"}"#),
+        "schema.json: schema version 3, but this program reads 1 to 2; use the program that wrote it, or train again"
     );
     assert_eq!(
         message(b""),

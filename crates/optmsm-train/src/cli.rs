@@ -1,14 +1,24 @@
 //! Commands and their options.
 
 mod apply;
+mod check;
+mod compare;
+mod docs;
 mod gradcheck;
+mod init;
 mod inspect;
+mod many;
+mod prepare;
+mod report;
 mod synth;
 mod train;
+mod tune;
 
+use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use comfy_table::{CellAlignment, Table, presets};
 use optmsm_core::backend::Backend;
 use optmsm_core::model::OptMsm;
 use optmsm_core::params::TensorSource;
@@ -16,8 +26,9 @@ use optmsm_core::predictor::Predictor;
 use optmsm_cpu::{Cpu, CpuOptions};
 use optmsm_cuda::{Cuda, CudaOptions};
 use optmsm_train::config::{BackendKind, TrainConfig};
-use optmsm_train::error::Result;
+use optmsm_train::error::{Error, Result};
 use optmsm_train::run::Run;
+use serde::Serialize;
 
 /// Multi-scenario click-through-rate models: train, evaluate, predict.
 #[derive(Parser)]
@@ -29,10 +40,21 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Look at a CSV file and write a configuration to start from.
+    Init(init::Options),
+    /// Say what a configuration makes of its data, and what memory training takes.
+    Check(check::Options),
     /// Train a model; without a config, on built-in synthetic data.
     Train(train::Options),
+    /// Encode the files of a configuration once, so that runs need not.
+    Prepare(prepare::Options),
     /// Score a labelled file with the best parameters of a run.
-    Evaluate(ApplyTo),
+    Evaluate {
+        #[command(flatten)]
+        on: ApplyTo,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Add a `prediction` column to a CSV, or list the predictions of other files by row.
     Predict {
         #[command(flatten)]
@@ -41,15 +63,46 @@ enum Command {
         #[arg(long)]
         out: String,
     },
+    /// Train configurations with the same seeds, and test how they differ.
+    Compare(compare::Options),
+    /// Search the settings that a configuration's [tune] table names.
+    Tune(tune::Options),
     /// Write the built-in synthetic data as CSV or Parquet.
     Synth(synth::Options),
     /// Compare every gradient with finite differences.
-    Gradcheck,
+    Gradcheck {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Draw runs side by side as one HTML page.
+    Report(report::Options),
     /// Show what a run holds.
     Inspect {
         /// Run folder.
         run: PathBuf,
+        #[command(flatten)]
+        output: Output,
     },
+    /// Print completions for a shell: optmsm completions bash > FILE, and source it.
+    Completions {
+        /// Shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page; with --out, write one for every command.
+    Man {
+        /// Folder for the pages.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+}
+
+/// How results are printed.
+#[derive(Args, Clone, Copy)]
+struct Output {
+    /// Print one JSON document instead of tables; its keys are in docs/config.md.
+    #[arg(long)]
+    json: bool,
 }
 
 /// A run and a file.
@@ -69,13 +122,46 @@ struct ApplyTo {
 pub(crate) fn run() -> Result<u8> {
     match Cli::parse().command {
         Command::Train(options) => train::run(&options)?,
-        Command::Evaluate(on) => apply::evaluate(&on)?,
+        Command::Prepare(options) => prepare::run(&options)?,
+        Command::Init(options) => init::run(&options)?,
+        Command::Check(options) => check::run(&options)?,
+        Command::Evaluate { on, output } => apply::evaluate(&on, output)?,
         Command::Predict { on, out } => apply::predict(&on, &out)?,
+        Command::Compare(options) => compare::run(&options)?,
+        Command::Tune(options) => tune::run(&options)?,
         Command::Synth(options) => synth::run(&options)?,
-        Command::Gradcheck => return gradcheck::run(),
-        Command::Inspect { run } => inspect::run(&run)?,
+        Command::Gradcheck { output } => return gradcheck::run(output),
+        Command::Report(options) => report::run(&options)?,
+        Command::Inspect { run, output } => inspect::run(&run, output)?,
+        Command::Completions { shell } => docs::completions(shell)?,
+        Command::Man { out } => docs::man(out.as_deref())?,
     }
     Ok(0)
+}
+
+/// Writes to standard output; a reader that has seen enough ends it quietly.
+fn print(bytes: &[u8]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::file("standard output", format!("cannot be written: {e}"), "check where it goes"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints one JSON document.
+fn print_json(value: &impl Serialize) -> Result<()> {
+    let text =
+        serde_json::to_string_pretty(value).map_err(|e| Error::file("JSON", e.to_string(), "report this"))?;
+    print(format!("{text}\n").as_bytes())
+}
+
+/// What the user sets, the backend included.
+fn overrides(set: &[String], backend: Option<BackendKind>) -> Vec<String> {
+    let backend = backend.and_then(|kind| kind.to_possible_value());
+    let backend = backend.map(|kind| format!("train.backend=\"{}\"", kind.get_name()));
+    set.iter().cloned().chain(backend).collect()
 }
 
 /// A backend that can be opened on this machine.
@@ -95,7 +181,7 @@ fn open(kind: BackendKind, config: &TrainConfig) -> Result<Device> {
 
 /// The only place that picks an architecture.
 fn model(run: &Run) -> Result<OptMsm> {
-    Ok(OptMsm::new(&run.config.model, &run.schema.input_spec())?)
+    Ok(OptMsm::new(&run.config.model, &run.input_spec())?)
 }
 
 /// A run's best parameters, ready to answer.
@@ -103,4 +189,14 @@ fn predictor<B: Backend<Elem = f32>>(be: B, run: &Run, max_rows: usize) -> Resul
     let best = run.checkpoint("best")?;
     let source: &dyn TensorSource<f32> = &best;
     Ok(Predictor::new(be, model(run)?, source, max_rows)?)
+}
+
+/// A table with its last column to the right, and an empty line.
+fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header).add_rows(rows);
+    if let Some(column) = table.column_mut(N - 1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    format!("{table}\n\n")
 }

@@ -1,6 +1,6 @@
 //! The configuration file: `[data]`, `[model]`, `[train]`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use optmsm_core::config::ModelConfig;
 use optmsm_core::error::Error as CoreError;
@@ -11,6 +11,7 @@ use optmsm_data::{DataConfig, Paths, Source};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::origin::{Origin, place};
 
 /// Most rows of a batch.
 const MAX_BATCH: usize = 1 << 24;
@@ -28,6 +29,12 @@ pub struct Config {
     pub model: ModelConfig,
     /// How it is trained.
     pub train: TrainConfig,
+    /// Where it was written.
+    #[serde(skip)]
+    pub origin: Origin,
+    /// What `optmsm tune` searches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tune: Option<toml::Table>,
 }
 
 /// How a model is trained.
@@ -63,6 +70,8 @@ pub struct TrainConfig {
     /// Largest global norm of the gradient; not clipped when not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
+    /// Whether the run folder gets event files for TensorBoard.
+    pub tensorboard: bool,
 }
 
 impl Default for TrainConfig {
@@ -81,6 +90,7 @@ impl Default for TrainConfig {
             embedding_optimizer: None,
             schedule: ScheduleConfig::default(),
             clip_norm: None,
+            tensorboard: false,
         }
     }
 }
@@ -121,15 +131,24 @@ impl Config {
     /// Reads a TOML file, then applies `key=value` overrides with dotted keys.
     ///
     /// # Errors
-    /// An unknown key (with the nearest known one), a wrong type or a syntax error, each with its line.
+    /// An unknown key (with the nearest known one), a wrong type, a syntax error or a value that cannot be, each with its line and
+    /// column, or with the override that set it.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
         let shown = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|e| {
             Error::file(&shown, format!("cannot be read: {e}"), "check the path given to --config")
         })?;
-        let _: Config = toml::from_str(&text).map_err(|e| explain(&shown, &text, &e))?;
-        let table = toml::from_str(&text).map_err(|e| explain(&shown, &text, &e))?;
-        Self::with_overrides(table, overrides)
+        Self::parse(&shown, &text, overrides)
+    }
+
+    /// [`Config::load`] of a text; `name` stands for its path in messages.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(name: &str, text: &str, overrides: &[String]) -> Result<Self> {
+        let _: Config = toml::from_str(text).map_err(|e| explain(name, text, &e))?;
+        let table = toml::from_str(text).map_err(|e| explain(name, text, &e))?;
+        Self::with_overrides(table, overrides, Origin::of_file(name, text))
     }
 
     /// This configuration with `key=value` overrides.
@@ -137,12 +156,10 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn override_with(&self, overrides: &[String]) -> Result<Self> {
-        let table = toml::Table::try_from(self)
-            .map_err(|e| Error::file("configuration", e.to_string(), "report this"))?;
-        Self::with_overrides(table, overrides)
+        Self::with_overrides(self.table()?, overrides, self.origin.clone())
     }
 
-    fn with_overrides(mut table: toml::Table, overrides: &[String]) -> Result<Self> {
+    fn with_overrides(mut table: toml::Table, overrides: &[String], origin: Origin) -> Result<Self> {
         for text in overrides {
             let place = format!("--set {text}");
             let Some((key, value)) = text.split_once('=') else {
@@ -152,24 +169,52 @@ impl Config {
             let parsed = toml::from_str::<toml::Table>(&format!("v = {value}"));
             let value = parsed.ok().and_then(|mut t| t.remove("v"));
             let value = value.unwrap_or_else(|| toml::Value::String(text[key.len() + 1..].to_string()));
-            set(&mut table, key, value)
-                .ok_or_else(|| Error::file(&place, format!("'{key}' is inside a value"), "check the key"))?;
-            let whole = toml::to_string(&table).unwrap_or_default();
-            let _: Config = toml::from_str(&whole).map_err(|e| explain(&place, "", &e))?;
+            assign(&mut table, &place, key, value)?;
         }
-        let config: Config =
+        Self::finish(table, origin.with_overrides(overrides))
+    }
+
+    /// This configuration with values for dotted keys; `place` is where they come from.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn with_values(&self, place: &str, values: &[(String, toml::Value)]) -> Result<Self> {
+        let mut table = self.table()?;
+        values.iter().try_for_each(|(key, value)| assign(&mut table, place, key, value.clone()))?;
+        Self::finish(table, self.origin.clone())
+    }
+
+    fn table(&self) -> Result<toml::Table> {
+        toml::Table::try_from(self).map_err(|e| Error::file("configuration", e.to_string(), "report this"))
+    }
+
+    fn finish(table: toml::Table, origin: Origin) -> Result<Self> {
+        let mut config: Config =
             table.try_into().map_err(|e: toml::de::Error| explain("configuration", "", &e))?;
-        config.data.validate()?;
-        config.train.learner().validate()?;
-        if config.train.batch_size == 0 || config.train.epochs == 0 {
-            let key = if config.train.epochs == 0 { "train.epochs" } else { "train.batch_size" };
+        config.origin = origin;
+        config.validate().map_err(|e| config.origin.locate(e))?;
+        Ok(config)
+    }
+
+    /// What can be checked without the data.
+    fn validate(&self) -> Result<()> {
+        let train = &self.train;
+        self.data.validate()?;
+        train.learner().validate()?;
+        if train.batch_size == 0 || train.epochs == 0 {
+            let key = if train.epochs == 0 { "train.epochs" } else { "train.batch_size" };
             return Err(CoreError::config(key, "must be at least 1, got 0", "raise it").into());
         }
-        if config.train.batch_size > MAX_BATCH {
-            let problem = format!("must be at most {MAX_BATCH}, got {}", config.train.batch_size);
+        if train.batch_size > MAX_BATCH {
+            let problem = format!("must be at most {MAX_BATCH}, got {}", train.batch_size);
             return Err(CoreError::config("train.batch_size", problem, "lower it").into());
         }
-        Ok(config)
+        Ok(())
+    }
+
+    /// A path as it is to be opened.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.data_dir.as_ref().map_or_else(|| PathBuf::from(path), |dir| Path::new(dir).join(path))
     }
 
     /// Data paths as they are to be opened.
@@ -181,6 +226,15 @@ impl Config {
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|e| Error::file("configuration", e.to_string(), "report this"))
     }
+}
+
+/// Sets a dotted key to a value that a configuration can have there.
+fn assign(table: &mut toml::Table, place: &str, key: &str, value: toml::Value) -> Result<()> {
+    set(table, key, value)
+        .ok_or_else(|| Error::file(place, format!("'{key}' is inside a value"), "check the key"))?;
+    let whole = toml::to_string(table).unwrap_or_default();
+    let _: Config = toml::from_str(&whole).map_err(|e| explain(place, "", &e))?;
+    Ok(())
 }
 
 /// Sets a dotted key; `None` when a part of it is not a table.
@@ -197,16 +251,16 @@ fn set(table: &mut toml::Table, key: &str, value: toml::Value) -> Option<()> {
     }
 }
 
-/// Adds the line, and to an unknown key the nearest known one.
-fn explain(place: &str, text: &str, error: &toml::de::Error) -> Error {
-    let line = error
-        .span()
-        .filter(|_| !text.is_empty())
-        .map(|span| text.get(..span.start).map_or(1, |before| before.matches('\n').count() + 1));
-    let place = line.map_or(place.to_string(), |line| format!("{place} line {line}"));
+/// Adds line and column, and to an unknown key the nearest known one.
+fn explain(name: &str, text: &str, error: &toml::de::Error) -> Error {
+    let span = error.span().filter(|_| !text.is_empty());
+    let place = span.map_or(name.to_string(), |span| place(name, text, span.start));
     let message = error.message();
     if message.starts_with("unknown variant") {
         return Error::file(place, message, "give one of these");
+    }
+    if message.starts_with("missing field") {
+        return Error::file(place, message, "add it");
     }
     if !message.starts_with("unknown field") {
         return Error::file(place, message, "give a value of that type");

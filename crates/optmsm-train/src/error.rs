@@ -11,6 +11,18 @@ pub enum Error {
     /// The data.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// A setting that cannot work, where it was written.
+    #[error("{place}, `{key}`: {problem}; {fix}")]
+    Setting {
+        /// File, line and column, or the override that set it.
+        place: String,
+        /// Dotted key.
+        key: String,
+        /// What is wrong, with the value.
+        problem: String,
+        /// What to do about it.
+        fix: String,
+    },
     /// A file or folder that cannot be used.
     #[error("{path}: {problem}; {fix}")]
     File {
@@ -41,6 +53,16 @@ pub enum Error {
         /// Run folder.
         run: String,
     },
+    /// The user asked to stop one of several runs; it was saved.
+    #[error("stopped; {done} of {total} runs of the {what} are done; the same command continues it")]
+    Paused {
+        /// What the runs belong to.
+        what: &'static str,
+        /// Runs done.
+        done: usize,
+        /// Runs in all.
+        total: usize,
+    },
 }
 
 /// Result with this crate's [`enum@Error`].
@@ -55,7 +77,7 @@ impl Error {
     /// The program's exit code: 130 when interrupted, 1 when training diverged, 2 for bad input.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Interrupted { .. } => 130,
+            Error::Interrupted { .. } | Error::Paused { .. } => 130,
             Error::Diverged { .. } => 1,
             _ => 2,
         }

@@ -3,10 +3,10 @@
 use comfy_table::{CellAlignment, Table, presets};
 use optmsm_core::metrics::{self, Metrics, Report};
 use optmsm_data::{Dataset, Schema};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Metrics of a data set and the model's own diagnostics.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// Overall.
     pub overall: Metrics,
@@ -15,12 +15,12 @@ pub struct Evaluation {
     /// For example the mean |cos| of each pair of experts.
     pub diagnostics: serde_json::Map<String, serde_json::Value>,
     /// The same metrics of the true probabilities, when the data has them.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ceiling: Option<Report>,
 }
 
 /// Metrics of one scenario.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Named {
     /// Name of the scenario.
     pub scenario: String,

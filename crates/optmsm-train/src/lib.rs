@@ -3,12 +3,26 @@
 //! Nothing here knows an architecture: [`trainer::train`] takes any model on any backend.
 #![forbid(unsafe_code)]
 
+pub mod attempt;
+pub mod check;
 pub mod checkpoint;
+pub mod compare;
 pub mod config;
 pub mod error;
 pub mod evaluate;
+pub mod init;
+pub mod inputs;
 mod loader;
+mod markdown;
+pub mod origin;
 pub mod profile;
 pub mod progress;
+pub mod provenance;
+pub mod report;
+pub mod rows;
 pub mod run;
+pub mod starter;
+pub mod statistics;
+pub mod tensorboard;
 pub mod trainer;
+pub mod tune;

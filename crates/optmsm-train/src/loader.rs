@@ -1,34 +1,62 @@
 //! The order of training rows, and the thread that plans batches ahead of the learner.
+//!
+//! Rows in memory are shuffled as a whole. Rows on disk come by blocks: a pass takes the blocks in a random order, some of them (a window) at
+//! a time, and shuffles the rows of a window; a batch may end one window and begin the next. Both orders follow from the seed and the pass
+//! alone, so a run that is continued in the middle of a pass finds its place without reading what came before.
 
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use optmsm_core::batch::Batch;
+use optmsm_core::batch::{Batch, Column};
 use optmsm_core::config::InputSpec;
-use optmsm_core::error::Result;
 use optmsm_core::philox::Stream;
 use optmsm_core::plan::Plan;
+use optmsm_data::{Cache, Extra};
+
+use crate::error::Result;
+use crate::rows::Rows;
 
 /// What decides every batch of a run.
 pub(crate) struct Order<'a> {
-    pub(crate) data: &'a Batch,
+    pub(crate) data: &'a Rows,
     pub(crate) input: &'a InputSpec,
     pub(crate) batch_size: usize,
     pub(crate) seed: u64,
+    /// Blocks of a window, where rows are on disk.
+    pub(crate) window: usize,
     /// The scenario that unseen ones map to, and the share of rows that trains it.
     pub(crate) fallback: Option<(u32, f64)>,
+    /// Fields whose out-of-vocabulary row is trained: index, name, and the share of values that train it.
+    pub(crate) dropped: Vec<(usize, &'a str, f64)>,
+}
+
+/// Where batches go, and plans that may be used again come from.
+struct Out<'a> {
+    plans: &'a SyncSender<Result<Plan<f32>>>,
+    spare: &'a Receiver<Plan<f32>>,
+}
+
+/// Nobody listens any more.
+struct Gone;
+
+type Sent = std::result::Result<(), Gone>;
+
+/// Rows of a window, and the place of each in the data.
+struct Window {
+    batch: Batch,
+    places: Vec<u64>,
+}
+
+/// Fisher–Yates of `count` numbers from the seed and a name alone.
+fn permutation(seed: u64, name: &str, count: usize) -> Vec<u32> {
+    let stream = Stream::new(seed, name);
+    let mut numbers: Vec<u32> = (0..count as u32).collect();
+    for i in (1..numbers.len()).rev() {
+        numbers.swap(i, (stream.uniform(i as u64) * (i + 1) as f64) as usize);
+    }
+    numbers
 }
 
 impl Order<'_> {
-    /// The rows of a pass, in its order: Fisher–Yates from the seed and the pass alone.
-    fn permutation(&self, epoch: u64) -> Vec<u32> {
-        let stream = Stream::new(self.seed, &format!("order of epoch {epoch}"));
-        let mut rows: Vec<u32> = (0..self.data.rows() as u32).collect();
-        for i in (1..rows.len()).rev() {
-            rows.swap(i, (stream.uniform(i as u64) * (i + 1) as f64) as usize);
-        }
-        rows
-    }
-
     /// Sends the plans of passes `first_epoch..epochs`, from batch `first_batch` on, until nobody listens.
     pub(crate) fn run(
         &self,
@@ -37,25 +65,125 @@ impl Order<'_> {
         plans: &SyncSender<Result<Plan<f32>>>,
         spare: &Receiver<Plan<f32>>,
     ) {
-        let mut batch = Batch::new(self.input);
+        let out = Out { plans, spare };
         for epoch in first_epoch..epochs {
-            let rows = self.permutation(epoch);
-            let fallback = Stream::new(self.seed, &format!("fallback scenario of epoch {epoch}"));
             let skip = if epoch == first_epoch { first_batch as usize } else { 0 };
-            for rows in rows.chunks(self.batch_size).skip(skip) {
-                batch.clear();
-                batch.push_rows(self.data, rows);
-                if let Some((scenario, rate)) = self.fallback {
-                    let unseen = |row: u32| fallback.uniform(row.into()) < rate;
-                    let of_batch = batch.scenarios.iter_mut().zip(rows);
-                    of_batch.filter(|&(_, &row)| unseen(row)).for_each(|(s, _)| *s = scenario);
-                }
-                let mut plan = spare.try_recv().unwrap_or_default();
-                let built = plan.build(&batch, self.input, true).map(|()| plan);
-                if plans.send(built).is_err() {
-                    return;
-                }
+            let sent = match self.data {
+                Rows::Memory(set) => self.whole(&set.batch, epoch, skip, &out),
+                Rows::Disk(cache) => self.windows(cache, epoch, skip, &out),
+            };
+            if sent.is_err() {
+                return;
             }
         }
     }
+
+    /// A pass over rows in memory.
+    fn whole(&self, data: &Batch, epoch: u64, skip: usize, out: &Out) -> Sent {
+        let rows = permutation(self.seed, &format!("order of epoch {epoch}"), data.rows());
+        let (mut batch, mut places) = (Batch::new(self.input), Vec::new());
+        for rows in rows.chunks(self.batch_size).skip(skip) {
+            batch.clear();
+            batch.push_rows(data, rows);
+            places.clear();
+            places.extend(rows.iter().map(|&row| u64::from(row)));
+            self.send(&mut batch, &places, epoch, out)?;
+        }
+        Ok(())
+    }
+
+    /// A pass over rows on disk; the next window is read while the one before is used.
+    fn windows(&self, cache: &Cache, epoch: u64, skip: usize, out: &Out) -> Sent {
+        let blocks = permutation(self.seed, &format!("blocks of epoch {epoch}"), cache.blocks());
+        let mut skip = skip * self.batch_size;
+        let mut windows = blocks.chunks(self.window).enumerate().peekable();
+        let size = |blocks: &[u32]| blocks.iter().map(|&b| cache.block_rows(b as usize)).sum::<usize>();
+        while let Some(rows) = windows.peek().map(|(_, blocks)| size(blocks)).filter(|&rows| rows <= skip) {
+            skip -= rows;
+            windows.next();
+        }
+        let (ready, next) = sync_channel(0);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for (number, blocks) in windows {
+                    if ready.send(read(cache, blocks).map(|window| (number, window))).is_err() {
+                        return;
+                    }
+                }
+            });
+            let (mut batch, mut places) = (Batch::new(self.input), Vec::new());
+            for window in next {
+                let (number, window) = match window {
+                    Ok(window) => window,
+                    Err(e) => return out.plans.send(Err(e)).map_err(|_| Gone),
+                };
+                let name = format!("window {number} of epoch {epoch}");
+                let order = permutation(self.seed, &name, window.batch.rows());
+                let mut rest = &order[std::mem::take(&mut skip)..];
+                while !rest.is_empty() {
+                    let (rows, later) = rest.split_at(rest.len().min(self.batch_size - batch.rows()));
+                    batch.push_rows(&window.batch, rows);
+                    places.extend(rows.iter().map(|&row| window.places[row as usize]));
+                    rest = later;
+                    if batch.rows() == self.batch_size {
+                        self.send(&mut batch, &places, epoch, out)?;
+                        batch.clear();
+                        places.clear();
+                    }
+                }
+            }
+            if batch.rows() > 0 { self.send(&mut batch, &places, epoch, out) } else { Ok(()) }
+        })
+    }
+
+    /// Plans a batch of the rows at `places`.
+    fn send(&self, batch: &mut Batch, places: &[u64], epoch: u64, out: &Out) -> Sent {
+        if let Some((scenario, rate)) = self.fallback {
+            let unseen = Stream::new(self.seed, &format!("fallback scenario of epoch {epoch}"));
+            let of_batch = batch.scenarios.iter_mut().zip(places);
+            of_batch.filter(|(_, place)| unseen.uniform(**place) < rate).for_each(|(s, _)| *s = scenario);
+        }
+        for &(field, name, rate) in &self.dropped {
+            let name = format!("out-of-vocabulary ids of {name} in epoch {epoch}");
+            drop_ids(&mut batch.columns[field], places, &Stream::new(self.seed, &name), rate);
+        }
+        let mut plan = out.spare.try_recv().unwrap_or_default();
+        let built = plan.build(batch, self.input, true).map(|()| plan);
+        out.plans.send(built.map_err(Into::into)).map_err(|_| Gone)
+    }
 }
+
+/// Values of a list that are dropped each by itself; a later one follows the one so many places before it.
+const LONGEST: u64 = 1 << 20;
+
+/// Makes a share of a column's ids out-of-vocabulary, each by its row and its place in the row's list.
+fn drop_ids(column: &mut Column, rows: &[u64], stream: &Stream, rate: f64) {
+    let drops = |row: u64, place: u64| stream.uniform(row * LONGEST + place % LONGEST) < rate;
+    match column {
+        Column::Categorical(ids) => {
+            ids.iter_mut().zip(rows).filter(|&(_, &row)| drops(row, 0)).for_each(|(id, _)| *id = 0);
+        }
+        Column::Multi { offsets, ids, .. } => {
+            for (bag, &row) in offsets.windows(2).zip(rows) {
+                let ids = ids[bag[0] as usize..bag[1] as usize].iter_mut();
+                ids.zip(0..).filter(|&(_, place)| drops(row, place)).for_each(|(id, _)| *id = 0);
+            }
+        }
+        Column::Numeric(_) => {}
+    }
+}
+
+fn read(cache: &Cache, blocks: &[u32]) -> Result<Window> {
+    let mut window = Window { batch: cache.batch(), places: Vec::new() };
+    let (mut extra, mut bytes) = (Extra::default(), Vec::new());
+    for &block in blocks {
+        cache.read(block as usize, &mut window.batch, &mut extra, &mut bytes)?;
+        extra.clear();
+        let first = block as u64 * optmsm_data::cache::BLOCK as u64;
+        window.places.extend(first..first + cache.block_rows(block as usize) as u64);
+    }
+    Ok(window)
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,15 +4,17 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use optmsm_core::config::{EmbeddingsConfig, ModelConfig};
+use optmsm_core::config::{EmbeddingsConfig, InputSpec, ModelConfig};
 use optmsm_data::{Schema, write_atomic};
 use serde::Serialize;
 
 use crate::checkpoint::{Checkpoint, sha256};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::tensorboard;
 
-/// `config.toml`, `schema.json`, `metrics.jsonl`, `checkpoints/last.safetensors`, `checkpoints/best.safetensors`.
+/// `config.toml`, `schema.json`, `metrics.jsonl`, `checkpoints/last.safetensors`, `checkpoints/best.safetensors`, and with
+/// `train.tensorboard` an event file.
 #[derive(Debug)]
 pub struct Run {
     /// The folder.
@@ -71,6 +73,15 @@ impl Run {
         Ok(Self { folder: folder.to_path_buf(), config, schema })
     }
 
+    /// What the model needs to know of its inputs.
+    pub fn input_spec(&self) -> InputSpec {
+        let mut spec = self.schema.input_spec();
+        for (field, config) in spec.fields.iter_mut().zip(&self.config.data.fields) {
+            field.frozen = config.freeze;
+        }
+        spec
+    }
+
     /// Hash of the model's configuration and the schema: what a checkpoint belongs to. How tables are stored is no
     /// part of it: a checkpoint is converted when it is read.
     pub fn fingerprint(&self) -> Result<String> {
@@ -103,8 +114,9 @@ impl Run {
         file.write_all(text.as_bytes()).and_then(|()| file.flush()).map_err(|e| fail(&e))
     }
 
-    /// Drops the lines of `metrics.jsonl` that a run continued at `step` will write again.
+    /// Drops the lines of `metrics.jsonl`, and the scalars for TensorBoard, that a run continued at `step` will write again.
     pub fn rewind(&self, step: u64) -> Result<()> {
+        tensorboard::rewind(&self.folder, step)?;
         let path = self.folder.join("metrics.jsonl");
         let Ok(text) = fs::read_to_string(&path) else { return Ok(()) };
         let keep = |line: &&str| {

@@ -4,34 +4,57 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{channel, sync_channel};
 
 use optmsm_core::backend::Backend;
-use optmsm_core::learner::Learner;
+use optmsm_core::learner::{Learner, StepLoss};
 use optmsm_core::model::Model;
 use optmsm_core::rounding::TableDtype;
-use optmsm_data::Dataset;
 use serde::Serialize;
 
 use crate::checkpoint::{Checkpoint, Progress as Position};
-use crate::config::Monitor;
+use crate::config::{Monitor, TrainConfig};
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::loader::Order;
 use crate::progress::Progress;
+use crate::rows::Rows;
 use crate::run::Run;
+use crate::tensorboard::Writer;
 
 /// Steps between two looks at the loss: a device need not stop for it.
 const LOSS_EVERY: u64 = 16;
 /// Batches that the loader is ahead.
 const AHEAD: usize = 2;
+/// Batches that are there at a time: those ahead, and with the loader, the learner, and on the way back one each.
+pub(crate) const PLANS: usize = AHEAD + 3;
 
 /// Encoded data of a run.
 #[derive(Debug)]
 pub struct Data {
     /// Rows to train on.
-    pub train: Dataset,
+    pub train: Rows,
     /// Rows that early stopping watches; without them every pass counts as better.
-    pub valid: Option<Dataset>,
+    pub valid: Option<Rows>,
     /// Rows that are scored once, at the end, with the best parameters.
-    pub test: Option<Dataset>,
+    pub test: Option<Rows>,
+}
+
+/// What follows an evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The next pass, if configuration and early stopping leave one.
+    Continue,
+    /// The end of the run, as after the last pass.
+    Stop,
+}
+
+/// Watches a run from outside, and may end it.
+pub trait Observer: std::fmt::Debug {
+    /// A pass was evaluated and saved.
+    fn evaluated(&self, _at: &Position) -> Next {
+        Next::Continue
+    }
+
+    /// The test rows were scored with the best parameters; one prediction a row.
+    fn tested(&self, _evaluation: &Evaluation, _predictions: &[f32]) {}
 }
 
 /// How a run begins and when it is interrupted.
@@ -45,6 +68,8 @@ pub struct Control<'a> {
     pub max_steps: Option<u64>,
     /// Print nothing.
     pub quiet: bool,
+    /// Hears of every evaluation.
+    pub observer: Option<&'a dyn Observer>,
 }
 
 /// A line of `metrics.jsonl`.
@@ -71,7 +96,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     data: &Data,
     control: &Control,
 ) -> Result<Option<Evaluation>> {
-    let Control { resume, stop, max_steps, quiet } = *control;
+    let Control { resume, stop, max_steps, quiet, observer } = *control;
     let mut at = Position::default();
     if resume {
         let checkpoint = run.checkpoint("last")?;
@@ -86,12 +111,23 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     let config = &run.config.train;
     let input = run.schema.input_spec();
     let order = Order {
-        data: &data.train.batch,
+        data: &data.train,
         input: &input,
         batch_size: config.batch_size,
         seed: config.seed,
+        window: run.config.data.stream.window(),
         fallback: run.schema.fallback_scenario().map(|s| (s, run.config.data.oov_rate)),
+        dropped: run
+            .config
+            .data
+            .fields
+            .iter()
+            .enumerate()
+            .filter(|(_, f)| f.oov_dropout > 0.0)
+            .map(|(i, f)| (i, f.name.as_str(), f.oov_dropout))
+            .collect(),
     };
+    let mut board = config.tensorboard.then(|| Writer::open(&run.folder)).transpose()?;
     let mut progress = Progress::new(config.epochs * data.train.rows() as u64, quiet);
     let done = std::thread::scope(|scope| {
         let (plans, planned) = sync_channel(AHEAD);
@@ -109,18 +145,28 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
             let halt = stop.load(Ordering::Relaxed) || max_steps.is_some_and(|max| at.step >= max);
             let mut shown = None;
             if at.step % LOSS_EVERY == 0 || end || halt {
-                let loss = learner.loss()?.total();
+                let parts = learner.loss()?;
+                let loss = parts.total();
                 if !loss.is_finite() {
                     return Err(diverged(at.step, loss, last_finite, run));
                 }
                 at.loss = loss;
-                (last_finite, shown) = (Some(loss), Some(loss));
+                (last_finite, shown) = (Some(loss), Some(parts));
             }
-            progress.advance(plan.rows() as u64, shown);
+            progress.advance(plan.rows() as u64, shown.map(|parts| parts.total()));
+            // Not where an interrupt made us look: a continued run has the steps of an uninterrupted one.
+            if let (Some(board), Some(parts)) =
+                (&mut board, shown.filter(|_| at.step % LOSS_EVERY == 0 || end))
+            {
+                step_scalars(board, config, at.step, parts, progress.rate())?;
+            }
             let _ = give_back.send(plan);
             if end {
                 (at.epoch, at.batch) = (at.epoch + 1, 0);
-                epoch_end(learner, run, data, &mut at, last_finite, &progress)?;
+                epoch_end(learner, run, data, &mut at, last_finite, &progress, board.as_mut())?;
+                if observer.is_some_and(|o| o.evaluated(&at) == Next::Stop) {
+                    break;
+                }
             }
             if halt && at.epoch < config.epochs && at.stale < config.patience.max(1) {
                 save(finite(learner, run, &at, last_finite)?, learner, run, &at)?;
@@ -134,7 +180,10 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     done?;
     let Some(test) = &data.test else { return Ok(None) };
     learner.import(&run.checkpoint("best")?)?;
-    let evaluation = score(learner, run, test)?;
+    let (evaluation, predictions) = score(learner, run, test)?;
+    if let Some(observer) = observer {
+        observer.tested(&evaluation, &predictions);
+    }
     let rows_per_second = progress.rate();
     let (step, epoch) = (at.best_step, at.epoch);
     run.log(&Line {
@@ -145,7 +194,33 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
         rows_per_second,
         evaluation: &evaluation,
     })?;
+    if let Some(board) = &mut board {
+        board.evaluation("test", &evaluation);
+        board.write(step)?;
+    }
     Ok(Some(evaluation))
+}
+
+/// What TensorBoard shows of a step.
+fn step_scalars(
+    board: &mut Writer,
+    config: &TrainConfig,
+    step: u64,
+    loss: StepLoss,
+    rows_per_second: f64,
+) -> Result<()> {
+    let learner = config.learner();
+    let share = config.schedule.share(step);
+    let scalars = [
+        ("loss", loss.total()),
+        ("log_loss", loss.bce),
+        ("penalty", loss.penalty),
+        ("learning_rate", config.optimizer.lr * share),
+        ("embedding_learning_rate", learner.tables().lr * share),
+        ("rows_per_second", rows_per_second),
+    ];
+    scalars.iter().for_each(|(name, value)| board.scalar(&format!("train/{name}"), *value));
+    board.write(step)
 }
 
 /// Evaluates, decides whether this is the best so far, and saves.
@@ -156,11 +231,12 @@ fn epoch_end<B: Backend<Elem = f32>, M: Model<B>>(
     at: &mut Position,
     last_finite: Option<f64>,
     progress: &Progress,
+    board: Option<&mut Writer>,
 ) -> Result<()> {
     let mut checkpoint = finite(learner, run, at, last_finite)?;
     let (mut better, mut note) = (true, String::new());
     if let Some(valid) = &data.valid {
-        let evaluation = score(learner, run, valid)?;
+        let (evaluation, _) = score(learner, run, valid)?;
         let all = &evaluation.overall;
         if all.log_loss.is_some_and(f64::is_nan) {
             return Err(diverged(at.step, f64::NAN, last_finite, run));
@@ -194,6 +270,10 @@ fn epoch_end<B: Backend<Elem = f32>, M: Model<B>>(
             evaluation: &evaluation,
         };
         run.log(&line)?;
+        if let Some(board) = board {
+            board.evaluation("valid", &evaluation);
+            board.write(at.step)?;
+        }
     } else {
         at.best_step = at.step;
     }
@@ -240,15 +320,17 @@ fn save<B: Backend<Elem = f32>, M: Model<B>>(
     checkpoint.save(&run.checkpoint_path("last"))
 }
 
+/// Metrics of a data set and one prediction a row.
 fn score<B: Backend<Elem = f32>, M: Model<B>>(
     learner: &mut Learner<B, M>,
     run: &Run,
-    data: &Dataset,
-) -> Result<Evaluation> {
+    data: &Rows,
+) -> Result<(Evaluation, Vec<f32>)> {
     let mut sums = vec![0.0; 1 + learner.model().stats()];
-    let predictions = learner.predict_with_stats(&data.batch, &mut sums)?;
-    let evaluation = evaluate(data, &run.schema, &predictions);
-    Ok(evaluation.with_diagnostics(learner.model().diagnostics(&sums[1..], data.rows() as f64)))
+    let (predictions, scored) = data.predict(learner, &mut sums)?;
+    let evaluation = evaluate(&scored, &run.schema, &predictions);
+    let diagnostics = learner.model().diagnostics(&sums[1..], data.rows() as f64);
+    Ok((evaluation.with_diagnostics(diagnostics), predictions))
 }
 
 fn diverged(step: u64, loss: f64, last: Option<f64>, run: &Run) -> Error {

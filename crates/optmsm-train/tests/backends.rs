@@ -11,6 +11,7 @@ use optmsm_cuda::Precision;
 use optmsm_data::{Dataset, Schema};
 use optmsm_train::config::Config;
 use optmsm_train::error::Error;
+use optmsm_train::rows::Rows;
 use optmsm_train::run::Run;
 use optmsm_train::trainer::{self, Control, Data};
 
@@ -84,7 +85,7 @@ fn train(place: &Place, folder: &str, be: impl Backend<Elem = f32>, resume: bool
         let schema = Schema::fit(&config.data, place.path("train.csv")).unwrap();
         Run::new(&place.path(folder), config, schema)
     };
-    let load = |name: &str| Dataset::load(place.path(name), &run.schema).unwrap();
+    let load = |name: &str| Rows::Memory(Dataset::load(place.path(name), &run.schema).unwrap());
     let data = Data { train: load("train.csv"), valid: Some(load("valid.csv")), test: None };
     let config = &run.config.train;
     let model = OptMsm::new(&run.config.model, &run.schema.input_spec()).unwrap();
@@ -93,7 +94,7 @@ fn train(place: &Place, folder: &str, be: impl Backend<Elem = f32>, resume: bool
         run.create().unwrap();
     }
     let stop = AtomicBool::new(false);
-    let control = Control { resume, stop: &stop, max_steps: steps, quiet: true };
+    let control = Control { resume, stop: &stop, max_steps: steps, quiet: true, observer: None };
     match trainer::train(&mut learner, &run, &data, &control) {
         Ok(_) => assert!(steps.is_none()),
         Err(Error::Interrupted { step, .. }) => assert_eq!(Some(step), steps),

@@ -266,15 +266,18 @@ fn bad_settings_are_refused() {
     );
     place.refused_set(
         &["model.combine=select", "model.experts.count=2"],
-        "config `model.experts.count`: combine = \"select\" gives each scenario its own expert, but K = 2 and \
+        "--set model.experts.count=2, `model.experts.count`: combine = \"select\" gives each scenario its own expert, but K = 2 and \
          S = 3; set experts.count = 3 (or 0), or combine = \"gate\"",
     );
     place.refused_set(
         &["model.hyper.rank=5"],
-        "config `model.hyper.rank`: 5 is larger than every tower layer can use (4); set it to 4 or less, or 0 to \
+        "--set model.hyper.rank=5, `model.hyper.rank`: 5 is larger than every tower layer can use (4); set it to 4 or less, or 0 to \
          generate whole matrices",
     );
-    place.refused_set(&["train.epochs=0"], "config `train.epochs`: must be at least 1, got 0; raise it");
+    place.refused_set(
+        &["train.epochs=0"],
+        "--set train.epochs=0, `train.epochs`: must be at least 1, got 0; raise it",
+    );
     for (set, key, most) in [
         ("train.batch_size=1000000000000000", "train.batch_size", 16_777_216),
         ("model.embedding_dim=4294967296000000", "model.embedding_dim", 65_536),
@@ -283,22 +286,38 @@ fn bad_settings_are_refused() {
     ] {
         let value = set.split_once('=').unwrap().1.trim_matches(['[', ']']);
         let fix = if key.ends_with("count") { "set it to fewer" } else { "lower it" };
-        place.refused_set(&[set], &format!("config `{key}`: must be at most {most}, got {value}; {fix}"));
+        place.refused_set(
+            &[set],
+            &format!("--set {set}, `{key}`: must be at most {most}, got {value}; {fix}"),
+        );
     }
     let huge = ["model.experts.hidden=[65536,65536,65536]", "model.experts.count=1024"];
     let message = "backend cpu: no memory for 35188.4 GB; lower train.batch_size or the model's widths";
     place.refused_set(&huge, message);
     place.refused_set(
         &["train.optimizer.lr=-1"],
-        "config `train.optimizer.lr`: must be above 0, got -1; change it",
+        "--set train.optimizer.lr=-1, `train.optimizer.lr`: must be above 0, got -1; change it",
     );
     place.refused_set(&["seed"], "--set seed: has no '='; write key=value, for example train.seed=2");
     place.write("config.toml", CONFIG.replace("batch_size", "batchsize"));
-    place.refused_train("config.toml line 30: unknown key 'batchsize'; did you mean 'batch_size'?");
+    place.refused_train("config.toml line 30 column 1: unknown key 'batchsize'; did you mean 'batch_size'?");
     place.write("config.toml", CONFIG.replace("batch_size = 16", "batch_size = \"many\""));
     place.refused_train(
-        "config.toml line 30: invalid type: string \"many\", expected usize; give a value of that type",
+        "config.toml line 30 column 14: invalid type: string \"many\", expected usize; give a value of that type",
     );
+    // What is checked without the data, and what only with it.
+    place.write("config.toml", CONFIG.replace("name = \"slot\"", "name = \"slot\"\nseparator = \"\""));
+    place.refused_train(
+        "config.toml line 20 column 13, `data.fields.slot.separator`: means something for kind = \"multi\" only; leave it out, \
+         or set kind = \"multi\"",
+    );
+    place.write("config.toml", CONFIG.replace("rank = 2", "rank = 5"));
+    place.refused_train(
+        "config.toml line 27 column 47, `model.hyper.rank`: 5 is larger than every tower layer can use (4); set it to 4 or \
+         less, or 0 to generate whole matrices",
+    );
+    place.write("config.toml", CONFIG.replace("\ntrain = \"train.csv\"", ""));
+    place.refused_train("config.toml line 2, `data.train`: is missing; give the path of a CSV file");
     fs::remove_file(place.path("config.toml")).unwrap();
     place.refused_train(
         "config.toml: cannot be read: No such file or directory (os error 2); check the path given to --config",

@@ -142,14 +142,14 @@ fn a_wrong_type_is_refused() {
     let message = place.bad(&train, 2);
     assert_eq!(
         message,
-        "error: config.toml line 18: unknown variant `half`, expected one of `f32`, `f16`, `bf16`; give one of \
+        "error: config.toml line 18 column 24: unknown variant `half`, expected one of `f32`, `f16`, `bf16`; give one of \
          these"
     );
     let huge = ["--set", "model.init_std=1e6", "--set", "model.embeddings.dtype=f16"];
     place.write("config.toml", CONFIG);
     assert_eq!(
         place.bad(&[&train[..], &huge].concat(), 2),
-        "error: config `model.init_std`: 1000000 makes rows that f16 cannot hold (up to 65504); lower it, or set \
+        "error: --set model.init_std=1e6, `model.init_std`: 1000000 makes rows that f16 cannot hold (up to 65504); lower it, or set \
          model.embeddings.dtype = \"bf16\""
     );
     assert!(!place.path("r").exists(), "something was written");

@@ -8,7 +8,7 @@
 //!
 //! let input = InputSpec {
 //!     scenarios: 2,
-//!     fields: vec![FieldSpec { name: "user".into(), role: Role::Shared, kind: FieldKind::Categorical { vocab: 3 } }],
+//!     fields: vec![FieldSpec::new("user", Role::Shared, FieldKind::Categorical { vocab: 3 })],
 //! };
 //! let model = OptMsm::new(&ModelConfig::default(), &input)?;
 //! let cpu = Cpu::new(CpuOptions::default())?;

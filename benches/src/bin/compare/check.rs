@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use optmsm_benches::case::{parameters, save};
 use optmsm_benches::peer::{Peer, floats};
 use optmsm_benches::standard;
-use optmsm_benches::work::{ROWS, cpu, initial, random, rows};
-use optmsm_core::batch::{Batch, Column};
+use optmsm_benches::work::{ROWS, cpu, rows};
 use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::model::OptMsm;
 use optmsm_core::params::HostTensor;
 use optmsm_core::predictor::Predictor;
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
 use crate::{Result, Scratch, modes, parts};
@@ -29,16 +27,11 @@ const GRADIENT: f64 = 1e-3;
 pub(crate) fn outputs(peer: &mut Peer, info: &Value, work: &str) -> Result<()> {
     let (kind, size, rows_each) = parts(work)?;
     let (config, input) = standard(size == "large");
-    let mut parameters = initial(&config, &input)?;
-    for tensor in &mut parameters {
-        // Off the initial values, where biases are 0 and scenarios nearly alike.
-        let noise = random(tensor.data.len(), &tensor.name);
-        tensor.data.iter_mut().zip(noise).for_each(|(v, noise)| *v += 0.1 * noise);
-    }
+    let parameters = parameters(&config, &input)?;
     // One row at a time, a few say as much as thousands.
     let batch = rows(&input, if rows_each == 1 { 64 } else { ROWS as u64 }, 77);
     let file = Scratch::new(size);
-    save(&file, &parameters, &batch)?;
+    save(file.path(), &parameters, &batch)?;
     let model = || OptMsm::new(&config, &input);
     let predictor = Predictor::new(cpu(1)?, model()?, &parameters, ROWS)?;
     let logits: Vec<f64> = predictor.logits(&batch)?.into_iter().map(f64::from).collect();
@@ -87,31 +80,4 @@ pub(crate) fn outputs(peer: &mut Peer, info: &Value, work: &str) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Parameters by name, and the batch: `ids` [B, F], `scenario` [B], `label` [B].
-fn save(file: &Scratch, parameters: &[HostTensor<f32>], batch: &Batch) -> Result<()> {
-    let mut tensors: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
-    for t in parameters {
-        let bytes = t.data.iter().flat_map(|v| v.to_le_bytes()).collect();
-        tensors.push((&t.name, Dtype::F32, t.shape.clone(), bytes));
-    }
-    let n = batch.rows();
-    let mut ids = vec![Vec::new(); n];
-    for column in &batch.columns {
-        let Column::Categorical(column) = column else {
-            return Err("the standard work is categorical".into());
-        };
-        ids.iter_mut().zip(column).for_each(|(row, id)| row.push(*id));
-    }
-    let bytes = |v: &[u32]| v.iter().flat_map(|v| v.to_le_bytes()).collect();
-    tensors.push(("ids", Dtype::I32, vec![n, batch.columns.len()], bytes(&ids.concat())));
-    tensors.push(("scenario", Dtype::I32, vec![n], bytes(&batch.scenarios)));
-    let labels = batch.labels.iter().flat_map(|v| v.to_le_bytes()).collect();
-    tensors.push(("label", Dtype::F32, vec![n], labels));
-    let views = tensors.iter().map(|(name, dtype, shape, data)| {
-        TensorView::new(*dtype, shape.clone(), data).map(|view| (*name, view))
-    });
-    let views: Vec<_> = views.collect::<std::result::Result<_, _>>()?;
-    Ok(safetensors::serialize_to_file(views, None, file.path())?)
 }

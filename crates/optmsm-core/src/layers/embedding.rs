@@ -47,31 +47,37 @@ pub struct TableSpec {
     pub dtype: TableDtype,
     /// How it starts.
     pub init: Init,
-    /// Index of its field.
-    pub field: usize,
-    /// Role of its field.
-    pub role: Role,
-    /// First column in the embeddings of that role.
-    pub column: usize,
+    /// Whether training leaves it as it is.
+    pub frozen: bool,
+    /// The fields that read it, in schema order.
+    pub fields: Vec<usize>,
+    /// Its number among the tables that several fields read.
+    pub shared: Option<usize>,
 }
 
 impl Embedding {
     /// Tables as `config` has them; the vectors of numeric fields join the dense parameters.
     pub fn new(params: &mut ParamLayout, input: &InputSpec, config: &ModelConfig) -> Self {
         let (dim, dtype) = (config.embedding_dim, config.embeddings.dtype);
-        let (mut fields, mut tables) = (Vec::new(), Vec::new());
+        let (mut fields, mut tables) = (Vec::new(), Vec::<TableSpec>::new());
+        let mut shared = 0..;
         for (index, field) in input.fields.iter().enumerate() {
             let column = fields.iter().filter(|f: &&Field| f.role == field.role).count() * dim;
-            let name = format!("embeddings.{}.weight", field.name);
+            let name = format!("embeddings.{}.weight", field.table());
             let init = Init::Normal(config.init_std);
             let source = match field.kind {
                 FieldKind::Numeric => Source::Numeric(params.add(name, &[1, dim], init)),
                 FieldKind::Categorical { vocab: rows } | FieldKind::Multi { vocab: rows, .. } => {
-                    let (role, width) = (field.role, dim);
-                    tables.push(TableSpec { name, rows, width, dtype, init, field: index, role, column });
+                    let table = tables.iter().position(|t| t.name == name).unwrap_or(tables.len());
+                    if table == tables.len() {
+                        let shared = input.sharing(index).and_then(|_| shared.next());
+                        let (fields, width, frozen) = (Vec::new(), dim, field.frozen);
+                        tables.push(TableSpec { name, rows, width, dtype, init, frozen, fields, shared });
+                    }
+                    tables[table].fields.push(index);
                     match field.kind {
-                        FieldKind::Multi { .. } => Source::Bags(tables.len() - 1),
-                        _ => Source::Rows(tables.len() - 1),
+                        FieldKind::Multi { .. } => Source::Bags(table),
+                        _ => Source::Rows(table),
                     }
                 }
             };
@@ -80,7 +86,7 @@ impl Embedding {
         Self { fields, tables, dim }
     }
 
-    /// The tables, in field order.
+    /// The tables, in the order of their first fields.
     pub fn tables(&self) -> &[TableSpec] {
         &self.tables
     }

@@ -109,11 +109,13 @@ impl Mlp {
 
     /// The layer that reads the input.
     pub fn first(&self) -> FirstLayer {
-        FirstLayer { weight: self.layers[0].weight, outputs: self.layers[0].width() }
+        let first = &self.layers[0];
+        FirstLayer { weight: first.weight, bias: first.bias, outputs: first.width() }
     }
 
-    /// Adds to the gradients but for the first layer's weight; sets `d_first`, the gradient of its output before the ReLU.
-    /// `d_out` is the gradient of the output, already 0 where the output is at most 0; it is used up.
+    /// Adds to the gradients but for what [`Model::backward`](crate::model::Model::backward) leaves out of the first layer's;
+    /// sets `d_first`, the gradient of its output before the ReLU. `d_out` is the gradient of the output and is used up. It is
+    /// already 0 where the output is at most 0, unless `relu` is that output.
     #[allow(clippy::too_many_arguments)]
     pub fn backward<B: Backend>(
         &self,
@@ -121,12 +123,19 @@ impl Mlp {
         grads: &mut Flat<B>,
         mut d_first: MatMut<B::Buf>,
         mut d_out: MatMut<B::Buf>,
+        relu: Option<Mat<B::Buf>>,
         act: &mut MlpActivations<B>,
         packed: &[B::Packed],
         block: &Block<B>,
     ) {
         let (n, last) = (d_out.rows, self.layers.len() - 1);
-        // A dropped output is 0, so the mask that the caller took from it is the product of the ReLU's and dropout's, and
+        match relu {
+            Some(out) if last == 0 => be.relu_bwd_into(d_first.again(), d_out.as_mat(), out),
+            Some(out) => be.relu_bwd(d_out.again(), out),
+            None if last == 0 => be.copy(d_first.again(), Write::Set, d_out.as_mat()),
+            None => {}
+        }
+        // A dropped output is 0, so the mask that was taken from it is the product of the ReLU's and dropout's, and
         // dropout's factor may follow; the same holds for what `linear_dx` masks by hidden outputs.
         for i in (1..=last).rev() {
             let (before, after) = act.d_hidden.split_at_mut(i - 1);
@@ -136,10 +145,9 @@ impl Mlp {
             let x = act.hidden[i - 1].mat(n);
             self.layers[i].backward(be, grads, (d_x, Write::Set), Some(x), d_y.as_mat(), x, &packed[i]);
         }
-        if last == 0 {
-            be.copy(d_first.again(), Write::Set, d_out.as_mat());
-        }
         self.drop(be, 0, d_first.again(), block);
-        self.layers[0].bias_backward(be, grads, d_first.as_mat());
+        if be.fields_by_id() {
+            self.layers[0].bias_backward(be, grads, d_first.as_mat());
+        }
     }
 }

@@ -7,9 +7,10 @@
 
 mod generated;
 mod instance;
+mod norms;
 mod scenario;
 
-use crate::backend::{Backend, Mat, MatMut, Products, Write};
+use crate::backend::{Backend, Mat, MatMut, Part, Products, Write};
 use crate::config::{Condition, ModelConfig};
 use crate::error::Result;
 use crate::inputs::Block;
@@ -17,6 +18,8 @@ use crate::layers::Linear;
 use crate::params::{Flat, ParamId, ParamLayout, Tensor};
 
 use generated::{Generated, GeneratedActivations, GeneratedPacked};
+
+pub use norms::GeneratedNorms;
 
 /// Trunk and generated layers.
 #[derive(Clone, Debug)]
@@ -243,7 +246,7 @@ impl Tower {
             self.trunk.backward(be, grads, (d_z, Write::Set), None, d_u, z, &prepared.trunk);
             // forward: z = [z_s ; g]
             let d_z = act.d_z.mat(n);
-            let part = crate::backend::Part::Rows(x.groups);
+            let part = Part::Rows(x.groups);
             be.col_sum(grads.mat_mut(self.scenario), Write::Add, d_z.cols(0, q), part);
             let m = d_h0.cols - p;
             be.copy(d_h0.cols(m, p), Write::Add, d_z.cols(q, p));
@@ -266,27 +269,25 @@ impl Tower {
         }
         let s = self.scenarios;
         let u = prepared.u.mat(s);
-        be.fill(scratch.d_u.mat_mut(s), 0.0);
+        let mut write = Write::Set;
         // Backward, as their gradients came: a device that runs operations side by side then waits for the first layer's alone.
         for ((layer, packed), d_core) in
             self.layers.iter().zip(&prepared.layers).zip(&mut scratch.d_core).rev()
         {
-            layer.finish(be, grads, derived, scratch.d_u.mat_mut(s), d_core, u, packed);
+            layer.finish(be, grads, derived, (scratch.d_u.mat_mut(s), write), d_core, u, packed);
+            write = Write::Add;
         }
-        // The scenario's embedding is a parameter, so its gradient is the trunk's input gradient. The
-        // trunk's own backward adds to `grads` too, hence the detour through scratch.
-        let z = params.mat(self.scenario);
-        be.relu_bwd(scratch.d_u.mat_mut(s), u);
-        let d_z = (scratch.d_z.mat_mut(s), Write::Set);
-        self.trunk.backward(be, grads, d_z, None, scratch.d_u.mat(s), z, &prepared.trunk);
-        be.copy(grads.mat_mut(self.scenario), Write::Add, scratch.d_z.mat(s));
+        // The scenario's embedding is a parameter, so its gradient is the trunk's input gradient.
+        let (d_u, z) = (scratch.d_u.mat(s), params.mat(self.scenario));
+        self.trunk.parameters_backward(be, grads, d_u, z);
+        let d_z = grads.mat_mut(self.scenario);
+        be.linear_dx(d_z, Write::Add, d_u, &prepared.trunk, Part::Group(0), None);
     }
 
     /// Memory of [`Tower::finish`].
     pub fn scratch<B: Backend>(&self, be: &B) -> Result<TowerScratch<B>> {
         Ok(TowerScratch {
             d_u: Tensor::new(be, self.scenarios, self.trunk_width)?,
-            d_z: Tensor::new(be, self.scenarios, self.scenario_dim)?,
             d_core: self
                 .layers
                 .iter()
@@ -300,6 +301,5 @@ impl Tower {
 #[derive(Debug)]
 pub struct TowerScratch<B: Backend> {
     d_u: Tensor<B>,         // [S, t]
-    d_z: Tensor<B>,         // [S, q]
     d_core: Vec<Tensor<B>>, // [S, r·r]
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{FirstLayer, Grads, Model};
+use super::{FirstLayer, GeneratedNorms, Grads, Model};
 use crate::backend::{Backend, Layout, Mat, MatMut, Part, Products, Write};
 use crate::config::{Combine, InputSpec, ModelConfig, Role};
 use crate::error::Result;
@@ -276,11 +276,9 @@ impl<B: Backend> Model<B> for OptMsm {
             be.relu_bwd(act.d_e.mat_mut(n), e);
         }
         let d_e = act.d_e.mat_mut(n);
-        self.experts.backward(be, dense, d_shared, d_e, &mut act.experts, &prepared.experts, x);
-        let mut d_g = act.d_h0.mat_mut(n).cols(m, p);
-        be.relu_bwd(d_g.again(), h0.cols(m, p));
-        let d_first = d_specific.again();
-        self.specific.backward(be, dense, d_first, d_g, &mut act.specific, &prepared.specific, x);
+        self.experts.backward(be, dense, d_shared, d_e, None, &mut act.experts, &prepared.experts, x);
+        let (d_first, d_g, g) = (d_specific.again(), act.d_h0.mat_mut(n).cols(m, p), Some(h0.cols(m, p)));
+        self.specific.backward(be, dense, d_first, d_g, g, &mut act.specific, &prepared.specific, x);
         // forward: e_sp = [specific fields ; z_s]; the rows of a scenario share z_s
         let by_scenario = derived.mat_mut(self.d_by_scenario);
         be.col_sum(by_scenario, Write::Add, d_specific.as_mat(), Part::Rows(x.groups));
@@ -303,6 +301,23 @@ impl<B: Backend> Model<B> for OptMsm {
         be.linear_dw(d_w, Write::Set, delta, z, Part::Group(0));
         let d_z = dense.mat_mut(self.scenario);
         be.linear_dx(d_z, Write::Add, delta, &prepared.scenario, Part::Group(0), None);
+    }
+
+    fn gates(&self) -> usize {
+        if self.gate.is_some() { self.count } else { 0 }
+    }
+
+    fn gate_weights<'a>(&self, act: &'a Activations<B>, rows: usize) -> Option<Mat<'a, B::Buf>> {
+        self.gate.is_some().then(|| act.alpha.mat(rows))
+    }
+
+    fn generated_norms(
+        &self,
+        be: &B,
+        prepared: &Prepared<B>,
+        params: &Flat<B>,
+    ) -> Result<Vec<GeneratedNorms>> {
+        self.tower.norms(be, &prepared.tower, params)
     }
 
     fn penalty(&self, stats: &[f64], rows: f64) -> f64 {

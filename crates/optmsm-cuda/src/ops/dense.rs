@@ -10,6 +10,7 @@ use crate::device::Device;
 use crate::kernels::{Kernel, Operands};
 use crate::launch::Plain;
 use crate::memory::{Memory, Span};
+use crate::ops::reduce::col_sum;
 
 /// Blocks that fill a device: two on each of an H100's 132 multiprocessors. A constant, since sums must not depend on the device.
 const BLOCKS: usize = 264;
@@ -46,6 +47,8 @@ struct Product {
     group_c: u64,
     group_x: u64,
     part_c: u64,
+    group_d_b: u64,
+    d_b: i64,
     m: u32,
     n: u32,
     k: u32,
@@ -63,7 +66,7 @@ struct Product {
     add: u32,
     relu: u32,
 }
-// SAFETY: five u64, then sixteen u32: no padding.
+// SAFETY: seven words of eight bytes, then sixteen u32: no padding.
 unsafe impl Plain for Product {}
 
 /// Weights of linear maps: a view of the matrix that they were packed from.
@@ -162,6 +165,8 @@ struct Job<'a, D: Device> {
     bias: Option<Operand<'a, D>>,
     relu: bool,
     mask: Option<Operand<'a, D>>,
+    /// Where the sums of A over k go, by the way: `[groups, m]` in the allocation of C.
+    line_sums: Option<Operand<'a, D>>,
     /// C is `[m, n]` for each group; rows or k of all groups together where they have their own.
     m: usize,
     n: usize,
@@ -225,13 +230,15 @@ impl<D: Device> Job<'_, D> {
             Ragged::Depth(offsets) => (RAGGED_K, Some(offsets)),
         };
         let offsets = offsets.map(|o| o.span(0, groups + 1));
-        let (bias, mask) = (self.bias.as_ref(), self.mask.as_ref());
+        let (bias, mask, line_sums) = (self.bias.as_ref(), self.mask.as_ref(), self.line_sums.as_ref());
         let whole = Product {
             group_a: self.a.group as u64,
             group_b: self.b.group as u64,
             group_c: self.c.group as u64,
             group_x: mask.map_or(0, |x| x.group as u64),
             part_c: 0,
+            group_d_b: line_sums.map_or(0, |sums| sums.group as u64),
+            d_b: line_sums.map_or(0, |sums| elements_between(&self.c.span, &sums.span)),
             m: word(m),
             n: word(n),
             k: word(self.k),
@@ -249,7 +256,7 @@ impl<D: Device> Job<'_, D> {
             add: u32::from(self.write == Write::Add),
             relu: u32::from(self.relu),
         };
-        let (bias, mask) = (bias.map(|b| b.span), mask.map(|x| x.span));
+        let (bias, mask, line_sums) = (bias.map(|b| b.span), mask.map(|x| x.span), line_sums.map(|s| s.span));
         let copies = if ragged == 0 { groups } else { 1 };
         let grid = [cut.tiles_n * cut.tiles_m * copies * cut.parts, 1, 1];
         let shared = shared_bytes(cut.tile);
@@ -257,7 +264,7 @@ impl<D: Device> Job<'_, D> {
         let mut session = cuda.session();
         // An empty group has no part, and its C is set nevertheless: by the sum of the parts.
         if cut.parts == 1 && ragged != RAGGED_K {
-            session
+            let launch = session
                 .launch_with(kernel, grid, THREADS, shared)
                 .write(self.c.span) // float* c
                 .read(self.a.span) // const float* a
@@ -265,16 +272,20 @@ impl<D: Device> Job<'_, D> {
                 .read_or_null(bias) // const float* bias
                 .read_or_null(mask) // const float* x
                 .read_or_null(offsets) // const unsigned* offsets
-                .plain(&whole) // Product p
-                .go();
+                .plain(&whole); // Product p
+            line_sums.into_iter().fold(launch, |launch, sums| launch.also(sums, true)).go();
             return;
         }
         assert!(bias.is_none() && !self.relu, "the sum of the parts has no bias and no ReLU");
-        let sums = session.workspace(cut.parts * copies * m * n);
-        // [parts, copies, m, n]
+        // [parts, copies, m, n], each m·n followed by its line sums.
+        let each = m * n + if line_sums.is_some() { m } else { 0 };
+        let sums = session.workspace(cut.parts * copies * each);
+        let group = if ragged == 0 { each as u64 } else { 0 };
         let partial = Product {
-            group_c: if ragged == 0 { (m * n) as u64 } else { 0 },
-            part_c: (copies * m * n) as u64,
+            group_c: group,
+            part_c: (copies * each) as u64,
+            group_d_b: group,
+            d_b: if line_sums.is_some() { (m * n) as i64 } else { 0 },
             ld_c: word(n),
             add: 0,
             ..whole
@@ -291,16 +302,21 @@ impl<D: Device> Job<'_, D> {
             .go();
         // Rows of all groups lie one after the other: for the sum they are one group.
         let summed = if ragged == RAGGED_M { Product { groups: 1, ragged: 0, ..whole } } else { whole };
-        let grid = [(m * n).div_ceil(SUM_THREADS) * summed.groups as usize, 1, 1];
-        session
+        let grid = [each.div_ceil(SUM_THREADS) * summed.groups as usize, 1, 1];
+        let launch = session
             .launch(Kernel::gemm_sum(cuda.precision()), grid, SUM_THREADS as u32)
             .write(self.c.span) // float* c
             .read_workspace(sums) // const float* sums
             .read_or_null(mask) // const float* x
             .read_or_null(offsets) // const unsigned* offsets
-            .plain(&summed) // Product p
-            .go();
+            .plain(&summed); // Product p
+        line_sums.into_iter().fold(launch, |launch, sums| launch.also(sums, true)).go();
     }
+}
+
+/// Elements from the first of `c` to the first of `other`, in one allocation.
+fn elements_between<D: Device>(c: &Span<D>, other: &Span<D>) -> i64 {
+    (other.pointer() as i64 - c.pointer() as i64) / size_of::<f32>() as i64
 }
 
 fn word(v: usize) -> u32 {
@@ -346,6 +362,7 @@ pub(crate) fn linear<D: Device>(
         bias: then.bias.map(|bias| Operand::new(&bias.rows(first, count), 0)),
         relu: then.relu,
         mask: None,
+        line_sums: None,
         m: x.rows,
         n: outputs,
         k: inputs,
@@ -387,6 +404,7 @@ pub(crate) fn linear_dx<D: Device>(
         bias: None,
         relu: false,
         mask: relu.map(|x| Operand::new(&x, step(inputs))),
+        line_sums: None,
         m: d_y.rows,
         n: inputs,
         k: outputs,
@@ -400,6 +418,38 @@ pub(crate) fn linear_dx<D: Device>(
 pub(crate) fn linear_dw<D: Device>(
     cuda: &Cuda<D>,
     d_w: MM<D>,
+    write: Write,
+    d_y: M<D>,
+    x: M<D>,
+    part: Part<Ids<D>>,
+) {
+    weight_gradient(cuda, &d_w.as_mat(), None, write, d_y, x, part);
+}
+
+/// d_y is read once: the tiles that the product is made from are summed for the bias.
+pub(crate) fn linear_dw_bias<D: Device>(
+    cuda: &Cuda<D>,
+    d_w: MM<D>,
+    d_b: usize,
+    write: Write,
+    d_y: M<D>,
+    x: M<D>,
+    part: Part<Ids<D>>,
+) {
+    assert!(!matches!(part, Part::Rows(_)), "a bias of one row's group");
+    if d_w.rows * d_w.cols == 0 {
+        let d_b = MM { buf: d_w.buf, offset: d_b, rows: 1, cols: d_y.cols, stride: d_y.cols };
+        return col_sum(cuda, d_b, write, d_y, Part::Group(0));
+    }
+    let d_w = d_w.as_mat();
+    let d_b = M { offset: d_b, rows: 1, cols: d_y.cols, stride: d_y.cols, ..d_w };
+    weight_gradient(cuda, &d_w, Some(d_b), write, d_y, x, part);
+}
+
+fn weight_gradient<D: Device>(
+    cuda: &Cuda<D>,
+    d_w: &M<D>,
+    d_b: Option<M<D>>,
     write: Write,
     d_y: M<D>,
     x: M<D>,
@@ -420,7 +470,7 @@ pub(crate) fn linear_dw<D: Device>(
     assert_eq!(x.cols, columns * inputs, "columns of x");
     let step = |width: usize| if columns == 1 { 0 } else { width };
     Job {
-        c: Operand::new(&d_w.as_mat(), outputs * d_w.stride),
+        c: Operand::new(d_w, outputs * d_w.stride),
         write,
         a: Operand::new(&d_y, step(outputs)),
         b: Operand::new(&x, step(inputs)),
@@ -428,6 +478,7 @@ pub(crate) fn linear_dw<D: Device>(
         bias: None,
         relu: false,
         mask: None,
+        line_sums: d_b.map(|d_b| Operand::new(&d_b, step(outputs))),
         m: outputs,
         n: inputs,
         k: x.rows,

@@ -106,14 +106,25 @@ pub(crate) fn relu<D: Device>(cuda: &Cuda<D>, y: MM<D>) {
 }
 
 pub(crate) fn relu_bwd<D: Device>(cuda: &Cuda<D>, d: MM<D>, y: M<D>) {
-    expect_shape("y", (y.rows, y.cols), (d.rows, d.cols));
-    let Some(q) = Quads::over(d.rows, d.cols, [d.stride, y.stride]) else { return };
+    relu_bwd_to(cuda, &d.as_mat(), &d.as_mat(), &y);
+}
+
+pub(crate) fn relu_bwd_into<D: Device>(cuda: &Cuda<D>, out: MM<D>, d: M<D>, y: M<D>) {
+    relu_bwd_to(cuda, &out.as_mat(), &d, &y);
+}
+
+fn relu_bwd_to<D: Device>(cuda: &Cuda<D>, out: &M<D>, d: &M<D>, y: &M<D>) {
+    expect_shape("d", (d.rows, d.cols), (out.rows, out.cols));
+    expect_shape("y", (y.rows, y.cols), (out.rows, out.cols));
+    let Some(q) = Quads::over(out.rows, out.cols, [out.stride, d.stride, y.stride]) else { return };
     cuda.session()
         .launch(Kernel::ReluBwd, q.grid(), 256)
-        .write(Span::mat_mut(&d)) // float* d
-        .size(q.strides[0]) // unsigned ld_d
-        .read(Span::mat(&y)) // const float* y
-        .size(q.strides[1]) // unsigned ld_y
+        .write(Span::mat(out)) // float* out
+        .size(q.strides[0]) // unsigned ld_out
+        .read(Span::mat(d)) // const float* d
+        .size(q.strides[1]) // unsigned ld_d
+        .read(Span::mat(y)) // const float* y
+        .size(q.strides[2]) // unsigned ld_y
         .size(q.count) // unsigned count
         .size(q.cols) // unsigned cols
         .go();

@@ -75,7 +75,7 @@ pub(crate) fn col_sum<D: Device>(cuda: &Cuda<D>, out: MM<D>, write: Write, x: M<
         (None, _) => {}
         (Some(sums), None) => sum_parts(&mut session, out, write, sums, parts),
         (Some(sums), Some(offsets)) => session
-            .launch(Kernel::ColSumJoin, [cols.div_ceil(256), groups, 1], 256)
+            .launch(Kernel::ColSumJoin, [cols.div_ceil(256) * groups, 1, 1], 256)
             .write(Span::mat_mut(&out)) // float* out
             .size(out.stride) // unsigned ld_out
             .read_workspace(sums) // const float* sums

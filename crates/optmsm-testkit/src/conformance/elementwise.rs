@@ -117,6 +117,18 @@ pub(super) fn relu_bwd<B: Backend>(be: &B) {
     });
 }
 
+pub(super) fn relu_bwd_into<B: Backend>(be: &B) {
+    each_shape(30, |(rows, cols), view, at, rng| {
+        // Zeros are not above 0.
+        let y = Pair::<B>::new(be, at, rows, cols, |i, j| if (i + j) % 5 == 0 { 0.0 } else { rng.value() });
+        let d = Pair::<B>::random(be, rng.pick(&VIEWS), rows, cols, rng);
+        let mut out = Pair::<B>::output(be, view, rows, cols, Write::Set, rng);
+        be.relu_bwd_into(out.mat_mut(), d.mat(), y.mat());
+        oracle().relu_bwd_into(out.host.mat_mut(), d.host.mat(), y.host.mat());
+        out.check_exact(be, "relu_bwd_into");
+    });
+}
+
 pub(super) fn dropout<B: Backend>(be: &B) {
     each_shape(27, |(rows, cols), view, _, rng| {
         for (p, first) in [(0.0, 0), (0.3, 2), (0.999, 0)] {

@@ -10,25 +10,28 @@ use optmsm_train::error::{Error, Result};
 use optmsm_train::evaluate;
 use optmsm_train::run::Run;
 
-use super::{ApplyTo, Device};
+use super::{ApplyTo, Device, Output};
 
 /// Rows that a file is read and predicted by.
 const CHUNK: usize = 4096;
 
-pub(super) fn evaluate(on: &ApplyTo) -> Result<()> {
+pub(super) fn evaluate(on: &ApplyTo, output: Output) -> Result<()> {
     let run = Run::open(&on.run)?;
     match super::open(on.backend, &run.config.train)? {
-        Device::Cpu(be) => score(be, &run, &on.data),
-        Device::Cuda(be) => score(be, &run, &on.data),
+        Device::Cpu(be) => score(be, &run, &on.data, output),
+        Device::Cuda(be) => score(be, &run, &on.data, output),
     }
 }
 
-fn score<B: Backend<Elem = f32>>(be: B, run: &Run, path: &str) -> Result<()> {
+fn score<B: Backend<Elem = f32>>(be: B, run: &Run, path: &str, output: Output) -> Result<()> {
     let predictor = super::predictor(be, run, CHUNK)?;
     let data = Dataset::load(path, &run.schema)?;
     let predictions = predictor.predict(&data.batch)?;
-    println!("{}", evaluate::evaluate(&data, &run.schema, &predictions).table());
-    Ok(())
+    let evaluation = evaluate::evaluate(&data, &run.schema, &predictions);
+    match output.json {
+        true => super::print_json(&evaluation),
+        false => super::print(format!("{}\n", evaluation.table()).as_bytes()),
+    }
 }
 
 pub(super) fn predict(on: &ApplyTo, out: &str) -> Result<()> {

@@ -5,47 +5,83 @@ use std::collections::BTreeMap;
 use comfy_table::{Table, presets};
 use optmsm_core::gradcheck::{all_cases, case, check, layer_of};
 use optmsm_train::error::Result;
+use serde::Serialize;
+
+use super::Output;
 
 /// Largest error that passes.
 const LIMIT: f64 = 1e-6;
 
-pub(super) fn run() -> Result<u8> {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    let mut columns: Vec<String> = Vec::new();
-    let (mut worst, mut lines) = (0.0f64, Vec::new());
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Checked {
+    /// Errors below this pass.
+    limit: f64,
+    /// The largest, the control's left out.
+    worst: f64,
+    /// Whether all pass and the control does not.
+    passed: bool,
+    cases: Vec<Case>,
+}
+
+/// One option of the model.
+#[derive(Serialize)]
+struct Case {
+    option: String,
+    /// Whether its derivative is wrong on purpose.
+    control: bool,
+    /// Worst relative error by layer.
+    layers: BTreeMap<String, f64>,
+}
+
+impl Case {
+    fn worst(&self) -> f64 {
+        self.layers.values().copied().fold(0.0, f64::max)
+    }
+}
+
+pub(super) fn run(output: Output) -> Result<u8> {
     let control = case("control: penalty left out", |_| {});
-    let cases = all_cases().into_iter().map(|c| (c, false)).chain([(control, true)]);
-    for (case, wrong) in cases {
-        let mut by_layer: BTreeMap<String, f64> = BTreeMap::new();
-        for e in check(&case, wrong)? {
-            let error = by_layer.entry(layer_of(&e.name).to_string()).or_default();
+    let mut cases = Vec::new();
+    for (case, control) in all_cases().into_iter().map(|c| (c, false)).chain([(control, true)]) {
+        let mut layers: BTreeMap<String, f64> = BTreeMap::new();
+        for e in check(&case, control)? {
+            let error = layers.entry(layer_of(&e.name).to_string()).or_default();
             *error = error.max(e.error);
         }
-        let own = by_layer.values().copied().fold(0.0, f64::max);
-        if wrong && own < LIMIT {
-            println!("the wrong derivative of the control was not caught ({own:.1e})");
-            return Ok(1);
+        cases.push(Case { option: case.name, control, layers });
+    }
+    let worst = cases.iter().filter(|c| !c.control).map(Case::worst).fold(0.0, f64::max);
+    let caught = cases.iter().filter(|c| c.control).all(|c| c.worst() >= LIMIT);
+    let checked = Checked { limit: LIMIT, worst, passed: worst < LIMIT && caught, cases };
+    match output.json {
+        true => super::print_json(&checked)?,
+        false => super::print(show(&checked, caught).as_bytes())?,
+    }
+    Ok(u8::from(!checked.passed))
+}
+
+fn show(checked: &Checked, caught: bool) -> String {
+    let mut columns: Vec<&String> = Vec::new();
+    for layer in checked.cases.iter().flat_map(|c| c.layers.keys()) {
+        if !columns.contains(&layer) {
+            columns.push(layer);
         }
-        worst = if wrong { worst } else { worst.max(own) };
-        by_layer
-            .keys()
-            .filter(|k| !columns.contains(k))
-            .cloned()
-            .collect::<Vec<_>>()
-            .into_iter()
-            .for_each(|k| columns.push(k));
-        lines.push((case.name, by_layer, wrong));
     }
-    let header = ["option".to_string()].into_iter().chain(columns.clone()).chain(["".to_string()]);
-    table.set_header(header);
-    for (name, by_layer, wrong) in lines {
-        let cells = columns.iter().map(|c| by_layer.get(c).map_or("–".to_string(), |e| format!("{e:.0e}")));
-        let note = if wrong { "fails, as it should" } else { "" };
-        table.add_row([name].into_iter().chain(cells).chain([note.to_string()]));
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(["option"].into_iter().chain(columns.iter().map(|c| c.as_str())).chain([""]));
+    for case in &checked.cases {
+        let cells =
+            columns.iter().map(|c| case.layers.get(*c).map_or("–".to_string(), |e| format!("{e:.0e}")));
+        let note = match (case.control, caught) {
+            (false, _) => "",
+            (true, true) => "fails, as it should",
+            (true, false) => "NOT caught",
+        };
+        table.add_row([case.option.clone()].into_iter().chain(cells).chain([note.to_string()]));
     }
-    println!("{table}");
-    let verdict = if worst < LIMIT { "all below" } else { "NOT all below" };
-    println!("worst relative error {worst:.1e}: {verdict} {LIMIT:.0e}");
-    Ok(u8::from(worst >= LIMIT))
+    let verdict = if checked.worst < LIMIT { "all below" } else { "NOT all below" };
+    let control = if caught { "" } else { "the wrong derivative of the control was not caught\n" };
+    format!("{table}\nworst relative error {:.1e}: {verdict} {LIMIT:.0e}\n{control}", checked.worst)
 }

@@ -2,61 +2,107 @@
 
 use std::path::Path;
 
-use comfy_table::{CellAlignment, Table, presets};
-use optmsm_core::backend::Backend;
-use optmsm_core::model::{Model, OptMsm};
+use optmsm_core::config::Role;
 use optmsm_cpu::Cpu;
-use optmsm_data::Encoding;
+use optmsm_data::{Encoding, FieldSchema, ScenarioSchema};
+use optmsm_train::check::shapes;
 use optmsm_train::error::Result;
 use optmsm_train::run::Run;
+use serde::Serialize;
 
-pub(super) fn run(folder: &Path) -> Result<()> {
+use super::Output;
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Inspection<'a> {
+    run: String,
+    schema: String,
+    best: Best,
+    parameters: usize,
+    scenarios: &'a [ScenarioSchema],
+    fields: Vec<FieldOf<'a>>,
+    tensors: Vec<TensorOf>,
+}
+
+/// Where the best parameters come from.
+#[derive(Serialize)]
+struct Best {
+    step: u64,
+    epoch: u64,
+}
+
+/// One field; `ids` is null where it has no vocabulary.
+#[derive(Serialize)]
+struct FieldOf<'a> {
+    name: &'a str,
+    column: &'a str,
+    role: Role,
+    kind: &'static str,
+    ids: Option<usize>,
+}
+
+/// One tensor; `dtype` is null where the checkpoint lacks it.
+#[derive(Serialize)]
+struct TensorOf {
+    name: String,
+    shape: Vec<usize>,
+    dtype: Option<&'static str>,
+    elements: usize,
+}
+
+pub(super) fn run(folder: &Path, output: Output) -> Result<()> {
     let run = Run::open(folder)?;
-    let tensors = tensors::<Cpu>(&super::model(&run)?);
+    let tensors = shapes::<Cpu>(&super::model(&run)?);
     let best = run.checkpoint("best")?;
-    println!("run         {}", run.folder.display());
-    println!("schema      {}", run.schema.fingerprint());
-    println!("best        step {} after epoch {}", best.progress.best_step, best.progress.epoch);
-    println!("parameters  {}\n", tensors.iter().map(|t| t.1.iter().product::<usize>()).sum::<usize>());
-    show(
-        ["scenario", "training rows", "positives"],
-        run.schema.scenarios.iter().map(|s| [s.name.clone(), s.rows.to_string(), s.positives.to_string()]),
-    );
-    show(
-        ["field", "role", "ids"],
-        run.schema.fields.iter().map(|f| {
-            let ids = match &f.encoding {
-                Encoding::Categorical { vocabulary } | Encoding::Multi { vocabulary, .. } => {
-                    vocabulary.size().to_string()
-                }
-                Encoding::Numeric { .. } => "number".into(),
-            };
-            [f.name.clone(), format!("{:?}", f.role).to_lowercase(), ids]
-        }),
-    );
-    show(
-        ["tensor", "shape", "type", "elements"],
-        tensors.iter().map(|(name, shape)| {
-            let dtype = best.dtype(name).map_or("missing", |d| d.name());
-            let elements = shape.iter().product::<usize>();
-            [name.clone(), format!("{shape:?}"), dtype.into(), elements.to_string()]
-        }),
-    );
-    Ok(())
-}
-
-fn tensors<B: Backend>(model: &OptMsm) -> Vec<(String, Vec<usize>)> {
-    let dense = Model::<B>::params(model).specs().iter().map(|s| (s.name.clone(), s.shape.clone()));
-    let tables =
-        Model::<B>::embedding(model).tables().iter().map(|t| (t.name.clone(), vec![t.rows, t.width]));
-    dense.chain(tables).collect()
-}
-
-fn show<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header).add_rows(rows);
-    if let Some(column) = table.column_mut(N - 1) {
-        column.set_cell_alignment(CellAlignment::Right);
+    let tensor = |(name, shape): (String, Vec<usize>)| {
+        let (dtype, elements) = (best.dtype(&name).map(|d| d.name()), shape.iter().product());
+        TensorOf { name, shape, dtype, elements }
+    };
+    let tensors: Vec<TensorOf> = tensors.into_iter().map(tensor).collect();
+    let found = Inspection {
+        run: run.folder.display().to_string(),
+        schema: run.schema.fingerprint(),
+        best: Best { step: best.progress.best_step, epoch: best.progress.epoch },
+        parameters: tensors.iter().map(|t| t.elements).sum(),
+        scenarios: &run.schema.scenarios,
+        fields: run.schema.fields.iter().map(field).collect(),
+        tensors,
+    };
+    if output.json {
+        return super::print_json(&found);
     }
-    println!("{table}\n");
+    let Inspection { run, schema, best, parameters, scenarios, fields, tensors } = found;
+    let mut text = format!("run         {run}\nschema      {schema}\n");
+    text += &format!("best        step {} after epoch {}\n", best.step, best.epoch);
+    text += &format!("parameters  {parameters}\n\n");
+    text += &super::table(
+        ["scenario", "training rows", "positives"],
+        scenarios.iter().map(|s| [s.name.clone(), s.rows.to_string(), s.positives.to_string()]),
+    );
+    text += &super::table(
+        ["field", "role", "ids"],
+        fields.iter().map(|f| {
+            let ids = f.ids.map_or("number".into(), |ids| ids.to_string());
+            [f.name.into(), format!("{:?}", f.role).to_lowercase(), ids]
+        }),
+    );
+    text += &super::table(
+        ["tensor", "shape", "type", "elements"],
+        tensors.iter().map(|t| {
+            let dtype = t.dtype.unwrap_or("missing").to_string();
+            [t.name.clone(), format!("{:?}", t.shape), dtype, t.elements.to_string()]
+        }),
+    );
+    super::print(text.as_bytes())
+}
+
+fn field(f: &FieldSchema) -> FieldOf<'_> {
+    let kind = match &f.encoding {
+        Encoding::Categorical { .. } => "categorical",
+        Encoding::Multi { .. } => "multi",
+        Encoding::Buckets { .. } => "buckets",
+        Encoding::Numeric { .. } => "numeric",
+    };
+    let ids = f.encoding.ids();
+    FieldOf { name: &f.name, column: &f.column, role: f.role, kind, ids }
 }

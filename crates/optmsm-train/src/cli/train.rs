@@ -4,19 +4,23 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use optmsm_core::backend::Backend;
 use optmsm_core::learner::Learner;
 use optmsm_core::model::OptMsm;
 use optmsm_core::profile::Profiled;
-use optmsm_data::{Dataset, Paths, Schema, Source, SynthConfig, synth};
+use optmsm_data::{SynthConfig, synth};
 use optmsm_train::config::{BackendKind, Config};
 use optmsm_train::error::{Error, Result};
+use optmsm_train::evaluate::Evaluation;
+use optmsm_train::init;
+use optmsm_train::inputs;
 use optmsm_train::profile;
 use optmsm_train::run::Run;
 use optmsm_train::trainer::{self, Control, Data};
+use serde::Serialize;
 
-use super::Device;
+use super::{Device, Output};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -42,16 +46,28 @@ pub(super) struct Options {
     #[arg(long)]
     max_steps: Option<u64>,
     /// Time every operation of the training steps, and print where the time went.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     profile: bool,
     /// Print the final table only.
     #[arg(long, short)]
     quiet: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What `--json` prints at the end.
+#[derive(Serialize)]
+struct Done {
+    /// Run folder.
+    run: String,
+    /// Evaluation of the test file by the best parameters; null without one.
+    test: Option<Evaluation>,
 }
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
-pub(super) fn run(options: &Options) -> Result<()> {
+/// What becomes true when the user interrupts the program.
+pub(super) fn stop_on_interrupt() -> Result<&'static AtomicBool> {
     // The first interrupt asks for a clean stop, the second takes the program down.
     let handler = || {
         if STOP.swap(true, Ordering::Relaxed) {
@@ -60,29 +76,35 @@ pub(super) fn run(options: &Options) -> Result<()> {
     };
     ctrlc::set_handler(handler)
         .map_err(|e| Error::file("interrupt handler", e.to_string(), "run as an ordinary process"))?;
+    Ok(&STOP)
+}
+
+pub(super) fn run(options: &Options) -> Result<()> {
+    let stop = stop_on_interrupt()?;
     let (run, data, device) = match &options.run {
         Some(folder) if options.resume => reopen(folder, options)?,
         _ => start(options)?,
     };
     let Options { resume, max_steps, quiet, .. } = *options;
-    let control = Control { resume, stop: &STOP, max_steps, quiet };
+    let control = Control { resume, stop, max_steps, quiet, observer: None };
     let test = match device {
         Device::Cpu(be) if options.profile => {
             let mut learner = begin(Profiled::new(be), &run, options)?;
             let done = trainer::train(&mut learner, &run, &data, &control);
             // Of an interrupted run, too.
             let be = learner.backend();
-            println!("{}", profile::table(&be.take(), be.inner().threads()));
+            super::print(format!("{}\n", profile::table(&be.take(), be.inner().threads())).as_bytes())?;
             done?
         }
         Device::Cpu(be) => trainer::train(&mut begin(be, &run, options)?, &run, &data, &control)?,
         Device::Cuda(be) => trainer::train(&mut begin(be, &run, options)?, &run, &data, &control)?,
     };
-    if let Some(test) = test {
-        println!("{}", test.table());
+    let folder = run.folder.display().to_string();
+    if options.output.json {
+        return super::print_json(&Done { run: folder, test });
     }
-    println!("run folder: {}", run.folder.display());
-    Ok(())
+    let table = test.map_or(String::new(), |test| format!("{}\n", test.table()));
+    super::print(format!("{table}run folder: {folder}\n").as_bytes())
 }
 
 /// The learner of a run; a new run is written once there is memory for it.
@@ -90,13 +112,15 @@ fn begin<B: Backend<Elem = f32>>(be: B, run: &Run, options: &Options) -> Result<
     let config = &run.config.train;
     let make = || -> Result<_> {
         let model = super::model(run)?;
-        let learner = Learner::new(be, model, config.learner(), config.batch_size, config.seed)?;
+        let mut learner = Learner::new(be, model, config.learner(), config.batch_size, config.seed)?;
         if !options.resume {
+            let preloaded = init::preload(&mut learner, run)?;
+            preloaded.iter().filter(|_| !options.quiet).for_each(|table| eprintln!("{table}"));
             run.create()?;
         }
         Ok(learner)
     };
-    make().inspect_err(|_| forget(&run.folder, options))
+    make().map_err(|e| run.config.origin.locate(e)).inspect_err(|_| forget(&run.folder, options))
 }
 
 /// A new run: data is read and the configuration checked before anything is written.
@@ -121,11 +145,8 @@ fn start(options: &Options) -> Result<(Run, Data, Device)> {
     }
 }
 
-/// What the user sets, the backend included.
 fn overrides(options: &Options) -> Vec<String> {
-    let backend = options.backend.and_then(|kind| kind.to_possible_value());
-    let backend = backend.map(|kind| format!("train.backend=\"{}\"", kind.get_name()));
-    options.set.iter().cloned().chain(backend).collect()
+    super::overrides(&options.set, options.backend)
 }
 
 /// The backend, before anything is read that takes long or anything is written.
@@ -139,10 +160,12 @@ fn open(config: &Config, options: &Options) -> Result<Device> {
 }
 
 fn create(folder: &Path, config: Config, device: Device) -> Result<(Run, Data, Device)> {
-    let train = required(&config, &config.data.train, "data.train")?;
-    let schema = Schema::fit(&config.data, train)?;
-    config.model.validate(&schema.input_spec())?;
-    let data = load(&config, &schema)?;
+    let read = || {
+        let schema = inputs::fit(&config)?;
+        let data = inputs::load(&config, &schema, true)?;
+        Ok((schema, data))
+    };
+    let (schema, data) = read().map_err(|e| config.origin.locate(e))?;
     Ok((Run::new(folder, config, schema), data, device))
 }
 
@@ -163,23 +186,8 @@ fn reopen(folder: &Path, options: &Options) -> Result<(Run, Data, Device)> {
     let mut run = Run::open(folder)?;
     run.config = run.config.override_with(&overrides(options))?;
     let device = open(&run.config, options)?;
-    let data = load(&run.config, &run.schema)?;
+    let data = inputs::load(&run.config, &run.schema, true)?;
     Ok((run, data, device))
-}
-
-fn required(config: &Config, paths: &Option<Paths>, key: &str) -> Result<Source> {
-    paths.as_ref().map(|p| config.source(p)).ok_or_else(|| {
-        let fix = "give the path of a file or folder";
-        optmsm_core::error::Error::config(key, "is missing", fix).into()
-    })
-}
-
-fn load(config: &Config, schema: &Schema) -> Result<Data> {
-    let open = |paths: &Option<Paths>| {
-        paths.as_ref().map(|paths| Ok::<_, Error>(Dataset::load(config.source(paths), schema)?)).transpose()
-    };
-    let train = Dataset::load(required(config, &config.data.train, "data.train")?, schema)?;
-    Ok(Data { train, valid: open(&config.data.valid)?, test: open(&config.data.test)? })
 }
 
 /// `runs/name`, or the first free of `runs/name-2`, `runs/name-3`, ….

@@ -80,14 +80,14 @@ impl Generated {
         be.linear_dx(d_h, Write::Set, act.d_a.mat(n), &p.left, Part::Group(0), relu);
     }
 
-    /// From the summed gradients of the generated weights to those of A, a, D, d, Q; adds to d_u `[S, t]`.
+    /// From the summed gradients of the generated weights to those of A, a, D, d, Q, and of u `[S, t]` before its ReLU.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn finish<B: Backend>(
         &self,
         be: &B,
         grads: &mut Flat<B>,
         derived: &Flat<B>,
-        mut d_u: MatMut<B::Buf>,
+        (mut d_u, mut write): (MatMut<B::Buf>, Write),
         d_core: &mut Tensor<B>,
         u: Mat<B::Buf>,
         p: &GeneratedPacked<B>,
@@ -105,12 +105,13 @@ impl Generated {
         } else {
             derived.mat(d_weight)
         };
-        // forward: vec(C) = A u + a and b = D u + d
+        // forward: vec(C) = A u + a and b = D u + d. The gradient of b is there earlier.
         for (linear, d_y, w) in
-            [(&self.weight, d_vec, &p.weight), (&self.shift, derived.mat(d_bias), &p.shift)]
+            [(&self.shift, derived.mat(d_bias), &p.shift), (&self.weight, d_vec, &p.weight)]
         {
             linear.parameters_backward(be, grads, d_y, u);
-            be.linear_dx(d_u.again(), Write::Add, d_y, w, Part::Group(0), None);
+            be.linear_dx(d_u.again(), write, d_y, w, Part::Group(0), Some(u));
+            write = Write::Add;
         }
     }
 }

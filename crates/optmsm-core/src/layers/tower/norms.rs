@@ -1,0 +1,79 @@
+//! How large what the hypernetwork generates is, for a person to look at.
+
+use super::generated::{Generated, GeneratedPacked};
+use super::{Tower, TowerPrepared};
+use crate::backend::{Backend, Elem};
+use crate::config::Condition;
+use crate::error::Result;
+use crate::params::Flat;
+
+/// Frobenius norms of one generated layer, each `[S]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GeneratedNorms {
+    /// Of W_s, or with rank r of P C_s Q, which stands in its place (model.md §5).
+    pub weight: Vec<f64>,
+    /// Of b_s.
+    pub bias: Vec<f64>,
+}
+
+impl Tower {
+    /// Norms of what [`Tower::prepare`] generated, one entry a layer; none under `condition = "instance"`.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn norms<B: Backend>(
+        &self,
+        be: &B,
+        prepared: &TowerPrepared<B>,
+        params: &Flat<B>,
+    ) -> Result<Vec<GeneratedNorms>> {
+        let layers = match self.condition {
+            Condition::Scenario => &self.layers[..],
+            Condition::Instance => &[],
+        };
+        layers.iter().zip(&prepared.layers).map(|(l, p)| l.norms(be, p, params)).collect()
+    }
+}
+
+impl Generated {
+    fn norms<B: Backend>(&self, be: &B, p: &GeneratedPacked<B>, params: &Flat<B>) -> Result<GeneratedNorms> {
+        let (s, r) = (self.scenarios, self.rank);
+        let bias = host(be, p.bias.buf(), 0, s * self.outputs)?;
+        let bias = bias.chunks(self.outputs).map(norm).collect();
+        let Some((left, _)) = self.factors else {
+            let whole = self.outputs * self.inputs;
+            let weight = host(be, p.core.buf(), 0, s * whole)?;
+            return Ok(GeneratedNorms { weight: weight.chunks(whole).map(norm).collect(), bias });
+        };
+        // With M = C_s Q: ‖P M‖² = Σ_ij (PᵀP)_ij (M Mᵀ)_ij, so that the product of size in × out is never made.
+        let p_l = host(be, &params.buf, params.offset(left), self.inputs * r)?;
+        let mut gram = vec![0.0; r * r];
+        for row in p_l.chunks(r) {
+            for (i, sums) in gram.chunks_mut(r).enumerate() {
+                sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += row[i] * v);
+            }
+        }
+        let product = host(be, p.product.buf(), 0, s * r * self.outputs)?;
+        let weight = product.chunks(r * self.outputs).map(|m| {
+            let row = |i: usize| &m[i * self.outputs..][..self.outputs];
+            let pairs = (0..r).flat_map(|i| (0..r).map(move |j| (i, j)));
+            pairs.map(|(i, j)| gram[i * r + j] * dot(row(i), row(j))).sum::<f64>().max(0.0).sqrt()
+        });
+        Ok(GeneratedNorms { weight: weight.collect(), bias })
+    }
+}
+
+fn dot(x: &[f64], y: &[f64]) -> f64 {
+    x.iter().zip(y).map(|(x, y)| x * y).sum()
+}
+
+fn norm(x: &[f64]) -> f64 {
+    dot(x, x).sqrt()
+}
+
+/// Elements of a buffer in host memory.
+fn host<B: Backend>(be: &B, buf: &B::Buf, offset: usize, len: usize) -> Result<Vec<f64>> {
+    let mut elements = vec![B::Elem::default(); len];
+    be.download(&mut elements, buf, offset)?;
+    Ok(elements.iter().map(|v| v.wide()).collect())
+}

@@ -1,0 +1,69 @@
+//! What training takes of a backend's memory, counted by the code that allocates it.
+
+use super::{Learner, LearnerConfig};
+use crate::counting::Counting;
+use crate::error::Result;
+use crate::model::Model;
+
+/// Bytes that a [`Learner`] takes of its backend's memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Dense parameters and embedding tables.
+    pub parameters: usize,
+    /// Optimizer state of both.
+    pub optimizer: usize,
+    /// Gradients: of the dense parameters in every lane, and of the rows of tables that a batch touches.
+    pub gradients: usize,
+    /// Weights as products read them, and weights that the hypernetwork generates.
+    pub prepared: usize,
+    /// Activations of the block that every lane has at hand, logits and sums.
+    pub activations: usize,
+    /// The batch: ids, numbers, labels, planned updates.
+    pub inputs: usize,
+}
+
+impl Footprint {
+    /// All of it.
+    pub fn total(&self) -> usize {
+        let Self { parameters, optimizer, gradients, prepared, activations, inputs } = self;
+        parameters + optimizer + gradients + prepared + activations + inputs
+    }
+}
+
+/// What a learner for batches of at most `max_rows` rows takes; `be` says of which backend. Lists have no bound, so `list_ids`
+/// says for each field how many ids the batch's lists hold in all, 0 for fields without lists.
+///
+/// The learner itself is built on a backend that counts, so this is exact: nothing is estimated from a formula.
+///
+/// # Errors
+/// When a setting is out of range.
+pub fn footprint<M: Model<Counting>>(
+    be: Counting,
+    model: M,
+    config: LearnerConfig,
+    max_rows: usize,
+    list_ids: &[usize],
+) -> Result<Footprint> {
+    let counted = be.clone();
+    let learner = Learner::allocate(be, model, config, max_rows, 0)?;
+    let Learner { params, prepared, mut runtime, scratch, state, mut fields, tables, sum_sq, .. } = learner;
+    runtime.inputs.reserve(&counted, list_ids)?;
+    // A field's distinct ids are at most those of its lists; where a batch repeats them this is more than it takes.
+    fields.reserve(&counted, list_ids)?;
+    let lanes = runtime.take_grads();
+    // What one part after another gives back.
+    fn took<T>(counted: &Counting, part: T) -> usize {
+        let before = counted.bytes();
+        drop(part);
+        before - counted.bytes()
+    }
+    Ok(Footprint {
+        parameters: took(&counted, params),
+        optimizer: took(&counted, (state, tables)),
+        gradients: took(&counted, (fields, lanes, sum_sq)),
+        prepared: took(&counted, (prepared, scratch)),
+        inputs: took(&counted, runtime.inputs),
+        // Of the lanes, which the rest of the runtime is.
+        activations: counted.bytes(),
+    })
+}

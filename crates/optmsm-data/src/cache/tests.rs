@@ -1,0 +1,160 @@
+use std::fs;
+
+use super::*;
+use crate::config::{DataConfig, FieldConfig, Kind};
+use crate::dataset::Dataset;
+
+/// Rows of every kind of field, with weights, groups and probabilities.
+fn source(folder: &Path, rows: usize) -> (PathBuf, Schema) {
+    let path = folder.join("rows.csv");
+    let mut text = "label,scenario,w,g,p,user,tags,price\n".to_string();
+    for i in 0..rows {
+        let tags = ["a:1|b:2", "", "c:0.5", "b:1|c:1|a:3"][i % 4];
+        text += &format!(
+            "{},{},{}.5,g{},0.25,u{},{tags},{}\n",
+            i % 2,
+            ["x", "y"][i % 3 % 2],
+            i % 5,
+            i % 7,
+            i % 11,
+            i % 13
+        );
+    }
+    fs::write(&path, text).unwrap();
+    let field = |name: &str, kind| FieldConfig { kind, ..FieldConfig::new(name) };
+    let tags = FieldConfig { weight_separator: Some(":".into()), ..field("tags", Kind::Multi) };
+    let config = DataConfig {
+        weight: Some("w".into()),
+        group: Some("g".into()),
+        probability: Some("p".into()),
+        fields: vec![FieldConfig::new("user"), tags, field("price", Kind::Numeric)],
+        ..DataConfig::default()
+    };
+    let schema = Schema::fit(&config, &path).unwrap();
+    (path, schema)
+}
+
+fn prepare(path: &Path, schema: &Schema, folder: &Path) -> (Cache, Prepared) {
+    Cache::prepare(&path.into(), schema, None, folder, |_| {}).unwrap()
+}
+
+/// All blocks, one after the other.
+fn all(cache: &Cache) -> Dataset {
+    let mut set = Dataset { batch: cache.batch(), extra: Extra::default() };
+    let mut bytes = Vec::new();
+    (0..cache.blocks()).for_each(|b| cache.read(b, &mut set.batch, &mut set.extra, &mut bytes).unwrap());
+    set
+}
+
+#[test]
+fn rows_come_back_as_they_were_read() {
+    for rows in [1, 3, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 5] {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, schema) = source(folder.path(), rows);
+        let (cache, prepared) = prepare(&path, &schema, &folder.path().join("cache"));
+        assert_eq!((prepared, cache.rows(), cache.blocks()), (Prepared::Made, rows, rows.div_ceil(BLOCK)));
+        assert_eq!(all(&cache), Dataset::load(&path, &schema).unwrap());
+        // Blocks in another order are the rows of these blocks.
+        let (mut batch, mut extra) = (cache.batch(), Extra::default());
+        for block in (0..cache.blocks()).rev() {
+            cache.read(block, &mut batch, &mut extra, &mut Vec::new()).unwrap();
+        }
+        batch.validate(&schema.input_spec()).unwrap();
+        assert_eq!(batch.rows(), rows);
+    }
+}
+
+#[test]
+fn a_cache_is_found_again_until_its_source_or_schema_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, schema) = source(folder.path(), 100);
+    let caches = folder.path().join("cache");
+    assert_eq!(prepare(&path, &schema, &caches).1, Prepared::Made);
+    assert_eq!(prepare(&path, &schema, &caches).1, Prepared::Found);
+    let mut other = schema.clone();
+    other.fields.pop();
+    let (cache, prepared) = prepare(&path, &other, &caches);
+    assert_eq!((prepared, cache.batch().columns.len()), (Prepared::Made, 2));
+    // Of the same size, but another text.
+    let text = fs::read_to_string(&path).unwrap().replacen("u3", "u4", 1);
+    fs::write(&path, text).unwrap();
+    let (cache, prepared) = prepare(&path, &schema, &caches);
+    assert_eq!((prepared, all(&cache)), (Prepared::Made, Dataset::load(&path, &schema).unwrap()));
+}
+
+#[test]
+fn a_damaged_cache_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, schema) = source(folder.path(), 300);
+    let caches = folder.path().join("cache");
+    let (cache, _) = prepare(&path, &schema, &caches);
+    let (at, want) = (cache.path().to_path_buf(), all(&cache));
+    let good = fs::read(&at).unwrap();
+    let mut damages =
+        vec![Vec::new(), good[..good.len() / 2].to_vec(), good[..good.len() - 1].to_vec(), vec![0; 100]];
+    // Any byte: of blocks, index, checksums, both magic numbers (the first is never read back).
+    damages.extend((8..good.len()).step_by(997).chain(good.len() - 20..good.len()).map(|i| {
+        let mut bad = good.clone();
+        bad[i] ^= 0x40;
+        bad
+    }));
+    for bad in damages {
+        fs::write(&at, &bad).unwrap();
+        let (cache, prepared) = prepare(&path, &schema, &caches);
+        assert!(matches!(&prepared, Prepared::Rebuilt(why) if !why.is_empty()), "{prepared:?}");
+        assert_eq!(all(&cache), want);
+    }
+}
+
+#[test]
+fn a_change_behind_an_open_cache_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, schema) = source(folder.path(), 50);
+    let (cache, _) = prepare(&path, &schema, &folder.path().join("cache"));
+    let mut bytes = fs::read(cache.path()).unwrap();
+    bytes[100] ^= 1;
+    fs::write(cache.path(), bytes).unwrap();
+    let error =
+        cache.read(0, &mut cache.batch(), &mut Extra::default(), &mut Vec::new()).unwrap_err().to_string();
+    assert!(
+        error.contains("block 0 cannot be read: the checksum") && error.contains("delete the file"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_bad_row_leaves_no_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, schema) = source(folder.path(), 50);
+    let text = fs::read_to_string(&path).unwrap() + "2,x,1,g,0.5,u1,,3\n";
+    fs::write(&path, text).unwrap();
+    let caches = folder.path().join("cache");
+    let error = Cache::prepare(&Source::from(&path), &schema, None, &caches, |_| {}).unwrap_err().to_string();
+    assert!(error.contains("line 52"), "{error}");
+    assert_eq!(fs::read_dir(&caches).unwrap().count(), 0);
+}
+
+#[test]
+fn a_part_of_a_file_has_a_cache_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, schema) = source(folder.path(), 500);
+    let caches = folder.path().join("cache");
+    let split = SplitConfig { valid: 0.2, test: 0.3, ..SplitConfig::default() };
+    for part in [Part::Train, Part::Valid, Part::Test] {
+        let (cache, prepared) =
+            Cache::prepare(&Source::from(&path), &schema, Some((&split, part)), &caches, |_| {}).unwrap();
+        assert_eq!(
+            (prepared, all(&cache)),
+            (Prepared::Made, Dataset::load_part(&path, &schema, &split, part).unwrap())
+        );
+        let (_, prepared) =
+            Cache::prepare(&Source::from(&path), &schema, Some((&split, part)), &caches, |_| {}).unwrap();
+        assert_eq!(prepared, Prepared::Found);
+    }
+    let nobody = SplitConfig { valid: 0.0, test: 1e-12, ..split };
+    let error = Cache::prepare(&Source::from(&path), &schema, Some((&nobody, Part::Test)), &caches, |_| {})
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("no row falls into the test part"), "{error}");
+    assert_eq!(fs::read_dir(&caches).unwrap().count(), 3);
+}

@@ -1,0 +1,121 @@
+//! One value, encoded through a schema: the same code for training, evaluation and prediction.
+
+use optmsm_core::batch::Column;
+
+use crate::numeric::Transform;
+use crate::parse::{self, ListFormat, Parsed, fault};
+use crate::quantile::bucket;
+use crate::schema::Encoding;
+use crate::source::Cell;
+use crate::vocab::Vocabulary;
+
+/// Appends one value to the column of its field; what a failure leaves there is of no use.
+///
+/// # Panics
+/// If the column is not that of such a field: a batch of another schema.
+pub(crate) fn encode_value(
+    encoding: &Encoding,
+    cell: Cell,
+    scratch: &mut String,
+    column: &mut Column,
+) -> Parsed<()> {
+    match (encoding, column) {
+        (Encoding::Categorical { vocabulary }, Column::Categorical(ids)) => {
+            ids.push(id(vocabulary, cell, scratch)?);
+        }
+        (Encoding::Multi { .. }, Column::Multi { offsets, ids, weights }) => {
+            encode_list(encoding, cell, scratch, ids, weights)?;
+            match u32::try_from(ids.len()) {
+                Ok(end) => offsets.push(end),
+                Err(_) => {
+                    return fault(
+                        "more than 2^32 values of one field in memory",
+                        "read fewer rows at a time",
+                    );
+                }
+            }
+        }
+        (Encoding::Buckets { cuts, .. }, Column::Categorical(ids)) => {
+            ids.push(match parse::number(cell, Transform::None)? {
+                Some(v) => 1 + bucket(v, cuts),
+                None => cuts.len() as u32 + 2,
+            });
+        }
+        (Encoding::Numeric { transform, stats, fill, ladder }, Column::Numeric(values)) => {
+            let value = match parse::number(cell, *transform)? {
+                Some(v) => transform.apply(v, stats, ladder) as f32,
+                None => *fill,
+            };
+            if !value.is_finite() {
+                let problem = parse::too_large(&cell)?;
+                return fault(
+                    format!("{problem} after its transform"),
+                    "fix the value, or set transform = \"none\"",
+                );
+            }
+            values.push(value);
+        }
+        _ => panic!("a batch of another schema: a column holds another kind of field"),
+    }
+    Ok(())
+}
+
+/// Id of one value.
+pub(crate) fn id(vocabulary: &Vocabulary, cell: Cell, scratch: &mut String) -> Parsed<u32> {
+    // Integers that are ids need not become text and back.
+    let integer = match cell {
+        Cell::Int(v) => vocabulary.find_integer(u64::try_from(v).ok()),
+        Cell::UInt(v) => vocabulary.find_integer(Some(v)),
+        _ => None,
+    };
+    integer.map_or_else(|| vocabulary.find(cell.text(scratch)?), Ok)
+}
+
+/// Appends the ids and weights of a list.
+fn encode_list(
+    encoding: &Encoding,
+    cell: Cell,
+    scratch: &mut String,
+    ids: &mut Vec<u32>,
+    weights: &mut Vec<f32>,
+) -> Parsed<()> {
+    let Encoding::Multi { separator, weight_separator, max_length, vocabulary, .. } = encoding else {
+        return Ok(());
+    };
+    let format = ListFormat { separator, weight_separator: weight_separator.as_deref() };
+    let weighted = weight_separator.is_some();
+    let mut push = |id, weight| {
+        ids.push(id);
+        if weighted {
+            weights.push(weight);
+        }
+    };
+    let mut empty = true;
+    each_value(cell, format, *max_length, scratch, |name, weight| {
+        empty = false;
+        push(vocabulary.find(name)?, weight);
+        Ok(())
+    })?;
+    if let Some(missing) = vocabulary.missing_id().filter(|_| empty) {
+        push(missing, 1.0);
+    }
+    Ok(())
+}
+
+/// Hands the first `max_length` values of a list and their weights to `each`, up to its first fault.
+pub(crate) fn each_value(
+    cell: Cell,
+    format: ListFormat,
+    max_length: Option<u32>,
+    scratch: &mut String,
+    mut each: impl FnMut(&str, f32) -> Parsed<()>,
+) -> Parsed<()> {
+    let (mut left, mut done) = (max_length.unwrap_or(u32::MAX), Ok(()));
+    parse::list(cell, format, scratch, |name, weight| {
+        if left > 0 && done.is_ok() {
+            left -= 1;
+            done = each(name, weight);
+        }
+    })?;
+    done
+}

@@ -1,0 +1,71 @@
+//! When rows come from disk instead of memory: the `[data.stream]` table of the configuration.
+
+use optmsm_core::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::cache::BLOCK;
+
+/// Files larger than this stream when nothing else is said.
+const LARGE: u64 = 256 << 20;
+
+/// When and how rows come from disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StreamConfig {
+    /// When.
+    pub mode: StreamMode,
+    /// Folder of the caches of encoded rows.
+    pub folder: String,
+    /// Rows that are held and shuffled together; up to three times as many are in memory.
+    pub shuffle_rows: usize,
+}
+
+/// When rows come from disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StreamMode {
+    /// From a file above 256 MiB.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never: all rows are held in memory, and shuffled as a whole.
+    Never,
+}
+
+impl Default for StreamConfig {
+    fn default() -> Self {
+        Self { mode: StreamMode::Auto, folder: ".optmsm-cache".into(), shuffle_rows: 1 << 18 }
+    }
+}
+
+impl StreamConfig {
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether rows of a file of so many bytes come from disk.
+    pub fn streams(&self, bytes: u64) -> bool {
+        match self.mode {
+            StreamMode::Auto => bytes > LARGE,
+            StreamMode::Always => true,
+            StreamMode::Never => false,
+        }
+    }
+
+    /// Blocks that are held and shuffled together, at least 1.
+    pub fn window(&self) -> usize {
+        (self.shuffle_rows / BLOCK).max(1)
+    }
+
+    pub(crate) fn validate(&self) -> Result<()> {
+        if self.folder.is_empty() {
+            return Err(Error::config("data.stream.folder", "is empty", "name a folder, or leave it out"));
+        }
+        if self.shuffle_rows < BLOCK {
+            let problem = format!("must be at least {BLOCK}, got {}", self.shuffle_rows);
+            return Err(Error::config("data.stream.shuffle_rows", problem, "raise it"));
+        }
+        Ok(())
+    }
+}

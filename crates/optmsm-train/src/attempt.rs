@@ -1,0 +1,179 @@
+//! One run of a larger piece of work: done, to be continued, or to be begun, which the fingerprint in its folder tells.
+
+use std::cell::Cell;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use optmsm_data::write_atomic;
+
+use crate::checkpoint::{Progress as Position, sha256};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::evaluate::Evaluation;
+use crate::inputs::DataFile;
+use crate::run::Run;
+use crate::trainer::{Control, Data, Next, Observer};
+
+/// The program's choice of backend and architecture.
+pub trait Trainer {
+    /// Number of parameters of a run's model.
+    ///
+    /// # Errors
+    /// The configuration cannot make a model.
+    fn parameters(&self, run: &Run) -> Result<u64>;
+
+    /// [`crate::trainer::train`] of a run, which is written first unless it is resumed.
+    ///
+    /// # Errors
+    /// As there.
+    fn train(&self, run: &Run, data: &Data, control: &Control) -> Result<()>;
+}
+
+/// What the runs of a piece of work share.
+#[derive(Clone, Copy)]
+pub struct Session<'a> {
+    /// What trains.
+    pub trainer: &'a dyn Trainer,
+    /// Becomes true when the user asks to stop.
+    pub stop: &'a AtomicBool,
+    /// Steps of a run after which to stop and save, as if the user had asked.
+    pub max_steps: Option<u64>,
+    /// Print nothing on the way.
+    pub quiet: bool,
+}
+
+impl Session<'_> {
+    pub(crate) fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// A line on the way, on standard error.
+    pub(crate) fn say(&self, text: &str) {
+        if !self.quiet {
+            eprintln!("{text}");
+        }
+    }
+}
+
+/// Hash of all that a run's result depends on. Threads are no part of it: results do not depend on them.
+pub(crate) fn fingerprint(config: &Config, files: &[DataFile], more: &str) -> Result<String> {
+    let mut config = config.clone();
+    config.train.threads = None;
+    let text = config.to_toml()?;
+    let files: Vec<&str> = files.iter().map(|f| f.sha256.as_str()).collect();
+    Ok(sha256([text.as_str(), &files.join(" "), env!("CARGO_PKG_VERSION"), more]))
+}
+
+/// A folder that belongs to one piece of work, by its fingerprint.
+///
+/// # Errors
+/// When it holds another one.
+pub(crate) fn claim(folder: &Path, fingerprint: &str) -> Result<()> {
+    let path = folder.join(FINGERPRINT);
+    let other = match fs::read_to_string(&path) {
+        Ok(found) => found != fingerprint,
+        Err(_) => folder.join("config.toml").exists(),
+    };
+    if other {
+        let problem = "holds work of another configuration, data, or version of this program";
+        return Err(Error::file(folder.display(), problem, "choose another folder with --out, or delete it"));
+    }
+    let made = |e: std::io::Error| {
+        Error::file(folder.display(), format!("cannot be made: {e}"), "choose another folder with --out")
+    };
+    fs::create_dir_all(folder).map_err(made)?;
+    Ok(write_atomic(&path, fingerprint.as_bytes())?)
+}
+
+/// Files beside the run's own.
+const FINGERPRINT: &str = "fingerprint";
+const SECONDS: &str = "seconds";
+
+/// A run in a folder that is its own.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) run: Run,
+}
+
+impl Attempt {
+    /// Claims the folder.
+    ///
+    /// # Errors
+    /// As [`claim`].
+    pub(crate) fn new(run: Run, fingerprint: &str) -> Result<Self> {
+        claim(&run.folder, fingerprint)?;
+        Ok(Self { run })
+    }
+
+    /// Where it stands, if it has begun.
+    ///
+    /// # Errors
+    /// When its checkpoint is damaged.
+    pub(crate) fn position(&self) -> Result<Option<Position>> {
+        let begun = self.run.checkpoint_path("last").exists();
+        begun.then(|| Ok(self.run.checkpoint("last")?.progress)).transpose()
+    }
+
+    /// Begins or continues; returns the seconds that it took in all, from setting up to the last evaluation of a pass.
+    ///
+    /// # Errors
+    /// As [`crate::trainer::train`].
+    pub(crate) fn train(&self, data: &Data, session: &Session, observer: &dyn Observer) -> Result<f64> {
+        let resume = self.run.checkpoint_path("last").exists();
+        for file in ["config.toml", "metrics.jsonl"].map(|name| self.run.folder.join(name)) {
+            // Left by a run that was killed before its first checkpoint: there is nothing to continue.
+            if !resume && file.exists() {
+                fs::remove_file(&file).map_err(|e| {
+                    Error::file(file.display(), format!("cannot be replaced: {e}"), "delete the folder")
+                })?;
+            }
+        }
+        let path = self.run.folder.join(SECONDS);
+        let before = if resume { self.seconds() } else { 0.0 };
+        let watch = Watch { inner: observer, began: Instant::now(), before, at: Cell::new(before), path };
+        let Session { trainer, stop, max_steps, quiet } = *session;
+        let control = Control { resume, stop, max_steps, quiet, observer: Some(&watch) };
+        let done = trainer.train(&self.run, data, &control);
+        if let Err(Error::Interrupted { .. }) = done {
+            watch.note();
+        }
+        done.map(|()| watch.at.get())
+    }
+
+    /// Seconds that were noted.
+    pub(crate) fn seconds(&self) -> f64 {
+        let text = fs::read_to_string(self.run.folder.join(SECONDS)).unwrap_or_default();
+        text.trim().parse().unwrap_or(0.0)
+    }
+}
+
+/// Notes the time at every evaluation.
+#[derive(Debug)]
+struct Watch<'a> {
+    inner: &'a dyn Observer,
+    began: Instant,
+    before: f64,
+    at: Cell<f64>,
+    path: PathBuf,
+}
+
+impl Watch<'_> {
+    fn note(&self) {
+        self.at.set(self.before + self.began.elapsed().as_secs_f64());
+        // Only a figure of the report hangs on it; a full disk stops the checkpoint, which says so.
+        write_atomic(&self.path, self.at.get().to_string().as_bytes()).ok();
+    }
+}
+
+impl Observer for Watch<'_> {
+    fn evaluated(&self, at: &Position) -> Next {
+        self.note();
+        self.inner.evaluated(at)
+    }
+
+    fn tested(&self, evaluation: &Evaluation, predictions: &[f32]) {
+        self.inner.tested(evaluation, predictions);
+    }
+}

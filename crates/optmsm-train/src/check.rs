@@ -1,0 +1,279 @@
+//! What a configuration makes of its data, and the memory that training takes: before anything is trained.
+
+mod memory;
+
+use std::collections::BTreeMap;
+
+use optmsm_core::backend::Backend;
+use optmsm_core::batch::{Batch, Column};
+use optmsm_core::config::{FieldKind, InputSpec, Role};
+use optmsm_core::counting::Counting;
+use optmsm_core::error::Error as CoreError;
+use optmsm_core::model::{Model, OptMsm};
+use optmsm_data::{
+    Extra, FieldConfig, Need, Progress, RecordBuffer, RowReader, ScenarioSchema, Schema, Source,
+    UnseenScenario,
+};
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::error::Result;
+
+pub use memory::Memory;
+
+/// Rows that are read at a time.
+const CHUNK: usize = 4096;
+
+/// Everything that a check found.
+#[derive(Debug, Serialize)]
+pub struct Check {
+    /// The files, in the order train, valid, test.
+    pub files: Vec<FileCheck>,
+    /// Scenarios of the training rows that were looked at.
+    pub scenarios: Vec<ScenarioSchema>,
+    /// The fields, in the order of the configuration.
+    pub fields: Vec<FieldCheck>,
+    /// Tensors of the model.
+    pub tensors: Vec<TensorCheck>,
+    /// Elements of all of them.
+    pub parameters: usize,
+    /// What training takes, in bytes.
+    pub memory: Memory,
+}
+
+/// One file.
+#[derive(Debug, Serialize)]
+pub struct FileCheck {
+    /// `train`, `valid` or `test`.
+    pub split: &'static str,
+    /// As it is opened.
+    pub path: String,
+    /// Rows that were looked at.
+    pub rows: u64,
+    /// Whether these were all.
+    pub whole: bool,
+    /// Rows of the file: estimated from its size unless `whole`; null where there is no size.
+    pub about_rows: Option<u64>,
+    /// Share of rows whose label is 1.
+    pub positives: f64,
+    /// Share of rows whose scenario the training rows that were looked at do not have.
+    pub unseen_scenarios: f64,
+}
+
+/// One field.
+#[derive(Debug, Serialize)]
+pub struct FieldCheck {
+    /// Name.
+    pub name: String,
+    /// Column of the files.
+    pub column: String,
+    /// `categorical`, `multi` or `numeric`.
+    pub kind: &'static str,
+    /// Which encoding reads it.
+    pub role: Role,
+    /// Rows of its table, the out-of-vocabulary one included; null for numbers.
+    pub ids: Option<usize>,
+    /// Whether `ids` is that of the whole training file, and not an estimate.
+    pub exact: bool,
+    /// Share of out-of-vocabulary ids by file; empty for numbers.
+    pub oov: BTreeMap<&'static str, f64>,
+    /// Share of rows without a value by file.
+    pub missing: BTreeMap<&'static str, f64>,
+}
+
+/// One tensor of the model.
+#[derive(Debug, Serialize)]
+pub struct TensorCheck {
+    /// Checkpoint name.
+    pub name: String,
+    /// Shape.
+    pub shape: Vec<usize>,
+    /// Elements.
+    pub elements: usize,
+}
+
+/// What the rows of a file showed.
+struct Seen {
+    file: FileCheck,
+    batch: Batch,
+    extra: Extra,
+    missing: Vec<Option<u64>>, // by field; none where the text of the rows is not at hand
+}
+
+/// Reads up to `rows` rows of each file and builds the model on a backend that only counts.
+///
+/// # Errors
+/// What training would say of the configuration or of these rows.
+pub fn check(config: &Config, rows: u64) -> Result<Check> {
+    look(config, rows.max(1)).map_err(|e| config.origin.locate(e))
+}
+
+fn look(config: &Config, rows: u64) -> Result<Check> {
+    let Some(train) = &config.data.train else {
+        return Err(CoreError::config("data.train", "is missing", "give the path of a file or folder").into());
+    };
+    let source = config.source(train);
+    let mut progress = Progress { rows: 0, bytes: 0, total_bytes: None };
+    let mut schema = Schema::fit_rows(&config.data, source.clone(), rows, |p| progress = p)?;
+    let exact = is_whole(&progress, rows);
+    if !exact {
+        // Rows that were not looked at may hold more scenarios, and rare values may come again.
+        let mut open = config.data.clone();
+        open.unseen_scenario = UnseenScenario::Oov;
+        open.fields.iter_mut().for_each(|f| f.min_frequency = 1);
+        schema = Schema::fit_rows(&open, source.clone(), rows, |_| {})?;
+    }
+    let mut seen = vec![read("train", &source, &schema, rows)?];
+    for (split, paths) in [("valid", &config.data.valid), ("test", &config.data.test)] {
+        if let Some(paths) = paths {
+            seen.push(read(split, &config.source(paths), &schema, rows)?);
+        }
+    }
+    let mut input = schema.input_spec();
+    if !exact {
+        let total = seen[0].file.about_rows.unwrap_or(seen[0].file.rows);
+        estimate(&mut input, config, &seen[0], total);
+        input.scenarios -= usize::from(config.data.unseen_scenario == UnseenScenario::Error);
+    }
+    let mut scenarios = schema.scenarios.clone();
+    scenarios.truncate(input.scenarios);
+    let model = OptMsm::new(&config.model, &input)?;
+    let tensors = tensors(&model);
+    let fields = schema.fields.iter().zip(&input.fields).enumerate().map(|(i, (f, spec))| {
+        let (kind, ids) = match spec.kind {
+            FieldKind::Categorical { vocab } => ("categorical", Some(vocab)),
+            FieldKind::Multi { vocab, .. } => ("multi", Some(vocab)),
+            FieldKind::Numeric => ("numeric", None),
+        };
+        let shares = |of: &dyn Fn(&Seen) -> Option<f64>| {
+            seen.iter().filter_map(|s| Some((s.file.split, of(s)?))).collect::<BTreeMap<_, _>>()
+        };
+        FieldCheck {
+            name: f.name.clone(),
+            column: f.column.clone(),
+            kind,
+            role: f.role,
+            ids,
+            exact: exact || ids.is_none() || has_fixed_size(&config.data.fields[i]),
+            oov: shares(&|s| oov(&s.batch.columns[i])),
+            missing: shares(&|s| Some(share(s.missing[i]?, s.file.rows))),
+        }
+    });
+    Ok(Check {
+        fields: fields.collect(),
+        scenarios,
+        parameters: tensors.iter().map(|t| t.elements).sum(),
+        tensors,
+        memory: memory::memory(config, model, &schema.input_spec(), &seen)?,
+        files: seen.into_iter().map(|s| s.file).collect(),
+    })
+}
+
+fn share(part: u64, of: u64) -> f64 {
+    part as f64 / of.max(1) as f64
+}
+
+/// Whether a pass that was to take `rows` rows met the end of the file.
+fn is_whole(progress: &Progress, rows: u64) -> bool {
+    progress.rows < rows || progress.total_bytes == Some(progress.bytes)
+}
+
+fn read(split: &'static str, source: &Source, schema: &Schema, rows: u64) -> Result<Seen> {
+    let mut reader = RowReader::open(source.clone(), schema, Need::Labelled)?;
+    let place = |column: &String| reader.header().iter().position(|name| name == column.as_bytes());
+    let places: Vec<Option<usize>> = schema.fields.iter().map(|f| place(&f.column)).collect();
+    let (mut batch, mut extra) = (Batch::new(&schema.input_spec()), Extra::default());
+    // Of other files than CSV, records are numbers of rows.
+    let none = |place: &Option<usize>| place.map(|_| 0u64);
+    let mut missing: Vec<Option<u64>> = places.iter().map(none).collect();
+    let (mut records, mut left) = (RecordBuffer::default(), rows);
+    while left > 0 {
+        let wanted = left.min(CHUNK as u64) as usize;
+        let n = reader.read_records(&mut batch, &mut extra, &mut records, wanted)?;
+        for record in records.iter() {
+            for (missing, place) in missing.iter_mut().zip(&places) {
+                if let (Some(missing), Some(c)) = (missing, place) {
+                    *missing += u64::from(record.get(*c).is_some_and(|v| v.is_empty()));
+                }
+            }
+        }
+        left -= n as u64;
+        if n < wanted {
+            break;
+        }
+    }
+    let progress = reader.progress();
+    let whole = is_whole(&progress, rows);
+    let scaled = |total: u64| (progress.rows as f64 * total as f64 / progress.bytes.max(1) as f64) as u64;
+    let about_rows = if whole { Some(progress.rows) } else { progress.total_bytes.map(scaled) };
+    let positives = batch.labels.iter().filter(|&&y| y == 1.0).count() as u64;
+    let unseen = |&&s: &&u32| Some(s) == schema.fallback_scenario();
+    let unseen = batch.scenarios.iter().filter(unseen).count() as u64;
+    let file = FileCheck {
+        split,
+        path: source.to_string(),
+        rows: progress.rows,
+        whole,
+        about_rows,
+        positives: share(positives, progress.rows),
+        unseen_scenarios: share(unseen, progress.rows),
+    };
+    Ok(Seen { file, batch, extra, missing })
+}
+
+/// The ids of a column; `None` for numbers.
+fn ids(column: &Column) -> Option<&[u32]> {
+    match column {
+        Column::Categorical(ids) | Column::Multi { ids, .. } => Some(ids),
+        Column::Numeric(_) => None,
+    }
+}
+
+fn oov(column: &Column) -> Option<f64> {
+    let ids = ids(column)?;
+    Some(share(ids.iter().filter(|&&id| id == 0).count() as u64, ids.len() as u64))
+}
+
+/// Replaces the vocabularies of the rows that were seen by estimates for all `total` rows: with `f` values seen once, √(total /
+/// rows)·f + the others, the estimator whose worst error is the least possible (Charikar et al., PODS 2000). Of a field
+/// with `min_frequency`, only values count that reach it when their rows grow as the file does.
+fn estimate(input: &mut InputSpec, config: &Config, train: &Seen, total: u64) {
+    let grow = total as f64 / train.file.rows as f64;
+    for ((spec, field), column) in input.fields.iter_mut().zip(&config.data.fields).zip(&train.batch.columns)
+    {
+        let (FieldKind::Categorical { vocab } | FieldKind::Multi { vocab, .. }) = &mut spec.kind else {
+            continue;
+        };
+        // Sizes that the data has no part in; and fields of one table keep one size, that of the rows read.
+        if has_fixed_size(field) || field.table.is_some() {
+            continue;
+        }
+        let mut counts = vec![0u64; *vocab];
+        ids(column).unwrap_or_default().iter().for_each(|&id| counts[id as usize] += 1);
+        let kept = |&n: &u64| n > 0 && n as f64 * grow >= field.min_frequency as f64;
+        let (once, more): (Vec<u64>, Vec<u64>) =
+            counts[1..].iter().copied().filter(kept).partition(|&n| n == 1);
+        let values = (grow.sqrt() * once.len() as f64) as usize + more.len();
+        *vocab = 1 + field.max_size.map_or(values, |most| values.min(most as usize));
+    }
+}
+
+/// Whether the configuration says how many ids a field has.
+fn has_fixed_size(field: &FieldConfig) -> bool {
+    field.hash_buckets.is_some() || field.ids.is_some() || field.buckets.is_some()
+}
+
+fn tensors(model: &OptMsm) -> Vec<TensorCheck> {
+    shapes::<Counting>(model)
+        .into_iter()
+        .map(|(name, shape)| TensorCheck { name, elements: shape.iter().product(), shape })
+        .collect()
+}
+
+/// Names and shapes of a model's tensors, dense parameters first.
+pub fn shapes<B: Backend>(model: &OptMsm) -> Vec<(String, Vec<usize>)> {
+    let dense = Model::<B>::params(model).specs().iter().map(|s| (s.name.clone(), s.shape.clone()));
+    let tables =
+        Model::<B>::embedding(model).tables().iter().map(|t| (t.name.clone(), vec![t.rows, t.width]));
+    dense.chain(tables).collect()
+}

@@ -1,0 +1,122 @@
+//! The memory of training, in bytes.
+
+use optmsm_core::batch::{Batch, Column};
+use optmsm_core::config::InputSpec;
+use optmsm_core::learner::{Footprint, footprint};
+use optmsm_core::model::OptMsm;
+use optmsm_core::plan::Plan;
+use optmsm_cpu::CpuOptions;
+use serde::Serialize;
+
+use super::{Seen, ids};
+use crate::config::{BackendKind, Config};
+use crate::error::Result;
+use crate::trainer::PLANS;
+
+/// What training takes, in bytes. Where a file was not read as a whole, what depends on its rows is an estimate.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Memory {
+    /// Whose memory the first six are in.
+    pub backend: BackendKind,
+    /// Dense parameters and embedding tables.
+    pub parameters: usize,
+    /// Optimizer state.
+    pub optimizer: usize,
+    /// Gradients.
+    pub gradients: usize,
+    /// Packed and generated weights.
+    pub prepared: usize,
+    /// Activations of all lanes.
+    pub activations: usize,
+    /// The batch at hand.
+    pub inputs: usize,
+    /// What the backend itself keeps: of a CUDA device, the most that its workspaces and stages of uploads take.
+    pub reserved: usize,
+    /// All of these.
+    pub backend_total: usize,
+    /// The encoded rows of all files, and their order, in the host's memory.
+    pub data: usize,
+    /// Planned batches on their way to the learner, in the host's memory.
+    pub batches: usize,
+    /// The host's memory in all: with what the backend takes, where that is the CPU.
+    pub host_total: usize,
+    /// What the host needs on top for the moment in which a checkpoint is saved.
+    pub saving: usize,
+}
+
+/// `input` is what the rows of `seen` were encoded for; the model may be for more ids.
+pub(super) fn memory(config: &Config, model: OptMsm, input: &InputSpec, seen: &[Seen]) -> Result<Memory> {
+    let train = &config.train;
+    let (counting, reserved) = match train.backend {
+        BackendKind::Cpu => (CpuOptions { threads: train.threads, ..CpuOptions::default() }.counting(), 0),
+        BackendKind::Cuda => (optmsm_cuda::counting(), optmsm_cuda::RESERVED),
+    };
+    let rows = seen[0].file.rows.max(1) as f64;
+    let list_ids = seen[0].batch.columns.iter().map(|column| match column {
+        Column::Multi { .. } => {
+            let mean = ids(column).map_or(0, <[u32]>::len) as f64 / rows;
+            (mean * train.batch_size as f64).ceil() as usize
+        }
+        _ => 0,
+    });
+    let list_ids: Vec<usize> = list_ids.collect();
+    let taken = footprint(counting, model, train.learner(), train.batch_size, &list_ids)?;
+    let Footprint { parameters, optimizer, gradients, prepared, activations, inputs } = taken;
+    let backend_total = taken.total() + reserved;
+    let of = |s: &Seen| {
+        let own = (batch_bytes(&s.batch) + 8 * s.extra.groups.len() + 4 * s.extra.probabilities.len()) as f64;
+        (own * s.file.about_rows.unwrap_or(s.file.rows) as f64 / s.file.rows.max(1) as f64) as usize
+    };
+    let order = 4 * seen[0].file.about_rows.unwrap_or(seen[0].file.rows) as usize;
+    let data = seen.iter().map(of).sum::<usize>() + order;
+    let batches = PLANS * plan_bytes(&seen[0].batch, input, train.batch_size)?;
+    let on_host = if train.backend == BackendKind::Cpu { backend_total } else { 0 };
+    Ok(Memory {
+        backend: train.backend,
+        parameters,
+        optimizer,
+        gradients,
+        prepared,
+        activations,
+        inputs,
+        reserved,
+        backend_total,
+        data,
+        batches,
+        host_total: on_host + data + batches,
+        // The checkpoint, and the bytes of its file.
+        saving: 2 * (parameters + optimizer),
+    })
+}
+
+fn batch_bytes(batch: &Batch) -> usize {
+    let column = |column: &Column| match column {
+        Column::Categorical(ids) => ids.len(),
+        Column::Numeric(values) => values.len(),
+        Column::Multi { offsets, ids, weights } => offsets.len() + ids.len() + weights.len(),
+    };
+    let columns: usize = batch.columns.iter().map(column).sum();
+    4 * (batch.labels.len() + batch.weights.len() + batch.scenarios.len() + columns)
+}
+
+/// Bytes of a batch and its plan, from the first rows.
+fn plan_bytes(train: &Batch, input: &InputSpec, batch_size: usize) -> Result<usize> {
+    let rows: Vec<u32> = (0..train.rows().min(batch_size) as u32).collect();
+    let mut batch = Batch::new(input);
+    batch.push_rows(train, &rows);
+    let mut plan = Plan::<f32>::default();
+    plan.build(&batch, input, true)?;
+    let Plan { order, offsets, scenarios, labels, weights, columns, .. } = &plan;
+    let column = |c: &optmsm_core::plan::PlannedColumn<f32>| {
+        c.ids.len()
+            + c.offsets.len()
+            + c.values.len()
+            + c.unique.len()
+            + c.starts.len()
+            + c.rows.len()
+            + c.coefs.len()
+    };
+    let columns: usize = columns.iter().map(column).sum();
+    let own = 4 * (order.len() + offsets.len() + scenarios.len() + labels.len() + weights.len() + columns);
+    Ok(own * batch_size / rows.len().max(1))
+}

@@ -1,0 +1,71 @@
+//! `optmsm compare`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use optmsm_train::attempt::Session;
+use optmsm_train::compare::{Entry, compare};
+use optmsm_train::config::Config;
+use optmsm_train::error::{Error, Result};
+
+use super::many::Program;
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// Configuration files; differences are from the first.
+    #[arg(required = true)]
+    configs: Vec<PathBuf>,
+    /// Runs of each configuration, with seeds from the first one's train.seed on.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    seeds: u64,
+    /// Seed of data.split, in place of the one in the files.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    split_seed: Option<u64>,
+    /// Change one value in every configuration: --set train.epochs=5
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Folder of the runs and of compare.md and compare.json; runs/compare-A-B when not given.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Stop and save once a run has done this many steps, as an interrupt would.
+    #[arg(long)]
+    max_steps: Option<u64>,
+    /// Print the final table only.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+pub(super) fn run(options: &Options) -> Result<()> {
+    let stop = super::train::stop_on_interrupt()?;
+    let mut entries: Vec<Entry> = Vec::new();
+    for path in &options.configs {
+        let mut config = Config::load(path, &options.set)?;
+        if let Some(seed) = options.split_seed {
+            let split = config.data.split.as_mut().ok_or_else(|| {
+                let problem = "has no data.split for --split-seed";
+                Error::file(path.display(), problem, "add data.split = { valid = 0.1, test = 0.1 }")
+            })?;
+            split.seed = seed;
+        }
+        let stem = path.file_stem().map_or("config".into(), |s| s.to_string_lossy().into_owned());
+        let taken = |name: &String| entries.iter().any(|e| e.name == *name);
+        let names = std::iter::once(stem.clone()).chain((2..).map(|n| format!("{stem}-{n}")));
+        let name = names.into_iter().find(|name| !taken(name)).unwrap_or(stem);
+        entries.push(Entry { name, path: path.display().to_string(), config });
+    }
+    let first = entries[0].config.train.seed;
+    if first > i64::MAX as u64 - options.seeds {
+        let problem = format!("{first} leaves no room for {} seeds", options.seeds);
+        return Err(optmsm_core::error::Error::config("train.seed", problem, "lower it").into());
+    }
+    let seeds: Vec<u64> = (first..first + options.seeds).collect();
+    let names: Vec<&str> = entries.iter().map(|e| e.name.as_str()).collect();
+    let default = || PathBuf::from(format!("runs/compare-{}", names.join("-")));
+    let out = options.out.clone().unwrap_or_else(default);
+    let Options { max_steps, quiet, .. } = *options;
+    let session = Session { trainer: &Program, stop, max_steps, quiet };
+    let comparison = compare(&entries, &seeds, &out, &session)?;
+    println!("{}", comparison.markdown());
+    println!("comparison: {}", out.display());
+    Ok(())
+}

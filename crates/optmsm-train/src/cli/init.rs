@@ -1,0 +1,40 @@
+//! `optmsm init`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use optmsm_data::write_atomic;
+use optmsm_train::error::{Error, Result};
+use optmsm_train::starter::{Given, starter};
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// CSV file with a header; the rows to train on.
+    data: PathBuf,
+    /// Configuration to write; named after the data when not given.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Column of the label, 0 or 1.
+    #[arg(long, value_name = "COL")]
+    label: Option<String>,
+    /// Column of the scenario's name.
+    #[arg(long, value_name = "COL")]
+    scenario: Option<String>,
+}
+
+pub(super) fn run(options: &Options) -> Result<()> {
+    let Options { data, out, label, scenario } = options;
+    let out = match out {
+        Some(out) => out.clone(),
+        None => PathBuf::from(data.file_stem().unwrap_or(data.as_os_str())).with_extension("toml"),
+    };
+    if out.symlink_metadata().is_ok() {
+        return Err(Error::file(out.display(), "is there already", "choose another file with --out"));
+    }
+    let text = starter(data, &Given { label: label.clone(), scenario: scenario.clone() })?;
+    write_atomic(&out, text.as_bytes())?;
+    let out = out.display();
+    super::print(
+        format!("{out}: read it through, then: optmsm check {out}, optmsm train --config {out}\n").as_bytes(),
+    )
+}

@@ -1,0 +1,46 @@
+//! `optmsm prepare`: encodes the files of a configuration once, so that runs find them encoded.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use optmsm_data::{Cache, Part, Prepared};
+use optmsm_train::config::Config;
+use optmsm_train::error::Result;
+use optmsm_train::inputs;
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// Configuration file.
+    #[arg(long)]
+    config: PathBuf,
+    /// Change one value: --set data.stream.folder=/fast/cache
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+pub(super) fn run(options: &Options) -> Result<()> {
+    let config = Config::load(&options.config, &options.set)?;
+    prepare(&config).map_err(|e| config.origin.locate(e))
+}
+
+fn prepare(config: &Config) -> Result<()> {
+    let schema = inputs::fit(config)?;
+    let folder = config.path(&config.data.stream.folder);
+    for part in [Part::Train, Part::Valid, Part::Test] {
+        let Some(source) = inputs::source(config, part) else { continue };
+        let start = Instant::now();
+        let (cache, prepared) =
+            Cache::prepare(&source, &schema, inputs::selection(config, part), &folder, |_| {})?;
+        let what = match prepared {
+            Prepared::Found => "found".to_string(),
+            Prepared::Made => "made".to_string(),
+            Prepared::Rebuilt(why) => format!("made anew ({why})"),
+        };
+        let (rows, megabytes, seconds) =
+            (cache.rows(), cache.bytes() as f64 / 1e6, start.elapsed().as_secs_f64());
+        println!("{} rows: {rows}, {megabytes:.1} MB, {what} in {seconds:.1} s", part.name());
+        println!("  {}", cache.path().display());
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! `optmsm report`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use optmsm_core::backend::Backend;
+use optmsm_data::write_atomic;
+use optmsm_train::config::BackendKind;
+use optmsm_train::error::{Error, Result};
+use optmsm_train::report::{self, Files, RunReport};
+use optmsm_train::run::Run;
+
+use super::Device;
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// Run folders, to stand side by side.
+    #[arg(required = true)]
+    runs: Vec<PathBuf>,
+    /// CSV file to score; each run's own data.valid when not given.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// HTML file to write.
+    #[arg(long)]
+    out: PathBuf,
+    /// JSON file for the numbers that the page shows.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// What computes, whatever trained the runs.
+    #[arg(long, value_enum, default_value_t = BackendKind::Cpu)]
+    backend: BackendKind,
+}
+
+pub(super) fn run(options: &Options) -> Result<()> {
+    if options.data.as_ref().is_some_and(|path| path.as_os_str() == "-") {
+        return Err(Error::file("--data -", "cannot be read twice", "give a file"));
+    }
+    let mut files = Files::default();
+    let runs =
+        options.runs.iter().map(|folder| one(folder, options, &mut files)).collect::<Result<Vec<_>>>()?;
+    let page = report::page(&runs)?;
+    if let Some(path) = &options.json {
+        let numbers = serde_json::to_vec_pretty(&runs)
+            .map_err(|e| Error::file(path.display(), e.to_string(), "report this"))?;
+        write_atomic(path, &numbers)?;
+    }
+    write_atomic(&options.out, page.as_bytes())?;
+    println!("report: {}", options.out.display());
+    Ok(())
+}
+
+fn one(folder: &Path, options: &Options, files: &mut Files) -> Result<RunReport> {
+    let run = Run::open(folder)?;
+    match super::open(options.backend, &run.config.train)? {
+        Device::Cpu(be) => gather(be, &run, options, files),
+        Device::Cuda(be) => gather(be, &run, options, files),
+    }
+}
+
+fn gather<B: Backend<Elem = f32>>(
+    be: B,
+    run: &Run,
+    options: &Options,
+    files: &mut Files,
+) -> Result<RunReport> {
+    let predictor = super::predictor(be, run, report::CHUNK)?;
+    report::gather(&predictor, run, options.data.as_deref(), files)
+}

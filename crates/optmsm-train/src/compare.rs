@@ -1,0 +1,252 @@
+//! Several configurations, trained with the same seeds on the same rows and scored on the same test rows.
+//!
+//! `OUT/NAME/seed-N/` is a run folder with `result.json` and `test.f32` (labels, then predictions of the test rows)
+//! once it is done; runs that are done are not repeated. Test rows choose nothing: early stopping watches validation
+//! rows alone, and every seed's result counts.
+
+mod report;
+mod show;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use optmsm_data::{Part, write_atomic};
+use serde::{Deserialize, Serialize};
+
+use crate::attempt::{Attempt, Session, fingerprint};
+use crate::checkpoint::sha256;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::evaluate::Evaluation;
+use crate::inputs::{self, DataFile};
+use crate::rows::Rows;
+use crate::run::Run;
+use crate::trainer::Observer;
+
+pub use report::{Comparison, Configuration, Difference, Verdict};
+
+/// A configuration to compare.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// What tables call it; also its folder.
+    pub name: String,
+    /// The file it came from.
+    pub path: String,
+    /// Resolved.
+    pub config: Config,
+}
+
+/// What one run gave.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// Hash of configuration, seed, data and program version.
+    pub fingerprint: String,
+    /// Seed of parameters, order of rows and dropout.
+    pub seed: u64,
+    /// Number of parameters.
+    pub parameters: u64,
+    /// Passes over the training rows.
+    pub epochs: u64,
+    /// The pass whose parameters were scored.
+    pub best_epoch: u64,
+    /// Rows that it trained on, each as often as it was.
+    pub rows: u64,
+    /// From setting up to the last validation.
+    pub seconds: f64,
+    /// SHA-256 of `test.f32`.
+    pub scores: String,
+    /// Metrics of the test rows.
+    pub test: Evaluation,
+}
+
+/// Labels and predictions of the test rows.
+pub(crate) struct Scores {
+    pub(crate) labels: Vec<f32>,
+    pub(crate) predictions: Vec<f32>,
+}
+
+/// Trains what is not done, and compares.
+///
+/// # Errors
+/// Configurations of different data; whatever stops a run. After an interrupt, the same call goes on.
+pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, session: &Session) -> Result<Comparison> {
+    let Some(first) = entries.first().filter(|_| !seeds.is_empty()) else {
+        return Err(Error::file("comparison", "has no run", "give a configuration and a seed"));
+    };
+    let files = same_data(first, entries)?;
+    let schemas = entries.iter().map(|e| inputs::fit(&e.config)).collect::<Result<Vec<_>>>()?;
+    let total = entries.len() * seeds.len();
+    let mut done = Vec::with_capacity(total);
+    for (entry, schema) in entries.iter().zip(&schemas) {
+        // Read when the first run needs it, for all seeds.
+        let mut data = None;
+        for &seed in seeds {
+            let mut config = entry.config.clone();
+            (config.train.seed, config.tune) = (seed, None);
+            let folder = out.join(&entry.name).join(format!("seed-{seed}"));
+            let fingerprint = fingerprint(&config, &files, "")?;
+            let attempt = Attempt::new(Run::new(&folder, config, schema.clone()), &fingerprint)?;
+            if let Some(result) = finished(&folder, &fingerprint)? {
+                done.push(result);
+                continue;
+            }
+            let paused = || Error::Paused { what: "comparison", done: done.len(), total };
+            if session.stopped() {
+                return Err(paused());
+            }
+            session.say(&format!("{}, seed {seed} (run {} of {total})", entry.name, done.len() + 1));
+            let data = match &mut data {
+                Some(data) => data,
+                none => none.insert(inputs::load(&entry.config, schema, true)?),
+            };
+            let heard = Heard::default();
+            let seconds = attempt.train(data, session, &heard).map_err(|e| match e {
+                Error::Interrupted { .. } => paused(),
+                Error::Diverged { step, loss, last, cause } => {
+                    let cause = format!("{cause} (configuration {}, seed {seed})", entry.name);
+                    Error::Diverged { step, loss, last, cause }
+                }
+                other => other,
+            })?;
+            let Some((test, predictions)) = heard.0.into_inner() else {
+                return Err(inputs::missing(Part::Test));
+            };
+            let labels = data.test.as_ref().map(Rows::labels).transpose()?.unwrap_or_default();
+            let bytes: Vec<u8> = labels.iter().chain(&predictions).flat_map(|v| v.to_le_bytes()).collect();
+            write_atomic(&folder.join(SCORES), &bytes)?;
+            let epochs = attempt.run.checkpoint("last")?.progress.epoch;
+            let result = RunResult {
+                fingerprint,
+                seed,
+                parameters: session.trainer.parameters(&attempt.run)?,
+                epochs,
+                best_epoch: attempt.run.checkpoint("best")?.progress.epoch,
+                rows: epochs * data.train.rows() as u64,
+                seconds,
+                scores: sha256([bytes]),
+                test,
+            };
+            write_atomic(&folder.join(RESULT), json(&result)?.as_bytes())?;
+            done.push(result);
+        }
+    }
+    let comparison = Comparison::new(entries, seeds, files, &done, |entry, seed| {
+        scores(&out.join(&entries[entry].name).join(format!("seed-{seed}")))
+    })?;
+    write_atomic(&out.join("compare.md"), comparison.markdown().as_bytes())?;
+    write_atomic(&out.join("compare.json"), json(&comparison)?.as_bytes())?;
+    Ok(comparison)
+}
+
+const RESULT: &str = "result.json";
+const SCORES: &str = "test.f32";
+
+fn json(value: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_string_pretty(value);
+    Ok(text.map_err(|e| Error::file("result", e.to_string(), "report this"))? + "\n")
+}
+
+/// Hears of the test rows' predictions.
+#[derive(Debug, Default)]
+struct Heard(RefCell<Option<(Evaluation, Vec<f32>)>>);
+
+impl Observer for Heard {
+    fn tested(&self, evaluation: &Evaluation, predictions: &[f32]) {
+        *self.0.borrow_mut() = Some((evaluation.clone(), predictions.to_vec()));
+    }
+}
+
+/// The result of a run that is done.
+fn finished(folder: &Path, fingerprint: &str) -> Result<Option<RunResult>> {
+    let path = folder.join(RESULT);
+    let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
+    let damaged = |problem: String| {
+        Error::file(path.display(), problem, "delete the folder: the run will be trained again")
+    };
+    let result: RunResult =
+        serde_json::from_str(&text).map_err(|e| damaged(format!("cannot be read: {e}")))?;
+    let bytes = fs::read(folder.join(SCORES)).unwrap_or_default();
+    match result.fingerprint == fingerprint && result.scores == sha256([bytes]) {
+        true => Ok(Some(result)),
+        false => Err(damaged(format!("does not belong to {SCORES} and the configuration beside it"))),
+    }
+}
+
+/// Reads what [`finished`] has checked.
+fn scores(folder: &Path) -> Result<Scores> {
+    let path = folder.join(SCORES);
+    let bytes = fs::read(&path)
+        .map_err(|e| Error::file(path.display(), format!("cannot be read: {e}"), "delete the folder"))?;
+    let mut labels: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
+    let predictions = labels.split_off(labels.len() / 2);
+    Ok(Scores { labels, predictions })
+}
+
+/// The files of all configurations, whose rows, labels and scenarios must be the same; and there must be test rows.
+fn same_data(first: &Entry, entries: &[Entry]) -> Result<Vec<DataFile>> {
+    for part in [Part::Train, Part::Test] {
+        if !inputs::has(&first.config, part) {
+            return Err(inputs::missing(part));
+        }
+    }
+    let mut known: HashMap<PathBuf, DataFile> = HashMap::new();
+    let mut hash = |config: &Config, part: Part| -> Result<Vec<DataFile>> {
+        let files =
+            inputs::source(config, part).map(|source| source.files()).transpose()?.unwrap_or_default();
+        let mut found = Vec::new();
+        for path in files {
+            if !known.contains_key(&path) {
+                known.insert(path.clone(), inputs::hash(&path)?);
+            }
+            found.extend(known.get(&path).cloned());
+        }
+        Ok(found)
+    };
+    for other in entries {
+        for ((key, mine), (_, theirs)) in settings(&first.config).iter().zip(settings(&other.config)) {
+            if *mine != theirs {
+                return Err(differ(first, other, key, mine, &theirs));
+            }
+        }
+        for part in [Part::Train, Part::Valid, Part::Test] {
+            let (mine, theirs) = (hash(&first.config, part)?, hash(&other.config, part)?);
+            let hashes = |files: &[DataFile]| files.iter().map(|f| f.sha256.clone()).collect::<Vec<_>>();
+            if hashes(&mine) != hashes(&theirs) {
+                let shown = |files: Vec<DataFile>| match &files[..] {
+                    [] => "not given".into(),
+                    [f] => format!("{} (SHA-256 {}…)", f.path, &f.sha256[..12]),
+                    [f, ..] => format!("{} and {} more files", f.path, files.len() - 1),
+                };
+                let key = format!("data.{}", part.name());
+                return Err(differ(first, other, &key, &shown(mine), &shown(theirs)));
+            }
+        }
+    }
+    inputs::files(&first.config, true)
+}
+
+/// The settings that decide which rows there are, what is predicted, and how it is scored.
+fn settings(config: &Config) -> Vec<(&'static str, String)> {
+    let data = &config.data;
+    let optional = |value: &Option<String>| value.clone().unwrap_or_else(|| "not given".into());
+    let split = data
+        .split
+        .as_ref()
+        .map(|s| format!("{{ valid = {}, test = {}, seed = {}, by = {:?} }}", s.valid, s.test, s.seed, s.by));
+    vec![
+        ("data.split", optional(&split)),
+        ("data.label", data.label.clone()),
+        ("data.scenario", data.scenario.clone()),
+        ("data.unseen_scenario", format!("{:?}", data.unseen_scenario).to_lowercase()),
+        ("data.group", optional(&data.group)),
+        ("data.probability", optional(&data.probability)),
+        ("data.delimiter", format!("{:?}", data.delimiter)),
+    ]
+}
+
+fn differ(first: &Entry, other: &Entry, key: &str, mine: &str, theirs: &str) -> Error {
+    let problem = format!("{key} is {theirs}, but {mine} in {}", first.path);
+    Error::file(&other.path, problem, "compare configurations of the same rows, labels and scenarios")
+}

@@ -1,0 +1,356 @@
+//! From runs to spreads, differences and what may be concluded.
+
+use optmsm_core::metrics::{Metrics, rela_impr};
+use optmsm_data::SplitConfig;
+use serde::Serialize;
+
+use super::{Entry, RunResult, Scores};
+use crate::checkpoint::sha256;
+use crate::error::{Error, Result};
+use crate::inputs::DataFile;
+use crate::provenance::Provenance;
+use crate::statistics::{Delong, PairedT, Spread, delong, holm, paired_t, signed_rank};
+
+/// Fewer seeds allow no verdict: at two or three, one lucky spread makes any t large.
+const FEWEST_SEEDS: usize = 5;
+/// Chance of a false "better" or "worse" in the whole comparison, seeds being the only chance.
+const LEVEL: f64 = 0.05;
+
+/// A whole comparison, as `compare.json` has it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Comparison {
+    /// What made it.
+    pub program: Provenance,
+    /// Files that were read.
+    pub files: Vec<DataFile>,
+    /// How `data.train` was split, if it was.
+    pub split: Option<SplitConfig>,
+    /// Seeds of the runs, the same for every configuration.
+    pub seeds: Vec<u64>,
+    /// Whether validation rows chose the pass that was scored.
+    pub valid: bool,
+    /// In the order given; the first is what others are compared with.
+    pub configurations: Vec<Configuration>,
+    /// Of every other configuration from the first.
+    pub differences: Vec<Difference>,
+}
+
+/// A configuration's results on the test rows.
+#[derive(Clone, Debug, Serialize)]
+pub struct Configuration {
+    /// What tables call it.
+    pub name: String,
+    /// The file it came from.
+    pub path: String,
+    /// SHA-256 of the resolved configuration, as TOML.
+    pub sha256: String,
+    /// The resolved configuration.
+    pub resolved: String,
+    /// Number of parameters.
+    pub parameters: u64,
+    /// All test rows.
+    pub overall: Scored,
+    /// Those of each scenario.
+    pub scenarios: Vec<Scored>,
+    /// The pass that was scored.
+    pub best_epoch: Option<Spread>,
+    /// Seconds of a run.
+    pub seconds: Option<Spread>,
+    /// Training rows a second, validation included.
+    pub rows_per_second: Option<Spread>,
+    /// What each seed gave.
+    pub runs: Vec<RunResult>,
+}
+
+/// Metrics of one set of rows over the seeds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Scored {
+    /// Scenario; none for all rows.
+    pub scenario: Option<String>,
+    /// Rows.
+    pub rows: u64,
+    /// Rows with label 1.
+    pub positives: u64,
+    /// AUC.
+    pub auc: Option<Spread>,
+    /// GAUC.
+    pub gauc: Option<Spread>,
+    /// Log loss.
+    pub log_loss: Option<Spread>,
+    /// Expected calibration error.
+    pub ece: Option<Spread>,
+    /// (AUC − 0.5) / (mean AUC of the first configuration − 0.5) − 1; none for the first, and where its mean AUC is not
+    /// above 0.5. A ratio seed by seed would be ruled by the seed whose base comes closest to 0.5.
+    pub rela_impr: Option<Spread>,
+}
+
+/// A metric of a configuration less that of the first, run by run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Difference {
+    /// Name of the configuration.
+    pub configuration: String,
+    /// Scenario; none for all rows.
+    pub scenario: Option<String>,
+    /// `auc`, `gauc`, `log_loss` or `ece`.
+    pub metric: &'static str,
+    /// One for each seed.
+    pub by_seed: Vec<f64>,
+    /// Their mean and spread.
+    pub spread: Option<Spread>,
+    /// Paired t-test over seeds.
+    pub t: Option<PairedT>,
+    /// Exact p of Wilcoxon's signed-rank test over seeds.
+    pub signed_rank_p: Option<f64>,
+    /// The t-test's p after Holm's correction for the number of configurations; for the AUC of all rows alone.
+    pub holm_p: Option<f64>,
+    /// What other test rows would change about the mean difference; for the AUC of all rows alone.
+    pub rows: Option<Delong>,
+    /// For the AUC of all rows alone.
+    pub verdict: Option<Verdict>,
+}
+
+/// What the differences of AUC allow to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Every seed gave the same AUC.
+    Equal,
+    /// Fewer than five seeds, or differences that do not spread, which no test can judge.
+    TooFew,
+    /// Seeds alone explain the difference.
+    NotShown,
+    /// More than seeds explain, but not more than other test rows might take back.
+    TheseRows,
+    /// Higher than seeds and the choice of test rows explain.
+    Better,
+    /// Lower than seeds and the choice of test rows explain.
+    Worse,
+}
+
+impl Verdict {
+    fn of(difference: &Difference) -> Self {
+        if difference.by_seed.iter().all(|d| *d == 0.0) {
+            return Verdict::Equal;
+        }
+        let Some(p) = difference.holm_p.filter(|_| difference.by_seed.len() >= FEWEST_SEEDS) else {
+            return Verdict::TooFew;
+        };
+        let on_other_rows = difference.rows.is_some_and(|r| r.interval[0] > 0.0 || r.interval[1] < 0.0);
+        match difference.spread.map_or(0.0, |s| s.mean) {
+            _ if p >= LEVEL => Verdict::NotShown,
+            _ if !on_other_rows => Verdict::TheseRows,
+            mean if mean > 0.0 => Verdict::Better,
+            _ => Verdict::Worse,
+        }
+    }
+}
+
+/// The metrics whose differences are tested.
+type Metric = (&'static str, fn(&Metrics) -> Option<f64>);
+const METRICS: [Metric; 4] =
+    [("auc", |m| m.auc), ("gauc", |m| m.gauc), ("log_loss", |m| m.log_loss), ("ece", |m| m.ece)];
+
+/// Metrics of one set of rows of a run: all rows, or those of a scenario.
+fn metrics(run: &RunResult, scenario: Option<usize>) -> &Metrics {
+    scenario.map_or(&run.test.overall, |i| &run.test.scenarios[i].metrics)
+}
+
+/// Spread of a value over runs; none unless every run has it.
+fn spread(runs: &[RunResult], value: impl Fn(&RunResult) -> Option<f64>) -> Option<Spread> {
+    Spread::of(&runs.iter().map(value).collect::<Option<Vec<f64>>>()?)
+}
+
+impl Scored {
+    fn new(runs: &[RunResult], base: Option<&[RunResult]>, scenario: Option<usize>) -> Self {
+        let of = |metric: fn(&Metrics) -> Option<f64>| spread(runs, |r| metric(metrics(r, scenario)));
+        let improvement = |base: &[RunResult]| {
+            let base = spread(base, |r| metrics(r, scenario).auc)?.mean;
+            spread(runs, |r| rela_impr(metrics(r, scenario).auc?, base).filter(|_| base > 0.5))
+        };
+        let counts = runs.first().map(|r| metrics(r, scenario));
+        Self {
+            scenario: scenario.map(|i| runs[0].test.scenarios[i].scenario.clone()),
+            rows: counts.map_or(0, |m| m.rows),
+            positives: counts.map_or(0, |m| m.positives),
+            auc: of(|m| m.auc),
+            gauc: of(|m| m.gauc),
+            log_loss: of(|m| m.log_loss),
+            ece: of(|m| m.ece),
+            rela_impr: base.and_then(improvement),
+        }
+    }
+}
+
+impl Difference {
+    fn new(
+        entry: &Entry,
+        runs: &[RunResult],
+        base: &[RunResult],
+        scenario: Option<usize>,
+        (name, metric): Metric,
+    ) -> Option<Self> {
+        let pairs = runs.iter().zip(base);
+        let by_seed = pairs
+            .map(|(r, b)| Some(metric(metrics(r, scenario))? - metric(metrics(b, scenario))?))
+            .collect::<Option<Vec<f64>>>()?;
+        Some(Self {
+            configuration: entry.name.clone(),
+            scenario: scenario.map(|i| runs[0].test.scenarios[i].scenario.clone()),
+            metric: name,
+            spread: Spread::of(&by_seed),
+            t: paired_t(&by_seed),
+            signed_rank_p: signed_rank(&by_seed),
+            by_seed,
+            holm_p: None,
+            rows: None,
+            verdict: None,
+        })
+    }
+
+    /// Whether it is the one that verdicts are about.
+    pub(crate) fn is_main(&self) -> bool {
+        self.scenario.is_none() && self.metric == "auc"
+    }
+}
+
+impl Comparison {
+    /// `done` holds the runs of the first entry, one for each seed, then those of the second, and so on; `scores` reads
+    /// labels and predictions of an entry's run.
+    pub(crate) fn new(
+        entries: &[Entry],
+        seeds: &[u64],
+        files: Vec<DataFile>,
+        done: &[RunResult],
+        scores: impl Fn(usize, u64) -> Result<Scores>,
+    ) -> Result<Self> {
+        let runs: Vec<&[RunResult]> = done.chunks(seeds.len()).collect();
+        let base = runs[0];
+        let count = base[0].test.scenarios.len();
+        let mut configurations = Vec::with_capacity(entries.len());
+        let mut differences = Vec::new();
+        let first = base_scores(seeds, &scores)?;
+        for (i, (entry, &of)) in entries.iter().zip(&runs).enumerate() {
+            let against = (i > 0).then_some(base);
+            let resolved = entry.config.to_toml()?;
+            configurations.push(Configuration {
+                name: entry.name.clone(),
+                path: entry.path.clone(),
+                sha256: sha256([&resolved]),
+                resolved,
+                parameters: of[0].parameters,
+                overall: Scored::new(of, against, None),
+                scenarios: (0..count).map(|s| Scored::new(of, against, Some(s))).collect(),
+                best_epoch: spread(of, |r| Some(r.best_epoch as f64)),
+                seconds: spread(of, |r| Some(r.seconds)),
+                rows_per_second: spread(of, |r| (r.seconds > 0.0).then(|| r.rows as f64 / r.seconds)),
+                runs: of.to_vec(),
+            });
+            if i == 0 {
+                continue;
+            }
+            for metric in METRICS {
+                let mut difference = Difference::new(entry, of, base, None, metric);
+                if let Some(d) = difference.as_mut().filter(|d| d.is_main()) {
+                    d.rows = on_rows(&first, seeds, |seed| scores(i, seed))?;
+                }
+                differences.extend(difference);
+            }
+            let by_scenario =
+                (0..count).filter_map(|s| Difference::new(entry, of, base, Some(s), METRICS[0]));
+            differences.extend(by_scenario);
+        }
+        conclude(&mut differences);
+        Ok(Self {
+            program: Provenance::here(),
+            files,
+            split: entries[0].config.data.split.clone(),
+            seeds: seeds.to_vec(),
+            valid: crate::inputs::has(&entries[0].config, optmsm_data::Part::Valid),
+            configurations,
+            differences,
+        })
+    }
+}
+
+fn base_scores(seeds: &[u64], scores: &impl Fn(usize, u64) -> Result<Scores>) -> Result<Vec<Scores>> {
+    seeds.iter().map(|&seed| scores(0, seed)).collect()
+}
+
+/// The mean difference over seeds, and what other test rows would make of it.
+fn on_rows(
+    first: &[Scores],
+    seeds: &[u64],
+    scores: impl Fn(u64) -> Result<Scores>,
+) -> Result<Option<Delong>> {
+    let other = seeds.iter().map(|&seed| scores(seed)).collect::<Result<Vec<_>>>()?;
+    let labels = &first[0].labels;
+    if first.iter().chain(&other).any(|s| &s.labels != labels || s.predictions.len() != labels.len()) {
+        let fix = "delete the folder of the comparison and start again";
+        return Err(Error::file("comparison", "its runs were scored on different test rows", fix));
+    }
+    let share = 1.0 / seeds.len() as f64;
+    let plus = other.iter().map(|s| (share, &s.predictions[..]));
+    let minus = first.iter().map(|s| (-share, &s.predictions[..]));
+    Ok(delong(labels, &plus.chain(minus).collect::<Vec<_>>()))
+}
+
+/// Corrects the tests that verdicts are about for their number, and passes the verdicts.
+fn conclude(differences: &mut [Difference]) {
+    let main: Vec<&mut Difference> = differences.iter_mut().filter(|d| d.is_main()).collect();
+    let p: Vec<f64> = main.iter().filter_map(|d| d.t.map(|t| t.p)).collect();
+    let mut adjusted = holm(&p).into_iter();
+    for difference in main {
+        difference.holm_p = difference.t.and_then(|_| adjusted.next());
+        difference.verdict = Some(Verdict::of(difference));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn difference(by_seed: &[f64], interval: [f64; 2]) -> Difference {
+        Difference {
+            configuration: String::new(),
+            scenario: None,
+            metric: "auc",
+            by_seed: by_seed.to_vec(),
+            spread: Spread::of(by_seed),
+            t: paired_t(by_seed),
+            signed_rank_p: signed_rank(by_seed),
+            holm_p: None,
+            rows: Some(Delong { difference: 0.0, error: 1.0, interval, p: None }),
+            verdict: None,
+        }
+    }
+
+    fn verdict(by_seed: &[f64], interval: [f64; 2]) -> Verdict {
+        let mut differences = [difference(by_seed, interval)];
+        conclude(&mut differences);
+        differences[0].verdict.unwrap()
+    }
+
+    #[test]
+    fn verdicts() {
+        let (above, across) = ([0.001, 0.003], [-0.001, 0.003]);
+        assert_eq!(verdict(&[0.0; 5], across), Verdict::Equal);
+        assert_eq!(verdict(&[0.002, 0.0021], above), Verdict::TooFew);
+        assert_eq!(verdict(&[0.25; 5], above), Verdict::TooFew); // no spread, no test
+        // t = 0.6 / (√10 / √5) by hand: far below 2.776.
+        assert_eq!(verdict(&[3.0, -3.0, 3.0, -3.0, 3.0], above), Verdict::NotShown);
+        let clear = [0.0020, 0.0021, 0.0019, 0.0022, 0.0018];
+        assert_eq!(verdict(&clear, across), Verdict::TheseRows);
+        assert_eq!(verdict(&clear, above), Verdict::Better);
+        assert_eq!(verdict(&clear.map(|d| -d), [-0.003, -0.001]), Verdict::Worse);
+    }
+
+    #[test]
+    fn several_configurations_make_each_harder_to_show() {
+        // t = 3 / √½ = 4.243, between the tables' 3.747 (p = 0.02) and 4.604 (p = 0.01): times 5 not below 0.05.
+        let by_seed = [1.0, 2.0, 3.0, 4.0, 5.0];
+        assert_eq!(verdict(&by_seed, [1.0, 2.0]), Verdict::Better);
+        let mut five = [(); 5].map(|()| difference(&by_seed, [1.0, 2.0]));
+        conclude(&mut five);
+        assert!(five.iter().all(|d| d.verdict == Some(Verdict::NotShown)));
+    }
+}

@@ -1,0 +1,127 @@
+//! The data that a configuration names: which files, which parts, and what they hold.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use optmsm_data::cache::Selection;
+use optmsm_data::{Part, Schema, Source};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::checkpoint::hex;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::rows::Rows;
+use crate::trainer::Data;
+
+/// A file that was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataFile {
+    /// As it was opened.
+    pub path: String,
+    /// Size.
+    pub bytes: u64,
+    /// Of its bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+/// The schema of the training rows.
+///
+/// # Errors
+/// As [`Schema::fit`]; `data.train` is missing; the model does not fit the schema.
+pub fn fit(config: &Config) -> Result<Schema> {
+    let schema = Schema::fit(&config.data, train_source(config)?)?;
+    config.model.validate(&schema.input_spec())?;
+    Ok(schema)
+}
+
+/// The encoded rows; those of the test part only when they are asked for.
+///
+/// # Errors
+/// As [`Rows::load`].
+pub fn load(config: &Config, schema: &Schema, test: bool) -> Result<Data> {
+    let stream = &config.data.stream;
+    let folder = config.path(&stream.folder);
+    let part = |part| -> Result<Option<Rows>> {
+        let rows = |source: Source| Rows::load(&source, schema, selection(config, part), stream, &folder);
+        source(config, part).map(rows).transpose()
+    };
+    let train = part(Part::Train)?.ok_or_else(|| missing(Part::Train))?;
+    Ok(Data { train, valid: part(Part::Valid)?, test: if test { part(Part::Test)? } else { None } })
+}
+
+/// Whether the configuration names rows for a part.
+pub fn has(config: &Config, part: Part) -> bool {
+    source(config, part).is_some()
+}
+
+/// The files that [`load`] reads, each once.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn files(config: &Config, test: bool) -> Result<Vec<DataFile>> {
+    let parts: &[Part] =
+        if test { &[Part::Train, Part::Valid, Part::Test] } else { &[Part::Train, Part::Valid] };
+    let mut paths = Vec::new();
+    for source in parts.iter().filter_map(|&part| source(config, part)) {
+        paths.extend(source.files()?);
+    }
+    let mut seen = BTreeSet::new();
+    paths.retain(|path| seen.insert(path.clone()));
+    paths.iter().map(|path| hash(path)).collect()
+}
+
+/// The error of a part that is needed and not there.
+pub fn missing(part: Part) -> Error {
+    let fix = match part {
+        Part::Train => "give the path of a CSV file",
+        _ => "give the path of a CSV file, or split data.train by data.split = { valid = 0.1, test = 0.1 }",
+    };
+    optmsm_core::error::Error::config(format!("data.{}", part.name()), "is missing", fix).into()
+}
+
+/// The training files.
+fn train_source(config: &Config) -> Result<Source> {
+    source(config, Part::Train).ok_or_else(|| missing(Part::Train))
+}
+
+/// Which of its rows are meant, where one source is split.
+pub fn selection(config: &Config, part: Part) -> Selection<'_> {
+    config.data.split.as_ref().filter(|s| s.share(part) > 0.0).map(|split| (split, part))
+}
+
+/// The files that hold a part's rows.
+pub fn source(config: &Config, part: Part) -> Option<Source> {
+    let data = &config.data;
+    let paths = match (part, &data.split) {
+        (Part::Train, _) => &data.train,
+        (_, Some(split)) if split.share(part) > 0.0 => &data.train,
+        (Part::Valid, _) => &data.valid,
+        (Part::Test, _) => &data.test,
+    };
+    paths.as_ref().map(|p| config.source(p))
+}
+
+/// Size and hash of a file, read as a stream.
+pub(crate) fn hash(path: &Path) -> Result<DataFile> {
+    let fail = |e: std::io::Error| {
+        let fix = "check the path; it starts from the current directory";
+        Error::file(path.display(), format!("cannot be read: {e}"), fix)
+    };
+    let mut file = File::open(path).map_err(fail)?;
+    let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => {
+                hash.update(&buffer[..n]);
+                bytes += n as u64;
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(fail(e)),
+        }
+    }
+    Ok(DataFile { path: path.display().to_string(), bytes, sha256: hex(&hash.finalize()) })
+}

@@ -1,0 +1,42 @@
+//! Tables and numbers as Markdown.
+
+use crate::statistics::Spread;
+
+/// A table: the first column to the left, the others to the right.
+pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let names: Vec<String> = header.iter().map(|h| h.to_string()).collect();
+    let rule: Vec<String> = (0..header.len()).map(|i| if i == 0 { "---" } else { "---:" }.into()).collect();
+    rows.iter().fold(line(&names) + &line(&rule), |text, row| text + &line(row))
+}
+
+/// A name from the data or the user, which may hold what Markdown reads.
+pub(crate) fn name(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('|', "\\|").replace(['\n', '\r'], " ")
+}
+
+/// What is not there.
+pub(crate) const NONE: &str = "–";
+
+/// `mean ± sd` with this many decimals.
+pub(crate) fn spread(value: Option<Spread>, decimals: usize) -> String {
+    match value {
+        None => NONE.into(),
+        Some(Spread { mean, sd: Some(sd), .. }) => format!("{mean:.decimals$} ± {sd:.decimals$}"),
+        Some(Spread { mean, .. }) => format!("{mean:.decimals$}"),
+    }
+}
+
+/// A p-value: three decimals, or that it is below them.
+pub(crate) fn p(value: Option<f64>) -> String {
+    match value {
+        None => NONE.into(),
+        Some(p) if p < 0.001 => "< 0.001".into(),
+        Some(p) => format!("{p:.3}"),
+    }
+}
+
+/// An interval with five decimals and signs.
+pub(crate) fn interval(value: Option<[f64; 2]>) -> String {
+    value.map_or(NONE.into(), |[low, high]| format!("{low:+.5} … {high:+.5}"))
+}

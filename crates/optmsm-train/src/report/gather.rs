@@ -1,0 +1,193 @@
+//! Reads a run and scores a file with its best parameters.
+
+use std::path::Path;
+
+use optmsm_core::backend::Backend;
+use optmsm_core::batch::Batch;
+use optmsm_core::metrics::{self, Metrics};
+use optmsm_core::model::Model;
+use optmsm_core::predictor::Predictor;
+use optmsm_data::{Extra, Need, RecordBuffer, RowReader, Source};
+
+use super::coverage::{Counter, FieldCoverage};
+use super::{Files, Norms, RunReport, SetReport, history, settings};
+use crate::error::{Error, Result};
+use crate::run::Run;
+
+/// Rows that the file is read and scored by.
+pub const CHUNK: usize = 4096;
+/// Points of a drawn ROC curve.
+const ROC_POINTS: usize = 200;
+
+/// What a file's rows gave.
+#[derive(Default)]
+struct Scored {
+    predictions: Vec<f32>,
+    batch: Batch, // labels and scenarios alone
+    extra: Extra,
+    sums: Vec<f64>,
+    gates: Vec<f64>, // Σ α, [S, K]
+    coverage: Vec<FieldCoverage>,
+}
+
+/// Everything about a run, scored on `data`, or on its own `data.valid` when none is given.
+///
+/// # Errors
+/// When the run or the data cannot be read, or the device failed.
+pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
+    predictor: &Predictor<B, M>,
+    run: &Run,
+    data: Option<&Path>,
+    files: &mut Files,
+) -> Result<RunReport> {
+    let config = &run.config.data;
+    let source = match (data, &config.valid) {
+        (Some(path), _) => Source::from(path),
+        (None, Some(valid)) => run.config.source(valid),
+        (None, None) => {
+            let problem = "names no data.valid to score";
+            return Err(Error::file(
+                run.folder.join("config.toml").display(),
+                problem,
+                "give a file with --data",
+            ));
+        }
+    };
+    let model = predictor.model();
+    let scored = score(predictor, run, &source)?;
+    let (overall, scenarios) = sets(run, &scored);
+    let own = [("data.train", &config.train), ("data.valid", &config.valid), ("data.test", &config.test)];
+    let own = own.into_iter().filter_map(|(role, paths)| Some((role, run.config.source(paths.as_ref()?))));
+    let mut facts = Vec::new();
+    for (role, source) in own.chain([("scored here", source.clone())]) {
+        // What is gone since training is said by its name alone.
+        let found = source.files().unwrap_or_else(|_| vec![source.to_string().into()]);
+        facts.extend(found.iter().map(|path| files.facts(role, path)));
+    }
+    facts.push(files.facts("best parameters", &run.checkpoint_path("best")));
+    let tables = model.embedding().tables().iter().map(|t| t.rows * t.width);
+    let parameters = model.params().specs().iter().map(|s| s.len()).chain(tables).sum::<usize>() as u64;
+    let rows = scored.predictions.len() as f64;
+    let mean = |(name, v): (String, f64)| v.is_finite().then_some((name, v));
+    let of_scenario = |(sums, set): (&[f64], &SetReport)| {
+        let rows = set.metrics.rows as f64;
+        (rows > 0.0).then(|| sums.iter().map(|sum| sum / rows).collect())
+    };
+    let gates = match model.gates() {
+        0 => Vec::new(),
+        experts => scored.gates.chunks(experts).zip(&scenarios).map(of_scenario).collect(),
+    };
+    Ok(RunReport {
+        run: run.folder.display().to_string(),
+        settings: settings::flatten(&run.config)?,
+        schema: run.schema.fingerprint(),
+        fingerprint: run.fingerprint()?,
+        parameters,
+        best_step: run.checkpoint("best")?.progress.best_step,
+        files: facts,
+        history: history::read(&run.folder)?,
+        data: source.to_string(),
+        diagnostics: model.diagnostics(&scored.sums[1..], rows).into_iter().filter_map(mean).collect(),
+        gates,
+        norms: predictor
+            .generated_norms()?
+            .into_iter()
+            .map(|n| Norms { weight: n.weight, bias: n.bias })
+            .collect(),
+        coverage: scored.coverage,
+        overall,
+        scenarios,
+    })
+}
+
+fn score<B: Backend<Elem = f32>, M: Model<B>>(
+    predictor: &Predictor<B, M>,
+    run: &Run,
+    source: &Source,
+) -> Result<Scored> {
+    let (model, schema) = (predictor.model(), &run.schema);
+    let mut reader = RowReader::open(source.clone(), schema, Need::Labelled)?;
+    let mut counter = Counter::new(schema, reader.header());
+    let mut scored = Scored {
+        sums: vec![0.0; 1 + model.stats()],
+        gates: vec![0.0; schema.scenarios.len() * model.gates()],
+        ..Scored::default()
+    };
+    let (mut batch, mut records) = (Batch::new(&schema.input_spec()), RecordBuffer::default());
+    while reader.read_records(&mut batch, &mut scored.extra, &mut records, CHUNK)? > 0 {
+        counter.add(&batch, &records);
+        let answers = predictor.predict_with_gates(&batch, &mut scored.sums, &mut scored.gates)?;
+        scored.predictions.extend(answers);
+        scored.batch.labels.append(&mut batch.labels);
+        scored.batch.scenarios.append(&mut batch.scenarios);
+        batch.clear();
+    }
+    scored.coverage = counter.finish();
+    Ok(scored)
+}
+
+/// All rows, and those of each scenario.
+fn sets(run: &Run, scored: &Scored) -> (SetReport, Vec<SetReport>) {
+    let (labels, scenarios) = (&scored.batch.labels, &scored.batch.scenarios);
+    let names = &run.schema.scenarios;
+    let (p, extra) = (&scored.predictions, &scored.extra);
+    let found = metrics::evaluate(p, labels, scenarios, names.len(), &extra.groups);
+    let ceiling = match extra.probabilities.is_empty() {
+        true => metrics::Report { scenarios: vec![Metrics::default(); names.len()], ..Default::default() },
+        false => metrics::evaluate(&extra.probabilities, labels, scenarios, names.len(), &extra.groups),
+    };
+    let mut of_scenario = vec![(Vec::new(), Vec::new()); names.len()];
+    for ((&p, &y), &s) in p.iter().zip(labels).zip(scenarios) {
+        let (ps, ys) = &mut of_scenario[s as usize];
+        ps.push(p);
+        ys.push(y);
+    }
+    let set = |name: &str, metrics: &Metrics, ceiling: &Metrics, p: &[f32], y: &[f32]| SetReport {
+        name: name.into(),
+        metrics: metrics.clone(),
+        ceiling_auc: ceiling.auc,
+        bins: metrics::calibration_bins(p, y),
+        roc: metrics::roc(p, y).map_or(Vec::new(), |points| thin(&points, ROC_POINTS)),
+    };
+    let each = names.iter().zip(&found.scenarios).zip(&ceiling.scenarios).zip(&of_scenario);
+    let scenarios = each.map(|(((name, m), c), (p, y))| set(&name.name, m, c, p, y)).collect();
+    (set("all", &found.overall, &ceiling.overall, p, labels), scenarios)
+}
+
+/// About `count` points of a curve, evenly along its length; always both ends.
+fn thin(points: &[[f64; 2]], count: usize) -> Vec<[f64; 2]> {
+    if points.len() <= count {
+        return points.to_vec();
+    }
+    // Both coordinates rise from 0 to 1, so that their sum says where on the curve a point is.
+    let place = |p: &[f64; 2]| ((p[0] + p[1]) / 2.0 * (count - 1) as f64).floor();
+    let last = points.len() - 1;
+    let first_of_its_place = |&i: &usize| i == 0 || i == last || place(&points[i]) != place(&points[i - 1]);
+    (0..=last).filter(first_of_its_place).map(|i| points[i]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thinned_curve_is_a_part_of_the_curve_and_encloses_nearly_the_same_area() {
+        let n = 10_000_u32;
+        let p: Vec<f32> = (0..n).map(|i| (i * 7919 % n) as f32 / n as f32).collect();
+        let y: Vec<f32> =
+            p.iter().enumerate().map(|(i, p)| f32::from(p * p > (i * 31 % 97) as f32 / 97.0)).collect();
+        let whole = metrics::roc(&p, &y).unwrap();
+        let thinned = thin(&whole, 200);
+        assert!(whole.len() > 5000 && (100..=202).contains(&thinned.len()), "{}", thinned.len());
+        assert_eq!((thinned[0], thinned[thinned.len() - 1]), ([0.0, 0.0], [1.0, 1.0]));
+        assert!(thinned.iter().all(|p| whole.contains(p)));
+        let area = |points: &[[f64; 2]]| {
+            points.windows(2).map(|w| (w[1][0] - w[0][0]) * (w[0][1] + w[1][1]) / 2.0).sum::<f64>()
+        };
+        // Between two kept points the curve stays in their rectangle, and the chord halves it.
+        let bound: f64 = thinned.windows(2).map(|w| (w[1][0] - w[0][0]) * (w[1][1] - w[0][1]) / 2.0).sum();
+        let auc = metrics::auc(&p, &y).unwrap();
+        assert!((area(&thinned) - auc).abs() <= bound + 1e-12 && bound < 0.01, "{} {auc}", area(&thinned));
+        assert_eq!(thin(&whole[..5], 200), whole[..5]);
+    }
+}

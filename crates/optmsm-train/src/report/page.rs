@@ -1,0 +1,86 @@
+//! The page: sections in order, one style, the numbers at the end.
+
+use super::html::{escape, json};
+use super::{RunReport, chart, inside, sections};
+use crate::error::{Error, Result};
+
+/// Nothing is fetched and nothing runs, whatever the page holds.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+
+/// One HTML file that shows the runs beside each other, the numbers as JSON in its last element.
+///
+/// # Errors
+/// Without a run, or when the numbers cannot be written as JSON.
+pub fn page(runs: &[RunReport]) -> Result<String> {
+    if runs.is_empty() {
+        return Err(Error::file("report", "shows no run", "name at least one run folder"));
+    }
+    let numbers = json(&runs).map_err(|e| Error::file("report", e.to_string(), "report this"))?;
+    let title = match runs {
+        [run] => format!("Run {}", run.run),
+        runs => format!("{} runs", runs.len()),
+    };
+    let legend =
+        |(i, r): (usize, &RunReport)| format!("<li>{}<bdi>{}</bdi></li>", chart::swatch(i), escape(&r.run));
+    let legend: String = runs.iter().enumerate().map(legend).collect();
+    let mut body = String::new();
+    for (heading, says, content) in [
+        (
+            "Comparison",
+            "Best parameters of each run, scored on the file named beside it. The best value of a row is bold.",
+            sections::comparison(runs),
+        ),
+        (
+            "Training",
+            "What early stopping saw after each epoch; the large point is the epoch that it chose.",
+            sections::training(runs),
+        ),
+        (
+            "Calibration",
+            "15 bins with equally many rows by rising prediction. On the dashed line predictions are right on average; \
+             below it they are too high.",
+            sections::calibration(runs),
+        ),
+        (
+            "ROC",
+            "The area under a curve is its AUC. The dashed line is a model that knows nothing. Rows of one class have no curve.",
+            sections::roc(runs),
+        ),
+        (
+            "Experts apart",
+            "Mean absolute cosine of the outputs of two experts over all rows: 0 when they say different things, 1 when they say \
+             the same.",
+            inside::cosines(runs),
+        ),
+        (
+            "Gate by scenario",
+            "Mean weight that the rows of a scenario give each expert; a row sums to 1. The largest weight of all has the strongest colour.",
+            inside::gates(runs),
+        ),
+        (
+            "Generated weights by scenario",
+            "Frobenius norm of what the hypernetwork generates for each scenario, layer by layer.",
+            inside::norms(runs),
+        ),
+        (
+            "Vocabularies",
+            "How much of each field's vocabulary occurs in the scored file. Unknown values are those that training did not keep, \
+             as a share of all values; missing are rows without a value.",
+            inside::coverage(runs),
+        ),
+        ("Settings", "", inside::settings(runs)),
+        ("Files", "As they are now, not as they were when the run was trained.", inside::files(runs)),
+    ] {
+        let says = if says.is_empty() { String::new() } else { format!("<p>{says}</p>") };
+        body += &format!("<section><h2>{heading}</h2>{says}{content}</section>\n");
+    }
+    Ok(format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta http-equiv=\"Content-Security-Policy\" \
+         content=\"{POLICY}\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><link rel=\"icon\" \
+         href=\"data:,\"><title>{title}</title>\n<style>\n{}</style></head>\n<body><h1><bdi>{title}</bdi></h1><ul \
+         class=\"legend\" aria-label=\"runs\">{legend}</ul>\n<main>{body}</main>\n<script type=\"application/json\" \
+         id=\"numbers\">{numbers}</script></body></html>\n",
+        include_str!("style.css"),
+        title = escape(&title),
+    ))
+}

@@ -1,0 +1,67 @@
+//! Settings by dotted key, to be compared.
+
+use std::collections::BTreeMap;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+
+/// Every setting as TOML; a field of the data is one setting, named by the field.
+pub(super) fn flatten(config: &Config) -> Result<BTreeMap<String, String>> {
+    let table = toml::Table::try_from(config)
+        .map_err(|e| Error::file("configuration", e.to_string(), "report this"))?;
+    let mut settings = BTreeMap::new();
+    table.iter().for_each(|(key, value)| put(&mut settings, key.clone(), value));
+    Ok(settings)
+}
+
+fn put(settings: &mut BTreeMap<String, String>, key: String, value: &toml::Value) {
+    let named = |v: &toml::Value| Some(v.as_table()?.get("name")?.as_str()?.to_string());
+    match value {
+        toml::Value::Table(table) => {
+            table.iter().for_each(|(k, v)| put(settings, format!("{key}.{k}"), v));
+        }
+        toml::Value::Array(list) if !list.is_empty() && list.iter().all(|v| named(v).is_some()) => {
+            for item in list {
+                settings.insert(format!("{key}.{}", named(item).unwrap_or_default()), item.to_string());
+            }
+        }
+        value => {
+            settings.insert(key, value.to_string());
+        }
+    }
+}
+
+/// Keys whose value is not the same in all runs.
+pub(super) fn differences<'a>(
+    runs: impl Iterator<Item = &'a BTreeMap<String, String>> + Clone,
+) -> Vec<&'a str> {
+    let mut keys: Vec<&str> = runs.clone().flat_map(|s| s.keys()).map(String::as_str).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys.retain(|key| {
+        let mut values = runs.clone().map(|s| s.get(*key));
+        let first = values.next();
+        values.any(|v| Some(v) != first)
+    });
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_differs_is_a_difference() {
+        let text = "[data]\ntrain = \"t.csv\"\n[[data.fields]]\nname = \"user\"\n[train]\nseed = 1\n";
+        let a: Config = toml::from_str(text).unwrap();
+        let mut b = a.clone();
+        (b.train.seed, b.train.clip_norm) = (2, Some(1.0));
+        b.data.fields[0].min_frequency = 3;
+        let [a, b] = [a, b].map(|c| flatten(&c).unwrap());
+        assert_eq!((a["train.seed"].as_str(), b["train.seed"].as_str()), ("1", "2"));
+        assert_eq!(a["data.train"], "\"t.csv\"");
+        let found = differences([&a, &b].into_iter());
+        assert_eq!(found, ["data.fields.user", "train.clip_norm", "train.seed"]);
+        assert!(differences([&a].into_iter()).is_empty() && differences([&a, &a].into_iter()).is_empty());
+    }
+}

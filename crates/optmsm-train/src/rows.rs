@@ -1,0 +1,109 @@
+//! The rows of one part of the data, in memory or on disk.
+
+use std::path::Path;
+
+use optmsm_core::backend::Backend;
+use optmsm_core::learner::Learner;
+use optmsm_core::model::Model;
+use optmsm_data::cache::Selection;
+use optmsm_data::{Cache, Dataset, Extra, Prepared, Schema, Source, StreamConfig};
+
+use crate::error::Result;
+
+/// Encoded rows.
+#[derive(Debug)]
+pub enum Rows {
+    /// All of them.
+    Memory(Dataset),
+    /// In blocks, read when they are needed.
+    Disk(Cache),
+}
+
+impl Rows {
+    /// Reads labelled files or one part of their rows, or prepares its cache where it is to be streamed; `folder` is that of the caches.
+    ///
+    /// # Errors
+    /// The file or a row of it cannot be used, or the cache cannot be written.
+    pub fn load(
+        source: &Source,
+        schema: &Schema,
+        part: Selection,
+        stream: &StreamConfig,
+        folder: &Path,
+    ) -> Result<Self> {
+        // What has no size is no file to stream; reading it says what is wrong with it.
+        let size = |path: &std::path::PathBuf| std::fs::metadata(path).map_or(0, |meta| meta.len());
+        let bytes = source.files()?.iter().map(size).sum();
+        if !stream.streams(bytes) {
+            return Ok(Rows::Memory(match part {
+                Some((split, part)) => Dataset::load_part(source.clone(), schema, split, part)?,
+                None => Dataset::load(source.clone(), schema)?,
+            }));
+        }
+        let (cache, prepared) = Cache::prepare(source, schema, part, folder, |_| {})?;
+        if let Prepared::Rebuilt(why) = prepared {
+            eprintln!("warning: {}: {why}; it was made anew", cache.path().display());
+        }
+        Ok(Rows::Disk(cache))
+    }
+
+    /// How many.
+    pub fn rows(&self) -> usize {
+        match self {
+            Rows::Memory(set) => set.rows(),
+            Rows::Disk(cache) => cache.rows(),
+        }
+    }
+
+    /// Labels of all rows in order.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub fn labels(&self) -> Result<std::borrow::Cow<'_, [f32]>> {
+        let cache = match self {
+            Rows::Memory(set) => return Ok(std::borrow::Cow::Borrowed(&set.batch.labels)),
+            Rows::Disk(cache) => cache,
+        };
+        let (mut labels, mut batch) = (Vec::with_capacity(cache.rows()), cache.batch());
+        let (mut extra, mut bytes) = (Extra::default(), Vec::new());
+        for block in 0..cache.blocks() {
+            batch.clear();
+            extra.clear();
+            cache.read(block, &mut batch, &mut extra, &mut bytes)?;
+            labels.extend_from_slice(&batch.labels);
+        }
+        Ok(labels.into())
+    }
+
+    /// Predictions of all rows in order, with labels, scenarios, groups and true probabilities; the columns of what is returned are empty
+    /// where rows come from disk. Adds to the model's sums.
+    ///
+    /// # Errors
+    /// As [`Learner::predict_with_stats`], and when the disk fails.
+    pub(crate) fn predict<'a, B: Backend<Elem = f32>, M: Model<B>>(
+        &'a self,
+        learner: &mut Learner<B, M>,
+        sums: &mut [f64],
+    ) -> Result<(Vec<f32>, std::borrow::Cow<'a, Dataset>)> {
+        let cache = match self {
+            Rows::Memory(set) => {
+                let predictions = learner.predict_with_stats(&set.batch, sums)?;
+                return Ok((predictions, std::borrow::Cow::Borrowed(set)));
+            }
+            Rows::Disk(cache) => cache,
+        };
+        let (mut predictions, mut scored) = (Vec::with_capacity(cache.rows()), Dataset::default());
+        let (mut batch, mut extra, mut bytes) = (cache.batch(), Extra::default(), Vec::new());
+        for block in 0..cache.blocks() {
+            batch.clear();
+            extra.clear();
+            cache.read(block, &mut batch, &mut extra, &mut bytes)?;
+            predictions.extend(learner.predict_with_stats(&batch, sums)?);
+            scored.batch.labels.extend_from_slice(&batch.labels);
+            scored.batch.scenarios.extend_from_slice(&batch.scenarios);
+            scored.extra.groups.extend_from_slice(&extra.groups);
+            scored.extra.probabilities.extend_from_slice(&extra.probabilities);
+        }
+        Ok((predictions, std::borrow::Cow::Owned(scored)))
+    }
+}

@@ -1,0 +1,172 @@
+//! The text of a starter configuration.
+
+use optmsm_core::config::Role;
+
+use super::columns::{Column, Columns};
+use super::guess::{Field, Guessed, Kind, Use};
+
+/// Characters of an example or a name in a comment.
+const LONGEST: usize = 24;
+
+/// A value for a comment or a message: quoted, control characters escaped, cut when it is long.
+pub(super) fn shown(value: &str) -> String {
+    match value.char_indices().nth(LONGEST) {
+        None => format!("{value:?}"),
+        Some((cut, _)) => format!("{:?}…", &value[..cut]),
+    }
+}
+
+/// A TOML string.
+fn string(value: &str) -> String {
+    toml::Value::String(value.into()).to_string()
+}
+
+/// Distinct values, missing share, examples.
+fn seen(column: &Column, rows: u64) -> String {
+    let examples: Vec<String> = column.examples.iter().map(|e| shown(e)).collect();
+    let missing = match column.missing {
+        0 => "none missing".to_string(),
+        n => format!("{} missing", percent(n, rows)),
+    };
+    let values = if column.distinct() == 1 { "value" } else { "values" };
+    format!("{} {values}, {missing}, such as {}", column.distinct(), examples.join(", "))
+}
+
+fn percent(part: u64, of: u64) -> String {
+    let share = 100.0 * part as f64 / of.max(1) as f64;
+    // Rounding must not say that nothing is missing.
+    if share < 0.1 { "under 0.1 %".into() } else { format!("{share:.1} %") }
+}
+
+pub(super) fn write(
+    path: &str,
+    columns: &Columns,
+    guessed: &Guessed,
+    siblings: &[Option<String>; 2],
+) -> String {
+    let Columns { rows, whole, about, list, .. } = columns;
+    let looked = match whole {
+        true => format!("all {rows} rows"),
+        false => format!("the first {rows} rows, of about {about}"),
+    };
+    let mut text = format!(
+        "# A configuration to start from, guessed from {looked} of {}.\n# Read it through: a guess says what it was made \
+         from. docs/config.md lists every key.\n#\n#     optmsm check THIS_FILE          what becomes of the data, and the memory it takes\n\
+         #     optmsm train --config THIS_FILE\n\n[data]\ntrain = {}\n",
+        path.escape_debug(),
+        string(path)
+    );
+    let [valid, test] = siblings;
+    match valid {
+        Some(path) => text += &format!("valid = {}   # has the same columns\n", string(path)),
+        None => {
+            text += "# valid = \"valid.csv\"   # rows that early stopping watches: without them the last pass is kept\n"
+        }
+    }
+    match test {
+        Some(path) => text += &format!("test = {}   # has the same columns\n", string(path)),
+        None => text += "# test = \"test.csv\"     # rows that are scored once, at the end\n",
+    }
+    if columns.delimiter != ',' {
+        text += &format!("delimiter = {}\n", string(&columns.delimiter.to_string()));
+    }
+    let label = &list[guessed.label];
+    let positives = percent(label.sum as u64, label.present());
+    text += &format!("\n# {positives} of the rows are 1.\nlabel = {}\n", string(&label.name));
+    let scenario = &list[guessed.scenario];
+    text += &format!("\n# {}.\nscenario = {}\n", seen(scenario, *rows), string(&scenario.name));
+    if !whole {
+        text += "# What to do with a scenario that only later files have: \"oov\" maps it to a fallback that is trained too.\n\
+                 # unseen_scenario = \"oov\"\n";
+    }
+    if let Some(group) = guessed.group {
+        let group = &list[group];
+        text += &format!(
+            "\n# Groups rows for GAUC, the AUC within a user: {} values.\ngroup = {}\n",
+            group.distinct(),
+            string(&group.name)
+        );
+    }
+    for (column, one) in list.iter().zip(&guessed.uses) {
+        if *one == Use::Probability {
+            text += &format!(
+                "\n# True probabilities, as simulated data has them: their metrics are reported as the ceiling.\nprobability = {}\n",
+                string(&column.name)
+            );
+        }
+    }
+    text += "\n# Fields: what the model reads. The experts read role = \"shared\" (the default), the encoding that tells\n\
+             # scenarios apart reads role = \"specific\".\n";
+    for (column, one) in list.iter().zip(&guessed.uses) {
+        match one {
+            Use::Field(field) => text += &field_text(column, field, *rows),
+            Use::Left(why) => {
+                text += &format!(
+                    "\n# {}: left out: {why}. {}.\n",
+                    shown(&column.name),
+                    if column.examples.is_empty() { "All missing".into() } else { seen(column, *rows) }
+                );
+            }
+            _ => {}
+        }
+    }
+    text + &rest(*about, valid.is_some())
+}
+
+fn field_text(column: &Column, field: &Field, rows: u64) -> String {
+    let mut text = format!(
+        "\n# {}.\n# {}.\n[[data.fields]]\nname = {}\n",
+        seen(column, rows),
+        field.why.join("; "),
+        string(&column.name)
+    );
+    match field.kind {
+        Kind::Categorical => {}
+        Kind::Numeric { skewed } => {
+            text += "kind = \"numeric\"\n";
+            if skewed {
+                text += &format!(
+                    "# transform = \"log1p\"   # most values are small: the mean is {:.3}, the greatest {:.3}\n",
+                    column.sum / column.present() as f64,
+                    column.greatest
+                );
+            }
+        }
+        Kind::Multi { separator, weights } => {
+            text += "kind = \"multi\"\n";
+            if separator != '|' {
+                text += &format!("separator = {}\n", string(&separator.to_string()));
+            }
+            if weights {
+                text += "weight_separator = \":\"\n";
+            }
+        }
+    }
+    if field.role == Role::Specific {
+        text += "role = \"specific\"\n";
+    }
+    if field.min_frequency > 1 {
+        text += &format!("min_frequency = {}\n", field.min_frequency);
+    }
+    text
+}
+
+/// Model and training: the defaults, but for what the number of rows decides.
+fn rest(rows: u64, valid: bool) -> String {
+    let batch = match rows {
+        0..20_000 => 256,
+        20_000..5_000_000 => 1024,
+        _ => 4096,
+    };
+    let dim = if rows < 20_000 { 8 } else { 16 };
+    let (epochs, why) = match valid {
+        true => (20, "at most: early stopping ends it"),
+        false => (3, "few: nothing watches for overfitting without data.valid"),
+    };
+    format!(
+        "\n[model]\nembedding_dim = {dim}\northogonality = 0.1   # weight of the penalty that keeps the experts apart\n\n\
+         [model.experts]\nhidden = [64, 32]     # count: one expert for each scenario when not given\n\n\
+         [model.specific]\nhidden = [16]\n\n[model.tower]\nhidden = [32]\n\n\
+         [train]\nbatch_size = {batch}\nepochs = {epochs}            # {why}\n\n[train.optimizer]\nrule = \"adam\"\nlr = 0.001\n"
+    )
+}

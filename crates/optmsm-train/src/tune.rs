@@ -1,0 +1,266 @@
+//! A search for better settings: random values from the `[tune]` table, judged by validation rows.
+//!
+//! `OUT/trials.jsonl` has a line a trial, `OUT/trial-N/` is its run folder, `OUT/best.toml` the best configuration. A trial
+//! that was interrupted goes on from its checkpoint. Test rows are not read.
+
+mod judge;
+mod space;
+
+use std::fs;
+use std::path::Path;
+
+use optmsm_data::{Part, Schema, write_atomic};
+use serde::{Deserialize, Serialize};
+use toml::Value;
+
+use crate::attempt::{Attempt, Session, claim, fingerprint};
+use crate::config::{Config, Monitor};
+use crate::error::{Error, Result};
+use crate::inputs;
+use crate::markdown::{NONE, name, table};
+use crate::run::Run;
+use crate::trainer::{Data, Next};
+
+use judge::Judge;
+pub use space::Space;
+
+/// A line of `trials.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Its number, from 0; number 0 is the configuration as it is.
+    pub trial: u64,
+    /// Dotted keys and their values.
+    pub values: Vec<(String, Value)>,
+    /// How it ended.
+    pub state: State,
+    /// Why it could not be trained to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// Monitored validation value after each pass; the log loss negative, so that higher is better.
+    pub curve: Vec<f64>,
+    /// Seconds of training.
+    pub seconds: f64,
+}
+
+/// How a trial ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// By its configuration: the last pass, or early stopping.
+    Finished,
+    /// By the median rule.
+    Stopped,
+    /// Its loss was no number any more.
+    Diverged,
+    /// Its values do not go together.
+    Refused,
+}
+
+impl Trial {
+    /// Best monitored value and its pass, from 1; none of a trial that may not win.
+    fn best(&self) -> Option<(f64, usize)> {
+        let first = |best: (f64, usize), now: (f64, usize)| if now.0 > best.0 { now } else { best };
+        let usable = matches!(self.state, State::Finished | State::Stopped);
+        self.curve.iter().copied().zip(1..).reduce(first).filter(|_| usable)
+    }
+}
+
+/// What a search found.
+#[derive(Clone, Debug)]
+pub struct Study {
+    /// In order.
+    pub trials: Vec<Trial>,
+    /// The best one's configuration.
+    pub best: Option<Config>,
+    monitor: Monitor,
+    keys: Vec<String>,
+    base: Config,
+}
+
+/// Runs the trials that are not done.
+///
+/// # Errors
+/// A `[tune]` table or a configuration that cannot be; whatever stops a run other than a diverging loss. After an
+/// interrupt, the same call goes on.
+pub fn tune(config: &Config, space: &Space, out: &Path, session: &Session) -> Result<Study> {
+    if !inputs::has(config, Part::Valid) {
+        return Err(inputs::missing(Part::Valid));
+    }
+    let schema = inputs::fit(config)?;
+    let files = inputs::files(config, false)?;
+    let base = Config { tune: None, ..config.clone() };
+    claim(out, &fingerprint(&base, &files, &space.identity())?)?;
+    let path = out.join("trials.jsonl");
+    let mut study = Study {
+        trials: read(&path, space)?,
+        best: None,
+        monitor: base.train.monitor,
+        keys: space.keys().map(str::to_string).collect(),
+        base,
+    };
+    let total = space.trials as usize;
+    let mut data = None;
+    for trial in study.trials.len()..total {
+        let done = study.trials.len();
+        if session.stopped() {
+            return Err(Error::Paused { what: "search", done, total });
+        }
+        let values = space.values(trial as u64);
+        session.say(&format!("trial {trial} of {total}: {}", shown(&values)));
+        let data = match &mut data {
+            Some(data) => data,
+            none => none.insert(inputs::load(config, &schema, false)?),
+        };
+        let folder = out.join(format!("trial-{trial:03}"));
+        let ended = study.run(trial as u64, values, &folder, &schema, data, space.stop, session);
+        study.trials.push(ended.map_err(|e| match e {
+            Error::Interrupted { .. } => Error::Paused { what: "search", done, total },
+            other => other,
+        })?);
+        write(&path, &study.trials)?;
+    }
+    if let Some(best) = study.winner() {
+        let config = study.base.with_values("best trial", &best.values)?;
+        write_atomic(&out.join("best.toml"), config.to_toml()?.as_bytes())?;
+        study.best = Some(config);
+    }
+    write_atomic(&out.join("trials.md"), study.markdown().as_bytes())?;
+    Ok(study)
+}
+
+impl Study {
+    /// One trial from where it stands to its end.
+    #[expect(clippy::too_many_arguments, reason = "one caller, and each is of another kind")]
+    fn run(
+        &self,
+        trial: u64,
+        values: Vec<(String, Value)>,
+        folder: &Path,
+        schema: &Schema,
+        data: &Data,
+        stop: bool,
+        session: &Session,
+    ) -> Result<Trial> {
+        let ended = |state, problem, curve, seconds| {
+            Ok(Trial { trial, values: values.clone(), state, problem, curve, seconds })
+        };
+        let made = self.base.with_values(&format!("trial {trial}"), &values).and_then(|config| {
+            config.model.validate(&schema.input_spec())?;
+            Ok(config)
+        });
+        let config = match made {
+            Ok(config) => config,
+            Err(e) => return ended(State::Refused, Some(e.to_string()), Vec::new(), 0.0),
+        };
+        let mark = fingerprint(&config, &[], &schema.fingerprint())?;
+        let usable = self.trials.iter().filter(|t| t.best().is_some());
+        let judge = Judge::new(usable.map(|t| &t.curve[..]).filter(|_| stop), &config.train);
+        let attempt = Attempt::new(Run::new(folder, config, schema.clone()), &mark)?;
+        // Killed between the judgement and its note: judge again rather than train on.
+        let judged = attempt.position()?.filter(|at| at.batch == 0 && at.epoch > 0);
+        let over = judged.is_some_and(|at| judge.decide(&at) == Next::Stop);
+        let done = if over { Ok(attempt.seconds()) } else { attempt.train(data, session, &judge) };
+        let curve = self.curve(folder)?;
+        match done {
+            Ok(seconds) if judge.stopped() => ended(State::Stopped, None, curve, seconds),
+            Ok(seconds) => ended(State::Finished, None, curve, seconds),
+            Err(e @ Error::Diverged { .. }) => {
+                ended(State::Diverged, Some(e.to_string()), curve, attempt.seconds())
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The monitored values in a run's `metrics.jsonl`.
+    fn curve(&self, folder: &Path) -> Result<Vec<f64>> {
+        let text = fs::read_to_string(folder.join("metrics.jsonl")).unwrap_or_default();
+        let value = |line: &str| {
+            let line: serde_json::Value = serde_json::from_str(line).ok()?;
+            let all = &line["overall"];
+            let value = match self.monitor {
+                Monitor::Auc => all["auc"].as_f64(),
+                Monitor::LogLoss => all["log_loss"].as_f64().map(|v| -v),
+            };
+            value.filter(|_| line["split"] == "valid")
+        };
+        Ok(text.lines().filter_map(value).collect())
+    }
+
+    /// The trial with the best value; of equal ones the first.
+    fn winner(&self) -> Option<&Trial> {
+        let usable = self.trials.iter().filter(|t| t.best().is_some());
+        usable.reduce(|best, now| if value(now) > value(best) { now } else { best })
+    }
+
+    /// A line a trial, the best first.
+    pub fn markdown(&self) -> String {
+        let (metric, sign) = match self.monitor {
+            Monitor::Auc => ("valid AUC", 1.0),
+            Monitor::LogLoss => ("valid log loss", -1.0),
+        };
+        let mut order: Vec<&Trial> = self.trials.iter().collect();
+        order.sort_by(|a, b| value(b).total_cmp(&value(a)));
+        let keys: Vec<String> = self.keys.iter().map(|k| name(k)).collect();
+        let header = ["trial"].into_iter().chain(keys.iter().map(String::as_str));
+        let header: Vec<&str> = header.chain([metric, "best epoch", "epochs", "seconds", "ended"]).collect();
+        let rows = order.into_iter().map(|t| {
+            let mut cells = vec![t.trial.to_string()];
+            cells.extend(self.keys.iter().map(|key| {
+                let value = t.values.iter().find(|(k, _)| k == key);
+                value.map_or("as it is".into(), |(_, v)| name(&v.to_string()))
+            }));
+            let best = t.best();
+            cells.push(best.map_or(NONE.into(), |(v, _)| format!("{:.4}", sign * v)));
+            cells.push(best.map_or(NONE.into(), |(_, epoch)| epoch.to_string()));
+            cells.push(t.curve.len().to_string());
+            cells.push(format!("{:.2}", t.seconds));
+            cells.push(match t.state {
+                State::Finished => "finished".into(),
+                State::Stopped => "stopped".into(),
+                State::Diverged => "diverged".into(),
+                State::Refused => name(t.problem.as_deref().unwrap_or("refused")),
+            });
+            cells
+        });
+        table(&header, &rows.collect::<Vec<_>>())
+    }
+}
+
+/// Best monitored value of a trial; below all others where there is none.
+fn value(trial: &Trial) -> f64 {
+    trial.best().map_or(f64::NEG_INFINITY, |(v, _)| v)
+}
+
+/// Values in one line.
+fn shown(values: &[(String, Value)]) -> String {
+    let each: Vec<String> = values.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+    if each.is_empty() { "the configuration as it is".into() } else { each.join(", ") }
+}
+
+/// The trials that are done.
+fn read(path: &Path, space: &Space) -> Result<Vec<Trial>> {
+    let Ok(text) = fs::read_to_string(path) else { return Ok(Vec::new()) };
+    let mut trials = Vec::new();
+    for (i, line) in text.lines().enumerate() {
+        let place = format!("{} line {}", path.display(), i + 1);
+        let fix = "restore the file, or delete the folder of the search";
+        let trial: Trial = serde_json::from_str(line)
+            .map_err(|e| Error::file(&place, format!("cannot be read: {e}"), fix))?;
+        if trial.trial != i as u64 || trial.values != space.values(i as u64) {
+            return Err(Error::file(&place, "is not that trial of this search", fix));
+        }
+        trials.push(trial);
+    }
+    Ok(trials)
+}
+
+/// Writes all of them, whole or not at all.
+fn write(path: &Path, trials: &[Trial]) -> Result<()> {
+    let mut text = String::new();
+    for trial in trials {
+        let line = serde_json::to_string(trial);
+        text += &line.map_err(|e| Error::file(path.display(), e.to_string(), "report this"))?;
+        text.push('\n');
+    }
+    Ok(write_atomic(path, text.as_bytes())?)
+}

@@ -1,0 +1,204 @@
+//! `optmsm tune` as a user meets it: the table, resuming, refusals.
+
+use std::process::Output;
+
+mod common;
+
+use common::{CONFIG, Place};
+
+const SPACE: &str = r#"
+[tune]
+trials = 9
+seed = 3
+"train.optimizer.lr" = { log = [1e-5, 1e-1] }
+"model.experts.dropout" = { uniform = [0, 0.5] }
+"model.tower.hidden" = { choices = [[4], [6, 3]] }
+"model.hyper.rank" = { int = [1, 5] }
+"#;
+
+/// The test file is not there: a search does not read it.
+fn place() -> Place {
+    let config = CONFIG.replace("valid = \"valid.csv\"", "valid = \"valid.csv\"\ntest = \"nowhere.csv\"");
+    Place::new(&(config + SPACE), 200, 20)
+}
+
+fn code(out: &Output, wanted: i32) -> String {
+    let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(wanted), "{stderr}");
+    stderr
+}
+
+fn read(place: &Place, name: &str) -> String {
+    String::from_utf8(place.bytes(name)).unwrap()
+}
+
+/// `trials.jsonl` without the times.
+fn trials(place: &Place, out: &str) -> Vec<serde_json::Value> {
+    let text = read(place, &format!("{out}/trials.jsonl"));
+    let line = |line: &str| {
+        let mut value: serde_json::Value = serde_json::from_str(line).unwrap();
+        value.as_object_mut().unwrap().remove("seconds");
+        value
+    };
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn a_resumed_search_equals_an_uninterrupted_one() {
+    let place = place();
+    let with = |more: &[&str]| place.run(&[&["tune", "config.toml", "--quiet"], more].concat());
+    let out = with(&["--out", "whole"]);
+    code(&out, 0);
+    let whole = trials(&place, "whole");
+    assert_eq!(whole.len(), 9);
+    let printed = String::from_utf8(out.stdout).unwrap();
+    assert!(printed.starts_with(&read(&place, "whole/trials.md")), "{printed}");
+    assert!(printed.ends_with("best configuration: whole/best.toml\n"), "{printed}");
+
+    // 13 steps a pass: stops in the middle of the second, twice, then goes on trial by trial.
+    for _ in 0..2 {
+        let stderr = code(&with(&["--out", "parts", "--max-steps", "20"]), 130);
+        let wanted = "error: stopped; 0 of 9 runs of the search are done; the same command continues it\n";
+        assert_eq!(stderr, wanted);
+    }
+    code(&with(&["--out", "parts", "--trials", "1"]), 0);
+    code(&with(&["--out", "parts", "--max-steps", "20"]), 130);
+    code(&with(&["--out", "parts", "--trials", "7", "--set", "train.threads=2"]), 0);
+    code(&with(&["--out", "parts"]), 0);
+    assert_eq!(whole, trials(&place, "parts"));
+    assert_eq!(read(&place, "whole/best.toml"), read(&place, "parts/best.toml"));
+    // Fewer trials than are done: nothing is lost.
+    code(&with(&["--out", "parts", "--trials", "2"]), 0);
+    assert_eq!(whole, trials(&place, "parts"));
+}
+
+#[test]
+fn the_best_trial_is_the_one_with_the_best_validation_value() {
+    let place = place();
+    code(&place.run(&["tune", "config.toml", "--quiet", "--out", "t", "--set", "train.monitor=log_loss"]), 0);
+    let trials = trials(&place, "t");
+    assert!(trials[0]["values"].as_array().unwrap().is_empty());
+    let best = |t: &serde_json::Value| {
+        let curve = t["curve"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap());
+        let usable = t["state"] == "finished" || t["state"] == "stopped";
+        if usable { curve.fold(f64::NEG_INFINITY, f64::max) } else { f64::NEG_INFINITY }
+    };
+    let winner = trials.iter().max_by(|a, b| best(a).total_cmp(&best(b))).unwrap();
+    // Training best.toml gives that value.
+    let run = ["train", "--quiet", "--config", "t/best.toml", "--run", "r", "--set", "data.test=valid.csv"];
+    code(&place.run(&run), 0);
+    let lines = read(&place, "r/metrics.jsonl");
+    let losses = lines.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
+    let losses = losses.filter(|l| l["split"] == "valid").map(|l| l["overall"]["log_loss"].as_f64().unwrap());
+    assert_eq!(-losses.fold(f64::INFINITY, f64::min), best(winner));
+    assert!(!read(&place, "t/best.toml").contains("tune"));
+}
+
+/// The rule of docs/compare.md, applied to the curves that the search wrote.
+#[test]
+fn trials_are_stopped_by_the_median_rule_and_by_nothing_else() {
+    let place = place();
+    code(&place.run(&["tune", "config.toml", "--quiet", "--out", "t", "--trials", "14"]), 0);
+    let trials = trials(&place, "t");
+    let curve = |t: &serde_json::Value| -> Vec<f64> {
+        t["curve"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+    };
+    let best =
+        |curve: &[f64], passes: usize| curve.iter().take(passes).copied().fold(f64::NEG_INFINITY, f64::max);
+    let mut stopped = 0;
+    for (i, trial) in trials.iter().enumerate().filter(|(_, t)| t["state"] != "refused") {
+        let (own, earlier) = (curve(trial), trials[..i].iter().map(curve).filter(|c| !c.is_empty()));
+        let earlier: Vec<Vec<f64>> = earlier.collect();
+        // The configuration trains three passes.
+        let ends = (1..3).find(|&passes| {
+            let mut then: Vec<f64> = earlier.iter().map(|c| best(c, passes)).collect();
+            then.sort_by(f64::total_cmp);
+            let n = then.len();
+            n >= 4 && best(&own, passes) < (then[(n - 1) / 2] + then[n / 2]) / 2.0
+        });
+        assert_eq!((trial["state"] == "stopped", own.len()), (ends.is_some(), ends.unwrap_or(3)), "{trial}");
+        stopped += u32::from(ends.is_some());
+    }
+    assert!(stopped > 0, "{trials:?}");
+    code(&place.run(&["tune", "config.toml", "--quiet", "--out", "n", "--set", "tune.stop=none"]), 0);
+    assert!(!read(&place, "n/trials.jsonl").contains("\"stopped\""));
+}
+
+/// A rank above every width, and a rate that ends in numbers that are none: the search goes on.
+#[test]
+fn trials_that_cannot_be_are_noted() {
+    let place = place();
+    let text = CONFIG.to_string()
+        + "[tune]\ntrials = 12\n\"model.hyper.rank\" = { choices = [2, 9] }\n\
+           \"train.optimizer\" = { choices = [{ rule = \"sgd\", lr = 1e30 }, { rule = \"adam\", lr = 1e-3 }] }\n";
+    place.write("config.toml", text);
+    code(&place.run(&["tune", "config.toml", "--quiet", "--out", "t"]), 0);
+    let trials = trials(&place, "t");
+    let of = |state: &str| trials.iter().filter(|t| t["state"] == state).collect::<Vec<_>>();
+    let (refused, diverged) = (of("refused"), of("diverged"));
+    assert!(!refused.is_empty() && !diverged.is_empty(), "{trials:?}");
+    for t in refused {
+        assert!(t["problem"].as_str().unwrap().contains("config `model.hyper.rank`: 9 is larger"), "{t}");
+        assert!(t["values"].to_string().contains("9"));
+    }
+    for t in diverged {
+        assert!(t["problem"].as_str().unwrap().contains("the last finite loss was"), "{t}");
+    }
+    assert!(read(&place, "t/trials.md").contains("| diverged |"));
+}
+
+#[test]
+fn a_bad_search_is_refused() {
+    let place = place();
+    let refused = |more: &[&str], message: &str| {
+        let stderr = code(&place.run(&[&["tune", "config.toml", "--out", "t"], more].concat()), 2);
+        assert_eq!(stderr, format!("error: {message}\n"));
+        assert!(!place.path("t").exists());
+    };
+    refused(&["--set", "tune.trails=3"], "config `tune.trails`: is no range; did you mean 'trials'?");
+    refused(
+        &["--set", "tune.train.batchsize={ int = [1, 2] }"],
+        "config `tune.\"train.batchsize\"`: unknown key 'batchsize'; did you mean 'batch_size'?",
+    );
+    refused(
+        &["--set", "tune.train.epochs={ int = [3, 3] }"],
+        "config `tune.\"train.epochs\"`: the range from 3 to 3 is empty; give the lower end first",
+    );
+    place.write("config.toml", CONFIG);
+    let fix = "add it, for example: [tune] and under it \"train.optimizer.lr\" = { log = [1e-4, 1e-2] }";
+    refused(&[], &format!("config `tune`: is missing; {fix}"));
+    place.write("config.toml", CONFIG.replace("valid = \"valid.csv\"", "") + SPACE);
+    let fix = "give the path of a CSV file, or split data.train by data.split = { valid = 0.1, test = 0.1 }";
+    refused(&[], &format!("config `data.valid`: is missing; {fix}"));
+}
+
+#[test]
+fn a_folder_of_another_search_is_refused() {
+    let place = place();
+    let args = ["tune", "config.toml", "--quiet", "--out", "t", "--trials", "2"];
+    code(&place.run(&args), 0);
+    let problem = "holds work of another configuration, data, or version of this program";
+    let fix = "choose another folder with --out, or delete it";
+    for other in
+        [["--seed", "8"], ["--set", "train.epochs=2"], ["--set", "tune.train.epochs={ int = [1, 2] }"]]
+    {
+        let stderr = code(&place.run(&[&args[..], &other].concat()), 2);
+        assert_eq!(stderr, format!("error: t: {problem}; {fix}\n"));
+    }
+    let lines = read(&place, "t/trials.jsonl");
+    place.write("t/trials.jsonl", &lines[..lines.len() - 9]);
+    let stderr = code(&place.run(&args), 2);
+    assert!(stderr.starts_with("error: t/trials.jsonl line 2: cannot be read"), "{stderr}");
+}
+
+/// A split file: the test rows are neither read nor scored.
+#[test]
+fn test_rows_of_a_split_file_are_not_read() {
+    let split = "split = { valid = 0.3, test = 0.3, seed = 4, by = \"user\" }";
+    let place = Place::new(&(CONFIG.replace("valid = \"valid.csv\"", split) + SPACE), 200, 20);
+    let args = ["tune", "config.toml", "--quiet", "--trials", "3", "--out"];
+    code(&place.run(&[&args[..], &["t"]].concat()), 0);
+    for trial in ["0", "1"] {
+        assert!(!read(&place, &format!("t/trial-00{trial}/metrics.jsonl")).contains("\"test\""));
+    }
+}

@@ -1,0 +1,180 @@
+//! What a predictor says of a model beside its answers, against the formulas of model.md, written out here.
+
+use optmsm_core::backend::{Backend, Elem};
+use optmsm_core::batch::{Batch, Column};
+use optmsm_core::config::{Combine, Condition, FieldKind, Role};
+use optmsm_core::gradcheck::{Case, all_cases, case, random_batch, random_parameters};
+use optmsm_core::learner::{Learner, LearnerConfig};
+use optmsm_core::model::{Model, OptMsm};
+use optmsm_core::params::HostTensor;
+use optmsm_core::predictor::Predictor;
+use optmsm_core::reference::Reference;
+use optmsm_cpu::{Cpu, CpuOptions};
+
+fn cpu() -> Cpu {
+    Cpu::new(CpuOptions { threads: Some(2), block_rows: 16, ..CpuOptions::default() }).unwrap()
+}
+
+fn parameters(case: &Case) -> Vec<HostTensor<f64>> {
+    let model = OptMsm::new(&case.config, &case.input).unwrap();
+    let learner = Learner::new(Reference::<f64>::new(), model, LearnerConfig::default(), 1, 1).unwrap();
+    random_parameters(&learner.export().unwrap(), 2)
+}
+
+fn predictor<B: Backend>(be: B, case: &Case, max_rows: usize) -> Predictor<B, OptMsm> {
+    let model = OptMsm::new(&case.config, &case.input).unwrap();
+    let narrow = |t: HostTensor<f64>| HostTensor {
+        name: t.name,
+        shape: t.shape,
+        data: t.data.iter().map(|&v| B::Elem::of(v)).collect(),
+    };
+    let parameters: Vec<_> = parameters(case).into_iter().map(narrow).collect();
+    Predictor::new(be, model, &parameters, max_rows).unwrap()
+}
+
+/// y = x Wᵀ + b, with ReLU if asked for.
+fn linear(parameters: &[HostTensor<f64>], name: &str, x: &[f64], relu: bool) -> Vec<f64> {
+    let find = |end: &str| parameters.iter().find(|t| t.name == format!("{name}.{end}")).unwrap();
+    let (w, b) = (find("weight"), find("bias"));
+    let row = |o: usize| w.data[o * x.len()..][..x.len()].iter().zip(x).map(|(w, x)| w * x).sum::<f64>();
+    (0..b.data.len()).map(|o| row(o) + b.data[o]).map(|y| if relu { y.max(0.0) } else { y }).collect()
+}
+
+/// Σ α by scenario: α = softmax(W_g g + b_g), g = MLP([v · w ; z_s]) for one numeric specific field.
+fn gates_by_hand(case: &Case, batch: &Batch) -> Vec<f64> {
+    let parameters = parameters(case);
+    let find = |name: &str| &parameters.iter().find(|t| t.name == name).unwrap().data;
+    let (age, z, q) =
+        (find("embeddings.age.weight"), find("scenario.weight"), case.config.hyper.scenario_dim);
+    let k = case.config.expert_count(case.input.scenarios);
+    let mut sums = vec![0.0; case.input.scenarios * k];
+    let Some(Column::Numeric(values)) = batch.columns.last() else { panic!("a numeric field comes last") };
+    for (&s, &v) in batch.scenarios.iter().zip(values) {
+        let s = s as usize;
+        let mut g: Vec<f64> = age.iter().map(|w| f64::from(v) * w).collect();
+        g.extend(&z[s * q..][..q]);
+        for layer in 0..case.config.specific.hidden.len() {
+            g = linear(&parameters, &format!("specific.{layer}"), &g, true);
+        }
+        let e: Vec<f64> = linear(&parameters, "gate", &g, false).iter().map(|o| o.exp()).collect();
+        let sum: f64 = e.iter().sum();
+        (0..k).for_each(|i| sums[s * k + i] += e[i] / sum);
+    }
+    sums
+}
+
+#[test]
+fn mean_gate_weights_are_those_of_the_formula() {
+    for (experts, scenarios) in [(0, 3), (1, 3), (5, 2), (2, 7)] {
+        let case = case("gates", |c| {
+            c.input.scenarios = scenarios;
+            c.input.fields.retain(|f| f.role == Role::Shared || f.kind == FieldKind::Numeric);
+            c.config.experts.count = experts;
+        });
+        let batch = random_batch(&case.input, 75, false, 9);
+        let expected = gates_by_hand(&case, &batch);
+        fn check<B: Backend>(p: &Predictor<B, OptMsm>, batch: &Batch, expected: &[f64], bound: f64) {
+            let (stats, mut gates) = (Model::<B>::stats(p.model()), vec![0.0; expected.len()]);
+            let answers = p.predict_with_gates(batch, &mut vec![0.0; 1 + stats], &mut gates).unwrap();
+            assert_eq!(answers, p.predict(batch).unwrap());
+            for (found, wanted) in gates.iter().zip(expected) {
+                assert!((found - wanted).abs() <= bound, "{gates:?} {expected:?}");
+            }
+            // What is there already stays.
+            p.predict_with_gates(batch, &mut vec![0.0; 1 + stats], &mut gates).unwrap();
+            for (found, wanted) in gates.iter().zip(expected) {
+                assert!((found - 2.0 * wanted).abs() <= 2.0 * bound, "{gates:?} {expected:?}");
+            }
+        }
+        for max_rows in [75, 7] {
+            let reference = predictor(Reference::<f64>::with_lanes(3, 4), &case, max_rows);
+            check(&reference, &batch, &expected, 1e-12);
+            // At most 75 weights of at most 1, each from a few hundred f32 operations on numbers of order 1.
+            check(
+                &predictor(cpu(), &case, max_rows),
+                &batch,
+                &expected,
+                75.0 * 400.0 * f64::from(f32::EPSILON),
+            );
+        }
+        // Each scenario's weights sum to its rows.
+        let k = case.config.expert_count(scenarios);
+        for (s, sums) in expected.chunks(k).enumerate() {
+            let rows = batch.scenarios.iter().filter(|&&of| of as usize == s).count() as f64;
+            assert!((sums.iter().sum::<f64>() - rows).abs() < 1e-12);
+        }
+    }
+}
+
+#[test]
+fn a_model_without_a_gate_has_no_gate_weights() {
+    let case = case("select", |c| c.config.combine = Combine::Select);
+    let p = predictor(cpu(), &case, 8);
+    let batch = random_batch(&case.input, 20, false, 9);
+    let mut sums = vec![0.0; 1 + Model::<Cpu>::stats(p.model())];
+    assert_eq!(p.predict_with_gates(&batch, &mut sums, &mut []).unwrap(), p.predict(&batch).unwrap());
+    let error = p.predict_with_gates(&batch, &mut sums, &mut [0.0; 9]).unwrap_err().to_string();
+    assert_eq!(error, "gates: room for 9 sums; give one a scenario and expert, 0");
+}
+
+/// Norms of W_s and b_s with every matrix made in full: u = ReLU(W_u z_s + b_u), W = reshape(A u + a), or P C Q.
+fn norms_by_hand(case: &Case) -> Vec<(Vec<f64>, Vec<f64>)> {
+    let parameters = parameters(case);
+    let find = |name: &str| parameters.iter().find(|t| t.name == name);
+    let (z, q) = (&find("scenario.weight").unwrap().data, case.config.hyper.scenario_dim);
+    let norm = |x: &[f64]| x.iter().map(|v| v * v).sum::<f64>().sqrt();
+    let of = |l: usize, inputs: usize, outputs: usize, s: usize| {
+        let u = linear(&parameters, "hyper.trunk", &z[s * q..][..q], true);
+        let bias = norm(&linear(&parameters, &format!("tower.{l}.shift"), &u, false));
+        if case.config.hyper.rank == 0 {
+            return (norm(&linear(&parameters, &format!("tower.{l}.full"), &u, false)), bias);
+        }
+        let c = linear(&parameters, &format!("tower.{l}.core"), &u, false);
+        let left = &find(&format!("tower.{l}.left")).unwrap().data;
+        let right = &find(&format!("tower.{l}.right")).unwrap().data;
+        let r = left.len() / inputs;
+        let mut w = Vec::new();
+        for i in 0..inputs {
+            for o in 0..outputs {
+                let terms = (0..r * r).map(|ab| left[i * r + ab / r] * c[ab] * right[ab % r * outputs + o]);
+                w.push(terms.sum::<f64>());
+            }
+        }
+        (norm(&w), bias)
+    };
+    let widths = case.config.tower_widths();
+    let layers = widths.windows(2).enumerate();
+    layers.map(|(l, w)| (0..case.input.scenarios).map(|s| of(l, w[0], w[1], s)).unzip()).collect()
+}
+
+#[test]
+fn norms_of_generated_weights_are_those_of_the_whole_matrices() {
+    fn check<B: Backend>(
+        p: &Predictor<B, OptMsm>,
+        expected: &[(Vec<f64>, Vec<f64>)],
+        bound: f64,
+        name: &str,
+    ) {
+        let found = p.generated_norms().unwrap();
+        assert_eq!(found.len(), expected.len(), "{name}");
+        for (layer, (weight, bias)) in found.iter().zip(expected) {
+            assert_eq!((layer.weight.len(), layer.bias.len()), (weight.len(), bias.len()));
+            let pairs = layer.weight.iter().zip(weight).chain(layer.bias.iter().zip(bias));
+            for (found, wanted) in pairs {
+                assert!((found - wanted).abs() <= bound * wanted.max(1.0), "{name}: {found} {wanted}");
+            }
+        }
+    }
+    let mut seen = 0;
+    for case in all_cases() {
+        let expected = match case.config.hyper.condition {
+            Condition::Scenario => norms_by_hand(&case),
+            Condition::Instance => Vec::new(),
+        };
+        seen += usize::from(!expected.is_empty());
+        check(&predictor(Reference::<f64>::new(), &case, 4), &expected, 1e-12, &case.name);
+        // Two layers of the hypernetwork and two products, of widths of at most 35 and numbers of order 1.
+        check(&predictor(cpu(), &case, 4), &expected, 400.0 * f64::from(f32::EPSILON), &case.name);
+    }
+    assert!(seen > 10);
+}
