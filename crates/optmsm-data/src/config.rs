@@ -254,7 +254,9 @@ mod tests {
                 "config `data.weight`: is empty; name a column of the file",
             ),
             (
-                with(|c| (c.split, c.test) = (Some(SplitConfig::default()), Some("t.csv".into()))),
+                with(|c| {
+                    (c.split, c.test) = (Some(SplitConfig::default()), Some("t.csv".to_string().into()))
+                }),
                 "config `data.test`: is given beside data.split, which takes it from data.train; leave out one of them",
             ),
             (
