@@ -38,10 +38,11 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let format = options.format.unwrap_or(by_name);
     if options.out.as_os_str() == "-" {
         let (rows, out) = (0..config.rows, std::io::stdout());
-        return Ok(match format {
+        match format {
             Format::Csv => synth::write_csv(&config, rows, out)?,
             Format::Parquet => synth::write_parquet(&config, rows, out)?,
-        });
+        }
+        return Ok(());
     }
     write_beside(&options.out, |file| write(&config, format, 0..config.rows, file, &options.out))
 }
