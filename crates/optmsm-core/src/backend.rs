@@ -119,9 +119,13 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn alloc_ids(&self, len: usize) -> Result<Self::Ids>;
     /// Elements that a buffer holds.
     fn len(&self, buf: &Self::Buf) -> usize;
-    /// Copies `src` to the start of `dst`, which is at least as long. May be queued behind earlier work; `src` may change
-    /// as soon as this returns.
-    fn upload(&self, dst: &mut Self::Buf, src: &[Self::Elem]);
+    /// Copies `src` to the elements of `dst` from `offset` on, which are at least as many. May be queued behind earlier work;
+    /// `src` may change as soon as this returns.
+    fn upload_at(&self, dst: &mut Self::Buf, offset: usize, src: &[Self::Elem]);
+    /// Copies `src` to the start of `dst`, as [`Backend::upload_at`].
+    fn upload(&self, dst: &mut Self::Buf, src: &[Self::Elem]) {
+        self.upload_at(dst, 0, src);
+    }
     /// Copies `src` to the start of `dst`, as [`Backend::upload`].
     fn upload_ids(&self, dst: &mut Self::Ids, src: &[u32]);
     /// Copies `dst.len()` elements from `offset` on, after all queued work; the place where errors of a device surface.

@@ -142,7 +142,7 @@ impl Backend for Counting {
 
     // ---- nothing is computed
 
-    fn upload(&self, _: &mut Buf, _: &[f32]) {}
+    fn upload_at(&self, _: &mut Buf, _: usize, _: &[f32]) {}
     fn upload_ids(&self, _: &mut Counted, _: &[u32]) {}
     fn download(&self, _: &mut [f32], _: &Buf, _: usize) -> Result<()> {
         Ok(())

@@ -17,7 +17,7 @@ use crate::params::{HostTensor, TensorSink, TensorSource};
 use crate::plan::Plan;
 use crate::predictor::{Sums, probability};
 use crate::rounding::{Rounding, TableDtype};
-use crate::runtime::{Params, Pass, Runtime, Weights};
+use crate::runtime::{PIECE, Params, Pass, Runtime, Weights};
 
 pub use footprint::{Footprint, footprint};
 
@@ -316,26 +316,20 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
             self.model.params().export(&*self.be, flat, sink, name)?;
         }
         let mut host = Vec::new();
-        self.table_states(|name, shape, buf| {
-            host.resize(shape.iter().product(), B::Elem::default());
-            self.be.download(&mut host, buf, 0)?;
-            sink.begin(&name, &shape, TableDtype::F32);
-            sink.piece(&host);
-            Ok(())
-        })
-    }
-
-    fn table_states(&self, mut each: impl FnMut(String, Vec<usize>, &B::Buf) -> Result<()>) -> Result<()> {
+        let rule = self.config.tables();
         for (spec, table) in self.model.embedding().tables().iter().zip(&self.tables) {
-            for (buf, state) in table.iter().zip(self.config.tables().state_names()) {
-                each(format!("optimizer.{state}.{}", spec.name), self.table_shape(spec), buf)?;
+            let shape = state_shape(rule, spec);
+            let len = shape.iter().product();
+            for (buf, state) in table.iter().zip(rule.state_names()) {
+                sink.begin(&format!("optimizer.{state}.{}", spec.name), &shape, TableDtype::F32);
+                for first in (0..len).step_by(PIECE) {
+                    host.resize(PIECE.min(len - first), B::Elem::default());
+                    self.be.download(&mut host, buf, first)?;
+                    sink.piece(&host);
+                }
             }
         }
         Ok(())
-    }
-
-    fn table_shape(&self, spec: &TableSpec) -> Vec<usize> {
-        if self.config.tables().state().1 { vec![spec.rows] } else { vec![spec.rows, spec.width] }
     }
 
     /// Takes optimizer state and the number of steps from a checkpoint.
@@ -344,14 +338,24 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
             let name = |name: &str| format!("optimizer.{state}.{name}");
             self.model.params().import(&*self.be, flat, source, name)?;
         }
-        let mut host = Vec::new();
-        self.table_states(|name, shape, _| {
-            host.push(source.tensor(&name, &shape)?);
-            Ok(())
-        })?;
-        let buffers = self.tables.iter_mut().flatten();
-        buffers.zip(&host).for_each(|(buf, host)| self.be.upload(buf, host));
+        let (be, rule) = (&*self.be, self.config.tables());
+        for (spec, table) in self.model.embedding().tables().iter().zip(&mut self.tables) {
+            for (buf, state) in table.iter_mut().zip(rule.state_names()) {
+                let mut first = 0;
+                let name = format!("optimizer.{state}.{}", spec.name);
+                source.pieces(&name, &state_shape(rule, spec), &mut |data| {
+                    be.upload_at(buf, first, data);
+                    first += data.len();
+                    Ok(())
+                })?;
+            }
+        }
         self.step = steps;
         Ok(())
     }
+}
+
+/// Shape of a table's optimizer state.
+fn state_shape(rule: &OptimizerConfig, spec: &TableSpec) -> Vec<usize> {
+    if rule.state().1 { vec![spec.rows] } else { vec![spec.rows, spec.width] }
 }

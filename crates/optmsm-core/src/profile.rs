@@ -210,8 +210,8 @@ impl<B: Backend> Backend for Profiled<B> {
     fn len(&self, buf: &B::Buf) -> usize {
         self.inner.len(buf)
     }
-    fn upload(&self, dst: &mut B::Buf, src: &[B::Elem]) {
-        self.time("upload", Work::of(2 * src.len()), || self.inner.upload(dst, src));
+    fn upload_at(&self, dst: &mut B::Buf, offset: usize, src: &[B::Elem]) {
+        self.time("upload", Work::of(2 * src.len()), || self.inner.upload_at(dst, offset, src));
     }
     fn upload_ids(&self, dst: &mut B::Ids, src: &[u32]) {
         self.time("upload_ids", Work::of(2 * src.len()), || self.inner.upload_ids(dst, src));

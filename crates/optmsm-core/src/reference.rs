@@ -139,8 +139,8 @@ impl<T: Elem> Backend for Reference<T> {
         buf.len()
     }
 
-    fn upload(&self, dst: &mut Vec<T>, src: &[T]) {
-        dst[..src.len()].copy_from_slice(src);
+    fn upload_at(&self, dst: &mut Vec<T>, offset: usize, src: &[T]) {
+        dst[offset..offset + src.len()].copy_from_slice(src);
     }
 
     fn upload_ids(&self, dst: &mut Vec<u32>, src: &[u32]) {

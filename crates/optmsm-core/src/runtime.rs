@@ -21,7 +21,7 @@ pub(crate) struct Params<B: Backend> {
 }
 
 /// Elements of a table that are on their way to or from it at a time.
-const PIECE: usize = 1 << 16;
+pub(crate) const PIECE: usize = 1 << 16;
 
 impl<B: Backend> Params<B> {
     pub(crate) fn new(be: &B, model: &impl Model<B>) -> Result<Self> {

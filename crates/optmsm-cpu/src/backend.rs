@@ -78,8 +78,8 @@ impl Backend for Cpu {
         buf.len()
     }
 
-    fn upload(&self, dst: &mut Vec<f32>, src: &[f32]) {
-        dst[..src.len()].copy_from_slice(src);
+    fn upload_at(&self, dst: &mut Vec<f32>, offset: usize, src: &[f32]) {
+        dst[offset..offset + src.len()].copy_from_slice(src);
     }
 
     fn upload_ids(&self, dst: &mut Vec<u32>, src: &[u32]) {

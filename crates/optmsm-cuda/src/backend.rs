@@ -97,12 +97,12 @@ impl<D: Device> Backend for Cuda<D> {
         buf.len
     }
 
-    fn upload(&self, dst: &mut Buf<D>, src: &[f32]) {
-        transfer::upload(self, dst, src);
+    fn upload_at(&self, dst: &mut Buf<D>, offset: usize, src: &[f32]) {
+        transfer::upload(self, dst, offset, src);
     }
 
     fn upload_ids(&self, dst: &mut Ids<D>, src: &[u32]) {
-        transfer::upload(self, dst, src);
+        transfer::upload(self, dst, 0, src);
     }
 
     fn download(&self, dst: &mut [f32], src: &Buf<D>, offset: usize) -> Result<()> {

@@ -89,7 +89,8 @@ impl DataError {
         DataError::File { path: path.into(), problem: problem.into(), fix: fix.into() }
     }
 
-    pub(crate) fn io(path: &str, action: &'static str, source: io::Error) -> Self {
+    /// A [`DataError::Io`].
+    pub fn io(path: &str, action: &'static str, source: io::Error) -> Self {
         DataError::Io { path: path.into(), action, source }
     }
 }

@@ -34,7 +34,7 @@ pub use cache::{Cache, Prepared};
 pub use config::{DataConfig, FieldConfig, Kind, Missing, UnseenScenario};
 pub use dataset::Dataset;
 pub use error::{DataError, Place, Result};
-pub use file::write_atomic;
+pub use file::{read_at, write_atomic, write_whole};
 pub use numeric::{NumericStats, Transform};
 pub use reader::{Extra, Need, RecordBuffer, RowReader};
 pub use schema::{Encoding, FieldSchema, ScenarioSchema, Schema};

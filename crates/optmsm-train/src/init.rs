@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use half::{bf16, f16};
 use optmsm_core::backend::Backend;
 use optmsm_core::learner::Learner;
 use optmsm_core::model::Model;
+use optmsm_core::rounding::TableDtype;
 use optmsm_data::{FieldConfig, Vocabulary};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::tensor::TensorInfo;
 
 use crate::error::{Error, Result};
 use crate::run::Run;
+use crate::tensors::{TensorFile, table_type};
 
 /// How much of a table came from a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,35 +56,40 @@ pub fn preload<B: Backend<Elem = f32>, M: Model<B>>(
         }
         let source = Source::new(run, config, from, vocabulary)?;
         let width = run.config.model.embedding_dim;
-        let tensor = source.read(width)?;
-        let ids = source.ids(tensor.len() / width)?;
-        let mut rows: Vec<Option<usize>> = vec![None; vocabulary.size()];
-        for (row, &id) in ids.iter().enumerate() {
-            // Of values that a hash sends to one id, the first one stands for all.
-            if let Some(id) = id {
-                rows[id].get_or_insert(row);
-            }
+        let tensor = source.open(width)?;
+        let mut ids = source.ids(tensor.rows)?;
+        // Of values that a hash sends to one id, the first one stands for all.
+        let mut taken = vec![false; vocabulary.size()];
+        for row in &mut ids {
+            *row = row.filter(|&id| !std::mem::replace(&mut taken[id], true));
         }
         let name = format!("embeddings.{table}.weight");
-        let mut piece = Vec::new();
-        let mut first = 0;
-        for id in 0..=rows.len() {
-            match rows.get(id).copied().flatten() {
-                Some(row) => piece.extend_from_slice(&tensor[row * width..(row + 1) * width]),
-                None => {
-                    if !piece.is_empty() {
-                        learner.set_rows(&name, first, &piece)?;
-                    }
-                    piece.clear();
-                    first = id + 1;
+        let mut rest = &ids[..];
+        source.pieces(&tensor, |data| {
+            let (of_piece, later) = rest.split_at(data.len() / width);
+            rest = later;
+            let mut at = 0; // rows whose ids follow one another go together
+            for run in of_piece.chunk_by(|a, b| matches!((a, b), (Some(a), Some(b)) if a + 1 == *b)) {
+                if let Some(first) = run[0] {
+                    learner.set_rows(&name, first, &data[at * width..(at + run.len()) * width])?;
                 }
+                at += run.len();
             }
-        }
-        let matched = rows.iter().flatten().count();
-        let (table, ids, unused) = (table.clone(), rows.len(), ids.len() - matched);
+            Ok(())
+        })?;
+        let matched = taken.iter().filter(|&&taken| taken).count();
+        let (table, ids, unused) = (table.clone(), taken.len(), ids.len() - matched);
         done.push(Preloaded { table, ids, matched, unused });
     }
     Ok(done)
+}
+
+/// A tensor of an open file.
+struct Tensor {
+    file: TensorFile,
+    info: TensorInfo,
+    dtype: TableDtype,
+    rows: usize,
 }
 
 /// One table's file.
@@ -109,43 +115,45 @@ impl<'a> Source<'a> {
         Error::file(format!("{} ({})", path.display(), self.key), problem, fix)
     }
 
-    /// The tensor's rows, `width` wide.
-    fn read(&self, width: usize) -> Result<Vec<f32>> {
+    /// The tensor, whose rows are `width` wide.
+    fn open(&self, width: usize) -> Result<Tensor> {
         let fail = |problem: String, fix: &str| self.fail(&self.path, problem, fix);
-        let file =
-            std::fs::read(&self.path).map_err(|e| fail(format!("cannot be read: {e}"), "check the path"))?;
-        let tensors = SafeTensors::deserialize(&file)
+        let file = TensorFile::open(&self.path)
+            .map_err(|e| fail(format!("cannot be read: {e}"), "check the path"))?
             .map_err(|e| fail(format!("is no safetensors file ({e})"), "write it with safetensors"))?;
-        let view = tensors.tensor(self.tensor).map_err(|_| {
-            let mut names = tensors.names();
-            names.sort_unstable();
-            fail(format!("has no tensor '{}'", self.tensor), &format!("name one of: {}", names.join(", ")))
-        })?;
-        if !matches!(view.shape(), [_, d] if *d == width) {
-            let problem =
-                format!("tensor '{}' has shape {:?}, not [rows, {width}]", self.tensor, view.shape());
-            return Err(fail(problem, "set model.embedding_dim to its width, or give another tensor"));
-        }
-        let bytes = view.data();
-        let pairs = || bytes.chunks_exact(2).map(|b| [b[0], b[1]]);
-        let rows: Vec<f32> = match view.dtype() {
-            Dtype::F32 => {
-                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-            }
-            Dtype::F16 => pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
-            Dtype::BF16 => pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
-            other => {
-                let problem = format!("tensor '{}' is of type {other:?}", self.tensor);
-                return Err(fail(problem, "save it as F32, F16 or BF16"));
+        let Some(info) = file.info(self.tensor).cloned() else {
+            let names = file.names().join(", ");
+            return Err(fail(format!("has no tensor '{}'", self.tensor), &format!("name one of: {names}")));
+        };
+        let rows = match info.shape[..] {
+            [rows, found] if found == width => rows,
+            _ => {
+                let problem =
+                    format!("tensor '{}' has shape {:?}, not [rows, {width}]", self.tensor, info.shape);
+                return Err(fail(problem, "set model.embedding_dim to its width, or give another tensor"));
             }
         };
-        match rows.iter().position(|v| !v.is_finite()) {
-            Some(at) => {
-                let problem = format!("tensor '{}' has {} in row {}", self.tensor, rows[at], at / width);
-                Err(fail(problem, "give finite numbers"))
+        let Some(dtype) = table_type(info.dtype) else {
+            let problem = format!("tensor '{}' is of type {:?}", self.tensor, info.dtype);
+            return Err(fail(problem, "save it as F32, F16 or BF16"));
+        };
+        Ok(Tensor { file, info, dtype, rows })
+    }
+
+    /// Its elements, in pieces of whole rows.
+    fn pieces(&self, tensor: &Tensor, mut each: impl FnMut(&[f32]) -> Result<()>) -> Result<()> {
+        let (mut row, width) = (0, tensor.info.shape[1]);
+        let failed =
+            |e| self.fail(&self.path, format!("cannot be read: {e}"), "check the disk that it is on");
+        tensor.file.pieces(&tensor.info, tensor.dtype, failed, |data| {
+            if let Some(at) = data.iter().position(|v| !v.is_finite()) {
+                let problem =
+                    format!("tensor '{}' has {} in row {}", self.tensor, data[at], row + at / width);
+                return Err(self.fail(&self.path, problem, "give finite numbers"));
             }
-            None => Ok(rows),
-        }
+            row += data.len() / width;
+            each(data)
+        })
     }
 
     /// Id of each row.

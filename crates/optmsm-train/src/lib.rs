@@ -24,5 +24,6 @@ pub mod run;
 pub mod starter;
 pub mod statistics;
 pub mod tensorboard;
+mod tensors;
 pub mod trainer;
 pub mod tune;

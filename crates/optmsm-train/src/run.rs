@@ -96,9 +96,9 @@ impl Run {
         self.folder.join("checkpoints").join(format!("{name}.safetensors"))
     }
 
-    /// Reads a checkpoint: `last` or `best`.
+    /// Opens a checkpoint: `last` or `best`.
     pub fn checkpoint(&self, name: &str) -> Result<Checkpoint> {
-        Checkpoint::load(&self.checkpoint_path(name), &self.fingerprint()?)
+        Checkpoint::open(&self.checkpoint_path(name), &self.fingerprint()?)
     }
 
     /// Appends a line to `metrics.jsonl`.

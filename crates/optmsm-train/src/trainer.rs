@@ -9,7 +9,7 @@ use optmsm_core::model::Model;
 use optmsm_core::rounding::TableDtype;
 use serde::Serialize;
 
-use crate::checkpoint::{Checkpoint, Progress as Position};
+use crate::checkpoint::{self, Outline, Progress as Position};
 use crate::config::{Monitor, TrainConfig};
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluation, evaluate};
@@ -106,7 +106,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
         run.rewind(at.step)?;
     } else {
         // So that a run can be continued from its first step on.
-        save(parameters(learner, run)?, learner, run, &at)?;
+        save_last(outline(learner)?, learner, run, &at)?;
     }
     let config = &run.config.train;
     let input = run.schema.input_spec();
@@ -169,7 +169,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
                 }
             }
             if halt && at.epoch < config.epochs && at.stale < config.patience.max(1) {
-                save(finite(learner, run, &at, last_finite)?, learner, run, &at)?;
+                save_last(finite(learner, run, &at, last_finite)?, learner, run, &at)?;
                 let run = run.folder.display().to_string();
                 return Err(Error::Interrupted { step: at.step, run });
             }
@@ -233,7 +233,7 @@ fn epoch_end<B: Backend<Elem = f32>, M: Model<B>>(
     progress: &Progress,
     board: Option<&mut Writer>,
 ) -> Result<()> {
-    let mut checkpoint = finite(learner, run, at, last_finite)?;
+    let outline = finite(learner, run, at, last_finite)?;
     let (mut better, mut note) = (true, String::new());
     if let Some(valid) = &data.valid {
         let (evaluation, _) = score(learner, run, valid)?;
@@ -281,43 +281,45 @@ fn epoch_end<B: Backend<Elem = f32>, M: Model<B>>(
     let (epoch, loss, rate) = (at.epoch, at.loss, progress.rate());
     progress.line(&format!("epoch {epoch:>3}  loss {loss:.4}{note}  {rate:.0} rows/s{mark}"));
     if better {
-        checkpoint.progress = at.clone();
-        checkpoint.save(&run.checkpoint_path("best"))?;
+        let path = run.checkpoint_path("best");
+        checkpoint::save(&path, &outline, at, &run.fingerprint()?, |sink| learner.export_to(sink))?;
     }
-    save(checkpoint, learner, run, at)
+    save_last(outline, learner, run, at)
 }
 
-/// A checkpoint of the parameters alone.
-fn parameters<B: Backend<Elem = f32>, M: Model<B>>(learner: &Learner<B, M>, run: &Run) -> Result<Checkpoint> {
-    let mut checkpoint = Checkpoint::new(Position::default(), run.fingerprint()?);
-    learner.export_to(&mut checkpoint)?;
-    Ok(checkpoint)
+/// What the parameters are.
+fn outline<B: Backend<Elem = f32>, M: Model<B>>(learner: &Learner<B, M>) -> Result<Outline> {
+    let mut outline = Outline::default();
+    learner.export_to(&mut outline)?;
+    Ok(outline)
 }
 
-/// The parameters, or that training diverged: a finite loss may be followed by an update that is not.
+/// The same, or that training diverged: a finite loss may be followed by an update that is not.
 fn finite<B: Backend<Elem = f32>, M: Model<B>>(
     learner: &Learner<B, M>,
     run: &Run,
     at: &Position,
     last_finite: Option<f64>,
-) -> Result<Checkpoint> {
-    let checkpoint = parameters(learner, run)?;
-    match checkpoint.is_finite() {
-        true => Ok(checkpoint),
+) -> Result<Outline> {
+    let outline = outline(learner)?;
+    match outline.is_finite() {
+        true => Ok(outline),
         false => Err(diverged(at.step, f64::NAN, last_finite, run)),
     }
 }
 
-/// Writes the checkpoint `last`.
-fn save<B: Backend<Elem = f32>, M: Model<B>>(
-    mut checkpoint: Checkpoint,
+/// Writes the checkpoint `last`: the parameters of `outline`, and the optimizer's state.
+fn save_last<B: Backend<Elem = f32>, M: Model<B>>(
+    mut outline: Outline,
     learner: &Learner<B, M>,
     run: &Run,
     at: &Position,
 ) -> Result<()> {
-    checkpoint.progress = at.clone();
-    learner.export_state_to(&mut checkpoint)?;
-    checkpoint.save(&run.checkpoint_path("last"))
+    learner.export_state_to(&mut outline)?;
+    checkpoint::save(&run.checkpoint_path("last"), &outline, at, &run.fingerprint()?, |sink| {
+        learner.export_to(sink)?;
+        learner.export_state_to(sink)
+    })
 }
 
 /// Metrics of a data set and one prediction a row.

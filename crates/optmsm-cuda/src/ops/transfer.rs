@@ -65,8 +65,8 @@ fn upload_bytes<D: Device>(cuda: &Cuda<D>, to: Span<D>, src: &[u8]) {
     cuda.shared.queue().upload(&cuda.shared.device, to.pointer(), to.region(true), src);
 }
 
-pub(crate) fn upload<D: Device, T: Number>(cuda: &Cuda<D>, dst: &mut Buffer<D, T>, src: &[T]) {
-    upload_bytes(cuda, dst.span(0, src.len()), bytes(src));
+pub(crate) fn upload<D: Device, T: Number>(cuda: &Cuda<D>, dst: &mut Buffer<D, T>, offset: usize, src: &[T]) {
+    upload_bytes(cuda, dst.span(offset, src.len()), bytes(src));
 }
 
 pub(crate) fn download<D: Device>(

@@ -37,6 +37,13 @@ pub(super) fn memory<B: Backend>(be: &B) {
         let offset = data.len() - part.len();
         be.download(&mut part, &buf, offset).expect("download");
         assert_eq!(part[..], data[offset..], "download from an offset");
+        let more: Vec<_> = (0..len - data.len()).map(|_| B::Elem::of(rng.value())).collect();
+        let (here, offset) = (&more[..more.len().div_ceil(2)], data.len() / 2);
+        be.upload_at(&mut buf, offset, here);
+        got[offset..offset + here.len()].copy_from_slice(here);
+        let mut all = vec![B::Elem::default(); len];
+        be.download(&mut all, &buf, 0).expect("download");
+        assert_eq!(all, got, "upload to an offset");
     }
     assert!(be.alloc_ids(0).is_ok(), "no ids");
 }

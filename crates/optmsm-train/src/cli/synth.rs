@@ -22,6 +22,12 @@ pub(super) struct Options {
     /// Seed of everything.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Distinct users; the first ones are the most active.
+    #[arg(long, default_value_t = SynthConfig::default().users)]
+    users: usize,
+    /// Distinct items; the first ones are the most popular.
+    #[arg(long, default_value_t = SynthConfig::default().items)]
+    items: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -31,7 +37,8 @@ pub(super) enum Format {
 }
 
 pub(super) fn run(options: &Options) -> Result<()> {
-    let config = SynthConfig { rows: options.rows, seed: options.seed, ..SynthConfig::default() };
+    let &Options { rows, seed, users, items, .. } = options;
+    let config = SynthConfig { rows, seed, users, items, ..SynthConfig::default() };
     config.validate()?;
     let parquet = options.out.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"));
     let by_name = if parquet { Format::Parquet } else { Format::Csv };
