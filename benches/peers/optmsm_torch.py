@@ -344,26 +344,35 @@ def mm(m, n, k, kind, count, reps):
         return timed(lambda: torch.mm(a, b, out=out), reps)
 
 
-def check(file, size, kind, rows, modes):
-    """Logits, loss and gradient norms at the parameters and rows of a safetensors file, by each mode; the forward pass
-    takes `rows` of them at a time."""
+def table_names():
+    """Checkpoint names of the fields' tables, in the order of the ids."""
+    return [f"embeddings.{role}{i}.weight" for role, n in (("shared", SHARED), ("specific", SPECIFIC)) for i in range(n)]
+
+
+def load_case(file, size):
+    """Parameters, and (ids, scenarios, labels), of a safetensors file."""
     from safetensors.torch import load_file
 
     t = load_file(file)
-    names = [f"embeddings.{kind}{i}.weight" for kind, n in (("shared", SHARED), ("specific", SPECIFIC)) for i in range(n)]
-    params = {"table": torch.cat([t[n] for n in names])}
+    params = {"table": torch.cat([t[n] for n in table_names()])}
     params |= {n: t[n] for n in shapes(size) if n != "table"}
     vocab = torch.tensor(vocabularies(size))
     ids = t["ids"].long() + (torch.cumsum(vocab, 0) - vocab)
-    scenario, label = t["scenario"].long(), t["label"]
+    return params, (ids, t["scenario"].long(), t["label"])
+
+
+def check(file, size, kind, rows, modes):
+    """Logits, loss and gradient norms at the parameters and rows of a safetensors file, by each mode; the forward pass
+    takes `rows` of them at a time."""
+    params, (ids, scenario, label) = load_case(file, size)
     answers = {}
     for mode in modes:
         if kind == "train":
             model = Train(size, mode, params)
             loss, logits = model.gradients(ids, scenario, label)
             grad = {n: v.grad.to_dense() if v.grad.is_sparse else v.grad for n, v in model.p.items()}
-            parts = grad["table"].split(vocab.tolist())
-            norms = {n: float(g.norm()) for n, g in zip(names, parts)}
+            parts = grad["table"].split(vocabularies(size))
+            norms = {n: float(g.norm()) for n, g in zip(table_names(), parts)}
             norms |= {n: float(g.norm()) for n, g in grad.items() if n != "table"}
             answers[mode] = {"logits": logits.tolist(), "loss": float(loss.detach()), "gradients": norms}
         else:
@@ -413,22 +422,17 @@ def quick():
                 print(f"forward/{size}/{rows}/{mode}: {statistics.median(s) * 1e3:.3f} ms, {rows / statistics.median(s):.0f} rows/s", flush=True)
 
 
-def serve():
+def serve(commands):
+    """Answers the commands of stdin."""
     # The protocol keeps stdout for itself; what libraries print goes to stderr.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    commands = {
-        "info": info,
-        "time": lambda work, reps: time_work(work, reps),
-        "mm": mm,
-        "check": check,
-    }
     for line in sys.stdin:
         command = json.loads(line)
         name = command.pop("cmd")
         try:
             answer = {"ok": commands[name](**command)}
-        except Exception as e:  # the other side reports it and stops
+        except Exception as e:  # the other side decides what follows
             answer = {"error": f"{type(e).__name__}: {e}"}
         print(json.dumps(answer), file=answers, flush=True)
 
@@ -446,7 +450,8 @@ def main():
     torch._inductor.select_algorithm.PRINT_AUTOTUNE = False
     if not STOCK:
         keep_memory()
-    quick() if arguments.quick else serve()
+    commands = {"info": info, "time": lambda work, reps: time_work(work, reps), "mm": mm, "check": check}
+    quick() if arguments.quick else serve(commands)
 
 
 if __name__ == "__main__":

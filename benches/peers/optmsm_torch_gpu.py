@@ -18,11 +18,8 @@ products eager, compiled, and compiled into CUDA graphs (`reduce-overhead`). A b
 """
 
 import argparse
-import json
-import os
 import platform
 import statistics
-import sys
 import time
 
 import torch
@@ -30,17 +27,15 @@ import torch._dynamo
 import torch.nn.functional as F
 
 from optmsm_torch import (
-    SHARED,
-    SPECIFIC,
     Constant,
     batch,
     generate,
     initial,
+    load_case,
     loss_of_ids,
     loss_of_rows,
     own,
-    shapes,
-    vocabularies,
+    serve,
 )
 
 BATCHES = 8
@@ -260,15 +255,8 @@ def product(rows, inputs, outputs, groups, grouping, kind, precision):
 
 def check(file, size, kind, mode):
     """Logits (and loss) at the parameters and rows of a safetensors file."""
-    from safetensors.torch import load_file
-
-    t = load_file(file)
-    fields = [(role, i) for role, n in (("shared", SHARED), ("specific", SPECIFIC)) for i in range(n)]
-    params = {"table": torch.cat([t[f"embeddings.{role}{i}.weight"] for role, i in fields])}
-    params |= {n: t[n] for n in shapes(size) if n != "table"}
-    vocab = torch.tensor(vocabularies(size))
-    ids = t["ids"].long() + (torch.cumsum(vocab, 0) - vocab)
-    ids, scenario, label = to_device([ids, t["scenario"].long(), t["label"]])
+    params, rows = load_case(file, size)
+    ids, scenario, label = to_device(rows)
     answer = {"precision": precision_of(mode)}
     set_tf32(precision_of(mode) == "tf32")
     if kind == "train":
@@ -307,28 +295,6 @@ def quick():
             print("forward", rows, mode, time_work(f"forward/small/{rows}/{mode}", 5), flush=True)
 
 
-def serve():
-    # The protocol keeps stdout for itself; what libraries print goes to stderr.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    commands = {
-        "info": info,
-        "time": lambda work, reps: time_work(work, reps),
-        "copy": copy,
-        "square": square,
-        "product": product,
-        "check": check,
-    }
-    for line in sys.stdin:
-        command = json.loads(line)
-        name = command.pop("cmd")
-        try:
-            answer = {"ok": commands[name](**command)}
-        except Exception as e:  # the other side notes it and goes on
-            answer = {"error": f"{type(e).__name__}: {e}"}
-        print(json.dumps(answer), file=answers, flush=True)
-
-
 def main():
     global DEVICE
     parser = argparse.ArgumentParser()
@@ -340,7 +306,15 @@ def main():
     DEVICE = arguments.device
     torch.manual_seed(1)
     torch._dynamo.config.fail_on_recompile_limit_hit = True
-    quick() if arguments.quick else serve()
+    commands = {
+        "info": info,
+        "time": lambda work, reps: time_work(work, reps),
+        "copy": copy,
+        "square": square,
+        "product": product,
+        "check": check,
+    }
+    quick() if arguments.quick else serve(commands)
 
 
 if __name__ == "__main__":
