@@ -42,16 +42,16 @@ impl TensorFile {
             let mut length = [0; LENGTH];
             file.read_exact(&mut length).map_err(text)?;
             let length = u64::from_le_bytes(length);
-            let data = LENGTH as u64 + length;
-            if length > LARGEST || data > size {
+            if length > LARGEST.min(size - LENGTH as u64) {
                 return Err(format!("a header of {length} bytes in a file of {size}"));
             }
+            let data = LENGTH as u64 + length;
             let mut header = vec![0; length as usize];
             file.read_exact(&mut header).map_err(text)?;
             let metadata: Metadata = serde_json::from_slice(&header).map_err(|e| e.to_string())?;
-            match data + metadata.data_len() as u64 {
-                end if end == size => Ok(Self { file, metadata, data }),
-                end => Err(format!("its tensors end at byte {end}, the file at {size}")),
+            match metadata.data_len() as u64 == size - data {
+                true => Ok(Self { file, metadata, data }),
+                false => Err(format!("tensors of {} bytes in {}", metadata.data_len(), size - data)),
             }
         })())
     }
@@ -195,5 +195,42 @@ impl<'a> Elements<'a> {
             self.file.write_all(bytes)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(bytes: &[u8]) -> Checked<TensorFile> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, bytes).unwrap();
+        TensorFile::open(file.path()).unwrap()
+    }
+
+    #[test]
+    fn files_that_are_something_else_say_so() {
+        let value = [1.5f32, -2.0].map(f32::to_le_bytes).concat();
+        let view = safetensors::tensor::TensorView::new(Dtype::F32, vec![2], &value).unwrap();
+        let good = safetensors::serialize([("t", view)], None).unwrap();
+        let file = open(&good).unwrap();
+        let mut read = Vec::new();
+        let take = |piece: &[f32]| {
+            read.extend_from_slice(piece);
+            Ok(())
+        };
+        file.pieces(file.info("t").unwrap(), TableDtype::F32, |e| e.to_string(), take).unwrap();
+        assert_eq!(read, [1.5, -2.0]);
+
+        for end in 0..good.len() {
+            assert!(open(&good[..end]).is_err(), "cut after {end} bytes");
+        }
+        assert!(open(&[&good[..], b"x"].concat()).is_err(), "a byte more");
+        for length in [0, 1, good.len() as u64, 1 << 40, u64::MAX - 7, u64::MAX] {
+            assert!(open(&[&length.to_le_bytes(), &good[LENGTH..]].concat()).is_err(), "length {length}");
+        }
+        let huge =
+            br#"{"t":{"dtype":"U8","shape":[18446744073709551615],"data_offsets":[0,18446744073709551615]}}"#;
+        assert!(open(&[&(huge.len() as u64).to_le_bytes()[..], huge].concat()).is_err(), "a huge tensor");
     }
 }
