@@ -256,6 +256,47 @@ fn files_that_a_table_cannot_start_from_are_errors() {
     save(&place, "rows.safetensors", vec![2, 5], &[1.0; 10]);
     assert!(run(&from("rows")).ends_with("ids; name the values of its rows in init_values"));
     let values = format!("{}\ninit_values = \"values.txt\"", from("rows"));
+const COMPARE: [&str; 7] = ["compare", "config.toml", "--seeds", "1", "--out", "c", "--quiet"];
+const TUNE: [&str; 7] = ["tune", "config.toml", "--trials", "2", "--out", "t", "--quiet"];
+
+/// A configuration to compare and to tune, with a table that starts from a file, and that file.
+fn preloaded() -> (Place, Vec<f32>) {
+    let place = place();
+    let from = "ids = 13\nfreeze = true\ninit_from = \"days.safetensors:rows\"\n";
+    let text = config().replace("ids = 13\n", from).replace("train = ", "test = \"valid.csv\"\ntrain = ");
+    place.write("config.toml", text + "[tune]\n\"train.optimizer.lr\" = { log = [1e-3, 1e-2] }\n");
+    let days: Vec<f32> = (1..=65).map(|i| i as f32).collect();
+    save(&place, "days.safetensors", vec![13, 5], &days);
+    (place, days)
+}
+
+#[test]
+fn compared_and_tuned_runs_start_from_the_file_too() {
+    let (place, days) = preloaded();
+    good(&place, &COMPARE);
+    good(&place, &TUNE);
+    for run in ["c/config/seed-1", "t/trial-000", "t/trial-001"] {
+        assert_eq!(rows(&place, run, "day")[5..], days, "{run}");
+    }
+    train(&place, "r", &["--quiet"]);
+    let best = |run: &str| place.bytes(&format!("{run}/checkpoints/best.safetensors"));
+    assert!(best("r") == best("c/config/seed-1") && best("r") == best("t/trial-000"));
+}
+
+#[test]
+fn results_of_another_file_to_start_from_are_not_taken_for_the_present_one() {
+    let (place, _) = preloaded();
+    for args in [&COMPARE[..], &TUNE] {
+        good(&place, args);
+        good(&place, args);
+    }
+    save(&place, "days.safetensors", vec![13, 5], &[0.5; 65]);
+    for args in [&COMPARE[..], &TUNE] {
+        let error = bad(&place, args);
+        assert!(error.contains("holds work of another configuration, data, or version"), "{error}");
+    }
+}
+
     place.write("values.txt", "a\n");
     assert_eq!(
         run(&values),
