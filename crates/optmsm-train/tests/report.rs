@@ -181,6 +181,22 @@ fn the_page_keeps_user_text_in_its_place_and_asks_for_nothing() {
     assert!(pictures > 10 && page.matches("role=\"img\" aria-label=\"").count() == pictures);
 }
 
+/// Of one file that is split, the rows that early stopping watched; never those that were trained on.
+#[test]
+fn a_run_of_a_split_file_is_scored_on_its_validation_rows() {
+    let split = "split = { valid = 0.3, test = 0.2, seed = 4, by = \"user\" }";
+    let place = Place::new(&CONFIG.replace("valid = \"valid.csv\"", split), 200, 23);
+    train(&place, "r", &[]);
+    let (_, numbers) = report(&place, &["r"]);
+    let of = &numbers[0];
+    assert_eq!(of["data"], "train.csv (valid part of data.split)");
+    let history = of["history"].as_array().unwrap();
+    let best = history.iter().find(|l| l["split"] == "valid" && l["step"] == of["best_step"]).unwrap();
+    for key in ["rows", "positives", "auc"] {
+        assert_eq!(of["overall"][key], best["overall"][key], "{key}");
+    }
+}
+
 #[test]
 fn what_cannot_be_shown_is_refused() {
     let place = runs();
