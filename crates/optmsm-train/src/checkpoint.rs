@@ -35,6 +35,9 @@ pub struct Progress {
     pub best_step: u64,
     /// Evaluations since.
     pub stale: u64,
+    /// What the batches of the current pass follow from; of older files nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub order: String,
 }
 
 /// Tensors in the type that each is stored in, where training stands, and what they belong to. It is a

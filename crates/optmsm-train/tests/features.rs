@@ -155,6 +155,36 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
     }
 }
 
+/// Batches of another size or order would take some rows twice in the pass and others never.
+#[test]
+fn a_run_goes_on_with_its_own_rows_and_order_only() {
+    let place = place();
+    let half = ["train", "--config", "config.toml", "--run", "half", "--quiet", "--max-steps", "11"];
+    assert_eq!(place.run(&half).status.code(), Some(130));
+    const RESUME: [&str; 5] = ["train", "--resume", "--run", "half", "--quiet"];
+    let refused = |more: &[&str]| bad(&place, &[&RESUME, more].concat());
+    for (set, now) in [
+        ("train.batch_size=8", "batch_size 8, seed 1, rows in memory"),
+        ("train.seed=2", "batch_size 16, seed 2, rows in memory"),
+        ("data.stream.mode=always", "batch_size 16, seed 1, rows from disk, 32 blocks at a time"),
+    ] {
+        let began = "half: stopped within a pass of batch_size 16, seed 1, rows in memory";
+        let fix = "continue it with the settings that the pass began with";
+        let error = refused(&["--set", set]);
+        assert_eq!(error, format!("error: {began}, and cannot go on with {now}; {fix}"));
+    }
+    let text = place.bytes("train.csv");
+    place.write("train.csv", [&text[..], b"1,home,u1,a,2.5,1\n"].concat());
+    let error = refused(&[]);
+    let fix = "restore the file, or begin a new run";
+    assert_eq!(error, format!("error: data.train: has 121 rows, but had 120 when the run began; {fix}"));
+    // A pass that is over binds nothing.
+    place.write("train.csv", text);
+    let to_its_end = [&RESUME[..], &["--max-steps", "16"]].concat();
+    assert_eq!(place.run(&to_its_end).status.code(), Some(130));
+    good(&place, &[&RESUME[..], &["--set", "train.batch_size=8"]].concat());
+}
+
 #[test]
 fn out_of_vocabulary_rows_move_only_where_values_are_dropped() {
     let place = place();
