@@ -155,7 +155,8 @@ impl<'a> Source<'a> {
         let text = std::fs::read_to_string(path).map_err(|e| {
             fail(format!("cannot be read: {e}"), "give a UTF-8 text file with one value a line")
         })?;
-        let values: Vec<&str> = text.lines().collect();
+        // Some editors begin a file with a byte order mark, which is no part of the first value.
+        let values: Vec<&str> = text.strip_prefix('\u{feff}').unwrap_or(&text).lines().collect();
         if values.len() != rows {
             let problem = format!("has {} lines for {rows} rows of {}", values.len(), self.path.display());
             return Err(fail(problem, "give the value of each row, one a line"));

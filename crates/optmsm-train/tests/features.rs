@@ -218,7 +218,7 @@ fn a_table_may_start_from_a_file_and_stay_as_it_is() {
     place.write("config.toml", &frozen);
     let data: Vec<f32> = (0..20).map(|i| 0.25 + i as f32).collect();
     save(&place, "rows.safetensors", vec![4, 5], &data);
-    place.write("values.txt", "u3\nnobody\nu0\nu5\n");
+    place.write("values.txt", "\u{feff}u3\r\nnobody\r\nu0\r\nu5\r\n");
     let stderr = train(&place, "r", &[]);
     let run = Run::open(&place.path("r")).unwrap();
     let vocabulary = run.schema.fields[0].encoding.vocabulary().unwrap().clone();
