@@ -172,9 +172,16 @@ impl<'a> Source<'a> {
         Ok(values.iter().map(id).collect())
     }
 
-    /// Rows in the order of the ids: all of them, or those of the integers of `ids`.
+    /// Rows in the order of the ids, where these do not come from the training file: all of them, or those of the integers of `ids`.
     fn in_order(&self, rows: usize) -> Result<Vec<Option<usize>>> {
         let size = self.vocabulary.size();
+        if rows == size && self.vocabulary.values().len() > 0 {
+            let problem = format!(
+                "tensor '{}' has as many rows as the list has ids, but not their values, and another training file has another list",
+                self.tensor
+            );
+            return Err(self.fail(&self.path, problem, "name the values of its rows in init_values"));
+        }
         if rows == size {
             return Ok((0..rows).map(Some).collect());
         }

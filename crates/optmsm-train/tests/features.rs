@@ -256,36 +256,6 @@ fn a_table_may_start_from_a_file_and_stay_as_it_is() {
     assert_ne!(rows(&place, "moves2", "day")[5..], days);
 }
 
-#[test]
-fn files_that_a_table_cannot_start_from_are_errors() {
-    let place = place();
-    let run = |lines: &str| {
-        let with = config().replacen("name = \"tags\"\n", &format!("name = \"tags\"\n{lines}\n"), 1);
-        place.write("config.toml", with);
-        let error = bad(&place, &["train", "--config", "config.toml", "--run", "r", "--quiet"]);
-        assert!(!place.path("r").exists());
-        error
-    };
-    let from = |tensor: &str| format!("init_from = \"rows.safetensors:{tensor}\"");
-    let key = "(data.fields.tags.init_from)";
-    assert!(run(&from("rows")).starts_with(&format!("error: rows.safetensors {key}: cannot be read: ")));
-    place.write("rows.safetensors", "nothing");
-    assert!(run(&from("rows")).contains(&format!("rows.safetensors {key}: is no safetensors file (")));
-    save(&place, "rows.safetensors", vec![2, 4], &[1.0; 8]);
-    assert_eq!(
-        run(&from("row")),
-        format!("error: rows.safetensors {key}: has no tensor 'row'; name one of: rows")
-    );
-    assert_eq!(
-        run(&from("rows")),
-        format!(
-            "error: rows.safetensors {key}: tensor 'rows' has shape [2, 4], not [rows, 5]; set \
-             model.embedding_dim to its width, or give another tensor"
-        )
-    );
-    save(&place, "rows.safetensors", vec![2, 5], &[1.0; 10]);
-    assert!(run(&from("rows")).ends_with("ids; name the values of its rows in init_values"));
-    let values = format!("{}\ninit_values = \"values.txt\"", from("rows"));
 const COMPARE: [&str; 7] = ["compare", "config.toml", "--seeds", "1", "--out", "c", "--quiet"];
 const TUNE: [&str; 7] = ["tune", "config.toml", "--trials", "2", "--out", "t", "--quiet"];
 
@@ -327,6 +297,46 @@ fn results_of_another_file_to_start_from_are_not_taken_for_the_present_one() {
     }
 }
 
+#[test]
+fn files_that_a_table_cannot_start_from_are_errors() {
+    let place = place();
+    let run = |lines: &str| {
+        let with = config().replacen("name = \"tags\"\n", &format!("name = \"tags\"\n{lines}\n"), 1);
+        place.write("config.toml", with);
+        let error = bad(&place, &["train", "--config", "config.toml", "--run", "r", "--quiet"]);
+        assert!(!place.path("r").exists());
+        error
+    };
+    let from = |tensor: &str| format!("init_from = \"rows.safetensors:{tensor}\"");
+    let key = "(data.fields.tags.init_from)";
+    assert!(run(&from("rows")).starts_with(&format!("error: rows.safetensors {key}: cannot be read: ")));
+    place.write("rows.safetensors", "nothing");
+    assert!(run(&from("rows")).contains(&format!("rows.safetensors {key}: is no safetensors file (")));
+    save(&place, "rows.safetensors", vec![2, 4], &[1.0; 8]);
+    assert_eq!(
+        run(&from("row")),
+        format!("error: rows.safetensors {key}: has no tensor 'row'; name one of: rows")
+    );
+    assert_eq!(
+        run(&from("rows")),
+        format!(
+            "error: rows.safetensors {key}: tensor 'rows' has shape [2, 4], not [rows, 5]; set \
+             model.embedding_dim to its width, or give another tensor"
+        )
+    );
+    save(&place, "rows.safetensors", vec![2, 5], &[1.0; 10]);
+    assert!(run(&from("rows")).ends_with("ids; name the values of its rows in init_values"));
+    // Id 0, those of a, b, c and d,"é, and that of the missing value: as many rows, of whatever values.
+    save(&place, "rows.safetensors", vec![6, 5], &[1.0; 30]);
+    assert_eq!(
+        run(&from("rows")),
+        format!(
+            "error: rows.safetensors {key}: tensor 'rows' has as many rows as the list has ids, but not their values, and \
+             another training file has another list; name the values of its rows in init_values"
+        )
+    );
+    save(&place, "rows.safetensors", vec![2, 5], &[1.0; 10]);
+    let values = format!("{}\ninit_values = \"values.txt\"", from("rows"));
     place.write("values.txt", "a\n");
     assert_eq!(
         run(&values),
