@@ -72,10 +72,11 @@ pub enum Prepared {
     Rebuilt(String),
 }
 
-/// What a cache is named after: format, byte order, schema, and the files as they are now.
+/// What a cache is named after: format, program, byte order, schema, and the files as they are now.
 fn key(schema: &Schema, files: &[PathBuf], part: Selection) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(MAGIC);
+    hash.update(env!("CARGO_PKG_VERSION")); // another version may read or encode a value in another way
     hash.update(u32::to_ne_bytes(1));
     hash.update(schema.fingerprint());
     if let Some((split, part)) = part {
