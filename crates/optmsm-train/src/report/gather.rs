@@ -11,7 +11,7 @@ use optmsm_data::cache::Selection;
 use optmsm_data::{Extra, Need, Part, RecordBuffer, RowReader, Source};
 
 use super::coverage::{Counter, FieldCoverage};
-use super::{Files, Norms, RunReport, SetReport, history, settings};
+use super::{Files, Norms, RunReport, SCORED, SetReport, history, settings};
 use crate::error::{Error, Result};
 use crate::inputs;
 use crate::run::Run;
@@ -65,7 +65,7 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
     let own = [("data.train", &config.train), ("data.valid", &config.valid), ("data.test", &config.test)];
     let own = own.into_iter().filter_map(|(role, paths)| Some((role, run.config.source(paths.as_ref()?))));
     let mut facts = Vec::new();
-    for (role, source) in own.chain([("scored here", source.clone())]) {
+    for (role, source) in own.chain([(SCORED, source.clone())]) {
         // What is gone since training is said by its name alone.
         let found = source.files().unwrap_or_else(|_| vec![source.to_string().into()]);
         facts.extend(found.iter().map(|path| files.facts(role, path)));
