@@ -14,6 +14,7 @@ mod tests;
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use optmsm_core::batch::Batch;
 use optmsm_core::config::InputSpec;
@@ -73,10 +74,11 @@ pub enum Prepared {
     Rebuilt(String),
 }
 
-/// What a cache is named after: format, byte order, schema, and the files as they are now.
+/// What a cache is named after: format, program, byte order, schema, and the files as they are now.
 fn key(schema: &Schema, files: &[PathBuf], part: Selection) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(MAGIC);
+    hash.update(env!("CARGO_PKG_VERSION")); // another version may read or encode a value in another way
     hash.update(u32::to_ne_bytes(1));
     hash.update(schema.fingerprint());
     if let Some((split, part)) = part {
@@ -250,6 +252,26 @@ fn read_index(file: &mut File) -> std::result::Result<Index, String> {
     }
 }
 
+/// A program that writes a cache changes its file every few moments; after so long without a change it was killed.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
+/// Removes what killed programs left half-written. Nothing depends on it, so what cannot be removed stays.
+fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // stem-KEY.PID.tmp
+        let ours =
+            name.strip_suffix(".tmp").and_then(|rest| rest.rsplit_once('.')).is_some_and(|(rest, pid)| {
+                let key = rest.rsplit_once('-').map_or("", |(_, key)| key);
+                pid.parse::<u32>().is_ok() && key.len() == 16 && key.bytes().all(|b| b.is_ascii_hexdigit())
+            });
+        let idle = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+        if ours && idle().is_some_and(|idle| idle > ABANDONED) {
+            fs::remove_file(entry.path()).ok();
+        }
+    }
+}
+
 /// Decodes the source into a new cache.
 fn write(
     path: &Path,
@@ -263,6 +285,7 @@ fn write(
     let io = |e| DataError::io(&name, "write", e);
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(io)?;
+        sweep(folder);
     }
     let beside = path.with_extension(format!("{}.tmp", std::process::id()));
     let written = (|| {

@@ -12,7 +12,7 @@ use crate::checkpoint::{Progress as Position, sha256};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
-use crate::inputs::DataFile;
+use crate::inputs::{self, DataFile};
 use crate::run::Run;
 use crate::trainer::{Control, Data, Next, Observer};
 
@@ -62,8 +62,15 @@ pub(crate) fn fingerprint(config: &Config, files: &[DataFile], more: &str) -> Re
     let mut config = config.clone();
     config.train.threads = None;
     let text = config.to_toml()?;
-    let files: Vec<&str> = files.iter().map(|f| f.sha256.as_str()).collect();
-    Ok(sha256([text.as_str(), &files.join(" "), env!("CARGO_PKG_VERSION"), more]))
+    // Names too: folders such as scenario=home are columns.
+    let mut hashes: Vec<String> = files.iter().flat_map(|f| [f.path.clone(), f.sha256.clone()]).collect();
+    for field in &config.data.fields {
+        let from = field.init_from.as_ref().and_then(|from| Some(from.rsplit_once(':')?.0));
+        for path in from.into_iter().chain(field.init_values.as_deref()) {
+            hashes.push(inputs::hash(&config.path(path))?.sha256);
+        }
+    }
+    Ok(sha256([text.as_str(), &hashes.join(" "), env!("CARGO_PKG_VERSION"), more]))
 }
 
 /// A folder that belongs to one piece of work, by its fingerprint.

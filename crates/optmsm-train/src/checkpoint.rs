@@ -38,6 +38,9 @@ pub struct Progress {
     pub best_step: u64,
     /// Evaluations since.
     pub stale: u64,
+    /// What the batches of the current pass follow from; of older files nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub order: String,
 }
 
 /// What a file says of itself: one metadata entry, because several would be written in any order.

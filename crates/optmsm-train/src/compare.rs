@@ -77,6 +77,13 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, session: &Session) 
     };
     let files = same_data(first, entries)?;
     let schemas = entries.iter().map(|e| inputs::fit(&e.config)).collect::<Result<Vec<_>>>()?;
+    for (entry, schema) in entries.iter().zip(&schemas) {
+        // The same bytes below folders of other names, which may be columns.
+        if schema.scenarios != schemas[0].scenarios {
+            let problem = format!("its training rows are of other scenarios than those of {}", first.path);
+            return Err(Error::file(&entry.path, problem, FIX));
+        }
+    }
     let total = entries.len() * seeds.len();
     let mut done = Vec::with_capacity(total);
     for (entry, schema) in entries.iter().zip(&schemas) {
@@ -140,6 +147,7 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, session: &Session) 
     Ok(comparison)
 }
 
+const FIX: &str = "compare configurations of the same rows, labels and scenarios";
 const RESULT: &str = "result.json";
 const SCORES: &str = "test.f32";
 
@@ -248,5 +256,5 @@ fn settings(config: &Config) -> Vec<(&'static str, String)> {
 
 fn differ(first: &Entry, other: &Entry, key: &str, mine: &str, theirs: &str) -> Error {
     let problem = format!("{key} is {theirs}, but {mine} in {}", first.path);
-    Error::file(&other.path, problem, "compare configurations of the same rows, labels and scenarios")
+    Error::file(&other.path, problem, FIX)
 }

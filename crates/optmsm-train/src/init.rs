@@ -163,7 +163,8 @@ impl<'a> Source<'a> {
         let text = std::fs::read_to_string(path).map_err(|e| {
             fail(format!("cannot be read: {e}"), "give a UTF-8 text file with one value a line")
         })?;
-        let values: Vec<&str> = text.lines().collect();
+        // Some editors begin a file with a byte order mark, which is no part of the first value.
+        let values: Vec<&str> = text.strip_prefix('\u{feff}').unwrap_or(&text).lines().collect();
         if values.len() != rows {
             let problem = format!("has {} lines for {rows} rows of {}", values.len(), self.path.display());
             return Err(fail(problem, "give the value of each row, one a line"));
@@ -179,9 +180,16 @@ impl<'a> Source<'a> {
         Ok(values.iter().map(id).collect())
     }
 
-    /// Rows in the order of the ids: all of them, or those of the integers of `ids`.
+    /// Rows in the order of the ids, where these do not come from the training file: all of them, or those of the integers of `ids`.
     fn in_order(&self, rows: usize) -> Result<Vec<Option<usize>>> {
         let size = self.vocabulary.size();
+        if rows == size && self.vocabulary.values().len() > 0 {
+            let problem = format!(
+                "tensor '{}' has as many rows as the list has ids, but not their values, and another training file has another list",
+                self.tensor
+            );
+            return Err(self.fail(&self.path, problem, "name the values of its rows in init_values"));
+        }
         if rows == size {
             return Ok((0..rows).map(Some).collect());
         }

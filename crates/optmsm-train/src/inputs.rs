@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use optmsm_data::cache::Selection;
 use optmsm_data::{Part, Schema, Source};
@@ -37,7 +37,7 @@ pub fn fit(config: &Config) -> Result<Schema> {
     Ok(schema)
 }
 
-/// The encoded rows; those of the test part only when they are asked for.
+/// The encoded rows; those of the test part only when they are asked for. Warns of files that are trained on and scored.
 ///
 /// # Errors
 /// As [`Rows::load`].
@@ -49,7 +49,30 @@ pub fn load(config: &Config, schema: &Schema, test: bool) -> Result<Data> {
         source(config, part).map(rows).transpose()
     };
     let train = part(Part::Train)?.ok_or_else(|| missing(Part::Train))?;
+    let scored: &[Part] = if test { &[Part::Valid, Part::Test] } else { &[Part::Valid] };
+    for &scored in scored {
+        for path in trained_on(config, scored)? {
+            let (path, name) = (path.display(), scored.name());
+            eprintln!(
+                "warning: {path}: is of data.train too, so data.{name} scores rows that were trained on"
+            );
+        }
+    }
     Ok(Data { train, valid: part(Part::Valid)?, test: if test { part(Part::Test)? } else { None } })
+}
+
+/// Files of a part that are files of `data.train`, as a glob may name them unasked; none where `data.split` parts their rows.
+fn trained_on(config: &Config, part: Part) -> Result<Vec<PathBuf>> {
+    let (Some(train), Some(scored), None) =
+        (source(config, Part::Train), source(config, part), selection(config, part))
+    else {
+        return Ok(Vec::new());
+    };
+    let real = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+    let train: BTreeSet<PathBuf> = train.files()?.iter().map(real).collect();
+    let mut scored = scored.files()?;
+    scored.retain(|path| train.contains(&real(path)));
+    Ok(scored)
 }
 
 /// Whether the configuration names rows for a part.

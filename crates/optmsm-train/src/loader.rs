@@ -57,6 +57,16 @@ fn permutation(seed: u64, name: &str, count: usize) -> Vec<u32> {
 }
 
 impl Order<'_> {
+    /// What decides which rows a batch has: a pass that has begun takes every row once only if all of it stays.
+    pub(crate) fn describe(&self) -> String {
+        let Self { batch_size, seed, window, .. } = self;
+        let rows = match self.data {
+            Rows::Memory(_) => "in memory".to_string(),
+            Rows::Disk(_) => format!("from disk, {window} blocks at a time"),
+        };
+        format!("batch_size {batch_size}, seed {seed}, rows {rows}")
+    }
+
     /// Sends the plans of passes `first_epoch..epochs`, from batch `first_batch` on, until nobody listens.
     pub(crate) fn run(
         &self,

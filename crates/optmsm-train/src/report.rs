@@ -24,6 +24,9 @@ pub use gather::{CHUNK, gather};
 pub use history::Line;
 pub use page::page;
 
+/// Role of the files whose rows the numbers are of.
+const SCORED: &str = "scored here";
+
 /// A run, as the page shows it.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunReport {

@@ -39,16 +39,21 @@ pub struct PairedT {
     pub interval: [f64; 2],
 }
 
-/// Tests whether the mean of `differences` is 0; none when there are fewer than two or all are equal, for then nothing says
-/// how far they would spread.
+/// Spread that the rounding of equal values leaves: differences of metrics, which are near 1, are off by an ε or so each.
+const ROUNDING: f64 = 8.0 * f64::EPSILON;
+
+/// Tests whether the mean of `differences` is 0; none when there are fewer than two or all are equal but for rounding, for then
+/// nothing says how far they would spread.
 pub fn paired_t(differences: &[f64]) -> Option<PairedT> {
     let spread = Spread::of(differences)?;
-    let sd = spread.sd.filter(|&sd| sd > 0.0)?;
+    let sd = spread.sd.filter(|&sd| sd > ROUNDING * spread.mean.abs().max(1.0))?;
     let degrees = spread.n as u32 - 1;
     let error = sd / (spread.n as f64).sqrt();
     let (t, half) = (spread.mean / error, t_quantile(0.95, degrees) * error);
     let interval = [spread.mean - half, spread.mean + half];
-    Some(PairedT { t, degrees, p: 1.0 - t_within(t.abs(), degrees), interval })
+    // Where no more than rounding is left of it, the difference may come out below 0.
+    let p = (1.0 - t_within(t.abs(), degrees)).max(0.0);
+    Some(PairedT { t, degrees, p, interval })
 }
 
 /// P(|T| ≤ t) of Student's t with `degrees` ≥ 1: the finite sums of Abramowitz and Stegun, 26.7.3 and 26.7.4.
@@ -253,6 +258,12 @@ mod tests {
         assert_eq!(paired_t(&[]), None);
         assert_eq!(paired_t(&[0.1]), None);
         assert_eq!(paired_t(&[0.0; 5]), None);
+        // Equal differences, whose mean or whose subtraction is rounded: no spread to divide by.
+        for n in 2..50 {
+            assert_eq!(paired_t(&vec![0.1; n]), None, "{n}");
+        }
+        let aucs = [(0.95, 0.90), (0.85, 0.80), (0.75, 0.70), (0.65, 0.60), (0.55, 0.50)];
+        assert_eq!(paired_t(&aucs.map(|(a, b)| a - b)), None);
         assert_eq!(signed_rank(&[0.0; 5]), None);
     }
 

@@ -103,7 +103,6 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
         learner.import(&checkpoint)?;
         learner.import_state(&checkpoint, checkpoint.progress.step)?;
         at = checkpoint.progress;
-        run.rewind(at.step)?;
     } else {
         // So that a run can be continued from its first step on.
         save_last(outline(learner)?, learner, run, &at)?;
@@ -127,6 +126,11 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
             .map(|(i, f)| (i, f.name.as_str(), f.oov_dropout))
             .collect(),
     };
+    if resume {
+        same_order(&order, &at, run)?;
+        run.rewind(at.step)?;
+    }
+    at.order = order.describe();
     let mut board = config.tensorboard.then(|| Writer::open(&run.folder)).transpose()?;
     let mut progress = Progress::new(config.epochs * data.train.rows() as u64, quiet);
     let done = std::thread::scope(|scope| {
@@ -199,6 +203,22 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
         board.write(step)?;
     }
     Ok(Some(evaluation))
+}
+
+/// Whether a run can go on where it stopped: with the rows that it began with, and within a pass with their order.
+fn same_order(order: &Order, at: &Position, run: &Run) -> Result<()> {
+    let (rows, began) = (order.data.rows(), run.schema.rows);
+    if rows as u64 != began {
+        let problem = format!("has {rows} rows, but had {began} when the run began");
+        return Err(Error::file("data.train", problem, "restore the file, or begin a new run"));
+    }
+    let now = order.describe();
+    if at.batch > 0 && !at.order.is_empty() && at.order != now {
+        let problem = format!("stopped within a pass of {}, and cannot go on with {now}", at.order);
+        let fix = "continue it with the settings that the pass began with";
+        return Err(Error::file(run.folder.display(), problem, fix));
+    }
+    Ok(())
 }
 
 /// What TensorBoard shows of a step.

@@ -232,6 +232,37 @@ fn other_rows_are_refused() {
     );
 }
 
+/// Names of folders are columns: the same bytes below other names are other rows.
+#[test]
+fn folders_of_other_names_are_other_rows() {
+    let place = place();
+    let text = read(&place, "train.csv");
+    for (scenario, folder) in
+        [("home", "a/scenario=home"), ("ads", "a/scenario=ads"), ("ads", "b/scenario=search")]
+    {
+        fs::create_dir_all(place.path(folder)).unwrap();
+        let of = text.lines().filter(|l| l.contains(&format!(",{scenario},")));
+        let rows: String = of.map(|l| l.replace(&format!("{scenario},"), "") + "\n").collect();
+        place.write(&format!("{folder}/p.csv"), format!("label,user,tags,price\n{rows}"));
+    }
+    fs::create_dir_all(place.path("b/scenario=news")).unwrap();
+    fs::copy(place.path("a/scenario=home/p.csv"), place.path("b/scenario=news/p.csv")).unwrap();
+    // In the order of their names: ads, home; news (a copy of home), search (a copy of ads).
+    let of = |paths: &str| split().replace("train = \"train.csv\"", &format!("train = {paths}"));
+    place.write("config.toml", of("\"a\""));
+    place.write("other.toml", of("[\"b/scenario=search\", \"b/scenario=news\"]"));
+    let stderr = code(&place.run(&["compare", "config.toml", "other.toml", "--out", "c"]), 2);
+    let problem = "its training rows are of other scenarios than those of config.toml";
+    let fix = "compare configurations of the same rows, labels and scenarios";
+    assert_eq!(stderr, format!("error: other.toml: {problem}; {fix}\n"));
+
+    let args = ["compare", "config.toml", "--seeds", "1", "--quiet", "--out", "c"];
+    code(&place.run(&args), 0);
+    fs::rename(place.path("a/scenario=home"), place.path("a/scenario=page")).unwrap();
+    let stderr = code(&place.run(&args), 2);
+    assert!(stderr.contains("holds work of another configuration, data, or version"), "{stderr}");
+}
+
 #[test]
 fn what_is_missing_is_named() {
     let place = Place::new(CONFIG, 100, 9);

@@ -155,6 +155,36 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
     }
 }
 
+/// Batches of another size or order would take some rows twice in the pass and others never.
+#[test]
+fn a_run_goes_on_with_its_own_rows_and_order_only() {
+    let place = place();
+    let half = ["train", "--config", "config.toml", "--run", "half", "--quiet", "--max-steps", "11"];
+    assert_eq!(place.run(&half).status.code(), Some(130));
+    const RESUME: [&str; 5] = ["train", "--resume", "--run", "half", "--quiet"];
+    let refused = |more: &[&str]| bad(&place, &[&RESUME, more].concat());
+    for (set, now) in [
+        ("train.batch_size=8", "batch_size 8, seed 1, rows in memory"),
+        ("train.seed=2", "batch_size 16, seed 2, rows in memory"),
+        ("data.stream.mode=always", "batch_size 16, seed 1, rows from disk, 32 blocks at a time"),
+    ] {
+        let began = "half: stopped within a pass of batch_size 16, seed 1, rows in memory";
+        let fix = "continue it with the settings that the pass began with";
+        let error = refused(&["--set", set]);
+        assert_eq!(error, format!("error: {began}, and cannot go on with {now}; {fix}"));
+    }
+    let text = place.bytes("train.csv");
+    place.write("train.csv", [&text[..], b"1,home,u1,a,2.5,1\n"].concat());
+    let error = refused(&[]);
+    let fix = "restore the file, or begin a new run";
+    assert_eq!(error, format!("error: data.train: has 121 rows, but had 120 when the run began; {fix}"));
+    // A pass that is over binds nothing.
+    place.write("train.csv", text);
+    let to_its_end = [&RESUME[..], &["--max-steps", "16"]].concat();
+    assert_eq!(place.run(&to_its_end).status.code(), Some(130));
+    good(&place, &[&RESUME[..], &["--set", "train.batch_size=8"]].concat());
+}
+
 #[test]
 fn out_of_vocabulary_rows_move_only_where_values_are_dropped() {
     let place = place();
@@ -188,7 +218,7 @@ fn a_table_may_start_from_a_file_and_stay_as_it_is() {
     place.write("config.toml", &frozen);
     let data: Vec<f32> = (0..20).map(|i| 0.25 + i as f32).collect();
     save(&place, "rows.safetensors", vec![4, 5], &data);
-    place.write("values.txt", "u3\nnobody\nu0\nu5\n");
+    place.write("values.txt", "\u{feff}u3\r\nnobody\r\nu0\r\nu5\r\n");
     let stderr = train(&place, "r", &[]);
     let run = Run::open(&place.path("r")).unwrap();
     let vocabulary = run.schema.fields[0].encoding.vocabulary().unwrap().clone();
@@ -226,6 +256,47 @@ fn a_table_may_start_from_a_file_and_stay_as_it_is() {
     assert_ne!(rows(&place, "moves2", "day")[5..], days);
 }
 
+const COMPARE: [&str; 7] = ["compare", "config.toml", "--seeds", "1", "--out", "c", "--quiet"];
+const TUNE: [&str; 7] = ["tune", "config.toml", "--trials", "2", "--out", "t", "--quiet"];
+
+/// A configuration to compare and to tune, with a table that starts from a file, and that file.
+fn preloaded() -> (Place, Vec<f32>) {
+    let place = place();
+    let from = "ids = 13\nfreeze = true\ninit_from = \"days.safetensors:rows\"\n";
+    let text = config().replace("ids = 13\n", from).replace("train = ", "test = \"valid.csv\"\ntrain = ");
+    place.write("config.toml", text + "[tune]\n\"train.optimizer.lr\" = { log = [1e-3, 1e-2] }\n");
+    let days: Vec<f32> = (1..=65).map(|i| i as f32).collect();
+    save(&place, "days.safetensors", vec![13, 5], &days);
+    (place, days)
+}
+
+#[test]
+fn compared_and_tuned_runs_start_from_the_file_too() {
+    let (place, days) = preloaded();
+    good(&place, &COMPARE);
+    good(&place, &TUNE);
+    for run in ["c/config/seed-1", "t/trial-000", "t/trial-001"] {
+        assert_eq!(rows(&place, run, "day")[5..], days, "{run}");
+    }
+    train(&place, "r", &["--quiet"]);
+    let best = |run: &str| place.bytes(&format!("{run}/checkpoints/best.safetensors"));
+    assert!(best("r") == best("c/config/seed-1") && best("r") == best("t/trial-000"));
+}
+
+#[test]
+fn results_of_another_file_to_start_from_are_not_taken_for_the_present_one() {
+    let (place, _) = preloaded();
+    for args in [&COMPARE[..], &TUNE] {
+        good(&place, args);
+        good(&place, args);
+    }
+    save(&place, "days.safetensors", vec![13, 5], &[0.5; 65]);
+    for args in [&COMPARE[..], &TUNE] {
+        let error = bad(&place, args);
+        assert!(error.contains("holds work of another configuration, data, or version"), "{error}");
+    }
+}
+
 #[test]
 fn files_that_a_table_cannot_start_from_are_errors() {
     let place = place();
@@ -255,6 +326,16 @@ fn files_that_a_table_cannot_start_from_are_errors() {
     );
     save(&place, "rows.safetensors", vec![2, 5], &[1.0; 10]);
     assert!(run(&from("rows")).ends_with("ids; name the values of its rows in init_values"));
+    // Id 0, those of a, b, c and d,"é, and that of the missing value: as many rows, of whatever values.
+    save(&place, "rows.safetensors", vec![6, 5], &[1.0; 30]);
+    assert_eq!(
+        run(&from("rows")),
+        format!(
+            "error: rows.safetensors {key}: tensor 'rows' has as many rows as the list has ids, but not their values, and \
+             another training file has another list; name the values of its rows in init_values"
+        )
+    );
+    save(&place, "rows.safetensors", vec![2, 5], &[1.0; 10]);
     let values = format!("{}\ninit_values = \"values.txt\"", from("rows"));
     place.write("values.txt", "a\n");
     assert_eq!(

@@ -182,6 +182,37 @@ fn the_page_keeps_user_text_in_its_place_and_asks_for_nothing() {
 }
 
 #[test]
+fn only_runs_of_the_same_rows_have_a_best() {
+    let place = runs();
+    let bold = "class=\"n best\"";
+    assert!(report(&place, &[RUN, "other"]).0.contains(bold));
+    // Another file of the same rows but one, whose label is another.
+    let text = String::from_utf8(place.bytes("valid.csv")).unwrap();
+    place.write("other.csv", text.replacen("\n0,", "\n1,", 1));
+    train(&place, "third", &["--set", "data.valid=other.csv"]);
+    let (page, _) = report(&place, &[RUN, "third"]);
+    assert!(!page.contains(bold) && page.contains("The runs were scored on different rows"));
+    // The same file for both.
+    assert!(report(&place, &[RUN, "third", "--data", "data.csv"]).0.contains(bold));
+}
+
+/// Of one file that is split, the rows that early stopping watched; never those that were trained on.
+#[test]
+fn a_run_of_a_split_file_is_scored_on_its_validation_rows() {
+    let split = "split = { valid = 0.3, test = 0.2, seed = 4, by = \"user\" }";
+    let place = Place::new(&CONFIG.replace("valid = \"valid.csv\"", split), 200, 23);
+    train(&place, "r", &[]);
+    let (_, numbers) = report(&place, &["r"]);
+    let of = &numbers[0];
+    assert_eq!(of["data"], "train.csv (valid part of data.split)");
+    let history = of["history"].as_array().unwrap();
+    let best = history.iter().find(|l| l["split"] == "valid" && l["step"] == of["best_step"]).unwrap();
+    for key in ["rows", "positives", "auc"] {
+        assert_eq!(of["overall"][key], best["overall"][key], "{key}");
+    }
+}
+
+#[test]
 fn what_cannot_be_shown_is_refused() {
     let place = runs();
     let refused = |args: &[&str], message: &str| {

@@ -102,3 +102,23 @@ fn every_kind_of_file_trains_the_same_model() {
     let error = bad(&place, &["train", "--config", "config.toml", "--run", "x", "--set", "data.train=3"]);
     assert!(error.contains("a path or a list of paths is wanted"), "{error}");
 }
+
+/// A glob that takes the test file in with the others.
+#[test]
+fn scoring_what_was_trained_on_is_said() {
+    let place = Place::new(common::CONFIG, 60, 9);
+    place.write("train-test.csv", place.bytes("valid.csv"));
+    let said = |set: &[&str]| {
+        let set: Vec<&str> = set.iter().flat_map(|s| ["--set", s]).collect();
+        let run = format!("r{}", set.len());
+        let out =
+            place.run(&[&["train", "--quiet", "--config", "config.toml", "--run", &run], &set[..]].concat());
+        assert!(out.status.success());
+        String::from_utf8(out.stderr).unwrap()
+    };
+    assert_eq!(said(&["data.test=./train-test.csv"]), "");
+    assert_eq!(
+        said(&["data.test=./train-test.csv", "data.train=train*.csv"]),
+        "warning: ./train-test.csv: is of data.train too, so data.test scores rows that were trained on\n"
+    );
+}

@@ -135,6 +135,32 @@ fn a_bad_row_leaves_no_cache() {
 }
 
 #[test]
+fn what_a_killed_program_left_is_removed_once_nobody_writes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, schema) = source(folder.path(), 50);
+    let caches = folder.path().join("cache");
+    fs::create_dir(&caches).unwrap();
+    let long_ago = std::time::SystemTime::now() - 2 * ABANDONED;
+    for (name, old) in [
+        ("rows-0123456789abcdef.77.tmp", true),
+        ("rows-fedcba9876543210.78.tmp", false), // somebody is writing it
+        ("rows-0123456789abcdef.cache", true),
+        ("mine.tmp", true),
+    ] {
+        let file = File::create(caches.join(name)).unwrap();
+        if old {
+            file.set_modified(long_ago).unwrap();
+        }
+    }
+    let (cache, _) = prepare(&path, &schema, &caches);
+    let mut left: Vec<_> =
+        fs::read_dir(&caches).unwrap().map(|e| e.unwrap().path()).filter(|p| p != cache.path()).collect();
+    left.sort();
+    let kept = ["mine.tmp", "rows-0123456789abcdef.cache", "rows-fedcba9876543210.78.tmp"];
+    assert_eq!(left, kept.map(|name| caches.join(name)));
+}
+
+#[test]
 fn a_part_of_a_file_has_a_cache_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let (path, schema) = source(folder.path(), 500);

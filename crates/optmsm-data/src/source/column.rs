@@ -93,7 +93,15 @@ pub(crate) fn class(of: &DataType) -> Option<String> {
         T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64 => "numbers",
         T::Float16 | T::Float32 | T::Float64 => "numbers",
         T::Decimal32(..) | T::Decimal64(..) | T::Decimal128(..) | T::Decimal256(..) => "decimals",
-        T::Date32 | T::Date64 | T::Time32(_) | T::Time64(_) | T::Timestamp(..) | T::Duration(_) => "times",
+        // Integers of their unit: in another one, the same time is another number.
+        T::Date32 => "days",
+        T::Date64 => "times in milliseconds",
+        T::Time32(unit) | T::Time64(unit) | T::Timestamp(unit, _) | T::Duration(unit) => match unit {
+            TimeUnit::Second => "times in seconds",
+            TimeUnit::Millisecond => "times in milliseconds",
+            TimeUnit::Microsecond => "times in microseconds",
+            TimeUnit::Nanosecond => "times in nanoseconds",
+        },
         T::Utf8 | T::LargeUtf8 | T::Utf8View => "text",
         T::Binary | T::LargeBinary | T::BinaryView | T::FixedSizeBinary(_) => "text",
         T::Dictionary(_, value) => return class(value).filter(|c| !c.contains("lists")),
@@ -317,5 +325,22 @@ impl Items {
         }
         let weights = Column::new(weights, &mut Memory::default())?;
         Ok(Self { values: Box::new(values), weights: Some(Box::new(weights)) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_another_unit_are_another_kind() {
+        let stamp = |unit, zone: Option<&str>| class(&DataType::Timestamp(unit, zone.map(Into::into)));
+        let milliseconds = stamp(TimeUnit::Millisecond, None);
+        assert_eq!(milliseconds.as_deref(), Some("times in milliseconds"));
+        assert_ne!(milliseconds, stamp(TimeUnit::Microsecond, None));
+        // The zone is for people: the number is that of UTC.
+        assert_eq!(milliseconds, stamp(TimeUnit::Millisecond, Some("Europe/Berlin")));
+        assert_eq!(milliseconds, class(&DataType::Date64));
+        assert_ne!(class(&DataType::Date32), class(&DataType::Date64));
     }
 }

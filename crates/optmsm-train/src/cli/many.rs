@@ -5,6 +5,7 @@ use optmsm_core::learner::Learner;
 use optmsm_cpu::Cpu;
 use optmsm_train::attempt::Trainer;
 use optmsm_train::error::Result;
+use optmsm_train::init;
 use optmsm_train::run::Run;
 use optmsm_train::trainer::{self, Control, Data};
 
@@ -32,6 +33,7 @@ fn train<B: Backend<Elem = f32>>(be: B, run: &Run, data: &Data, control: &Contro
     let model = super::model(run)?;
     let mut learner = Learner::new(be, model, config.learner(), config.batch_size, config.seed)?;
     if !control.resume {
+        init::preload(&mut learner, run)?;
         run.create()?;
     }
     trainer::train(&mut learner, run, data, control)?;

@@ -61,7 +61,9 @@ pub(super) struct Counter<'a> {
 impl<'a> Counter<'a> {
     /// `header` is that of the file's records.
     pub(super) fn new(schema: &'a Schema, header: &ByteRecord) -> Self {
-        let place = |column: &str| header.iter().position(|name| name == column.as_bytes());
+        // A CSV with labels has several columns; of other files the one is the row's number, whatever the files call theirs.
+        let text = header.len() > 1;
+        let place = |column: &str| header.iter().position(|name| name == column.as_bytes()).filter(|_| text);
         let fields = schema.fields.iter().map(|f| {
             let kind = match &f.encoding {
                 Encoding::Categorical { .. } => "categorical",
@@ -140,6 +142,18 @@ mod tests {
     use optmsm_data::{DataConfig, Extra, FieldConfig, Kind, Need, RowReader};
 
     use super::*;
+
+    #[test]
+    fn the_number_of_a_row_is_no_value_of_a_column_of_that_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.csv");
+        std::fs::write(&path, "label,scenario,row\n0,a,u1\n1,a,u2\n").unwrap();
+        let fields = vec![FieldConfig::new("row")];
+        let schema = Schema::fit(&DataConfig { fields, ..DataConfig::default() }, &path).unwrap();
+        let places = |header: &[&str]| Counter::new(&schema, &ByteRecord::from(header.to_vec())).columns;
+        assert_eq!(places(&["label", "scenario", "row"]), [Some(2)]);
+        assert_eq!(places(&["row"]), [None]);
+    }
 
     #[test]
     fn counts_by_hand() {

@@ -7,11 +7,13 @@ use optmsm_core::batch::Batch;
 use optmsm_core::metrics::{self, Metrics};
 use optmsm_core::model::Model;
 use optmsm_core::predictor::Predictor;
-use optmsm_data::{Extra, Need, RecordBuffer, RowReader, Source};
+use optmsm_data::cache::Selection;
+use optmsm_data::{Extra, Need, Part, RecordBuffer, RowReader, Source};
 
 use super::coverage::{Counter, FieldCoverage};
-use super::{Files, Norms, RunReport, SetReport, history, settings};
+use super::{Files, Norms, RunReport, SCORED, SetReport, history, settings};
 use crate::error::{Error, Result};
+use crate::inputs;
 use crate::run::Run;
 
 /// Rows that the file is read and scored by.
@@ -30,7 +32,7 @@ struct Scored {
     coverage: Vec<FieldCoverage>,
 }
 
-/// Everything about a run, scored on `data`, or on its own `data.valid` when none is given.
+/// Everything about a run, scored on `data`, or on its own validation rows when none is given.
 ///
 /// # Errors
 /// When the run or the data cannot be read, or the device failed.
@@ -41,9 +43,9 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
     files: &mut Files,
 ) -> Result<RunReport> {
     let config = &run.config.data;
-    let source = match (data, &config.valid) {
-        (Some(path), _) => Source::from(path),
-        (None, Some(valid)) => run.config.source(valid),
+    let (source, part) = match (data, inputs::source(&run.config, Part::Valid)) {
+        (Some(path), _) => (Source::from(path), None),
+        (None, Some(valid)) => (valid, inputs::selection(&run.config, Part::Valid)),
         (None, None) => {
             let problem = "names no data.valid to score";
             return Err(Error::file(
@@ -54,12 +56,16 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
         }
     };
     let model = predictor.model();
-    let scored = score(predictor, run, &source)?;
+    let scored = score(predictor, run, &source, part)?;
+    let shown = match part {
+        Some(_) => format!("{source} (valid part of data.split)"),
+        None => source.to_string(),
+    };
     let (overall, scenarios) = sets(run, &scored);
     let own = [("data.train", &config.train), ("data.valid", &config.valid), ("data.test", &config.test)];
     let own = own.into_iter().filter_map(|(role, paths)| Some((role, run.config.source(paths.as_ref()?))));
     let mut facts = Vec::new();
-    for (role, source) in own.chain([("scored here", source.clone())]) {
+    for (role, source) in own.chain([(SCORED, source.clone())]) {
         // What is gone since training is said by its name alone.
         let found = source.files().unwrap_or_else(|_| vec![source.to_string().into()]);
         facts.extend(found.iter().map(|path| files.facts(role, path)));
@@ -86,7 +92,7 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
         best_step: run.checkpoint("best")?.progress.best_step,
         files: facts,
         history: history::read(&run.folder)?,
-        data: source.to_string(),
+        data: shown,
         diagnostics: model.diagnostics(&scored.sums[1..], rows).into_iter().filter_map(mean).collect(),
         gates,
         norms: predictor
@@ -104,9 +110,13 @@ fn score<B: Backend<Elem = f32>, M: Model<B>>(
     predictor: &Predictor<B, M>,
     run: &Run,
     source: &Source,
+    part: Selection,
 ) -> Result<Scored> {
     let (model, schema) = (predictor.model(), &run.schema);
     let mut reader = RowReader::open(source.clone(), schema, Need::Labelled)?;
+    if let Some((split, part)) = part {
+        reader = reader.select(split, part)?;
+    }
     let mut counter = Counter::new(schema, reader.header());
     let mut scored = Scored {
         sums: vec![0.0; 1 + model.stats()],

@@ -27,7 +27,7 @@ pub fn page(runs: &[RunReport]) -> Result<String> {
     for (heading, says, content) in [
         (
             "Comparison",
-            "Best parameters of each run, scored on the file named beside it. The best value of a row is bold.",
+            "Best parameters of each run, scored on the file named beside it. The best value of a row is bold where all were scored on the same rows.",
             sections::comparison(runs),
         ),
         (

@@ -4,7 +4,7 @@ use optmsm_core::metrics::Metrics;
 
 use super::chart::{Plot, Series, range};
 use super::html::{Cell, count, details, head, number, table};
-use super::{Line, RunReport, SetReport};
+use super::{Line, RunReport, SCORED, SetReport};
 
 /// Scenarios that have pictures, the largest ones; tables have all.
 pub(super) const PICTURES: usize = 24;
@@ -48,6 +48,18 @@ pub(super) fn left_out(runs: &[RunReport]) -> String {
     }
 }
 
+/// Whether all runs were scored on the same rows, as far as hashes of files and counts tell; no value is the best of others' rows.
+fn same_rows(runs: &[RunReport]) -> bool {
+    let counts = |s: &SetReport| (s.name.clone(), s.metrics.rows, s.metrics.positives);
+    let scored = |r: &RunReport| {
+        let files = r.files.iter().filter(|f| f.role == SCORED).map(|f| f.sha256.clone());
+        let mut sets: Vec<_> = r.scenarios.iter().map(counts).filter(|s| s.1 > 0).collect();
+        sets.sort_unstable(); // runs may number their scenarios in different ways
+        (files.collect::<Vec<_>>(), sets)
+    };
+    runs.windows(2).all(|pair| scored(&pair[0]) == scored(&pair[1]))
+}
+
 /// Whether `v` is the best of `all`, when there are several.
 fn best(v: Option<f64>, all: &[Option<f64>], cost: impl Fn(f64) -> f64) -> bool {
     let least = all.iter().flatten().map(|&v| cost(v)).fold(f64::INFINITY, f64::min);
@@ -73,8 +85,14 @@ pub(super) fn comparison(runs: &[RunReport]) -> String {
         names.push("AUC of the true probabilities".into());
     }
     names.push("AUC in its test".into());
-    let test =
-        |r: &RunReport| r.history.iter().rfind(|l| l.split == "test").and_then(|l| l.evaluation.overall.auc);
+    let same = same_rows(runs);
+    let tested = |r: &RunReport| {
+        let of = |l: &Line| l.evaluation.overall.clone();
+        r.history.iter().rfind(|l| l.split == "test").map(of)
+    };
+    let test = |r: &RunReport| tested(r).and_then(|m| m.auc);
+    let size = |r: &RunReport| tested(r).map(|m| (m.rows, m.positives));
+    let same_test = runs.windows(2).all(|pair| size(&pair[0]) == size(&pair[1]));
     let rows: Vec<Vec<Cell>> = runs
         .iter()
         .map(|r| {
@@ -83,22 +101,26 @@ pub(super) fn comparison(runs: &[RunReport]) -> String {
             cells.extend([r.parameters, r.best_step, m.rows, m.positives].map(|v| Cell::new(count(v))));
             cells.extend(METRICS.iter().map(|(_, of, cost)| {
                 let all: Vec<_> = runs.iter().map(|r| of(&r.overall.metrics)).collect();
-                Cell::new(number(of(m), 4)).best(best(of(m), &all, cost))
+                Cell::new(number(of(m), 4)).best(same && best(of(m), &all, cost))
             }));
             if ceiling {
                 cells.push(Cell::new(number(r.overall.ceiling_auc, 4)));
             }
             let all: Vec<_> = runs.iter().map(test).collect();
-            cells.push(Cell::new(number(test(r), 4)).best(best(test(r), &all, |v| -v)));
+            cells.push(Cell::new(number(test(r), 4)).best(same_test && best(test(r), &all, |v| -v)));
             cells
         })
         .collect();
-    let mut html = table("All rows", &names, &rows, 2);
+    let mut html = match same {
+        true => String::new(),
+        false => "<p>The runs were scored on different rows, so no value is marked as the best.</p>".into(),
+    };
+    html += &table("All rows", &names, &rows, 2);
     let ceiling = |name: &str| runs.iter().filter_map(|r| find(r, name)?.ceiling_auc).next();
     let known = scenarios(runs).into_iter().any(|name| ceiling(name).is_some());
     let of = |name: &str, metric: &Metric| -> Vec<Cell> {
         let all: Vec<_> = runs.iter().map(|r| find(r, name).and_then(|s| metric.1(&s.metrics))).collect();
-        all.iter().map(|&v| Cell::new(number(v, 4)).best(best(v, &all, metric.2))).collect()
+        all.iter().map(|&v| Cell::new(number(v, 4)).best(same && best(v, &all, metric.2))).collect()
     };
     for (i, metric) in METRICS.iter().enumerate() {
         let mut names = head(["scenario", "rows", "positives"]);
