@@ -9,6 +9,7 @@ mod file;
 mod parts;
 mod paths;
 mod pool;
+mod whole;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ pub(crate) use cell::Elements;
 pub(crate) use cell::{Cell, List};
 pub(crate) use column::Entry;
 pub use paths::Paths;
+pub(crate) use whole::Whole;
 
 use crate::error::{DataError, Result, list};
 use crate::parse::Fault;

@@ -55,11 +55,11 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Add a `prediction` column to a CSV, or list the predictions of other files by row.
+    /// Write rows with their predictions, as CSV or Parquet.
     Predict {
         #[command(flatten)]
         on: ApplyTo,
-        /// File to write, or - for standard output.
+        /// File to write: .csv, .csv.gz, .csv.zst or .parquet; - for CSV on standard output.
         #[arg(long)]
         out: String,
     },

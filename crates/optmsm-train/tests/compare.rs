@@ -90,7 +90,11 @@ fn a_resumed_comparison_equals_an_uninterrupted_one() {
         assert!(best("whole") == best("parts"), "{run}");
     }
     // What is done is not repeated.
-    code(&with(&["--out", "parts"]), 0);
+    let out = with(&["--out", "parts", "--json"]);
+    code(&out, 0);
+    let mut document: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(document.as_object_mut().unwrap().remove("out"), Some("parts".into()));
+    assert_eq!(document, json(&place, "parts/compare.json"));
     let again = fs::metadata(place.path("parts/config/seed-1/result.json")).unwrap().modified().unwrap();
     assert_eq!(first, again);
 }

@@ -95,10 +95,34 @@ fn every_kind_of_file_trains_the_same_model() {
     assert!(by_number.starts_with("row,prediction\n1,"), "{by_number}");
     let scores = |data: &str| good(&place, &["evaluate", "csv", "--data", data]);
     assert_eq!(scores("valid.parquet"), scores("valid.csv"));
+    // Parquet predicts the same, whatever it is made from; its prediction is a column that can be read again.
+    for source in ["valid.csv", "valid.parquet"] {
+        good(&place, &["predict", "csv", "--data", source, "--out", "p.parquet"]);
+        let again = CONFIG.replace("name = \"position\"", "name = \"prediction\"\nkind = \"numeric\"");
+        place.write(
+            "again.toml",
+            again.replace("valid = [\"valid.csv\"]", "").replace("train.csv", "p.parquet"),
+        );
+        good(&place, &["train", "--quiet", "--config", "again.toml", "--run", source]);
+        let schema: serde_json::Value =
+            serde_json::from_slice(&place.bytes(&format!("{source}/schema.json"))).unwrap();
+        let mean =
+            last(&one.1)[1..].iter().map(|p| f64::from(p.parse::<f32>().unwrap())).sum::<f64>() / 200.0;
+        let text = schema["fields"][3].to_string();
+        let found =
+            text.split("\"mean\":").nth(1).and_then(|t| t.split([',', '}']).next()?.parse::<f64>().ok());
+        assert!((found.unwrap() - mean).abs() < 1e-6, "{text} {mean}");
+    }
     assert_eq!(
-        bad(&place, &["predict", "csv", "--data", "valid.parquet", "--out", "p.parquet"]),
-        "error: p.parquet: predictions are written as CSV; let the name end in .csv"
+        bad(&place, &["predict", "csv", "--data", "valid.parquet", "--out", "p.arrow"]),
+        "error: p.arrow: predictions are not written as Arrow files; let the name end in .parquet, .csv, .csv.gz or .csv.zst"
     );
+    place.write("broken.parquet", &place.bytes("valid.parquet")[..999]);
+    bad(&place, &["predict", "csv", "--data", "broken.parquet", "--out", "q.parquet"]);
+    let names =
+        std::fs::read_dir(place.path("")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let left: Vec<String> = names.filter(|n| n.starts_with("q.parquet") || n.ends_with(".tmp")).collect();
+    assert!(left.is_empty(), "{left:?}");
     let error = bad(&place, &["train", "--config", "config.toml", "--run", "x", "--set", "data.train=3"]);
     assert!(error.contains("a path or a list of paths is wanted"), "{error}");
 }

@@ -68,7 +68,20 @@ fn a_resumed_search_equals_an_uninterrupted_one() {
     assert_eq!(whole, trials(&place, "parts"));
     assert_eq!(read(&place, "whole/best.toml"), read(&place, "parts/best.toml"));
     // Fewer trials than are done: nothing is lost.
-    code(&with(&["--out", "parts", "--trials", "2"]), 0);
+    let out = with(&["--out", "parts", "--trials", "2", "--json"]);
+    code(&out, 0);
+    let document: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((document["out"].as_str(), document["monitor"].as_str()), (Some("parts"), Some("auc")));
+    let lines = read(&place, "parts/trials.jsonl");
+    let lines: Vec<serde_json::Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(document["trials"].as_array().unwrap(), &lines);
+    // The first line of the table is the best trial's.
+    let table = read(&place, "parts/trials.md");
+    let best: Vec<&str> = table.lines().nth(2).unwrap().split('|').map(str::trim).collect();
+    let of = |key: &str| document["best"][key].clone();
+    assert_eq!(of("trial").to_string(), best[1]);
+    assert_eq!(format!("{:.4}", of("value").as_f64().unwrap()), best[6]);
+    assert_eq!(of("epoch").to_string(), best[7]);
     assert_eq!(whole, trials(&place, "parts"));
 }
 
