@@ -7,11 +7,13 @@ use optmsm_core::batch::Batch;
 use optmsm_core::metrics::{self, Metrics};
 use optmsm_core::model::Model;
 use optmsm_core::predictor::Predictor;
-use optmsm_data::{Extra, Need, RecordBuffer, RowReader, Source};
+use optmsm_data::cache::Selection;
+use optmsm_data::{Extra, Need, Part, RowReader, Source};
 
 use super::coverage::{Counter, FieldCoverage};
 use super::{Files, Norms, RunReport, SetReport, history, settings};
 use crate::error::{Error, Result};
+use crate::inputs;
 use crate::run::Run;
 
 /// Rows that the file is read and scored by.
@@ -30,7 +32,24 @@ struct Scored {
     coverage: Vec<FieldCoverage>,
 }
 
-/// Everything about a run, scored on `data`, or on its own `data.valid` when none is given.
+/// The rows that a run is scored on when no file is given: of a run that split one file the test part, or without one the
+/// validation part; of others `data.valid`.
+fn own(run: &Run) -> Result<(Source, Selection<'_>)> {
+    let config = &run.config;
+    let parts: &[Part] =
+        if config.data.split.is_some() { &[Part::Test, Part::Valid] } else { &[Part::Valid] };
+    let found = parts.iter().find_map(|&part| {
+        let source = inputs::source(config, part)?;
+        Some((source, inputs::selection(config, part)))
+    });
+    found.ok_or_else(|| {
+        let problem = "names no data.valid to score";
+        Error::file(run.folder.join("config.toml").display(), problem, "give a file with --data")
+    })
+}
+
+/// Everything about a run, scored on `data`, or on rows of its own when none is given: the test part of its `data.split`
+/// (else the validation part), or its `data.valid`.
 ///
 /// # Errors
 /// When the run or the data cannot be read, or the device failed.
@@ -41,20 +60,16 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
     files: &mut Files,
 ) -> Result<RunReport> {
     let config = &run.config.data;
-    let source = match (data, &config.valid) {
-        (Some(path), _) => Source::from(path),
-        (None, Some(valid)) => run.config.source(valid),
-        (None, None) => {
-            let problem = "names no data.valid to score";
-            return Err(Error::file(
-                run.folder.join("config.toml").display(),
-                problem,
-                "give a file with --data",
-            ));
-        }
+    let (source, selection) = match data {
+        Some(path) => (Source::from(path), None),
+        None => own(run)?,
+    };
+    let shown = match selection {
+        Some((_, part)) => format!("{source} ({} part of data.split)", part.name()),
+        None => source.to_string(),
     };
     let model = predictor.model();
-    let scored = score(predictor, run, &source)?;
+    let scored = score(predictor, run, &source, selection)?;
     let (overall, scenarios) = sets(run, &scored);
     let own = [("data.train", &config.train), ("data.valid", &config.valid), ("data.test", &config.test)];
     let own = own.into_iter().filter_map(|(role, paths)| Some((role, run.config.source(paths.as_ref()?))));
@@ -86,7 +101,7 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
         best_step: run.checkpoint("best")?.progress.best_step,
         files: facts,
         history: history::read(&run.folder)?,
-        data: source.to_string(),
+        data: shown,
         diagnostics: model.diagnostics(&scored.sums[1..], rows).into_iter().filter_map(mean).collect(),
         gates,
         norms: predictor
@@ -104,25 +119,32 @@ fn score<B: Backend<Elem = f32>, M: Model<B>>(
     predictor: &Predictor<B, M>,
     run: &Run,
     source: &Source,
+    selection: Selection,
 ) -> Result<Scored> {
     let (model, schema) = (predictor.model(), &run.schema);
     let mut reader = RowReader::open(source.clone(), schema, Need::Labelled)?;
-    let mut counter = Counter::new(schema, reader.header());
+    if let Some((split, part)) = selection {
+        reader = reader.select(split, part)?;
+    }
+    let mut counter = Counter::new(schema);
     let mut scored = Scored {
         sums: vec![0.0; 1 + model.stats()],
         gates: vec![0.0; schema.scenarios.len() * model.gates()],
         ..Scored::default()
     };
-    let (mut batch, mut records) = (Batch::new(&schema.input_spec()), RecordBuffer::default());
-    while reader.read_records(&mut batch, &mut scored.extra, &mut records, CHUNK)? > 0 {
-        counter.add(&batch, &records);
+    let (mut batch, mut missing) = (Batch::new(&schema.input_spec()), vec![0; schema.fields.len()]);
+    while reader.read_counting(&mut batch, &mut scored.extra, &mut missing, CHUNK)? > 0 {
+        counter.add(&batch);
         let answers = predictor.predict_with_gates(&batch, &mut scored.sums, &mut scored.gates)?;
         scored.predictions.extend(answers);
         scored.batch.labels.append(&mut batch.labels);
         scored.batch.scenarios.append(&mut batch.scenarios);
         batch.clear();
     }
-    scored.coverage = counter.finish();
+    if let (Some((_, part)), true) = (selection, scored.predictions.is_empty()) {
+        return Err(inputs::no_rows(source, part));
+    }
+    scored.coverage = counter.finish(&missing);
     Ok(scored)
 }
 
