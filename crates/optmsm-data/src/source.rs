@@ -19,7 +19,7 @@ use ::csv::ByteRecord;
 #[cfg(test)]
 pub(crate) use cell::Elements;
 pub(crate) use cell::{Cell, List};
-pub(crate) use column::Entry;
+pub(crate) use column::{Entry, can_be_read};
 pub use paths::Paths;
 pub(crate) use whole::Whole;
 

@@ -40,7 +40,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Look at a CSV file and write a configuration to start from.
+    /// Look at data and write a configuration to start from.
     Init(init::Options),
     /// Say what a configuration makes of its data, and what memory training takes.
     Check(check::Options),

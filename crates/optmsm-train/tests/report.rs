@@ -182,6 +182,35 @@ fn the_page_keeps_user_text_in_its_place_and_asks_for_nothing() {
 }
 
 #[test]
+fn a_run_of_one_file_is_scored_on_its_test_part() {
+    let split = |shares: &str| CONFIG.replace("valid = \"valid.csv\"", &format!("split = {{ {shares} }}"));
+    let place = Place::new(&split("valid = 0.2, test = 0.3, seed = 5, by = \"user\""), 400, 30);
+    train(&place, "r", &[]);
+    let (page, numbers) = report(&place, &["r"]);
+    // What training found at its end.
+    let lines = String::from_utf8(place.bytes("r/metrics.jsonl")).unwrap();
+    let scored = |part: &str| -> Value {
+        let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["split"] == part).last().unwrap()["overall"].clone()
+    };
+    for key in ["rows", "positives", "auc", "log_loss", "ece"] {
+        assert_eq!(numbers[0]["overall"][key], scored("test")[key], "{key}");
+    }
+    assert_eq!(numbers[0]["data"].as_str(), Some("train.csv (test part of data.split)"));
+    assert!(page.contains("train.csv (test part of data.split)"));
+    // The whole file, where it is asked for.
+    let (_, numbers) = report(&place, &["r", "--data", "train.csv"]);
+    assert_eq!((f(&numbers[0]["overall"]["rows"]), numbers[0]["data"].as_str()), (400.0, Some("train.csv")));
+
+    place.write("config.toml", split("valid = 0.4, test = 0"));
+    train(&place, "v", &[]);
+    let (_, numbers) = report(&place, &["v"]);
+    assert_eq!(numbers[0]["data"].as_str(), Some("train.csv (valid part of data.split)"));
+    let rows = numbers[0]["coverage"][0]["rows"].as_u64().unwrap();
+    assert!((100..220).contains(&rows) && rows == numbers[0]["overall"]["rows"], "{rows}");
+}
+
+#[test]
 fn what_cannot_be_shown_is_refused() {
     let place = runs();
     let refused = |args: &[&str], message: &str| {

@@ -93,6 +93,23 @@ fn every_kind_of_file_trains_the_same_model() {
         |text: &str| text.lines().map(|l| l.rsplit(',').next().unwrap().to_owned()).collect::<Vec<_>>();
     assert_eq!(last(&by_number), last(&one.1));
     assert!(by_number.starts_with("row,prediction\n1,"), "{by_number}");
+    // And so are the rows without a value.
+    let covered = |data: &str| {
+        good(&place, &["report", "csv", "--data", data, "--out", "r.html", "--json", "r.json"]);
+        let numbers: serde_json::Value = serde_json::from_slice(&place.bytes("r.json")).unwrap();
+        numbers[0]["coverage"].clone()
+    };
+    assert_eq!(covered("valid.parquet"), covered("valid.csv"));
+    let missing = |set: &str| {
+        let found = good(&place, &["check", "config.toml", "--json", "--set", set]);
+        let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+        found["fields"].as_array().unwrap().iter().map(|f| f["missing"].clone()).collect::<Vec<_>>()
+    };
+    let price = header.split(',').position(|name| name == "price").unwrap();
+    let prices = lines.iter().filter(|l| l.split(',').nth(price) == Some("")).count() as f64;
+    let found = missing("data.train=train.parquet");
+    assert!(prices > 0.0 && found[2]["train"] == prices / 700.0, "{prices} {found:?}");
+    assert_eq!(found, missing("data.train=train.csv"));
     let scores = |data: &str| good(&place, &["evaluate", "csv", "--data", data]);
     assert_eq!(scores("valid.parquet"), scores("valid.csv"));
     // Parquet predicts the same, whatever it is made from; its prediction is a column that can be read again.

@@ -14,6 +14,7 @@ use crate::error::{DataError, Place, Result};
 pub(crate) struct Whole {
     parts: Vec<Part>,
     schema: SchemaRef,
+    own: usize, // columns of the first file itself
 }
 
 /// Rows in the order of the files, one array a column of [`Whole::schema`]. Texts may come as dictionaries.
@@ -42,12 +43,17 @@ impl Whole {
                 fields.push(Arc::new(Field::new(&folder.column, DataType::Utf8, true)));
             }
         }
-        Ok(Some(Self { schema: Arc::new(Schema::new(fields)), parts }))
+        Ok(Some(Self { schema: Arc::new(Schema::new(fields)), own: own.fields().len(), parts }))
     }
 
     /// The columns of the first file, then those of its folders.
     pub(crate) fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// How many of them are the file's own.
+    pub(crate) fn own(&self) -> usize {
+        self.own
     }
 
     /// Hands on all rows in order until `sink` says stop. Memory is that of a batch: 8192 rows of a Parquet file,
