@@ -21,7 +21,7 @@ fn starts(place: &Place, data: &str, options: &[&str]) -> String {
     std::fs::remove_file(place.path("my.toml")).ok();
     std::fs::remove_dir_all(place.path("r")).ok();
     ok(&place.run(&[&["init", data, "--out", "my.toml"], options].concat()));
-    let written = text(&place.bytes("my.toml"));
+    let written = place.text("my.toml");
     ok(&place.run(&["check", "my.toml"]));
     ok(&place.run(&["train", "--config", "my.toml", "--run", "r", "--set", "train.epochs=1", "--quiet"]));
     written
@@ -37,13 +37,9 @@ fn refused_at(place: &Place, args: &[&str], message: &str) {
     assert_eq!((out.status.code(), place.path("my.toml").exists()), (Some(2), false));
 }
 
-fn empty() -> Place {
-    Place::new(common::CONFIG, 10, 5)
-}
-
 #[test]
 fn tables_with_tabs_lists_and_times() {
-    let place = empty();
+    let place = Place::empty();
     let mut data =
         "clk\tdomain_id\tuid\tcats\ttaste\tprice\tzip\ttimestamp\tlike\tconstant\tslot\n".to_string();
     for i in 0..600 {
@@ -99,7 +95,7 @@ fn tables_with_tabs_lists_and_times() {
 
 #[test]
 fn names_and_values_of_any_text() {
-    let place = empty();
+    let place = Place::empty();
     let mut data = "y,tab,\"a \"\"b\"\"\nc\",é.x,,\u{1b}[31m\n".to_string();
     for i in 0..200 {
         let long = "x".repeat(100 + i % 3);
@@ -108,7 +104,7 @@ fn names_and_values_of_any_text() {
     }
     place.write("d.csv", data);
     // A quote in the middle of a value would open one.
-    place.write("d.csv", text(&place.bytes("d.csv")).replace("'\"", "'"));
+    place.write("d.csv", place.text("d.csv").replace("'\"", "'"));
     let written = starts(&place, "d.csv", &[]);
     let fields: toml::Table = toml::from_str(&written).unwrap();
     let names: Vec<_> =
@@ -121,7 +117,7 @@ fn names_and_values_of_any_text() {
 
 #[test]
 fn a_huge_vocabulary_gets_a_least_frequency() {
-    let place = empty();
+    let place = Place::empty();
     let mut data = "label,scenario,session,item\n".to_string();
     for i in 0..24_000usize {
         let session = if i < 20_000 { i } else { i - 20_000 };
@@ -135,7 +131,7 @@ fn a_huge_vocabulary_gets_a_least_frequency() {
 
 #[test]
 fn what_cannot_be_guessed_is_said() {
-    let place = empty();
+    let place = Place::empty();
     let data = |header: &str| {
         let rows = (0..60).map(|i| format!("{},{},{},{}\n", i % 2, i / 2 % 2, i % 3, i % 20));
         place.write("d.csv", format!("{header}\n{}", rows.collect::<String>()));
@@ -175,12 +171,12 @@ fn what_cannot_be_guessed_is_said() {
         text(&out.stderr).trim_end(),
         "error: my.toml: is there already; choose another file with --out"
     );
-    assert_eq!((out.status.code(), text(&place.bytes("my.toml"))), (Some(2), written));
+    assert_eq!((out.status.code(), place.text("my.toml")), (Some(2), written));
 }
 
 #[test]
 fn bad_files_are_refused() {
-    let place = empty();
+    let place = Place::empty();
     let cases: [(&[u8], &str); 7] = [
         (b"", ": the file is empty; give a header line and at least one row"),
         (b"label,scenario,x\n", ": the file has a header but no row; give at least one row"),
@@ -211,7 +207,7 @@ fn bad_files_are_refused() {
 
 #[test]
 fn typed_columns_say_what_they_are() {
-    let place = empty();
+    let place = Place::empty();
     for (name, seed) in [("train", "1"), ("valid", "2")] {
         let out = format!("{name}.parquet");
         ok(&place.run(&["synth", "--rows", "3000", "--seed", seed, "--out", &out]));
@@ -250,14 +246,14 @@ fn typed_columns_say_what_they_are() {
     // The first rows only, of how many the file says itself.
     ok(&place.run(&["synth", "--rows", "150000", "--out", "large.parquet"]));
     ok(&place.run(&["init", "large.parquet"]));
-    let written = text(&place.bytes("large.toml"));
+    let written = place.text("large.toml");
     let about = written.split("the first 100000 rows, of about ").nth(1).unwrap().split(' ').next().unwrap();
     assert!((145_000..155_000).contains(&about.parse::<u32>().unwrap()), "{about}");
 }
 
 #[test]
 fn every_kind_of_source_is_looked_at() {
-    let place = empty();
+    let place = Place::empty();
     for (folder, seed) in [("train/day=1", "1"), ("train/day=2", "2"), ("valid/day=3", "3")] {
         std::fs::create_dir_all(place.path(folder)).unwrap();
         let out = format!("{folder}/part-0.parquet");
@@ -282,7 +278,7 @@ fn every_kind_of_source_is_looked_at() {
     // Packed text, which the program itself writes.
     ok(&place.run(&["train", "--quiet", "--config", "my.toml", "--run", "m", "--set", "train.epochs=1"]));
     ok(&place.run(&["synth", "--rows", "500", "--out", "s.csv"]));
-    let csv = text(&place.bytes("s.csv"));
+    let csv = place.text("s.csv");
     let csv: String =
         csv.lines().enumerate().map(|(i, l)| format!("{},{l}\n", ["day", "1"][i.min(1)])).collect();
     place.write("s.csv", csv);
@@ -322,7 +318,7 @@ fn movielens() {
         println!("SKIPPED: OPTMSM_ML_100K names no folder; see examples/README.md for the data");
         return;
     };
-    let place = empty();
+    let place = Place::empty();
     let written = starts(&place, &format!("{data}/train.csv"), &[]);
     let config: toml::Table = toml::from_str(&written).unwrap();
     let data = &config["data"];

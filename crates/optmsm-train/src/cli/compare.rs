@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use optmsm_train::compare::{Comparison, Entry, compare};
+use optmsm_train::compare::{Entry, compare};
 use optmsm_train::config::Config;
 use optmsm_train::error::{Error, Result};
-use serde::Serialize;
 
-use super::many::Common;
+use super::many::{Common, Done};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -26,15 +25,6 @@ pub(super) struct Options {
     out: Option<PathBuf>,
     #[command(flatten)]
     common: Common,
-}
-
-/// What `--json` prints.
-#[derive(Serialize)]
-struct Done<'a> {
-    /// Folder of the runs.
-    out: String,
-    #[serde(flatten)]
-    comparison: &'a Comparison,
 }
 
 pub(super) fn run(options: &Options) -> Result<()> {
@@ -65,9 +55,8 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let default = || PathBuf::from(format!("runs/compare-{}", names.join("-")));
     let out = options.out.clone().unwrap_or_else(default);
     let comparison = compare(&entries, &seeds, &out, &options.common.session(stop))?;
-    let out = out.display().to_string();
-    match options.common.output.json {
-        true => super::print_json(&Done { out, comparison: &comparison }),
-        false => super::print(format!("{}\ncomparison: {out}\n", comparison.markdown()).as_bytes()),
+    if options.common.output.json {
+        return Done::print(&out, &comparison);
     }
+    super::print(format!("{}\ncomparison: {}\n", comparison.markdown(), out.display()).as_bytes())
 }

@@ -1,5 +1,6 @@
 //! What commands that train several models share.
 
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
@@ -10,6 +11,7 @@ use optmsm_train::attempt::{Session, Trainer};
 use optmsm_train::error::Result;
 use optmsm_train::run::Run;
 use optmsm_train::trainer::{self, Control, Data};
+use serde::Serialize;
 
 use super::{Device, Output};
 
@@ -32,6 +34,21 @@ pub(super) struct Common {
 impl Common {
     pub(super) fn session(&self, stop: &'static AtomicBool) -> Session<'static> {
         Session { trainer: &Program, stop, max_steps: self.max_steps, quiet: self.quiet }
+    }
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+pub(super) struct Done<'a, T> {
+    /// Folder of the runs.
+    out: String,
+    #[serde(flatten)]
+    result: &'a T,
+}
+
+impl<'a, T: Serialize> Done<'a, T> {
+    pub(super) fn print(out: &Path, result: &'a T) -> Result<()> {
+        super::print_json(&Done { out: out.display().to_string(), result })
     }
 }
 

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use optmsm_train::config::Config;
 use optmsm_train::error::Result;
-use optmsm_train::tune::{BEST, Space, Summary, tune};
-use serde::Serialize;
+use optmsm_train::tune::{BEST, Space, tune};
 
-use super::many::Common;
+use super::many::{Common, Done};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -27,15 +26,6 @@ pub(super) struct Options {
     common: Common,
 }
 
-/// What `--json` prints.
-#[derive(Serialize)]
-struct Done<'a> {
-    /// Folder of the trials.
-    out: String,
-    #[serde(flatten)]
-    summary: Summary<'a>,
-}
-
 pub(super) fn run(options: &Options) -> Result<()> {
     let stop = super::train::stop_on_interrupt()?;
     let config = Config::load(&options.config, &options.common.set)?;
@@ -46,7 +36,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let out = options.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/tune-{stem}")));
     let study = tune(&config, &space, &out, &options.common.session(stop))?;
     if options.common.output.json {
-        return super::print_json(&Done { out: out.display().to_string(), summary: study.summary() });
+        return Done::print(&out, &study.summary());
     }
     let last = match study.best {
         Some(_) => format!("best configuration: {}", out.join(BEST).display()),

@@ -2,7 +2,7 @@
 
 use optmsm_core::batch::{Batch, Column};
 use optmsm_core::config::Role;
-use optmsm_data::{Encoding, Schema};
+use optmsm_data::Schema;
 use serde::Serialize;
 
 /// Counts of one field.
@@ -58,17 +58,11 @@ pub(super) struct Counter {
 impl Counter {
     pub(super) fn new(schema: &Schema) -> Self {
         let fields = schema.fields.iter().map(|f| {
-            let kind = match &f.encoding {
-                Encoding::Categorical { .. } => "categorical",
-                Encoding::Multi { .. } => "multi",
-                Encoding::Buckets { .. } => "buckets",
-                Encoding::Numeric { .. } => "numeric",
-            };
             let ids = f.encoding.ids();
             let coverage = FieldCoverage {
                 field: f.name.clone(),
                 role: f.role,
-                kind,
+                kind: f.encoding.kind(),
                 vocabulary: ids.map(|n| n as u64 - 1),
                 seen: ids.map(|_| 0),
                 rows: 0,
