@@ -243,6 +243,17 @@ fn typed_columns_say_what_they_are() {
         assert_eq!(block.contains("kind ="), seen.last().unwrap().contains("kind"), "{block}");
     }
 
+    // What it proposes instead of files works, too.
+    std::fs::remove_file(place.path("valid.parquet")).unwrap();
+    let written = starts(&place, "train.parquet", &[]);
+    let split = "split = { valid = 0.1, test = 0.1, by = \"user_id\" }";
+    assert!(
+        written.contains(&format!("\n# {split}")) && written.contains("# test = \"test.parquet\""),
+        "{written}"
+    );
+    place.write("split.toml", written.replace(&format!("# {split}"), split));
+    ok(&place.run(&["check", "split.toml"]));
+
     // The first rows only, of how many the file says itself.
     ok(&place.run(&["synth", "--rows", "150000", "--out", "large.parquet"]));
     ok(&place.run(&["init", "large.parquet"]));

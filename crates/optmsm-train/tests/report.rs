@@ -190,8 +190,8 @@ fn a_run_of_one_file_is_scored_on_its_test_part() {
     // What training found at its end.
     let lines = String::from_utf8(place.bytes("r/metrics.jsonl")).unwrap();
     let scored = |part: &str| -> Value {
-        let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines.filter(|line| line["split"] == part).last().unwrap()["overall"].clone()
+        let mut lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.rfind(|line| line["split"] == part).unwrap()["overall"].clone()
     };
     for key in ["rows", "positives", "auc", "log_loss", "ece"] {
         assert_eq!(numbers[0]["overall"][key], scored("test")[key], "{key}");

@@ -118,7 +118,7 @@ fn window(stream: &StreamConfig, seen: &Seen) -> usize {
     let own = batch_bytes(&seen.batch);
     2 * (of(own + lists, rows) + 8 * rows) // 8: its place in the file
         + 4 * rows
-        + of(own, BLOCK)
+        + of(own, rows.min(BLOCK))
         + 4 * all_rows(seen).div_ceil(BLOCK)
 }
 

@@ -70,15 +70,25 @@ pub(super) fn write(
         string(path)
     );
     let [valid, test] = siblings;
+    let ending = if list.iter().any(|c| c.of.is_some()) { "parquet" } else { "csv" };
     match valid {
         Some(path) => text += &format!("valid = {}   # has the same columns\n", string(path)),
         None => {
-            text += "# valid = \"valid.csv\"   # rows that early stopping watches: without them the last pass is kept\n"
+            text += &format!(
+                "# valid = \"valid.{ending}\"   # rows that early stopping watches: without them the last pass is kept\n"
+            );
         }
     }
     match test {
         Some(path) => text += &format!("test = {}   # has the same columns\n", string(path)),
-        None => text += "# test = \"test.csv\"     # rows that are scored once, at the end\n",
+        None => text += &format!("# test = \"test.{ending}\"     # rows that are scored once, at the end\n"),
+    }
+    if siblings.iter().all(Option::is_none) {
+        let by = guessed.group.map_or("row", |group| &list[group].name);
+        text += &format!(
+            "# split = {{ valid = 0.1, test = 0.1, by = {} }}   # or this: both are parts of these rows\n",
+            string(by)
+        );
     }
     if columns.delimiter != ',' {
         text += &format!("delimiter = {}\n", string(&columns.delimiter.to_string()));
