@@ -1,5 +1,7 @@
 //! Rows of files, encoded through a schema.
 
+mod missing;
+
 use std::io::Read;
 
 use csv::ByteRecord;

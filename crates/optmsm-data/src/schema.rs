@@ -125,6 +125,16 @@ pub enum Encoding {
 }
 
 impl Encoding {
+    /// `categorical`, `multi`, `buckets` or `numeric`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Encoding::Categorical { .. } => "categorical",
+            Encoding::Multi { .. } => "multi",
+            Encoding::Buckets { .. } => "buckets",
+            Encoding::Numeric { .. } => "numeric",
+        }
+    }
+
     /// How values become ids; none of numbers.
     pub fn vocabulary(&self) -> Option<&Vocabulary> {
         match self {

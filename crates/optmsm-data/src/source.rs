@@ -9,6 +9,7 @@ mod file;
 mod parts;
 mod paths;
 mod pool;
+mod whole;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,9 @@ use ::csv::ByteRecord;
 #[cfg(test)]
 pub(crate) use cell::Elements;
 pub(crate) use cell::{Cell, List};
-pub(crate) use column::Entry;
+pub(crate) use column::{Entry, can_be_read};
 pub use paths::Paths;
+pub(crate) use whole::Whole;
 
 use crate::error::{DataError, Result, list};
 use crate::parse::Fault;

@@ -16,7 +16,7 @@ pub struct StreamConfig {
     pub mode: StreamMode,
     /// Folder of the caches of encoded rows.
     pub folder: String,
-    /// Rows that are held and shuffled together; up to three times as many are in memory.
+    /// Rows that are held and shuffled together; as many more are read meanwhile.
     pub shuffle_rows: usize,
 }
 

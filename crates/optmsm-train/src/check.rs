@@ -11,13 +11,13 @@ use optmsm_core::counting::Counting;
 use optmsm_core::error::Error as CoreError;
 use optmsm_core::model::{Model, OptMsm};
 use optmsm_data::{
-    Extra, FieldConfig, Need, Progress, RecordBuffer, RowReader, ScenarioSchema, Schema, Source,
-    UnseenScenario,
+    Extra, FieldConfig, Need, Part, Progress, RowReader, ScenarioSchema, Schema, Source, UnseenScenario,
 };
 use serde::Serialize;
 
 use crate::config::Config;
 use crate::error::Result;
+use crate::{inputs, rows};
 
 pub use memory::Memory;
 
@@ -41,23 +41,25 @@ pub struct Check {
     pub memory: Memory,
 }
 
-/// One file.
+/// The rows of one part of the data.
 #[derive(Debug, Serialize)]
 pub struct FileCheck {
     /// `train`, `valid` or `test`.
     pub split: &'static str,
     /// As it is opened.
     pub path: String,
-    /// Rows that were looked at.
+    /// Rows that were looked at; where one file is split, those of this part.
     pub rows: u64,
     /// Whether these were all.
     pub whole: bool,
-    /// Rows of the file: estimated from its size unless `whole`; null where there is no size.
+    /// Rows of the part: estimated from its size unless `whole`; null where there is no size.
     pub about_rows: Option<u64>,
     /// Share of rows whose label is 1.
     pub positives: f64,
     /// Share of rows whose scenario the training rows that were looked at do not have.
     pub unseen_scenarios: f64,
+    /// Whether training reads its rows from disk when it needs them (`data.stream`).
+    pub streamed: bool,
 }
 
 /// One field.
@@ -97,7 +99,7 @@ struct Seen {
     file: FileCheck,
     batch: Batch,
     extra: Extra,
-    missing: Vec<Option<u64>>, // by field; none where the text of the rows is not at hand
+    missing: Vec<u64>, // by field
 }
 
 /// Reads up to `rows` rows of each file and builds the model on a backend that only counts.
@@ -109,10 +111,9 @@ pub fn check(config: &Config, rows: u64) -> Result<Check> {
 }
 
 fn look(config: &Config, rows: u64) -> Result<Check> {
-    let Some(train) = &config.data.train else {
+    let Some(source) = inputs::source(config, Part::Train) else {
         return Err(CoreError::config("data.train", "is missing", "give the path of a file or folder").into());
     };
-    let source = config.source(train);
     let mut progress = Progress { rows: 0, bytes: 0, total_bytes: None };
     let mut schema = Schema::fit_rows(&config.data, source.clone(), rows, |p| progress = p)?;
     let exact = is_whole(&progress, rows);
@@ -123,10 +124,10 @@ fn look(config: &Config, rows: u64) -> Result<Check> {
         open.fields.iter_mut().for_each(|f| f.min_frequency = 1);
         schema = Schema::fit_rows(&open, source.clone(), rows, |_| {})?;
     }
-    let mut seen = vec![read("train", &source, &schema, rows)?];
-    for (split, paths) in [("valid", &config.data.valid), ("test", &config.data.test)] {
-        if let Some(paths) = paths {
-            seen.push(read(split, &config.source(paths), &schema, rows)?);
+    let mut seen = Vec::new();
+    for part in [Part::Train, Part::Valid, Part::Test] {
+        if let Some(source) = inputs::source(config, part) {
+            seen.push(read(config, part, &source, &schema, rows)?);
         }
     }
     let mut input = schema.input_spec();
@@ -156,7 +157,7 @@ fn look(config: &Config, rows: u64) -> Result<Check> {
             ids,
             exact: exact || ids.is_none() || has_fixed_size(&config.data.fields[i]),
             oov: shares(&|s| oov(&s.batch.columns[i])),
-            missing: shares(&|s| Some(share(s.missing[i]?, s.file.rows))),
+            missing: shares(&|s| Some(share(s.missing[i], s.file.rows))),
         }
     });
     Ok(Check {
@@ -178,45 +179,40 @@ fn is_whole(progress: &Progress, rows: u64) -> bool {
     progress.rows < rows || progress.total_bytes == Some(progress.bytes)
 }
 
-fn read(split: &'static str, source: &Source, schema: &Schema, rows: u64) -> Result<Seen> {
+fn read(config: &Config, part: Part, source: &Source, schema: &Schema, rows: u64) -> Result<Seen> {
     let mut reader = RowReader::open(source.clone(), schema, Need::Labelled)?;
-    let place = |column: &String| reader.header().iter().position(|name| name == column.as_bytes());
-    let places: Vec<Option<usize>> = schema.fields.iter().map(|f| place(&f.column)).collect();
+    if let Some((split, part)) = inputs::selection(config, part) {
+        reader = reader.select(split, part)?;
+    }
     let (mut batch, mut extra) = (Batch::new(&schema.input_spec()), Extra::default());
-    // Of other files than CSV, records are numbers of rows.
-    let none = |place: &Option<usize>| place.map(|_| 0u64);
-    let mut missing: Vec<Option<u64>> = places.iter().map(none).collect();
-    let (mut records, mut left) = (RecordBuffer::default(), rows);
-    while left > 0 {
-        let wanted = left.min(CHUNK as u64) as usize;
-        let n = reader.read_records(&mut batch, &mut extra, &mut records, wanted)?;
-        for record in records.iter() {
-            for (missing, place) in missing.iter_mut().zip(&places) {
-                if let (Some(missing), Some(c)) = (missing, place) {
-                    *missing += u64::from(record.get(*c).is_some_and(|v| v.is_empty()));
-                }
-            }
-        }
-        left -= n as u64;
-        if n < wanted {
+    let mut missing = vec![0; schema.fields.len()];
+    loop {
+        // Rows of other parts count as looked at, too.
+        let wanted = rows.saturating_sub(reader.progress().rows).min(CHUNK as u64) as usize;
+        if wanted == 0 || reader.read_counting(&mut batch, &mut extra, &mut missing, wanted)? < wanted {
             break;
         }
     }
     let progress = reader.progress();
     let whole = is_whole(&progress, rows);
-    let scaled = |total: u64| (progress.rows as f64 * total as f64 / progress.bytes.max(1) as f64) as u64;
-    let about_rows = if whole { Some(progress.rows) } else { progress.total_bytes.map(scaled) };
+    let rows = batch.rows() as u64;
+    if whole && rows == 0 {
+        return Err(inputs::no_rows(source, part));
+    }
+    let scaled = |total: u64| (rows as f64 * total as f64 / progress.bytes.max(1) as f64) as u64;
+    let about_rows = if whole { Some(rows) } else { progress.total_bytes.map(scaled) };
     let positives = batch.labels.iter().filter(|&&y| y == 1.0).count() as u64;
     let unseen = |&&s: &&u32| Some(s) == schema.fallback_scenario();
     let unseen = batch.scenarios.iter().filter(unseen).count() as u64;
     let file = FileCheck {
-        split,
+        split: part.name(),
         path: source.to_string(),
-        rows: progress.rows,
+        rows,
         whole,
         about_rows,
-        positives: share(positives, progress.rows),
-        unseen_scenarios: share(unseen, progress.rows),
+        positives: share(positives, rows),
+        unseen_scenarios: share(unseen, rows),
+        streamed: rows::streams(source, &config.data.stream)?,
     };
     Ok(Seen { file, batch, extra, missing })
 }

@@ -40,7 +40,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Look at a CSV file and write a configuration to start from.
+    /// Look at data and write a configuration to start from.
     Init(init::Options),
     /// Say what a configuration makes of its data, and what memory training takes.
     Check(check::Options),
@@ -55,11 +55,11 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Add a `prediction` column to a CSV, or list the predictions of other files by row.
+    /// Write rows with their predictions, as CSV or Parquet.
     Predict {
         #[command(flatten)]
         on: ApplyTo,
-        /// File to write, or - for standard output.
+        /// File to write: .csv, .csv.gz, .csv.zst or .parquet; - for CSV on standard output.
         #[arg(long)]
         out: String,
     },

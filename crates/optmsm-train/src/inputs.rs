@@ -105,6 +105,12 @@ pub fn missing(part: Part) -> Error {
     optmsm_core::error::Error::config(format!("data.{}", part.name()), "is missing", fix).into()
 }
 
+/// The error of a part of `data.split` that is empty.
+pub(crate) fn no_rows(source: &Source, part: Part) -> Error {
+    let problem = format!("no row falls into the {} part of data.split", part.name());
+    Error::file(source, problem, "raise its share, give more rows, or change data.split.seed")
+}
+
 /// The training files.
 fn train_source(config: &Config) -> Result<Source> {
     source(config, Part::Train).ok_or_else(|| missing(Part::Train))

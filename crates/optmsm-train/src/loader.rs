@@ -186,6 +186,9 @@ fn drop_ids(column: &mut Column, rows: &[u64], stream: &Stream, rate: f64) {
 fn read(cache: &Cache, blocks: &[u32]) -> Result<Window> {
     let mut window = Window { batch: cache.batch(), places: Vec::new() };
     let (mut extra, mut bytes) = (Extra::default(), Vec::new());
+    let rows = blocks.iter().map(|&block| cache.block_rows(block as usize)).sum();
+    reserve(&mut window.batch, rows);
+    window.places.reserve_exact(rows);
     for &block in blocks {
         cache.read(block as usize, &mut window.batch, &mut extra, &mut bytes)?;
         extra.clear();
@@ -193,6 +196,19 @@ fn read(cache: &Cache, blocks: &[u32]) -> Result<Window> {
         window.places.extend(first..first + cache.block_rows(block as usize) as u64);
     }
     Ok(window)
+}
+
+/// Makes room for rows at once: growing step by step could take twice as much. How long lists are is not known before.
+fn reserve(batch: &mut Batch, rows: usize) {
+    batch.labels.reserve_exact(rows);
+    batch.scenarios.reserve_exact(rows);
+    for column in &mut batch.columns {
+        match column {
+            Column::Categorical(ids) => ids.reserve_exact(rows),
+            Column::Numeric(values) => values.reserve_exact(rows),
+            Column::Multi { offsets, .. } => offsets.reserve_exact(rows),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,13 @@ use optmsm_data::{Cache, Dataset, Extra, Prepared, Schema, Source, StreamConfig}
 
 use crate::error::Result;
 
+/// Whether the rows of a source come from disk.
+pub(crate) fn streams(source: &Source, stream: &StreamConfig) -> Result<bool> {
+    // What has no size is no file to stream; reading it says what is wrong with it.
+    let size = |path: &std::path::PathBuf| std::fs::metadata(path).map_or(0, |meta| meta.len());
+    Ok(stream.streams(source.files()?.iter().map(size).sum()))
+}
+
 /// Encoded rows.
 #[derive(Debug)]
 pub enum Rows {
@@ -31,10 +38,7 @@ impl Rows {
         stream: &StreamConfig,
         folder: &Path,
     ) -> Result<Self> {
-        // What has no size is no file to stream; reading it says what is wrong with it.
-        let size = |path: &std::path::PathBuf| std::fs::metadata(path).map_or(0, |meta| meta.len());
-        let bytes = source.files()?.iter().map(size).sum();
-        if !stream.streams(bytes) {
+        if !streams(source, stream)? {
             return Ok(Rows::Memory(match part {
                 Some((split, part)) => Dataset::load_part(source.clone(), schema, split, part)?,
                 None => Dataset::load(source.clone(), schema)?,
@@ -99,11 +103,19 @@ impl Rows {
             extra.clear();
             cache.read(block, &mut batch, &mut extra, &mut bytes)?;
             predictions.extend(learner.predict_with_stats(&batch, sums)?);
-            scored.batch.labels.extend_from_slice(&batch.labels);
-            scored.batch.scenarios.extend_from_slice(&batch.scenarios);
-            scored.extra.groups.extend_from_slice(&extra.groups);
-            scored.extra.probabilities.extend_from_slice(&extra.probabilities);
+            append(&mut scored.batch.labels, &batch.labels, cache.rows());
+            append(&mut scored.batch.scenarios, &batch.scenarios, cache.rows());
+            append(&mut scored.extra.groups, &extra.groups, cache.rows());
+            append(&mut scored.extra.probabilities, &extra.probabilities, cache.rows());
         }
         Ok((predictions, std::borrow::Cow::Owned(scored)))
     }
+}
+
+/// Appends to what will be `rows` long, without the room that it would get by growing.
+fn append<T: Copy>(to: &mut Vec<T>, from: &[T], rows: usize) {
+    if !from.is_empty() {
+        to.reserve_exact(rows.saturating_sub(to.len()));
+    }
+    to.extend_from_slice(from);
 }

@@ -1,11 +1,12 @@
-//! A configuration to start from, guessed from a look at a CSV file: every guess says what it was made from.
+//! A configuration to start from, guessed from a look at the data: every guess says what it was made from.
 
 mod columns;
 mod guess;
 mod toml_text;
 
 use std::fs::File;
-use std::path::Path;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -24,45 +25,89 @@ pub struct Given {
     pub scenario: Option<String>,
 }
 
-/// The text of a configuration for the file at `path`, which is written into it as it is given here.
+/// The text of a configuration for the files at `path`, which is written into it as it is given here.
 ///
 /// # Errors
-/// When the file cannot be read, or label or scenario cannot be guessed: the message lists candidates.
+/// When a file cannot be read, or label or scenario cannot be guessed: the message lists candidates.
 pub fn starter(path: &Path, given: &Given) -> Result<String> {
     let shown = path.to_str().ok_or_else(|| {
         let fix = "rename it: a configuration is UTF-8";
         Error::file(path.display(), "the path is not valid UTF-8", fix)
     })?;
-    let columns = open(path, ROWS)?;
+    if shown == "-" {
+        return Err(Error::file("standard input", "cannot be trained on", "give a file"));
+    }
+    if let Some(ending) = misnamed(path) {
+        let problem = format!("is no CSV: it begins as {ending} files do");
+        return Err(Error::file(
+            shown,
+            problem,
+            format!("let its name end in {ending}, which says how it is read"),
+        ));
+    }
+    let columns = Columns::read(&path.into(), ROWS)?;
     let guessed = guess::guess(shown, &columns, given)?;
-    let siblings = ["valid", "test"].map(|split| sibling(path, split, &columns));
+    let siblings = ["valid", "test"].map(|split| sibling(shown, split, &columns));
     let text = toml_text::write(shown, &columns, &guessed, &siblings);
     // A starter that this program refuses would be worse than none.
     Config::parse("the starter", &text, &[])?;
     Ok(text)
 }
 
-fn open(path: &Path, rows: u64) -> Result<Columns> {
-    let shown = path.display();
-    let file = File::open(path).map_err(|e| {
-        let fix = "give the path of a CSV file with a header";
-        Error::file(&shown, format!("cannot be opened: {e}"), fix)
-    })?;
-    let bytes = file.metadata().ok().filter(|m| m.is_file()).map(|m| m.len());
-    if path.is_dir() {
-        return Err(Error::file(&shown, "is a folder", "give a CSV file"));
-    }
-    Columns::read(&shown.to_string(), file, bytes, rows)
+/// Name of the configuration of a path: that of the file or folder, of a glob what stands before its wildcards.
+pub fn name(path: &Path) -> PathBuf {
+    let last = path.file_name().map_or_else(Default::default, |name| name.to_string_lossy());
+    let stem = last.split(['*', '?', '[']).next().unwrap_or_default();
+    let stem = stem.split('.').find(|part| !part.is_empty()).unwrap_or_default();
+    let stem = stem.trim_end_matches(['-', '_', '=']);
+    format!("{}.toml", if stem.is_empty() { "optmsm" } else { stem }).into()
 }
 
-/// The file of another split beside this one, when it has the same columns: `train.csv` → `valid.csv`, `test.csv`.
-fn sibling(path: &Path, split: &str, columns: &Columns) -> Option<String> {
-    let name = path.file_name()?.to_str()?;
-    let at = name.find("train")?;
+/// The ending of the kind of file that a file is by its first bytes, where its name says that it is a CSV.
+fn misnamed(path: &Path) -> Option<&'static str> {
+    let name = path.to_str()?.to_ascii_lowercase();
+    let others = [".gz", ".zst", ".parquet", ".pq", ".parq", ".arrow", ".feather", ".ipc"];
+    if others.iter().any(|ending| name.ends_with(ending)) {
+        return None;
+    }
+    let mut head = Vec::new();
+    File::open(path).ok()?.take(6).read_to_end(&mut head).ok()?;
+    let kinds: [(&[u8], &str); 4] = [
+        (b"PAR1", ".parquet"),
+        (b"ARROW1", ".arrow"),
+        (&[0x1f, 0x8b], ".csv.gz"),
+        (&[0x28, 0xb5, 0x2f, 0xfd], ".csv.zst"),
+    ];
+    kinds.iter().find(|(start, _)| head.starts_with(start)).map(|(_, ending)| *ending)
+}
+
+/// The files of another split beside these, when they have the same columns: `train.csv` → `valid.csv`,
+/// `train/part-*.parquet` → `test/part-*.parquet`.
+fn sibling(path: &str, split: &str, columns: &Columns) -> Option<String> {
+    let at = path.rfind("train")?;
     let others: &[&str] = if split == "valid" { &["valid", "val", "dev", "validation"] } else { &["test"] };
     others.iter().find_map(|other| {
-        let beside = path.with_file_name(format!("{}{other}{}", &name[..at], &name[at + "train".len()..]));
-        let found = open(&beside, 1).ok()?;
-        found.same_header(columns).then(|| beside.to_str().map(str::to_string))?
+        let beside = format!("{}{other}{}", &path[..at], &path[at + "train".len()..]);
+        let found = Columns::read(&beside.as_str().into(), 1).ok()?;
+        found.same_header(columns).then_some(beside)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_is_named_after_its_data() {
+        for (path, wanted) in [
+            ("data/train.csv", "train.toml"),
+            ("a.b/clicks.csv.gz", "clicks.toml"),
+            ("log/day=*/part-*.parquet", "part.toml"),
+            ("log/*.parquet", "optmsm.toml"),
+            ("log/scenario=home/", "scenario=home.toml"),
+            ("..", "optmsm.toml"),
+        ] {
+            assert_eq!(name(Path::new(path)), Path::new(wanted), "{path}");
+        }
+    }
 }

@@ -77,6 +77,31 @@ pub struct Study {
     base: Config,
 }
 
+/// What a search found, for a program to read.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary<'a> {
+    /// What validation rows are judged by.
+    pub monitor: Monitor,
+    /// The trial of `best.toml`; none if no trial came to a result.
+    pub best: Option<Best>,
+    /// All of them, in order.
+    pub trials: &'a [Trial],
+}
+
+/// The best trial.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Best {
+    /// Its number.
+    pub trial: u64,
+    /// Its best monitored value.
+    pub value: f64,
+    /// The pass that gave it, from 1.
+    pub epoch: usize,
+}
+
+/// Name of the best configuration's file.
+pub const BEST: &str = "best.toml";
+
 /// Runs the trials that are not done.
 ///
 /// # Errors
@@ -121,7 +146,7 @@ pub fn tune(config: &Config, space: &Space, out: &Path, session: &Session) -> Re
     }
     if let Some(best) = study.winner() {
         let config = study.base.with_values("best trial", &best.values)?;
-        write_atomic(&out.join("best.toml"), config.to_toml()?.as_bytes())?;
+        write_atomic(&out.join(BEST), config.to_toml()?.as_bytes())?;
         study.best = Some(config);
     }
     write_atomic(&out.join("trials.md"), study.markdown().as_bytes())?;
@@ -192,11 +217,23 @@ impl Study {
         usable.reduce(|best, now| if value(now) > value(best) { now } else { best })
     }
 
+    /// Everything that a table shows.
+    pub fn summary(&self) -> Summary<'_> {
+        let best = self.winner().and_then(|t| Some((t.trial, t.best()?)));
+        let best = best.map(|(trial, (value, epoch))| Best { trial, value: self.sign() * value, epoch });
+        Summary { monitor: self.monitor, best, trials: &self.trials }
+    }
+
+    /// What makes a value of a trial's curve the metric again.
+    fn sign(&self) -> f64 {
+        if self.monitor == Monitor::LogLoss { -1.0 } else { 1.0 }
+    }
+
     /// A line a trial, the best first.
     pub fn markdown(&self) -> String {
-        let (metric, sign) = match self.monitor {
-            Monitor::Auc => ("valid AUC", 1.0),
-            Monitor::LogLoss => ("valid log loss", -1.0),
+        let metric = match self.monitor {
+            Monitor::Auc => "valid AUC",
+            Monitor::LogLoss => "valid log loss",
         };
         let mut order: Vec<&Trial> = self.trials.iter().collect();
         order.sort_by(|a, b| value(b).total_cmp(&value(a)));
@@ -210,7 +247,7 @@ impl Study {
                 value.map_or("as it is".into(), |(_, v)| name(&v.to_string()))
             }));
             let best = t.best();
-            cells.push(best.map_or(NONE.into(), |(v, _)| format!("{:.4}", sign * v)));
+            cells.push(best.map_or(NONE.into(), |(v, _)| format!("{:.4}", self.sign() * v)));
             cells.push(best.map_or(NONE.into(), |(_, epoch)| epoch.to_string()));
             cells.push(t.curve.len().to_string());
             cells.push(format!("{:.2}", t.seconds));

@@ -1,11 +1,10 @@
 //! `optmsm compare` as a user meets it: tables, resuming, refusals.
 
 use std::fs;
-use std::process::Output;
 
 mod common;
 
-use common::{CONFIG, Place};
+use common::{CONFIG, Place, code};
 
 /// Another model of the same rows.
 fn wide() -> String {
@@ -33,23 +32,13 @@ fn place() -> Place {
     place
 }
 
-fn code(out: &Output, wanted: i32) -> String {
-    let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert_eq!(out.status.code(), Some(wanted), "{stderr}");
-    stderr
-}
-
-fn read(place: &Place, name: &str) -> String {
-    String::from_utf8(place.bytes(name)).unwrap()
-}
-
 fn json(place: &Place, name: &str) -> serde_json::Value {
-    serde_json::from_str(&read(place, name)).unwrap()
+    serde_json::from_str(&place.text(name)).unwrap()
 }
 
 /// `compare.md` without the times.
 fn tables(place: &Place, out: &str) -> String {
-    let text = read(place, &format!("{out}/compare.md"));
+    let text = place.text(&format!("{out}/compare.md"));
     let (before, cost) = text.split_once("## Cost").unwrap();
     before.to_string() + cost.split_once("## Made from").unwrap().1
 }
@@ -64,7 +53,7 @@ fn a_resumed_comparison_equals_an_uninterrupted_one() {
     let out = with(&["--out", "whole"]);
     code(&out, 0);
     let printed = String::from_utf8(out.stdout).unwrap();
-    assert!(printed.starts_with(&read(&place, "whole/compare.md")), "{printed}");
+    assert!(printed.starts_with(&place.text("whole/compare.md")), "{printed}");
 
     let stopped = |done: u32| {
         let stderr = code(&with(&["--out", "parts", "--max-steps", "20"]), 130);
@@ -90,7 +79,11 @@ fn a_resumed_comparison_equals_an_uninterrupted_one() {
         assert!(best("whole") == best("parts"), "{run}");
     }
     // What is done is not repeated.
-    code(&with(&["--out", "parts"]), 0);
+    let out = with(&["--out", "parts", "--json"]);
+    code(&out, 0);
+    let mut document: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(document.as_object_mut().unwrap().remove("out"), Some("parts".into()));
+    assert_eq!(document, json(&place, "parts/compare.json"));
     let again = fs::metadata(place.path("parts/config/seed-1/result.json")).unwrap().modified().unwrap();
     assert_eq!(first, again);
 }
@@ -132,7 +125,7 @@ fn equal_configurations_differ_by_nothing() {
     let main: Vec<_> = differences.iter().filter(|d| !d["verdict"].is_null()).collect();
     assert_eq!(main.len(), 1);
     assert_eq!((&main[0]["verdict"], &main[0]["metric"]), (&"equal".into(), &"auc".into()));
-    let text = read(&place, "c/compare.md");
+    let text = place.text("c/compare.md");
     assert!(
         text.contains("- **copy**: equal: the same AUC with every seed.") && !text.contains("better"),
         "{text}"
@@ -176,7 +169,7 @@ fn the_json_says_what_it_was_made_from() {
         ]),
         0,
     );
-    let lines = read(&place, "r/metrics.jsonl");
+    let lines = place.text("r/metrics.jsonl");
     let test: serde_json::Value =
         serde_json::from_str(lines.lines().find(|l| l.contains("\"split\":\"test\"")).unwrap()).unwrap();
     assert_eq!(wide["runs"][1]["test"]["overall"], test["overall"]);
@@ -220,7 +213,7 @@ fn other_rows_are_refused() {
     );
     refused(split().replace("group = \"user\"", ""), "data.group is not given, but user in config.toml");
     // The same path is the same file; so is a copy of it, but nothing else.
-    place.write("same.csv", read(&place, "train.csv"));
+    place.write("same.csv", place.text("train.csv"));
     place.write("same.toml", split().replace("train.csv", "same.csv"));
     code(&place.run(&["compare", "config.toml", "same.toml", "--out", "d", "--seeds", "1", "--quiet"]), 0);
     place.write("other.toml", split().replace("train.csv", "valid.csv"));

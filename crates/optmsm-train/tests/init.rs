@@ -18,26 +18,28 @@ fn ok(out: &Output) -> String {
 
 /// `init`, then `check` and `train` with what it wrote; returns that.
 fn starts(place: &Place, data: &str, options: &[&str]) -> String {
+    std::fs::remove_file(place.path("my.toml")).ok();
+    std::fs::remove_dir_all(place.path("r")).ok();
     ok(&place.run(&[&["init", data, "--out", "my.toml"], options].concat()));
-    let written = text(&place.bytes("my.toml"));
+    let written = place.text("my.toml");
     ok(&place.run(&["check", "my.toml"]));
     ok(&place.run(&["train", "--config", "my.toml", "--run", "r", "--set", "train.epochs=1", "--quiet"]));
     written
 }
 
 fn refused(place: &Place, args: &[&str], message: &str) {
-    let out = place.run(&[&["init", "d.csv", "--out", "my.toml"], args].concat());
-    assert_eq!(text(&out.stderr).trim_end(), format!("error: d.csv: {message}"));
-    assert_eq!((out.status.code(), place.path("my.toml").exists()), (Some(2), false));
+    refused_at(place, args, &format!(": {message}"));
 }
 
-fn empty() -> Place {
-    Place::new(common::CONFIG, 10, 5)
+fn refused_at(place: &Place, args: &[&str], message: &str) {
+    let out = place.run(&[&["init", "d.csv", "--out", "my.toml"], args].concat());
+    assert_eq!(text(&out.stderr).trim_end(), format!("error: d.csv{message}"));
+    assert_eq!((out.status.code(), place.path("my.toml").exists()), (Some(2), false));
 }
 
 #[test]
 fn tables_with_tabs_lists_and_times() {
-    let place = empty();
+    let place = Place::empty();
     let mut data =
         "clk\tdomain_id\tuid\tcats\ttaste\tprice\tzip\ttimestamp\tlike\tconstant\tslot\n".to_string();
     for i in 0..600 {
@@ -93,7 +95,7 @@ fn tables_with_tabs_lists_and_times() {
 
 #[test]
 fn names_and_values_of_any_text() {
-    let place = empty();
+    let place = Place::empty();
     let mut data = "y,tab,\"a \"\"b\"\"\nc\",é.x,,\u{1b}[31m\n".to_string();
     for i in 0..200 {
         let long = "x".repeat(100 + i % 3);
@@ -102,7 +104,7 @@ fn names_and_values_of_any_text() {
     }
     place.write("d.csv", data);
     // A quote in the middle of a value would open one.
-    place.write("d.csv", text(&place.bytes("d.csv")).replace("'\"", "'"));
+    place.write("d.csv", place.text("d.csv").replace("'\"", "'"));
     let written = starts(&place, "d.csv", &[]);
     let fields: toml::Table = toml::from_str(&written).unwrap();
     let names: Vec<_> =
@@ -115,7 +117,7 @@ fn names_and_values_of_any_text() {
 
 #[test]
 fn a_huge_vocabulary_gets_a_least_frequency() {
-    let place = empty();
+    let place = Place::empty();
     let mut data = "label,scenario,session,item\n".to_string();
     for i in 0..24_000usize {
         let session = if i < 20_000 { i } else { i - 20_000 };
@@ -129,7 +131,7 @@ fn a_huge_vocabulary_gets_a_least_frequency() {
 
 #[test]
 fn what_cannot_be_guessed_is_said() {
-    let place = empty();
+    let place = Place::empty();
     let data = |header: &str| {
         let rows = (0..60).map(|i| format!("{},{},{},{}\n", i % 2, i / 2 % 2, i % 3, i % 20));
         place.write("d.csv", format!("{header}\n{}", rows.collect::<String>()));
@@ -169,37 +171,156 @@ fn what_cannot_be_guessed_is_said() {
         text(&out.stderr).trim_end(),
         "error: my.toml: is there already; choose another file with --out"
     );
-    assert_eq!((out.status.code(), text(&place.bytes("my.toml"))), (Some(2), written));
+    assert_eq!((out.status.code(), place.text("my.toml")), (Some(2), written));
 }
 
 #[test]
 fn bad_files_are_refused() {
-    let place = empty();
+    let place = Place::empty();
     let cases: [(&[u8], &str); 7] = [
-        (b"", "is empty; give a file with a header and rows"),
-        (b"label,scenario,x\n", "has a header but no row; give at least one row"),
-        (b"label,x,x\n1,2,3\n", "column \"x\" appears twice; rename or drop one"),
+        (b"", ": the file is empty; give a header line and at least one row"),
+        (b"label,scenario,x\n", ": the file has a header but no row; give at least one row"),
+        (b"label,x,x\n1,2,3\n", " line 1: column 'x' appears twice, as columns 2 and 3; rename or drop one"),
         (
             b"label,scenario,x\n1,a,2\n1,a\n",
-            "near line 3: 2 values where the header has 3 columns; fix the row; a value with the delimiter in it must be in quotes",
+            " line 3: 2 values where the header has 3 columns; fix the row; a value with ',' or a line break in it must be in \
+             quotes, and every quote closed",
         ),
         (
             b"label,scenario,x\n1,a,\xff\n",
-            "row 1, column \"x\": a value is not valid UTF-8; save the file as UTF-8",
+            " line 2, column 'x': byte 1 of the value is not valid UTF-8; save the file as UTF-8",
         ),
         (
             b"PAR1\x00\x01",
-            "is not CSV text; give some of its rows as CSV text, then name this file in data.train",
+            ": is no CSV: it begins as .parquet files do; let its name end in .parquet, which says how it is read",
         ),
         (
             b"label,scenario\n1,a\n0,b\n",
-            "no column is left to be a field; give a file with more columns than label and scenario",
+            ": no column is left to be a field; give a file with more columns than label and scenario",
         ),
     ];
     for (data, message) in cases {
         place.write("d.csv", data);
-        refused(&place, &[], message);
+        refused_at(&place, &[], message);
     }
+}
+
+#[test]
+fn typed_columns_say_what_they_are() {
+    let place = Place::empty();
+    for (name, seed) in [("train", "1"), ("valid", "2")] {
+        let out = format!("{name}.parquet");
+        ok(&place.run(&["synth", "--rows", "3000", "--seed", seed, "--out", &out]));
+    }
+    let written = starts(&place, "train.parquet", &[]);
+    let config: toml::Table = toml::from_str(&written).unwrap();
+    let data = config["data"].as_table().unwrap();
+    for (key, wanted) in [
+        ("label", "label"),
+        ("scenario", "scenario"),
+        ("group", "user_id"),
+        ("probability", "true_probability"),
+        ("train", "train.parquet"),
+        ("valid", "valid.parquet"),
+    ] {
+        assert_eq!(data[key].as_str(), Some(wanted));
+    }
+    assert!(!data.contains_key("delimiter") && !data.contains_key("test"));
+    let block = |name: &str| {
+        let at =
+            written.find(&format!("name = \"{name}\"")).unwrap_or_else(|| panic!("no {name} in {written}"));
+        let comments = written[..at].rsplit_once("\n\n").unwrap().1;
+        format!("{comments}{}", written[at..].split("\n\n").next().unwrap())
+    };
+    for (name, seen) in [
+        ("user_segment", &["# Dictionary(Int32, Utf8): ", "# text in a dictionary."][..]),
+        ("tags", &["# List(Utf8): ", "# a column of lists.", "kind = \"multi\""]),
+        ("price", &["# Float64: ", " % missing", "# a column of floats.", "kind = \"numeric\""]),
+        ("position", &["# Int32: ", "# a column of integers with few values."]),
+    ] {
+        let block = block(name);
+        seen.iter().for_each(|seen| assert!(block.contains(seen), "{seen} in {block}"));
+        assert_eq!(block.contains("kind ="), seen.last().unwrap().contains("kind"), "{block}");
+    }
+
+    // What it proposes instead of files works, too.
+    std::fs::remove_file(place.path("valid.parquet")).unwrap();
+    let written = starts(&place, "train.parquet", &[]);
+    let split = "split = { valid = 0.1, test = 0.1, by = \"user_id\" }";
+    assert!(
+        written.contains(&format!("\n# {split}")) && written.contains("# test = \"test.parquet\""),
+        "{written}"
+    );
+    place.write("split.toml", written.replace(&format!("# {split}"), split));
+    ok(&place.run(&["check", "split.toml"]));
+
+    // The first rows only, of how many the file says itself.
+    ok(&place.run(&["synth", "--rows", "150000", "--out", "large.parquet"]));
+    ok(&place.run(&["init", "large.parquet"]));
+    let written = place.text("large.toml");
+    let about = written.split("the first 100000 rows, of about ").nth(1).unwrap().split(' ').next().unwrap();
+    assert!((145_000..155_000).contains(&about.parse::<u32>().unwrap()), "{about}");
+}
+
+#[test]
+fn every_kind_of_source_is_looked_at() {
+    let place = Place::empty();
+    for (folder, seed) in [("train/day=1", "1"), ("train/day=2", "2"), ("valid/day=3", "3")] {
+        std::fs::create_dir_all(place.path(folder)).unwrap();
+        let out = format!("{folder}/part-0.parquet");
+        ok(&place.run(&["synth", "--rows", "500", "--seed", seed, "--out", &out]));
+    }
+    place.write("train/_SUCCESS", "");
+    let value = |written: &str, key: &str| {
+        let config: toml::Table = toml::from_str(written).unwrap();
+        config["data"].get(key).map(|v| v.as_str().unwrap().to_owned())
+    };
+    let written = starts(&place, "train", &[]);
+    assert!(
+        written.contains("guessed from all 1000 rows") && written.contains("# Folders: 2 values"),
+        "{written}"
+    );
+    assert_eq!(value(&written, "valid"), Some("valid".into()));
+    let written = starts(&place, "train/*/part-*.parquet", &[]);
+    assert_eq!(value(&written, "train"), Some("train/*/part-*.parquet".into()));
+    assert_eq!(value(&written, "valid"), Some("valid/*/part-*.parquet".into()));
+    assert_eq!(written.matches("[[data.fields]]").count(), 9, "{written}");
+
+    // Packed text, which the program itself writes.
+    ok(&place.run(&["train", "--quiet", "--config", "my.toml", "--run", "m", "--set", "train.epochs=1"]));
+    ok(&place.run(&["synth", "--rows", "500", "--out", "s.csv"]));
+    let csv = place.text("s.csv");
+    let csv: String =
+        csv.lines().enumerate().map(|(i, l)| format!("{},{l}\n", ["day", "1"][i.min(1)])).collect();
+    place.write("s.csv", csv);
+    for name in ["p.csv.gz", "p.csv.zst"] {
+        ok(&place.run(&["predict", "m", "--data", "s.csv", "--out", name]));
+        let written = starts(&place, name, &[]);
+        assert!(written.contains("guessed from all 500 rows") && written.contains("name = \"prediction\""));
+        assert!(!written.contains("# Utf8"), "a CSV has no types: {written}");
+    }
+    // The scenario in the names of folders.
+    for (folder, first) in [("home", 0), ("ads%2Fx", 1)] {
+        std::fs::create_dir_all(place.path(&format!("log/scenario={folder}"))).unwrap();
+        let rows = (0..60).map(|i| format!("{}\tu{}\t{}.5\n", i % 2, i % (7 + first), i));
+        place.write(
+            &format!("log/scenario={folder}/a.csv"),
+            format!("label\tuser\tprice\n{}", rows.collect::<String>()),
+        );
+    }
+    let written = starts(&place, "log", &[]);
+    assert_eq!(
+        (value(&written, "scenario"), value(&written, "delimiter")),
+        (Some("scenario".into()), Some("\t".into()))
+    );
+    assert!(written.contains("such as \"ads/x\", \"home\""), "{written}");
+
+    let says = |data: &str| text(&place.run(&["init", data]).stderr);
+    assert_eq!(
+        says("none-*.parquet"),
+        "error: none-*.parquet: no file matches; check the pattern; it starts from the current directory\n"
+    );
+    assert_eq!(says("-"), "error: standard input: cannot be trained on; give a file\n");
 }
 
 #[test]
@@ -208,7 +329,7 @@ fn movielens() {
         println!("SKIPPED: OPTMSM_ML_100K names no folder; see examples/README.md for the data");
         return;
     };
-    let place = empty();
+    let place = Place::empty();
     let written = starts(&place, &format!("{data}/train.csv"), &[]);
     let config: toml::Table = toml::from_str(&written).unwrap();
     let data = &config["data"];

@@ -35,9 +35,12 @@ fn has_line(text: &str, name: &str) -> bool {
 
 fn profiled(out: &Output, steps: u32) {
     let text = String::from_utf8_lossy(&out.stdout);
-    for name in ["operation", "linear", "linear_bwd_by_value", "between operations", "a step"] {
+    for name in ["operation", "smaller ones", "between operations", "a step"] {
         assert!(has_line(&text, name), "no line for {name} in {text}");
     }
+    // Which operations have a line of their own is up to the machine's load; something always takes a part of the time.
+    let place = |name: &str| text.lines().position(|l| has_line(l, name)).unwrap();
+    assert!(place("smaller ones") > place("operation") + 2, "{text}");
     assert!(text.contains(&format!("{steps} training steps, 2 threads")), "{text}");
     let step = text.lines().find(|l| l.contains("a step")).unwrap();
     assert!(step.contains("100.0 %"), "{step}");

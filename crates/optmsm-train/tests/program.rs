@@ -1,11 +1,13 @@
 //! The program as a user meets it: commands, exact messages, exit codes, and what is left on the disk.
 
+mod common;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
-use tempfile::TempDir;
+use common::Place;
 
 const CONFIG: &str = r#"
 [data]
@@ -41,35 +43,15 @@ epochs = 4
 optimizer = { lr = 0.01 }
 "#;
 
-/// A folder with a config and three small files.
-struct Place {
-    folder: TempDir,
-}
-
 impl Place {
-    fn new() -> Self {
-        let place = Self { folder: tempfile::tempdir().unwrap() };
+    /// A config and three small files.
+    fn small() -> Self {
+        let place = Self::empty();
         place.write("config.toml", CONFIG);
         for (name, rows) in [("train.csv", 100), ("valid.csv", 40), ("test.csv", 40)] {
             place.write(name, csv(rows));
         }
         place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
-        fs::write(self.path(name), text).unwrap();
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_optmsm"))
-            .current_dir(self.folder.path())
-            .args(args)
-            .output()
-            .unwrap()
     }
 
     /// Trains into `run`; must succeed.
@@ -114,13 +96,9 @@ fn csv(rows: usize) -> String {
     text
 }
 
-fn bytes(place: &Place, name: &str) -> Vec<u8> {
-    fs::read(place.path(name)).unwrap()
-}
-
 #[test]
 fn train_evaluate_predict_inspect() {
-    let place = Place::new();
+    let place = Place::small();
     let trained = place.train("r", &[]);
     let table = |text: &str| {
         text.lines().take_while(|l| !l.starts_with("run folder")).map(String::from).collect::<Vec<_>>()
@@ -131,8 +109,8 @@ fn train_evaluate_predict_inspect() {
 
     let out = place.run(&["predict", "r", "--data", "test.csv", "--out", "p.csv"]);
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    let predicted = String::from_utf8(bytes(&place, "p.csv")).unwrap();
-    let input = String::from_utf8(bytes(&place, "test.csv")).unwrap();
+    let predicted = place.text("p.csv");
+    let input = place.text("test.csv");
     assert_eq!(predicted.lines().count(), input.lines().count());
     for (i, (p, line)) in predicted.lines().zip(input.lines()).enumerate() {
         let (kept, last) = p.rsplit_once(',').unwrap();
@@ -146,7 +124,7 @@ fn train_evaluate_predict_inspect() {
 
     // The same over a pipe.
     let mut child = Command::new(env!("CARGO_BIN_EXE_optmsm"))
-        .current_dir(place.folder.path())
+        .current_dir(place.path(""))
         .args(["predict", "r", "--data", "-", "--out", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -159,7 +137,7 @@ fn train_evaluate_predict_inspect() {
     for part in ["tower.0.core.weight", "embeddings.user.weight", "experts.1.weight", "search"] {
         assert!(shown.contains(part), "{part} in {shown}");
     }
-    let lines = String::from_utf8(bytes(&place, "r/metrics.jsonl")).unwrap();
+    let lines = place.text("r/metrics.jsonl");
     assert!(
         lines.lines().all(|l| l.contains("\"auc\"") && l.contains("abs_cos.0.1") && l.contains("\"search\""))
     );
@@ -168,7 +146,7 @@ fn train_evaluate_predict_inspect() {
 
 #[test]
 fn a_resumed_run_equals_an_uninterrupted_one() {
-    let place = Place::new();
+    let place = Place::small();
     place.train("whole", &[]);
     // 7 batches a pass: 10 steps stop in the middle of the second.
     for threads in ["1", "3"] {
@@ -183,7 +161,7 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         for file in ["best", "last"] {
             let path = |run: &str| format!("{run}/checkpoints/{file}.safetensors");
-            assert!(bytes(&place, &path("whole")) == bytes(&place, &path(&run)), "{file} after {run}");
+            assert!(place.bytes(&path("whole")) == place.bytes(&path(&run)), "{file} after {run}");
         }
     }
 }
@@ -191,10 +169,10 @@ fn a_resumed_run_equals_an_uninterrupted_one() {
 #[cfg(unix)]
 #[test]
 fn an_interrupt_saves_and_exits_130() {
-    let place = Place::new();
+    let place = Place::small();
     place.write("train.csv", csv(20_000));
     let child = Command::new(env!("CARGO_BIN_EXE_optmsm"))
-        .current_dir(place.folder.path())
+        .current_dir(place.path(""))
         .args(["train", "--config", "config.toml", "--run", "r", "--set", "train.epochs=1000"])
         .args(["--set", "train.patience=1000", "--set", "train.optimizer.lr=1e-4"])
         .stderr(Stdio::piped())
@@ -213,7 +191,7 @@ fn an_interrupt_saves_and_exits_130() {
 
 #[test]
 fn bad_files_are_refused() {
-    let place = Place::new();
+    let place = Place::small();
     let good = csv(100);
     let with = |text: &str| place.write("train.csv", text);
     fs::remove_file(place.path("train.csv")).unwrap();
@@ -259,7 +237,7 @@ fn bad_files_are_refused() {
 
 #[test]
 fn bad_settings_are_refused() {
-    let place = Place::new();
+    let place = Place::small();
     place.refused_set(
         &["train.batchsize=4"],
         "--set train.batchsize=4: unknown key 'batchsize'; did you mean 'batch_size'?",
@@ -326,22 +304,22 @@ fn bad_settings_are_refused() {
 
 #[test]
 fn an_existing_run_is_refused() {
-    let place = Place::new();
+    let place = Place::small();
     place.train("done", &[]);
-    let before = bytes(&place, "done/checkpoints/best.safetensors");
+    let before = place.bytes("done/checkpoints/best.safetensors");
     place.refused(
         &["train", "--config", "config.toml", "--run", "done"],
         "done: holds a run already; continue it with --resume, or choose another folder with --run",
     );
-    assert_eq!(bytes(&place, "done/checkpoints/best.safetensors"), before);
+    assert_eq!(place.bytes("done/checkpoints/best.safetensors"), before);
 }
 
 #[test]
 fn bad_checkpoints_are_refused() {
-    let place = Place::new();
+    let place = Place::small();
     place.train("done", &[]);
     let path = "done/checkpoints/best.safetensors";
-    let good = bytes(&place, path);
+    let good = place.bytes(path);
     let evaluate = ["evaluate", "done", "--data", "test.csv"];
     let says = |problem: &str| {
         let out = place.run(&evaluate);
@@ -356,7 +334,7 @@ fn bad_checkpoints_are_refused() {
     place.write(path, &flipped);
     says("is damaged: its content does not match its checksum");
     place.write(path, &good);
-    let config = String::from_utf8(bytes(&place, "done/config.toml")).unwrap();
+    let config = place.text("done/config.toml");
     place.write("done/config.toml", config.replace("trunk = 4", "trunk = 5"));
     says("is of another model");
     place.write("done/config.toml", config);
@@ -366,7 +344,7 @@ fn bad_checkpoints_are_refused() {
 
 #[test]
 fn an_unseen_scenario_is_refused_or_mapped() {
-    let place = Place::new();
+    let place = Place::small();
     let strange = csv(40).replace("search", "mail");
     place.write("strange.csv", &strange);
     place.train("strict", &[]);
@@ -385,10 +363,10 @@ fn an_unseen_scenario_is_refused_or_mapped() {
 
 #[test]
 fn a_diverging_loss_stops_and_keeps_the_checkpoint() {
-    let place = Place::new();
+    let place = Place::small();
     place.train("r", &["--set", "train.epochs=1"]);
     let files = ["r/checkpoints/best.safetensors", "r/checkpoints/last.safetensors"];
-    let before = files.map(|f| bytes(&place, f));
+    let before = files.map(|f| place.bytes(f));
     let set =
         ["--set", "train.optimizer.rule=sgd", "--set", "train.optimizer.lr=1e30", "--set", "train.epochs=9"];
     let out = place.run(&[&["train", "--resume", "--run", "r"], &set[..]].concat());
@@ -399,7 +377,7 @@ fn a_diverging_loss_stops_and_keeps_the_checkpoint() {
         "{stderr}"
     );
     assert!(stderr.contains("lower train.optimizer.lr, or set train.clip_norm = 1.0"), "{stderr}");
-    assert!(before == files.map(|f| bytes(&place, f)), "a good checkpoint was overwritten");
+    assert!(before == files.map(|f| place.bytes(f)), "a good checkpoint was overwritten");
     assert!(place.run(&["evaluate", "r", "--data", "test.csv"]).status.success());
 }
 
@@ -426,7 +404,7 @@ impl Drop for SmallDisk {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_leaves_nothing_half_written() {
-    let place = Place::new();
+    let place = Place::small();
     place.train("r", &[]);
     place.write("many.csv", csv(5_000));
     let Some(disk) = SmallDisk::new(place.path("small")) else {
@@ -453,7 +431,7 @@ fn a_full_disk_leaves_nothing_half_written() {
 #[test]
 fn parameters_that_are_no_numbers_are_never_saved() {
     for monitor in ["auc", "log_loss"] {
-        let place = Place::new();
+        let place = Place::small();
         let monitor = format!("train.monitor={monitor}");
         let sets = ["train.batch_size=100", "train.optimizer.rule=sgd", "train.optimizer.lr=1e38", &monitor];
         let sets = sets.iter().flat_map(|set| ["--set", set]);
@@ -474,7 +452,7 @@ fn parameters_that_are_no_numbers_are_never_saved() {
 /// 130 ids where 128 had been enough, whenever the rows with 0 and 4 values fall into different batches.
 #[test]
 fn lists_may_be_longer_in_validation() {
-    let place = Place::new();
+    let place = Place::small();
     let rows = |n: usize, tags: &dyn Fn(usize) -> usize| {
         let mut text = "label,scenario,user,tags,price,slot\n".to_string();
         for i in 0..n {
@@ -493,14 +471,14 @@ fn lists_may_be_longer_in_validation() {
 
 #[test]
 fn a_bad_setting_leaves_no_synthetic_data() {
-    let place = Place::new();
+    let place = Place::small();
     let out = place.run(&["train", "--rows", "1000", "--run", "r", "--set", "model.hyper.rank=999"]);
     assert_eq!((out.status.code(), place.path("r").exists()), (Some(2), false));
 }
 
 #[test]
 fn gradcheck_passes() {
-    let place = Place::new();
+    let place = Place::small();
     let out = place.run(&["gradcheck"]);
     let text = String::from_utf8(out.stdout).unwrap();
     assert!(out.status.success(), "{text}");
@@ -509,9 +487,9 @@ fn gradcheck_passes() {
 
 #[test]
 fn synth_writes_what_was_asked() {
-    let place = Place::new();
+    let place = Place::small();
     assert!(place.run(&["synth", "--rows", "50", "--out", "s.csv"]).status.success());
-    assert_eq!(String::from_utf8(bytes(&place, "s.csv")).unwrap().lines().count(), 51);
-    let left: Vec<_> = fs::read_dir(place.folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(place.text("s.csv").lines().count(), 51);
+    let left: Vec<_> = fs::read_dir(place.path("")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(!left.iter().any(|n| Path::new(n).extension().is_some_and(|e| e == "tmp")));
 }

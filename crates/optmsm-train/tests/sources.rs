@@ -46,7 +46,7 @@ fn bad(place: &Place, args: &[&str]) -> String {
 
 #[test]
 fn every_kind_of_file_trains_the_same_model() {
-    let place = Place::new(common::CONFIG, 1, 1);
+    let place = Place::empty();
     place.write("config.toml", CONFIG);
     for (name, rows, seed) in [("train", "700", "1"), ("valid", "200", "2")] {
         for kind in ["csv", "parquet"] {
@@ -55,7 +55,7 @@ fn every_kind_of_file_trains_the_same_model() {
     }
     let to_stdout = place.run(&["synth", "--rows", "700", "--out", "-", "--format", "parquet"]);
     assert_eq!(to_stdout.stdout, place.bytes("train.parquet"));
-    let csv = String::from_utf8(place.bytes("train.csv")).unwrap();
+    let csv = place.text("train.csv");
     let (header, rows) = csv.split_once('\n').unwrap();
     let lines: Vec<&str> = rows.lines().collect();
     std::fs::create_dir(place.path("parts")).unwrap();
@@ -88,17 +88,56 @@ fn every_kind_of_file_trains_the_same_model() {
 
     // Predictions for Parquet name rows by their number.
     good(&place, &["predict", "csv", "--data", "valid.parquet", "--out", "p.csv"]);
-    let by_number = String::from_utf8(place.bytes("p.csv")).unwrap();
+    let by_number = place.text("p.csv");
     let last =
         |text: &str| text.lines().map(|l| l.rsplit(',').next().unwrap().to_owned()).collect::<Vec<_>>();
     assert_eq!(last(&by_number), last(&one.1));
     assert!(by_number.starts_with("row,prediction\n1,"), "{by_number}");
+    // And so are the rows without a value.
+    let covered = |data: &str| {
+        good(&place, &["report", "csv", "--data", data, "--out", "r.html", "--json", "r.json"]);
+        let numbers: serde_json::Value = serde_json::from_slice(&place.bytes("r.json")).unwrap();
+        numbers[0]["coverage"].clone()
+    };
+    assert_eq!(covered("valid.parquet"), covered("valid.csv"));
+    let missing = |set: &str| {
+        let found = good(&place, &["check", "config.toml", "--json", "--set", set]);
+        let found: serde_json::Value = serde_json::from_str(&found).unwrap();
+        found["fields"].as_array().unwrap().iter().map(|f| f["missing"].clone()).collect::<Vec<_>>()
+    };
+    let price = header.split(',').position(|name| name == "price").unwrap();
+    let prices = lines.iter().filter(|l| l.split(',').nth(price) == Some("")).count() as f64;
+    let found = missing("data.train=train.parquet");
+    assert!(prices > 0.0 && found[2]["train"] == prices / 700.0, "{prices} {found:?}");
+    assert_eq!(found, missing("data.train=train.csv"));
     let scores = |data: &str| good(&place, &["evaluate", "csv", "--data", data]);
     assert_eq!(scores("valid.parquet"), scores("valid.csv"));
+    // Parquet predicts the same, whatever it is made from; its prediction is a column that can be read again.
+    for (source, run) in [("valid.csv", "again-csv"), ("valid.parquet", "again-parquet")] {
+        good(&place, &["predict", "csv", "--data", source, "--out", "p.parquet"]);
+        let again = CONFIG.replace("name = \"position\"", "name = \"prediction\"\nkind = \"numeric\"");
+        place.write(
+            "again.toml",
+            again.replace("valid = [\"valid.csv\"]", "").replace("train.csv", "p.parquet"),
+        );
+        good(&place, &["train", "--quiet", "--config", "again.toml", "--run", run]);
+        let schema: serde_json::Value =
+            serde_json::from_slice(&place.bytes(&format!("{run}/schema.json"))).unwrap();
+        let mean =
+            last(&one.1)[1..].iter().map(|p| f64::from(p.parse::<f32>().unwrap())).sum::<f64>() / 200.0;
+        let found = &schema["schema"]["fields"][3]["encoding"]["numeric"]["stats"]["mean"];
+        assert!((found.as_f64().unwrap() - mean).abs() < 1e-6, "{found} {mean}");
+    }
     assert_eq!(
-        bad(&place, &["predict", "csv", "--data", "valid.parquet", "--out", "p.parquet"]),
-        "error: p.parquet: predictions are written as CSV; let the name end in .csv"
+        bad(&place, &["predict", "csv", "--data", "valid.parquet", "--out", "p.arrow"]),
+        "error: p.arrow: predictions are not written as Arrow files; let the name end in .parquet, .csv, .csv.gz or .csv.zst"
     );
+    place.write("broken.parquet", &place.bytes("valid.parquet")[..999]);
+    bad(&place, &["predict", "csv", "--data", "broken.parquet", "--out", "q.parquet"]);
+    let names =
+        std::fs::read_dir(place.path("")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let left: Vec<String> = names.filter(|n| n.starts_with("q.parquet") || n.ends_with(".tmp")).collect();
+    assert!(left.is_empty(), "{left:?}");
     let error = bad(&place, &["train", "--config", "config.toml", "--run", "x", "--set", "data.train=3"]);
     assert!(error.contains("a path or a list of paths is wanted"), "{error}");
 }

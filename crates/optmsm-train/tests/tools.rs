@@ -98,6 +98,63 @@ fn check_estimates_what_it_did_not_read() {
 }
 
 #[test]
+fn check_counts_of_streamed_rows_what_is_held_of_them() {
+    let data = |rows: usize| {
+        let place = Place::new(common::CONFIG, rows, 40);
+        let stream = ["--set", "data.stream={ mode = \"always\", shuffle_rows = 8192 }"];
+        let args = ["check", "config.toml", "--json"];
+        let [streamed, whole] = [&stream[..], &[]].map(|more| json(&place, &[&args[..], more].concat()));
+        assert_eq!(
+            (&streamed["files"][0]["streamed"], &whole["files"][0]["streamed"]),
+            (&true.into(), &false.into())
+        );
+        let text = ok(place.run(&[&["check", "config.toml"], &stream[..]].concat()));
+        assert!(text.contains("Rows of train, valid come from disk (data.stream)"), "{text}");
+        [streamed, whole].map(|found| found["memory"]["data"].as_u64().unwrap())
+    };
+    // Encoded, a row has label, scenario, user, price, and of its tags the end and 1.5 ids: 26 bytes. Two windows of 8192 rows, whose
+    // lists may take twice their 6 bytes, with 8 bytes of place a row; 4 bytes of order for a row in use; a block of 8192 rows; 4 bytes
+    // a block. Scoring 40 rows of the other file: 28 bytes each.
+    let bound = |blocks: u64| 2 * 8192 * (26 + 6 + 8) + 4 * 8192 + 26 * 8192 + 4 * blocks + 28 * 40;
+    let [few, all_few] = data(20_000);
+    let [many, all_many] = data(60_000);
+    // A list has one end more than there are rows.
+    assert!(few.abs_diff(bound(3)) <= 16 && many.abs_diff(bound(8)) <= 16, "{few} {many}");
+    assert!(all_few.abs_diff(20_000 * (26 + 4) + 40 * 26) <= 16, "{all_few}");
+    assert!(all_many.abs_diff(60_000 * (26 + 4) + 40 * 26) <= 16, "{all_many}");
+}
+
+#[test]
+fn check_looks_at_the_parts_of_a_split_file() {
+    let config = common::CONFIG.replace("valid = \"valid.csv\"", "split = { valid = 0.2, test = 0.3 }");
+    let place = Place::new(&config, 3000, 40);
+    let found = json(&place, &["check", "config.toml", "--json"]);
+    let files = found["files"].as_array().unwrap();
+    let rows: Vec<u64> = files.iter().map(|f| f["rows"].as_u64().unwrap()).collect();
+    assert_eq!((rows.len(), rows.iter().sum::<u64>()), (3, 3000));
+    assert!((500..700).contains(&rows[1]) && (800..1000).contains(&rows[2]), "{rows:?}");
+    // As many as training sees.
+    let trained = json(&place, &["train", "--config", "config.toml", "--run", "r", "--json"]);
+    assert_eq!(trained["test"]["overall"]["rows"].as_u64(), Some(rows[2]));
+    let scenarios = json(&place, &["inspect", "r", "--json"])["scenarios"].clone();
+    assert_eq!(
+        scenarios.as_array().unwrap().iter().map(|s| s["rows"].as_u64().unwrap()).sum::<u64>(),
+        rows[0]
+    );
+    assert_eq!(scenarios, found["scenarios"]);
+    let part = json(&place, &["check", "config.toml", "--json", "--rows", "1000"]);
+    for (part, all) in part["files"].as_array().unwrap().iter().zip(&rows) {
+        let about = part["about_rows"].as_u64().unwrap() as f64;
+        assert!((about / *all as f64 - 1.0).abs() < 0.2, "{about} {all}");
+    }
+    let none = place.run(&["check", "config.toml", "--set", "data.split={ valid = 1e-9 }"]);
+    assert_eq!(
+        String::from_utf8_lossy(&none.stderr).trim_end(),
+        "error: train.csv: no row falls into the valid part of data.split; raise its share, give more rows, or change data.split.seed"
+    );
+}
+
+#[test]
 fn check_refuses_what_training_would() {
     let place = place();
     let says = |args: &[&str], message: &str| {

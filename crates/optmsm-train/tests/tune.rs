@@ -1,10 +1,8 @@
 //! `optmsm tune` as a user meets it: the table, resuming, refusals.
 
-use std::process::Output;
-
 mod common;
 
-use common::{CONFIG, Place};
+use common::{CONFIG, Place, code};
 
 const SPACE: &str = r#"
 [tune]
@@ -22,19 +20,9 @@ fn place() -> Place {
     Place::new(&(config + SPACE), 200, 20)
 }
 
-fn code(out: &Output, wanted: i32) -> String {
-    let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert_eq!(out.status.code(), Some(wanted), "{stderr}");
-    stderr
-}
-
-fn read(place: &Place, name: &str) -> String {
-    String::from_utf8(place.bytes(name)).unwrap()
-}
-
 /// `trials.jsonl` without the times.
 fn trials(place: &Place, out: &str) -> Vec<serde_json::Value> {
-    let text = read(place, &format!("{out}/trials.jsonl"));
+    let text = place.text(&format!("{out}/trials.jsonl"));
     let line = |line: &str| {
         let mut value: serde_json::Value = serde_json::from_str(line).unwrap();
         value.as_object_mut().unwrap().remove("seconds");
@@ -52,7 +40,7 @@ fn a_resumed_search_equals_an_uninterrupted_one() {
     let whole = trials(&place, "whole");
     assert_eq!(whole.len(), 9);
     let printed = String::from_utf8(out.stdout).unwrap();
-    assert!(printed.starts_with(&read(&place, "whole/trials.md")), "{printed}");
+    assert!(printed.starts_with(&place.text("whole/trials.md")), "{printed}");
     assert!(printed.ends_with("best configuration: whole/best.toml\n"), "{printed}");
 
     // 13 steps a pass: stops in the middle of the second, twice, then goes on trial by trial.
@@ -66,9 +54,22 @@ fn a_resumed_search_equals_an_uninterrupted_one() {
     code(&with(&["--out", "parts", "--trials", "7", "--set", "train.threads=2"]), 0);
     code(&with(&["--out", "parts"]), 0);
     assert_eq!(whole, trials(&place, "parts"));
-    assert_eq!(read(&place, "whole/best.toml"), read(&place, "parts/best.toml"));
+    assert_eq!(place.text("whole/best.toml"), place.text("parts/best.toml"));
     // Fewer trials than are done: nothing is lost.
-    code(&with(&["--out", "parts", "--trials", "2"]), 0);
+    let out = with(&["--out", "parts", "--trials", "2", "--json"]);
+    code(&out, 0);
+    let document: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!((document["out"].as_str(), document["monitor"].as_str()), (Some("parts"), Some("auc")));
+    let lines = place.text("parts/trials.jsonl");
+    let lines: Vec<serde_json::Value> = lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(document["trials"].as_array().unwrap(), &lines);
+    // The first line of the table is the best trial's.
+    let table = place.text("parts/trials.md");
+    let best: Vec<&str> = table.lines().nth(2).unwrap().split('|').map(str::trim).collect();
+    let of = |key: &str| document["best"][key].clone();
+    assert_eq!(of("trial").to_string(), best[1]);
+    assert_eq!(format!("{:.4}", of("value").as_f64().unwrap()), best[6]);
+    assert_eq!(of("epoch").to_string(), best[7]);
     assert_eq!(whole, trials(&place, "parts"));
 }
 
@@ -87,11 +88,11 @@ fn the_best_trial_is_the_one_with_the_best_validation_value() {
     // Training best.toml gives that value.
     let run = ["train", "--quiet", "--config", "t/best.toml", "--run", "r", "--set", "data.test=valid.csv"];
     code(&place.run(&run), 0);
-    let lines = read(&place, "r/metrics.jsonl");
+    let lines = place.text("r/metrics.jsonl");
     let losses = lines.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
     let losses = losses.filter(|l| l["split"] == "valid").map(|l| l["overall"]["log_loss"].as_f64().unwrap());
     assert_eq!(-losses.fold(f64::INFINITY, f64::min), best(winner));
-    assert!(!read(&place, "t/best.toml").contains("tune"));
+    assert!(!place.text("t/best.toml").contains("tune"));
 }
 
 /// The rule of docs/compare.md, applied to the curves that the search wrote.
@@ -121,7 +122,7 @@ fn trials_are_stopped_by_the_median_rule_and_by_nothing_else() {
     }
     assert!(stopped > 0, "{trials:?}");
     code(&place.run(&["tune", "config.toml", "--quiet", "--out", "n", "--set", "tune.stop=none"]), 0);
-    assert!(!read(&place, "n/trials.jsonl").contains("\"stopped\""));
+    assert!(!place.text("n/trials.jsonl").contains("\"stopped\""));
 }
 
 /// A rank above every width, and a rate that ends in numbers that are none: the search goes on.
@@ -144,7 +145,7 @@ fn trials_that_cannot_be_are_noted() {
     for t in diverged {
         assert!(t["problem"].as_str().unwrap().contains("the last finite loss was"), "{t}");
     }
-    assert!(read(&place, "t/trials.md").contains("| diverged |"));
+    assert!(place.text("t/trials.md").contains("| diverged |"));
 }
 
 #[test]
@@ -185,7 +186,7 @@ fn a_folder_of_another_search_is_refused() {
         let stderr = code(&place.run(&[&args[..], &other].concat()), 2);
         assert_eq!(stderr, format!("error: t: {problem}; {fix}\n"));
     }
-    let lines = read(&place, "t/trials.jsonl");
+    let lines = place.text("t/trials.jsonl");
     place.write("t/trials.jsonl", &lines[..lines.len() - 9]);
     let stderr = code(&place.run(&args), 2);
     assert!(stderr.starts_with("error: t/trials.jsonl line 2: cannot be read"), "{stderr}");
@@ -199,6 +200,6 @@ fn test_rows_of_a_split_file_are_not_read() {
     let args = ["tune", "config.toml", "--quiet", "--trials", "3", "--out"];
     code(&place.run(&[&args[..], &["t"]].concat()), 0);
     for trial in ["0", "1"] {
-        assert!(!read(&place, &format!("t/trial-00{trial}/metrics.jsonl")).contains("\"test\""));
+        assert!(!place.text(&format!("t/trial-00{trial}/metrics.jsonl")).contains("\"test\""));
     }
 }

@@ -118,6 +118,11 @@ pub(crate) fn class(of: &DataType) -> Option<String> {
     Some(word.to_owned())
 }
 
+/// Whether cells of a type can be read.
+pub(crate) fn can_be_read(of: &DataType) -> bool {
+    class(of).is_some()
+}
+
 fn pairs(value: &DataType, weight: &DataType) -> Option<String> {
     let flat = |t| class(t).filter(|c| !c.contains("lists"));
     Some(format!("lists of {} with {}", flat(value)?, flat(weight)?))

@@ -126,6 +126,19 @@ impl Opened {
         result.map_err(|problem| self.failure(part, &file, piece, &roots, problem))
     }
 
+    /// Hands on the batches of a piece with all columns of the file, until `sink` says stop.
+    pub(super) fn whole(
+        &self,
+        part: &Part,
+        piece: Piece,
+        sink: &mut dyn FnMut(RecordBatch) -> std::result::Result<bool, String>,
+    ) -> Result<()> {
+        let file = File::open(&part.path).map_err(|e| DataError::io(&part.name, "open", e))?;
+        let roots: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let result = guard(|| self.each(&file, piece, &roots, sink));
+        result.map_err(|problem| self.failure(part, &file, piece, &roots, problem))
+    }
+
     fn each(
         &self,
         file: &File,

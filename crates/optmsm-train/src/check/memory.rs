@@ -6,6 +6,8 @@ use optmsm_core::learner::{Footprint, footprint};
 use optmsm_core::model::OptMsm;
 use optmsm_core::plan::Plan;
 use optmsm_cpu::CpuOptions;
+use optmsm_data::StreamConfig;
+use optmsm_data::cache::BLOCK;
 use serde::Serialize;
 
 use super::{Seen, ids};
@@ -34,7 +36,8 @@ pub struct Memory {
     pub reserved: usize,
     /// All of these.
     pub backend_total: usize,
-    /// The encoded rows of all files, and their order, in the host's memory.
+    /// Encoded rows and their order, in the host's memory: all of a file, or of one whose rows come from disk the most that
+    /// is held of them, and what scoring them takes.
     pub data: usize,
     /// Planned batches on their way to the learner, in the host's memory.
     pub batches: usize,
@@ -63,12 +66,14 @@ pub(super) fn memory(config: &Config, model: OptMsm, input: &InputSpec, seen: &[
     let taken = footprint(counting, model, train.learner(), train.batch_size, &list_ids)?;
     let Footprint { parameters, optimizer, gradients, prepared, activations, inputs } = taken;
     let backend_total = taken.total() + reserved;
-    let of = |s: &Seen| {
-        let own = (batch_bytes(&s.batch) + 8 * s.extra.groups.len() + 4 * s.extra.probabilities.len()) as f64;
-        (own * s.file.about_rows.unwrap_or(s.file.rows) as f64 / s.file.rows.max(1) as f64) as usize
-    };
-    let order = 4 * seen[0].file.about_rows.unwrap_or(seen[0].file.rows) as usize;
-    let data = seen.iter().map(of).sum::<usize>() + order;
+    let (on_disk, in_memory): (Vec<&Seen>, Vec<&Seen>) = seen.iter().partition(|s| s.file.streamed);
+    let data = in_memory.into_iter().map(held).sum::<usize>()
+        + match seen[0].file.streamed {
+            true => window(&config.data.stream, &seen[0]),
+            false => 4 * all_rows(&seen[0]), // their order
+        }
+        // One after the other.
+        + on_disk.into_iter().filter(|s| s.file.split != "train").map(scoring).max().unwrap_or(0);
     let batches = PLANS * plan_bytes(&seen[0].batch, input, train.batch_size)?;
     let on_host = if train.backend == BackendKind::Cpu { backend_total } else { 0 };
     Ok(Memory {
@@ -87,6 +92,42 @@ pub(super) fn memory(config: &Config, model: OptMsm, input: &InputSpec, seen: &[
         // The checkpoint, and the bytes of its file.
         saving: 2 * (parameters + optimizer),
     })
+}
+
+/// Rows of a part, those included that were not looked at.
+fn all_rows(seen: &Seen) -> usize {
+    seen.file.about_rows.unwrap_or(seen.file.rows) as usize
+}
+
+/// Bytes of a part's encoded rows in memory.
+fn held(seen: &Seen) -> usize {
+    let own = batch_bytes(&seen.batch) + 8 * seen.extra.groups.len() + 4 * seen.extra.probabilities.len();
+    (own as f64 * all_rows(seen) as f64 / seen.file.rows.max(1) as f64) as usize
+}
+
+/// The most that training rows on disk take: the window in use, the one that is being read, the order of the rows in them, a block as
+/// the disk has it, and the order of the blocks. Lists may take twice their size while they grow.
+fn window(stream: &StreamConfig, seen: &Seen) -> usize {
+    let rows = all_rows(seen).min(stream.window() * BLOCK);
+    let lists = |column: &Column| match column {
+        Column::Multi { ids, weights, .. } => 4 * (ids.len() + weights.len()),
+        _ => 0,
+    };
+    let lists = seen.batch.columns.iter().map(lists).sum::<usize>();
+    let of = |bytes: usize, rows: usize| (bytes as f64 * rows as f64 / seen.file.rows.max(1) as f64) as usize;
+    let own = batch_bytes(&seen.batch);
+    2 * (of(own + lists, rows) + 8 * rows) // 8: its place in the file
+        + 4 * rows
+        + of(own, rows.min(BLOCK))
+        + 4 * all_rows(seen).div_ceil(BLOCK)
+}
+
+/// What scoring rows on disk takes: prediction, label, scenario, group and true probability of each row, its place in two orders, and
+/// prediction and label once more, sorted.
+fn scoring(seen: &Seen) -> usize {
+    let groups = if seen.extra.groups.is_empty() { 0 } else { 8 };
+    let probabilities = if seen.extra.probabilities.is_empty() { 0 } else { 4 };
+    (12 + groups + probabilities + 16) * all_rows(seen)
 }
 
 fn batch_bytes(batch: &Batch) -> usize {

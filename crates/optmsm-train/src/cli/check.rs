@@ -43,11 +43,19 @@ fn percent(share: f64) -> String {
 fn text(found: &Check) -> String {
     let mut text = String::new();
     text += &super::table(
-        ["file", "rows looked at", "of about", "positives", "unseen scenarios"],
+        ["part", "file", "rows looked at", "of about", "positives", "unseen scenarios"],
         found.files.iter().map(|f| {
             let about = f.about_rows.map_or("unknown".into(), |n| n.to_string());
             let about = if f.whole { "all".into() } else { about };
-            [f.path.clone(), f.rows.to_string(), about, percent(f.positives), percent(f.unseen_scenarios)]
+            let part = f.split.to_string();
+            [
+                part,
+                f.path.clone(),
+                f.rows.to_string(),
+                about,
+                percent(f.positives),
+                percent(f.unseen_scenarios),
+            ]
         }),
     );
     text += &super::table(
@@ -77,7 +85,15 @@ fn text(found: &Check) -> String {
         found.tensors.iter().map(|t| [t.name.clone(), format!("{:?}", t.shape), t.elements.to_string()]),
     );
     text += &format!("parameters  {}\n\n", found.parameters);
-    text + &memory(&found.memory)
+    text += &memory(&found.memory);
+    let streamed: Vec<&str> = found.files.iter().filter(|f| f.streamed).map(|f| f.split).collect();
+    if !streamed.is_empty() {
+        text += &format!(
+            "Rows of {} come from disk (data.stream): of training rows, data.stream.shuffle_rows decides what they take.\n\n",
+            streamed.join(", ")
+        );
+    }
+    text
 }
 
 fn memory(m: &Memory) -> String {
@@ -97,7 +113,7 @@ fn memory(m: &Memory) -> String {
         lines.push(("workspaces and uploads, at most", place, m.reserved));
         lines.push(("device in all", place, m.backend_total));
     }
-    lines.push(("encoded data", "host", m.data));
+    lines.push(("rows of data", "host", m.data));
     lines.push(("planned batches", "host", m.batches));
     lines.push(("host in all", "host", m.host_total));
     lines.push(("more while a checkpoint is saved", "host", m.saving));

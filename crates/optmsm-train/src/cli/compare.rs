@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use optmsm_train::attempt::Session;
 use optmsm_train::compare::{Entry, compare};
 use optmsm_train::config::Config;
 use optmsm_train::error::{Error, Result};
 
-use super::many::Program;
+use super::many::{Common, Done};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -21,25 +20,18 @@ pub(super) struct Options {
     /// Seed of data.split, in place of the one in the files.
     #[arg(long, value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
     split_seed: Option<u64>,
-    /// Change one value in every configuration: --set train.epochs=5
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
     /// Folder of the runs and of compare.md and compare.json; runs/compare-A-B when not given.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Stop and save once a run has done this many steps, as an interrupt would.
-    #[arg(long)]
-    max_steps: Option<u64>,
-    /// Print the final table only.
-    #[arg(long, short)]
-    quiet: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 pub(super) fn run(options: &Options) -> Result<()> {
     let stop = super::train::stop_on_interrupt()?;
     let mut entries: Vec<Entry> = Vec::new();
     for path in &options.configs {
-        let mut config = Config::load(path, &options.set)?;
+        let mut config = Config::load(path, &options.common.set)?;
         if let Some(seed) = options.split_seed {
             let split = config.data.split.as_mut().ok_or_else(|| {
                 let problem = "has no data.split for --split-seed";
@@ -62,10 +54,9 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let names: Vec<&str> = entries.iter().map(|e| e.name.as_str()).collect();
     let default = || PathBuf::from(format!("runs/compare-{}", names.join("-")));
     let out = options.out.clone().unwrap_or_else(default);
-    let Options { max_steps, quiet, .. } = *options;
-    let session = Session { trainer: &Program, stop, max_steps, quiet };
-    let comparison = compare(&entries, &seeds, &out, &session)?;
-    println!("{}", comparison.markdown());
-    println!("comparison: {}", out.display());
-    Ok(())
+    let comparison = compare(&entries, &seeds, &out, &options.common.session(stop))?;
+    if options.common.output.json {
+        return Done::print(&out, &comparison);
+    }
+    super::print(format!("{}\ncomparison: {}\n", comparison.markdown(), out.display()).as_bytes())
 }

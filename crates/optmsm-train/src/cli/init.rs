@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use optmsm_data::write_atomic;
 use optmsm_train::error::{Error, Result};
-use optmsm_train::starter::{Given, starter};
+use optmsm_train::starter::{self, Given, starter};
 
 #[derive(Args)]
 pub(super) struct Options {
-    /// CSV file with a header; the rows to train on.
+    /// The rows to train on: file, folder or quoted glob of CSV, Parquet or Arrow.
     data: PathBuf,
     /// Configuration to write; named after the data when not given.
     #[arg(long)]
@@ -24,10 +24,7 @@ pub(super) struct Options {
 
 pub(super) fn run(options: &Options) -> Result<()> {
     let Options { data, out, label, scenario } = options;
-    let out = match out {
-        Some(out) => out.clone(),
-        None => PathBuf::from(data.file_stem().unwrap_or(data.as_os_str())).with_extension("toml"),
-    };
+    let out = out.clone().unwrap_or_else(|| starter::name(data));
     if out.symlink_metadata().is_ok() {
         return Err(Error::file(out.display(), "is there already", "choose another file with --out"));
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use optmsm_core::config::Role;
 use optmsm_cpu::Cpu;
-use optmsm_data::{Encoding, FieldSchema, ScenarioSchema};
+use optmsm_data::{FieldSchema, ScenarioSchema};
 use optmsm_train::check::shapes;
 use optmsm_train::error::Result;
 use optmsm_train::run::Run;
@@ -97,12 +97,6 @@ pub(super) fn run(folder: &Path, output: Output) -> Result<()> {
 }
 
 fn field(f: &FieldSchema) -> FieldOf<'_> {
-    let kind = match &f.encoding {
-        Encoding::Categorical { .. } => "categorical",
-        Encoding::Multi { .. } => "multi",
-        Encoding::Buckets { .. } => "buckets",
-        Encoding::Numeric { .. } => "numeric",
-    };
     let ids = f.encoding.ids();
-    FieldOf { name: &f.name, column: &f.column, role: f.role, kind, ids }
+    FieldOf { name: &f.name, column: &f.column, role: f.role, kind: f.encoding.kind(), ids }
 }

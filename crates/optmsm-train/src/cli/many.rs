@@ -1,18 +1,60 @@
 //! What commands that train several models share.
 
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use clap::Args;
 use optmsm_core::backend::Backend;
 use optmsm_core::learner::Learner;
 use optmsm_cpu::Cpu;
-use optmsm_train::attempt::Trainer;
+use optmsm_train::attempt::{Session, Trainer};
 use optmsm_train::error::Result;
 use optmsm_train::init;
 use optmsm_train::run::Run;
 use optmsm_train::trainer::{self, Control, Data};
+use serde::Serialize;
 
-use super::Device;
+use super::{Device, Output};
+
+/// Their common options.
+#[derive(Args)]
+pub(super) struct Common {
+    /// Change one value, in every configuration: --set train.epochs=5
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+    /// Stop and save once a run has done this many steps, as an interrupt would.
+    #[arg(long)]
+    max_steps: Option<u64>,
+    /// Print the final table only.
+    #[arg(long, short)]
+    quiet: bool,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+impl Common {
+    pub(super) fn session(&self, stop: &'static AtomicBool) -> Session<'static> {
+        Session { trainer: &Program, stop, max_steps: self.max_steps, quiet: self.quiet }
+    }
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+pub(super) struct Done<'a, T> {
+    /// Folder of the runs.
+    out: String,
+    #[serde(flatten)]
+    result: &'a T,
+}
+
+impl<'a, T: Serialize> Done<'a, T> {
+    pub(super) fn print(out: &Path, result: &'a T) -> Result<()> {
+        super::print_json(&Done { out: out.display().to_string(), result })
+    }
+}
 
 /// The program's backends and architecture.
-pub(super) struct Program;
+struct Program;
 
 impl Trainer for Program {
     fn parameters(&self, run: &Run) -> Result<u64> {

@@ -17,7 +17,7 @@ pub(super) struct Options {
     /// Run folders, to stand side by side.
     #[arg(required = true)]
     runs: Vec<PathBuf>,
-    /// CSV file to score; each run's own data.valid when not given.
+    /// File, folder or quoted glob to score; when not given, each run's data.valid, or the validation part of its data.split.
     #[arg(long)]
     data: Option<PathBuf>,
     /// HTML file to write.

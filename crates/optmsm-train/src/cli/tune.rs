@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use optmsm_train::attempt::Session;
 use optmsm_train::config::Config;
 use optmsm_train::error::Result;
-use optmsm_train::tune::{Space, tune};
+use optmsm_train::tune::{BEST, Space, tune};
 
-use super::many::Program;
+use super::many::{Common, Done};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -20,35 +19,28 @@ pub(super) struct Options {
     /// Seed of the values that are tried; tune.seed when not given.
     #[arg(long)]
     seed: Option<u64>,
-    /// Change one value: --set train.epochs=5
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
     /// Folder of the trials and of trials.jsonl, trials.md and best.toml; runs/tune-CONFIG when not given.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Stop and save once a trial has done this many steps, as an interrupt would.
-    #[arg(long)]
-    max_steps: Option<u64>,
-    /// Print the final table only.
-    #[arg(long, short)]
-    quiet: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 pub(super) fn run(options: &Options) -> Result<()> {
     let stop = super::train::stop_on_interrupt()?;
-    let config = Config::load(&options.config, &options.set)?;
+    let config = Config::load(&options.config, &options.common.set)?;
     let mut space = Space::new(&config)?;
     space.trials = options.trials.unwrap_or(space.trials);
     space.seed = options.seed.unwrap_or(space.seed);
     let stem = options.config.file_stem().map_or("config".into(), |s| s.to_string_lossy());
     let out = options.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/tune-{stem}")));
-    let Options { max_steps, quiet, .. } = *options;
-    let session = Session { trainer: &Program, stop, max_steps, quiet };
-    let study = tune(&config, &space, &out, &session)?;
-    println!("{}", study.markdown());
-    match study.best {
-        Some(_) => println!("best configuration: {}", out.join("best.toml").display()),
-        None => println!("no trial came to a result: {}", out.display()),
+    let study = tune(&config, &space, &out, &options.common.session(stop))?;
+    if options.common.output.json {
+        return Done::print(&out, &study.summary());
     }
-    Ok(())
+    let last = match study.best {
+        Some(_) => format!("best configuration: {}", out.join(BEST).display()),
+        None => format!("no trial came to a result: {}", out.display()),
+    };
+    super::print(format!("{}\n{last}\n", study.markdown()).as_bytes())
 }

@@ -11,7 +11,7 @@ const DASHES: [&str; 4] = ["", "7 3", "2 3", "9 3 2 3"];
 /// Size of a picture, and of the room around its axes.
 const W: f64 = 320.0;
 const H: f64 = 230.0;
-const LEFT: f64 = 50.0;
+const LEFT: f64 = 54.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 38.0;
@@ -44,6 +44,8 @@ pub(super) struct Plot<'a> {
     pub(super) whole_x: bool,
     /// A line from corner to corner.
     pub(super) diagonal: bool,
+    /// Around it, what chance allows a mean of so many labels.
+    pub(super) chance: Option<u64>,
     pub(super) series: Vec<Series<'a>>,
 }
 
@@ -81,6 +83,19 @@ pub(super) fn range(values: impl Iterator<Item = f64>) -> [f64; 2] {
     let [low, high] = ends.unwrap_or([0.0, 1.0]);
     let air = if high > low { 0.06 * (high - low) } else { 0.05 * high.abs().max(0.1) };
     [low - air, high + air]
+}
+
+/// Outline of where 95 % of the means of `rows` labels lie whose probability is x.
+fn band([low, high]: [f64; 2], rows: u64) -> Vec<[f64; 2]> {
+    const STEPS: u32 = 40;
+    let edge = |sign: f64| {
+        move |i: u32| {
+            let x = low + (high - low) * f64::from(i) / f64::from(STEPS);
+            let deviation = (x.clamp(0.0, 1.0) * (1.0 - x.clamp(0.0, 1.0)) / rows.max(1) as f64).sqrt();
+            [x, x + sign * 1.96 * deviation]
+        }
+    };
+    (0..=STEPS).map(edge(1.0)).chain((0..=STEPS).rev().map(edge(-1.0))).collect()
 }
 
 impl Plot<'_> {
@@ -127,6 +142,11 @@ impl Plot<'_> {
             escape(self.x_label),
             escape(self.y_label)
         );
+        if let Some(rows) = self.chance {
+            let place = |[x, y]: [f64; 2]| format!("{:.1},{:.1}", px(x), py(y.clamp(self.y[0], self.y[1])));
+            let points: Vec<String> = band(self.x, rows).into_iter().map(place).collect();
+            let _ = write!(svg, "<polygon class=\"band\" points=\"{}\"/>", points.join(" "));
+        }
         if self.diagonal {
             let ends = [self.x[0].max(self.y[0]), self.x[1].min(self.y[1])];
             let [x1, x2] = ends.map(px);
@@ -254,6 +274,7 @@ mod tests {
             y: [0.0, 2.0],
             whole_x: false,
             diagonal: true,
+            chance: None,
             series: vec![series],
         };
         let svg = plot.draw();
@@ -267,6 +288,20 @@ mod tests {
         );
         assert!(svg.contains("var(--run1)") && svg.contains("&lt;r&gt;: x 1.0000, y 2.0000, best"), "{svg}");
         assert!(svg.contains("a &amp; b") && !svg.contains("<r>"));
+    }
+
+    #[test]
+    fn chance_leaves_few_rows_more_room() {
+        let outline = band([0.0, 1.0], 100);
+        // √(0.5 · 0.5 / 100) = 0.05, and nothing at the ends.
+        assert_eq!(
+            (outline.len(), outline[0], outline[40], outline[81]),
+            (82, [0.0, 0.0], [1.0, 1.0], [0.0, 0.0])
+        );
+        for (at, sign) in [(20, 1.0), (61, -1.0)] {
+            assert_eq!(outline[at][0], 0.5);
+            assert!((outline[at][1] - 0.5 - sign * 0.098).abs() < 1e-12);
+        }
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! What a file holds of each field's vocabulary.
 
-use csv::ByteRecord;
 use optmsm_core::batch::{Batch, Column};
 use optmsm_core::config::Role;
-use optmsm_data::{Encoding, RecordBuffer, Schema};
+use optmsm_data::Schema;
 use serde::Serialize;
 
 /// Counts of one field.
@@ -25,8 +24,8 @@ pub struct FieldCoverage {
     pub values: u64,
     /// Values that training did not keep; none for numbers.
     pub unknown: Option<u64>,
-    /// Rows without a value; none where the rows' text is not at hand: of other files than CSV, but for `multi`.
-    pub missing: Option<u64>,
+    /// Rows without a value.
+    pub missing: u64,
 }
 
 impl FieldCoverage {
@@ -42,7 +41,7 @@ impl FieldCoverage {
 
     /// Share of rows without a value.
     pub fn missing_share(&self) -> Option<f64> {
-        share(self.missing?, self.rows)
+        share(self.missing, self.rows)
     }
 }
 
@@ -51,73 +50,40 @@ fn share(part: u64, whole: u64) -> Option<f64> {
 }
 
 /// Counts while a file is read.
-pub(super) struct Counter<'a> {
-    schema: &'a Schema,
-    columns: Vec<Option<usize>>, // of the file, by field
-    seen: Vec<Vec<bool>>,        // by field and id
+pub(super) struct Counter {
+    seen: Vec<Vec<bool>>, // by field and id
     fields: Vec<FieldCoverage>,
 }
 
-impl<'a> Counter<'a> {
-    /// `header` is that of the file's records.
-    pub(super) fn new(schema: &'a Schema, header: &ByteRecord) -> Self {
-        // A CSV with labels has several columns; of other files the one is the row's number, whatever the files call theirs.
-        let text = header.len() > 1;
-        let place = |column: &str| header.iter().position(|name| name == column.as_bytes()).filter(|_| text);
+impl Counter {
+    pub(super) fn new(schema: &Schema) -> Self {
         let fields = schema.fields.iter().map(|f| {
-            let kind = match &f.encoding {
-                Encoding::Categorical { .. } => "categorical",
-                Encoding::Multi { .. } => "multi",
-                Encoding::Buckets { .. } => "buckets",
-                Encoding::Numeric { .. } => "numeric",
-            };
             let ids = f.encoding.ids();
             let coverage = FieldCoverage {
                 field: f.name.clone(),
                 role: f.role,
-                kind,
+                kind: f.encoding.kind(),
                 vocabulary: ids.map(|n| n as u64 - 1),
                 seen: ids.map(|_| 0),
                 rows: 0,
                 values: 0,
                 unknown: ids.map(|_| 0),
-                missing: None,
+                missing: 0,
             };
             (coverage, vec![false; ids.unwrap_or(0)])
         });
         let (fields, seen) = fields.unzip();
-        let columns = schema.fields.iter().map(|f| place(&f.column)).collect();
-        Self { schema, columns, seen, fields }
+        Self { seen, fields }
     }
 
-    /// Adds rows, encoded and as the file has them.
-    pub(super) fn add(&mut self, batch: &Batch, records: &RecordBuffer) {
-        let of_field = self.fields.iter_mut().zip(&mut self.seen).zip(&self.columns);
-        for (((field, seen), &c), (column, schema)) in
-            of_field.zip(batch.columns.iter().zip(&self.schema.fields))
-        {
+    /// Adds rows.
+    pub(super) fn add(&mut self, batch: &Batch) {
+        for ((field, seen), column) in self.fields.iter_mut().zip(&mut self.seen).zip(&batch.columns) {
             field.rows += batch.rows() as u64;
-            let empty = |record: &ByteRecord| {
-                let text = std::str::from_utf8(c.and_then(|c| record.get(c)).unwrap_or_default())
-                    .unwrap_or_default();
-                match schema.encoding {
-                    // Blanks are a value of their own.
-                    Encoding::Categorical { .. } => text.is_empty(),
-                    _ => text.trim().is_empty(),
-                }
+            let ids: &[u32] = match column {
+                Column::Categorical(ids) | Column::Multi { ids, .. } => ids,
+                Column::Numeric(_) => &[],
             };
-            let ids = match column {
-                Column::Categorical(ids) => ids,
-                Column::Multi { offsets, ids, .. } => {
-                    let empty = offsets.windows(2).filter(|w| w[0] == w[1]).count() as u64;
-                    *field.missing.get_or_insert(0) += empty;
-                    ids
-                }
-                Column::Numeric(_) => &Vec::new(),
-            };
-            if !matches!(column, Column::Multi { .. }) && c.is_some() {
-                *field.missing.get_or_insert(0) += records.iter().filter(|r| empty(r)).count() as u64;
-            }
             field.values += if field.vocabulary.is_some() { ids.len() } else { batch.rows() } as u64;
             if let Some(unknown) = &mut field.unknown {
                 *unknown += ids.iter().filter(|&&id| id == 0).count() as u64;
@@ -126,9 +92,10 @@ impl<'a> Counter<'a> {
         }
     }
 
-    /// The counts.
-    pub(super) fn finish(mut self) -> Vec<FieldCoverage> {
-        for (field, seen) in self.fields.iter_mut().zip(&self.seen) {
+    /// The counts; `missing` are the rows without a value, by field.
+    pub(super) fn finish(mut self, missing: &[u64]) -> Vec<FieldCoverage> {
+        for ((field, seen), &missing) in self.fields.iter_mut().zip(&self.seen).zip(missing) {
+            field.missing = missing;
             if let Some(count) = &mut field.seen {
                 *count = seen.iter().skip(1).filter(|&&s| s).count() as u64;
             }
@@ -175,26 +142,26 @@ mod tests {
             "age,tags,label,scenario,user\n,x,0,a,u1\n5,?,0,a,new\n 6 ,,1,a,\n \t,x|!|y,0,a,u3\n7,|,0,a,u1\n";
         let data = write("data.csv", data);
         let mut reader = RowReader::open(&data, &schema, Need::Labelled).unwrap();
-        let mut counter = Counter::new(&schema, reader.header());
-        let (mut extra, mut records) = (Extra::default(), RecordBuffer::default());
+        let mut counter = Counter::new(&schema);
+        let (mut extra, mut missing) = (Extra::default(), [0; 3]);
         // In two pieces.
         for rows in [2, 9] {
             let mut batch = Batch::new(&schema.input_spec());
-            reader.read_records(&mut batch, &mut extra, &mut records, rows).unwrap();
-            counter.add(&batch, &records);
+            reader.read_counting(&mut batch, &mut extra, &mut missing, rows).unwrap();
+            counter.add(&batch);
         }
-        let [user, tags, age] = &counter.finish()[..] else { panic!("three fields") };
+        let [user, tags, age] = &counter.finish(&missing)[..] else { panic!("three fields") };
         // u1, u2, u3 and the empty value are known; u1, u3 and the empty one occur.
         assert_eq!((user.vocabulary, user.seen, user.rows, user.values), (Some(4), Some(3), 5, 5));
-        assert_eq!((user.unknown, user.missing), (Some(1), Some(1)));
+        assert_eq!((user.unknown, user.missing), (Some(1), 1));
         assert_eq!(
             (user.seen_share(), user.unknown_share(), user.missing_share()),
             (Some(0.75), Some(0.2), Some(0.2))
         );
         // x, y, z are known; x and y occur; values are x, ?, x, !, y.
         assert_eq!((tags.vocabulary, tags.seen, tags.rows, tags.values), (Some(3), Some(2), 5, 5));
-        assert_eq!((tags.unknown, tags.missing), (Some(2), Some(2)));
-        assert_eq!((age.vocabulary, age.seen, age.unknown, age.missing), (None, None, None, Some(2)));
+        assert_eq!((tags.unknown, tags.missing), (Some(2), 2));
+        assert_eq!((age.vocabulary, age.seen, age.unknown, age.missing), (None, None, None, 2));
         assert_eq!((age.rows, age.values, age.unknown_share(), age.missing_share()), (5, 5, None, Some(0.4)));
     }
 }

@@ -8,7 +8,7 @@ use optmsm_core::metrics::{self, Metrics};
 use optmsm_core::model::Model;
 use optmsm_core::predictor::Predictor;
 use optmsm_data::cache::Selection;
-use optmsm_data::{Extra, Need, Part, RecordBuffer, RowReader, Source};
+use optmsm_data::{Extra, Need, Part, RowReader, Source};
 
 use super::coverage::{Counter, FieldCoverage};
 use super::{Files, Norms, RunReport, SCORED, SetReport, history, settings};
@@ -117,22 +117,25 @@ fn score<B: Backend<Elem = f32>, M: Model<B>>(
     if let Some((split, part)) = part {
         reader = reader.select(split, part)?;
     }
-    let mut counter = Counter::new(schema, reader.header());
+    let mut counter = Counter::new(schema);
     let mut scored = Scored {
         sums: vec![0.0; 1 + model.stats()],
         gates: vec![0.0; schema.scenarios.len() * model.gates()],
         ..Scored::default()
     };
-    let (mut batch, mut records) = (Batch::new(&schema.input_spec()), RecordBuffer::default());
-    while reader.read_records(&mut batch, &mut scored.extra, &mut records, CHUNK)? > 0 {
-        counter.add(&batch, &records);
+    let (mut batch, mut missing) = (Batch::new(&schema.input_spec()), vec![0; schema.fields.len()]);
+    while reader.read_counting(&mut batch, &mut scored.extra, &mut missing, CHUNK)? > 0 {
+        counter.add(&batch);
         let answers = predictor.predict_with_gates(&batch, &mut scored.sums, &mut scored.gates)?;
         scored.predictions.extend(answers);
         scored.batch.labels.append(&mut batch.labels);
         scored.batch.scenarios.append(&mut batch.scenarios);
         batch.clear();
     }
-    scored.coverage = counter.finish();
+    if let (Some((_, part)), true) = (selection, scored.predictions.is_empty()) {
+        return Err(inputs::no_rows(source, part));
+    }
+    scored.coverage = counter.finish(&missing);
     Ok(scored)
 }
 

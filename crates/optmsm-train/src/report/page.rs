@@ -27,7 +27,8 @@ pub fn page(runs: &[RunReport]) -> Result<String> {
     for (heading, says, content) in [
         (
             "Comparison",
-            "Best parameters of each run, scored on the file named beside it. The best value of a row is bold where all were scored on the same rows.",
+            "Best parameters of each run, scored on the rows named beside it. Where all were scored on the same rows the best value is \
+             bold, however little it differs: <code>optmsm compare</code> says whether a difference is more than luck.",
             sections::comparison(runs),
         ),
         (
@@ -38,7 +39,8 @@ pub fn page(runs: &[RunReport]) -> Result<String> {
         (
             "Calibration",
             "15 bins with equally many rows by rising prediction. On the dashed line predictions are right on average; \
-             below it they are too high.",
+             below it they are too high. In the grey band lie about 95 % of the bins of a model that is right: with few rows, chance \
+             moves them far.",
             sections::calibration(runs),
         ),
         (
@@ -64,7 +66,7 @@ pub fn page(runs: &[RunReport]) -> Result<String> {
         ),
         (
             "Vocabularies",
-            "How much of each field's vocabulary occurs in the scored file. Unknown values are those that training did not keep, \
+            "How much of each field's vocabulary occurs in the scored rows. Unknown values are those that training did not keep, \
              as a share of all values; missing are rows without a value.",
             inside::coverage(runs),
         ),

@@ -167,7 +167,17 @@ pub(super) fn training(runs: &[RunReport]) -> String {
         let all = || series.iter().flat_map(|s| &s.points);
         let x = range(all().map(|p| p[0]).chain([1.0]));
         let y = range(all().map(|p| p[1]));
-        let plot = Plot { title, x_label: "epoch", y_label, x, y, whole_x: true, diagonal: false, series };
+        let plot = Plot {
+            title,
+            x_label: "epoch",
+            y_label,
+            x,
+            y,
+            whole_x: true,
+            diagonal: false,
+            chance: None,
+            series,
+        };
         if plot.series.iter().all(|s| s.points.is_empty()) { String::new() } else { plot.draw() }
     };
     let mut html = "<div class=\"plots\">".to_string();
@@ -221,7 +231,9 @@ pub(super) fn calibration(runs: &[RunReport]) -> String {
         });
         let (x_label, y_label, ends) = ("mean prediction", "mean label", [0.0, top]);
         let series = series.collect();
-        Plot { title, x_label, y_label, x: ends, y: ends, whole_x: false, diagonal: true, series }.draw()
+        let chance = bins().map(|b| b.rows).min();
+        Plot { title, x_label, y_label, x: ends, y: ends, whole_x: false, diagonal: true, chance, series }
+            .draw()
     });
     for r in runs {
         let names = head(["rows of", "bin", "rows", "mean prediction", "mean label"]);
@@ -255,7 +267,9 @@ pub(super) fn roc(runs: &[RunReport]) -> String {
             return String::new();
         }
         let (x_label, y_label, ends) = ("false positive rate", "true positive rate", [0.0, 1.0]);
-        Plot { title, x_label, y_label, x: ends, y: ends, whole_x: false, diagonal: true, series }.draw()
+        let chance = None;
+        Plot { title, x_label, y_label, x: ends, y: ends, whole_x: false, diagonal: true, chance, series }
+            .draw()
     });
     for r in runs {
         let mut names = head(["rows of", "AUC"]);

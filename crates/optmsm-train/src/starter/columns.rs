@@ -1,18 +1,13 @@
-//! What the first rows of a CSV file show of its columns.
+//! What the first rows of data show of its columns.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::io::{BufRead, BufReader, Read};
 
-use csv::{ByteRecord, ErrorKind};
+use optmsm_data::{Holds, Peek, PeekColumn, Source, Value};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 
-/// Bytes in which the delimiter is looked for.
-const HEAD: usize = 1 << 16;
-/// Delimiters that are tried, in the order of preference.
-const DELIMITERS: [char; 4] = [',', '\t', ';', '|'];
 /// Text between values of a list; a space only where nearly every value has one.
 pub(super) const SEPARATORS: [char; 4] = ['|', ';', ',', ' '];
 /// Different values that are kept as examples, and that are told apart by scenario.
@@ -21,6 +16,7 @@ const EXAMPLES: usize = 3;
 /// The columns of a file.
 #[derive(Debug)]
 pub(super) struct Columns {
+    /// Of a CSV.
     pub(super) delimiter: char,
     pub(super) list: Vec<Column>,
     /// Rows that were looked at.
@@ -37,6 +33,9 @@ pub(super) struct Columns {
 #[derive(Debug, Default)]
 pub(super) struct Column {
     pub(super) name: String,
+    pub(super) holds: Holds,
+    /// Its type in the words of the file, if it has one.
+    pub(super) of: Option<String>,
     pub(super) missing: u64,
     /// Rows of each distinct value, by its hash; missing ones are left out.
     pub(super) counts: HashMap<u64, u64>,
@@ -51,12 +50,14 @@ pub(super) struct Column {
     pub(super) greatest: f64,
     pub(super) sum: f64,
     pub(super) lists: [Lists; SEPARATORS.len()],
+    /// Its lists, if it holds such.
+    pub(super) items: Lists,
 }
 
-/// The values of a column taken apart at one separator.
+/// The values of lists: of a column's own, or of its texts taken apart at one separator.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
-    /// Values that it occurs in.
+    /// Rows that have some.
     pub(super) values: u64,
     /// Parts, all and distinct.
     pub(super) parts: u64,
@@ -66,74 +67,26 @@ pub(super) struct Lists {
 }
 
 impl Columns {
-    /// Reads a header and at most `rows` rows; `bytes` is the file's size.
-    pub(super) fn read(name: &str, file: impl Read, bytes: Option<u64>, rows: u64) -> Result<Self> {
-        let fail = |problem: String, fix: &str| Error::file(name, problem, fix);
-        let io =
-            |e: std::io::Error| fail(format!("cannot be read: {e}"), "check the file and its permissions");
-        let mut file = BufReader::with_capacity(HEAD, file);
-        let head = file.fill_buf().map_err(io)?;
-        if head.starts_with(b"PAR1")
-            || head.starts_with(&[0x1f, 0x8b])
-            || head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
-        {
-            let fix = "give some of its rows as CSV text, then name this file in data.train";
-            return Err(fail("is not CSV text".into(), fix));
-        }
-        let delimiter = delimiter(head);
-        let mut csv =
-            csv::ReaderBuilder::new().delimiter(delimiter as u8).has_headers(false).from_reader(file);
-        let wrong = |e: csv::Error| match e.into_kind() {
-            ErrorKind::UnequalLengths { pos, expected_len, len } => {
-                let line = pos.map_or(String::new(), |p| format!("near line {}: ", p.line()));
-                let problem = format!("{line}{len} values where the header has {expected_len} columns");
-                fail(problem, "fix the row; a value with the delimiter in it must be in quotes")
-            }
-            ErrorKind::Io(e) => io(e),
-            other => fail(format!("{other:?}"), "check the file"),
-        };
-        let mut record = ByteRecord::new();
-        if !csv.read_byte_record(&mut record).map_err(wrong)? {
-            return Err(fail("is empty".into(), "give a file with a header and rows"));
-        }
-        let mut list: Vec<Column> = Vec::new();
-        for (i, column) in record.iter().enumerate() {
-            let Ok(column) = std::str::from_utf8(column) else {
-                let problem = format!("the name of column {} is not valid UTF-8", i + 1);
-                return Err(fail(problem, "save the file as UTF-8"));
-            };
-            if list.iter().any(|c| c.name == column) {
-                return Err(fail(format!("column {column:?} appears twice"), "rename or drop one"));
-            }
-            list.push(Column { name: column.into(), ..Column::default() });
-        }
+    /// Reads at most `rows` rows, at least one.
+    pub(super) fn read(source: &Source, rows: u64) -> Result<Self> {
+        let mut peek = Peek::open(source.clone())?;
+        let mut list: Vec<Column> = peek.columns().iter().cloned().map(Column::new).collect();
         let hasher = RandomState::new();
         let (mut seen, mut whole, mut hashes) = (0, false, Vec::new());
-        let first = csv.position().byte();
         while seen < rows {
-            if !csv.read_byte_record(&mut record).map_err(wrong)? {
+            if !peek.next_row()? {
                 whole = true;
                 break;
             }
             seen += 1;
-            for (column, value) in list.iter_mut().zip(&record) {
-                let Ok(value) = std::str::from_utf8(value) else {
-                    let problem = format!("row {seen}, column {:?}: a value is not valid UTF-8", column.name);
-                    return Err(fail(problem, "save the file as UTF-8"));
-                };
-                hashes.push(column.add(value, &hasher));
+            for (i, column) in list.iter_mut().enumerate() {
+                hashes.push(column.add(peek.value(i)?, &hasher));
             }
         }
-        if seen == 0 {
-            return Err(fail("has a header but no row".into(), "give at least one row"));
-        }
-        let read = (csv.position().byte() - first).max(1);
-        let about = match bytes {
-            Some(bytes) if !whole => {
-                (seen as f64 * (bytes.saturating_sub(first)) as f64 / read as f64) as u64
-            }
-            _ => seen,
-        };
+        let progress = peek.progress();
+        let scaled = |total: u64| (seen as f64 * total as f64 / progress.bytes.max(1) as f64) as u64;
+        let about = progress.total_bytes.filter(|_| !whole).map_or(seen, scaled);
+        let delimiter = peek.delimiter().unwrap_or(',');
         Ok(Self { delimiter, list, rows: seen, whole, about: about.max(seen), hashes })
     }
 
@@ -159,17 +112,57 @@ impl Columns {
 /// Hash of a missing value.
 const MISSING: u64 = 0;
 
-impl Column {
-    fn add(&mut self, value: &str, hasher: &RandomState) -> u64 {
-        if value.is_empty() {
-            self.missing += 1;
-            return MISSING;
+impl Lists {
+    /// Adds the parts of one list.
+    fn add<'a>(&mut self, parts: impl Iterator<Item = &'a str>, hasher: &RandomState) {
+        self.values += 1;
+        for part in parts {
+            self.parts += 1;
+            self.distinct.insert(hasher.hash_one(part), ());
+            let weight = part.rsplit_once(':').and_then(|(_, w)| w.trim().parse::<f32>().ok());
+            self.weighted += u64::from(weight.is_some_and(f32::is_finite));
         }
+    }
+}
+
+impl Column {
+    pub(super) fn new(column: PeekColumn) -> Self {
+        let PeekColumn { name, holds, of } = column;
+        Self { name, holds, of, ..Self::default() }
+    }
+
+    /// Adds a row; returns the value's hash.
+    pub(super) fn add(&mut self, value: Value, hasher: &RandomState) -> u64 {
+        match value {
+            Value::One(text) => self.add_text(text, hasher),
+            Value::Many([]) => self.add_text("", hasher),
+            Value::Many(items) => {
+                self.items.add(items.iter().map(String::as_str), hasher);
+                self.count(&items.join("|"), hasher)
+            }
+        }
+    }
+
+    fn count(&mut self, value: &str, hasher: &RandomState) -> u64 {
         let hash = hasher.hash_one(value).max(MISSING + 1);
         let count = self.counts.entry(hash).or_default();
         *count += 1;
         if *count == 1 && self.examples.len() < EXAMPLES {
             self.examples.push(value.into());
+        }
+        hash
+    }
+
+    fn add_text(&mut self, value: &str, hasher: &RandomState) -> u64 {
+        if value.is_empty() {
+            self.missing += 1;
+            return MISSING;
+        }
+        let hash = self.count(value, hasher);
+        if self.holds == Holds::Booleans {
+            self.zero_one += 1;
+            self.sum += f64::from(u8::from(value == "true"));
+            return hash;
         }
         if let Some(v) = value.trim().parse::<f64>().ok().filter(|v| v.abs() <= f64::from(f32::MAX)) {
             (self.least, self.greatest) =
@@ -182,15 +175,8 @@ impl Column {
             self.sum += v;
         }
         for (separator, lists) in SEPARATORS.iter().zip(&mut self.lists) {
-            if !value.contains(*separator) {
-                continue;
-            }
-            lists.values += 1;
-            for part in value.split(*separator).filter(|part| !part.is_empty()) {
-                lists.parts += 1;
-                lists.distinct.insert(hasher.hash_one(part), ());
-                let weight = part.rsplit_once(':').and_then(|(_, w)| w.trim().parse::<f32>().ok());
-                lists.weighted += u64::from(weight.is_some_and(f32::is_finite));
+            if value.contains(*separator) {
+                lists.add(value.split(*separator).filter(|part| !part.is_empty()), hasher);
             }
         }
         hash
@@ -210,18 +196,13 @@ impl Column {
         self.counts.values().filter(|&&n| n == 1).count()
     }
 
+    /// Whether a row has one value, which may name something.
+    pub(super) fn is_name(&self) -> bool {
+        !matches!(self.holds, Holds::Lists { .. } | Holds::Floats | Holds::Times | Holds::Unreadable)
+    }
+
     /// Whether it can be a label: every value is there and 0 or 1.
     pub(super) fn is_label(&self) -> bool {
-        self.missing == 0 && self.zero_one == self.present()
+        self.missing == 0 && self.present() > 0 && self.zero_one == self.present()
     }
-}
-
-/// The delimiter that cuts the header into the most columns.
-fn delimiter(head: &[u8]) -> char {
-    let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
-    let line =
-        head.split(|&b| b == b'\n').find(|line| !line.iter().all(u8::is_ascii_whitespace)).unwrap_or(&[]);
-    let columns = |d: &char| line.iter().filter(|&&b| b == *d as u8).count();
-    // `max_by_key` gives the last of equals: the preferred one comes first.
-    DELIMITERS.into_iter().rev().max_by_key(columns).unwrap_or(',')
 }

@@ -1,6 +1,7 @@
 //! What the columns are, by their names and by what they hold.
 
 use optmsm_core::config::Role;
+use optmsm_data::Holds;
 
 use super::Given;
 use super::columns::{Column, Columns, SEPARATORS};
@@ -66,6 +67,8 @@ const AMOUNTS: [&str; 22] = [
 ];
 /// Scenarios that are worth a tower each.
 const MOST_SCENARIOS: usize = 50;
+/// Values of integers that are categories beyond doubt.
+const FEW: usize = 20;
 /// Distinct values from which rare ones are left out.
 const HUGE: usize = 10_000;
 
@@ -128,7 +131,7 @@ fn by_name(columns: &Columns, names: &[&str], fits: impl Fn(usize) -> bool) -> O
 pub(super) fn guess(path: &str, columns: &Columns, given: &Given) -> Result<Guessed> {
     let label = label(path, columns, given.label.as_deref(), given.scenario.as_deref())?;
     let scenario = scenario(path, columns, given.scenario.as_deref(), label)?;
-    let group = by_name(columns, &USERS, |i| i != label && i != scenario);
+    let group = by_name(columns, &USERS, |i| i != label && i != scenario && columns.list[i].is_name());
     let use_of = |i: usize| match i {
         i if i == label => Use::Label,
         i if i == scenario => Use::Scenario,
@@ -217,14 +220,21 @@ fn scenario(path: &str, columns: &Columns, given: Option<&str>, label: usize) ->
         if at == label {
             return refuse(format!("column {name:?} is the label"), "name another column, or give --label");
         }
+        if !column.is_name() {
+            let of = super::toml_text::shown(column.of.as_deref().unwrap_or_default());
+            let fix = "name a column of text, integers or booleans";
+            return refuse(format!("column {name:?} is of type {of}, which names nothing"), fix);
+        }
         if column.missing > 0 {
             let problem = format!("column {name:?} is empty in {} of {} rows", column.missing, columns.rows);
             return refuse(problem, "give every row its scenario, or drop the row");
         }
         return Ok(at);
     }
-    let few =
-        |i: usize| i != label && columns.list[i].missing == 0 && columns.list[i].distinct() <= MOST_SCENARIOS;
+    let few = |i: usize| {
+        let column = &columns.list[i];
+        i != label && column.is_name() && column.missing == 0 && column.distinct() <= MOST_SCENARIOS
+    };
     if let Some(at) = by_name(columns, &SCENARIOS, few) {
         return Ok(at);
     }
@@ -251,10 +261,23 @@ fn use_of(columns: &Columns, i: usize, scenario: usize, shared: bool) -> Use {
     if name.is_empty() {
         return Use::Left("it has no name, and a field needs one");
     }
+    if column.holds == Holds::Unreadable {
+        return Use::Left("no field reads this type");
+    }
     if present == 0 {
         return Use::Left("no value in any row");
     }
     let numbers = column.numbers == present;
+    match column.holds {
+        Holds::Times => return Use::Left("a point in time never comes back"),
+        Holds::Lists { floats: true, .. } => {
+            return Use::Left("lists of floats: a vector has no values that come again");
+        }
+        Holds::Floats if !numbers => {
+            return Use::Left("it holds NaN or infinite numbers: write them as nulls to use it");
+        }
+        _ => {}
+    }
     if ["probability", "true_probability"].contains(&name.as_str())
         && numbers
         && column.missing == 0
@@ -289,10 +312,23 @@ fn use_of(columns: &Columns, i: usize, scenario: usize, shared: bool) -> Use {
 
 fn kind(column: &Column, name: &str, numbers: bool) -> (Kind, &'static str) {
     let present = column.present();
-    if numbers {
-        let whole = column.whole_numbers == present;
-        let skewed = column.least >= 0.0 && column.greatest > 20.0 * column.sum / present as f64;
-        let id = word_in(name, &["id", "code", "zip", "no", "idx", "index", "type", "category"]);
+    let whole = column.whole_numbers == present;
+    let skewed = column.least >= 0.0 && column.greatest > 20.0 * column.sum / present as f64;
+    let id = word_in(name, &["id", "code", "zip", "no", "idx", "index", "type", "category"]);
+    match column.holds {
+        Holds::Lists { weighted, .. } => {
+            let weights = weighted || column.items.weighted == column.items.parts;
+            return (Kind::Multi { separator: '|', weights }, "a column of lists");
+        }
+        Holds::Booleans => return (Kind::Categorical, "true or false"),
+        // Integers with gaps become floats in some hands.
+        Holds::Floats if whole && id => {
+            return (Kind::Categorical, "a column of floats, all of them whole numbers that look like ids");
+        }
+        Holds::Floats => return (Kind::Numeric { skewed }, "a column of floats"),
+        _ => {}
+    }
+    if numbers && column.holds != Holds::Dictionary {
         return match (whole, column.padded > 0 || id) {
             (false, _) => (Kind::Numeric { skewed }, "numbers with decimals"),
             (true, true) => (Kind::Categorical, "whole numbers that look like ids"),
@@ -301,6 +337,9 @@ fn kind(column: &Column, name: &str, numbers: bool) -> (Kind, &'static str) {
             }
             (true, false) if word_in(name, &AMOUNTS) && column.distinct() > 20 => {
                 (Kind::Numeric { skewed }, "whole numbers, and the name is that of an amount")
+            }
+            _ if column.holds == Holds::Integers && column.distinct() <= FEW => {
+                (Kind::Categorical, "a column of integers with few values")
             }
             _ => (Kind::Categorical, "whole numbers, taken as ids; for amounts set kind = \"numeric\""),
         };
@@ -315,7 +354,10 @@ fn kind(column: &Column, name: &str, numbers: bool) -> (Kind, &'static str) {
             return (Kind::Multi { separator, weights }, "several values with a separator between them");
         }
     }
-    (Kind::Categorical, "text")
+    match column.holds {
+        Holds::Dictionary => (Kind::Categorical, "text in a dictionary"),
+        _ => (Kind::Categorical, "text"),
+    }
 }
 
 /// Specific where every value, seen often enough to tell, belongs to one scenario.
@@ -330,4 +372,49 @@ fn role(columns: &Columns, i: usize, scenario: usize, why: &mut Vec<&'static str
     }
     why.push("specific: each value was seen in one scenario only");
     Role::Specific
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::hash_map::RandomState;
+
+    use optmsm_data::{PeekColumn, Value};
+
+    use super::*;
+
+    fn column(holds: Holds, values: &[&str]) -> Column {
+        let mut column = Column::new(PeekColumn { name: "x".into(), holds, of: Some("T".into()) });
+        let hasher = RandomState::new();
+        for value in values {
+            let items: Vec<String> = value.split('|').map(str::to_owned).collect();
+            let list = matches!(holds, Holds::Lists { .. });
+            column.add(if list { Value::Many(&items) } else { Value::One(value) }, &hasher);
+        }
+        column
+    }
+
+    fn of(name: &str, holds: Holds, values: &[&str]) -> Kind {
+        let column = column(holds, values);
+        kind(&column, name, column.numbers == column.present()).0
+    }
+
+    #[test]
+    fn types_say_more_than_values() {
+        let multi = |weights| Kind::Multi { separator: '|', weights };
+        let lists = |weighted| Holds::Lists { floats: false, weighted };
+        assert_eq!(of("tags", lists(false), &["a|b", "c"]), multi(false));
+        assert_eq!(of("tags", lists(true), &["a|b", "c"]), multi(true));
+        assert_eq!(of("tags", lists(false), &["a:1|b:0.5", "c:2"]), multi(true));
+        assert_eq!(of("x", Holds::Floats, &["1", "2"]), Kind::Numeric { skewed: false });
+        assert_eq!(of("user_id", Holds::Floats, &["1", "2", ""]), Kind::Categorical);
+        assert_eq!(of("user_id", Holds::Floats, &["1.5", "2"]), Kind::Numeric { skewed: false });
+        // In a text they would be a number.
+        assert_eq!(of("x", Holds::Dictionary, &["1.5", "2.5"]), Kind::Categorical);
+        assert_eq!(of("x", Holds::Text, &["1.5", "2.5"]), Kind::Numeric { skewed: false });
+        assert_eq!(of("x", Holds::Booleans, &["true", "false"]), Kind::Categorical);
+        assert_eq!(of("x", Holds::Integers, &["1", "2"]), Kind::Categorical);
+        let label = column(Holds::Booleans, &["true", "false", "true"]);
+        assert!(label.is_label() && label.sum == 2.0);
+        assert!(!column(Holds::Booleans, &["true", ""]).is_label());
+    }
 }

@@ -1,6 +1,7 @@
 //! The text of a starter configuration.
 
 use optmsm_core::config::Role;
+use optmsm_data::Holds;
 
 use super::columns::{Column, Columns};
 use super::guess::{Field, Guessed, Kind, Use};
@@ -21,8 +22,20 @@ fn string(value: &str) -> String {
     toml::Value::String(value.into()).to_string()
 }
 
-/// Distinct values, missing share, examples.
+/// Type, distinct values, missing share, examples.
 fn seen(column: &Column, rows: u64) -> String {
+    let of = column.of.as_ref().map(|of| of.escape_debug().to_string());
+    let values = match () {
+        () if column.holds == Holds::Unreadable => None,
+        () if column.examples.is_empty() => Some("all missing".into()),
+        () => Some(values(column, rows)),
+    };
+    let text = of.into_iter().chain(values).collect::<Vec<_>>().join(": ");
+    let mut first = text.chars();
+    first.next().map_or(String::new(), |c| c.to_uppercase().chain(first).collect())
+}
+
+fn values(column: &Column, rows: u64) -> String {
     let examples: Vec<String> = column.examples.iter().map(|e| shown(e)).collect();
     let missing = match column.missing {
         0 => "none missing".to_string(),
@@ -57,15 +70,25 @@ pub(super) fn write(
         string(path)
     );
     let [valid, test] = siblings;
+    let ending = if list.iter().any(|c| c.of.is_some()) { "parquet" } else { "csv" };
     match valid {
         Some(path) => text += &format!("valid = {}   # has the same columns\n", string(path)),
         None => {
-            text += "# valid = \"valid.csv\"   # rows that early stopping watches: without them the last pass is kept\n"
+            text += &format!(
+                "# valid = \"valid.{ending}\"   # rows that early stopping watches: without them the last pass is kept\n"
+            );
         }
     }
     match test {
         Some(path) => text += &format!("test = {}   # has the same columns\n", string(path)),
-        None => text += "# test = \"test.csv\"     # rows that are scored once, at the end\n",
+        None => text += &format!("# test = \"test.{ending}\"     # rows that are scored once, at the end\n"),
+    }
+    if siblings.iter().all(Option::is_none) {
+        let by = guessed.group.map_or("row", |group| &list[group].name);
+        text += &format!(
+            "# split = {{ valid = 0.1, test = 0.1, by = {} }}   # or this: both are parts of these rows\n",
+            string(by)
+        );
     }
     if columns.delimiter != ',' {
         text += &format!("delimiter = {}\n", string(&columns.delimiter.to_string()));
@@ -101,11 +124,7 @@ pub(super) fn write(
         match one {
             Use::Field(field) => text += &field_text(column, field, *rows),
             Use::Left(why) => {
-                text += &format!(
-                    "\n# {}: left out: {why}. {}.\n",
-                    shown(&column.name),
-                    if column.examples.is_empty() { "All missing".into() } else { seen(column, *rows) }
-                );
+                text += &format!("\n# {}: left out: {why}. {}.\n", shown(&column.name), seen(column, *rows));
             }
             _ => {}
         }

@@ -1,4 +1,5 @@
 //! A folder with a configuration and two small files, and the program run in it.
+#![allow(dead_code, reason = "each test takes what it needs")]
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -40,9 +41,14 @@ optimizer = { lr = 0.01 }
 pub(crate) struct Place(TempDir);
 
 impl Place {
+    /// Nothing in it.
+    pub(crate) fn empty() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
     /// `config`, `rows` rows to train on and 40 to validate, of `users` users in two scenarios.
     pub(crate) fn new(config: &str, rows: usize, users: usize) -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
+        let place = Self::empty();
         place.write("config.toml", config);
         for (name, rows) in [("train.csv", rows), ("valid.csv", 40)] {
             let mut text = "label,scenario,user,tags,price\n".to_string();
@@ -68,8 +74,19 @@ impl Place {
         std::fs::read(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
     }
 
+    pub(crate) fn text(&self, name: &str) -> String {
+        String::from_utf8(self.bytes(name)).unwrap()
+    }
+
     pub(crate) fn run(&self, args: &[&str]) -> Output {
         let program = env!("CARGO_BIN_EXE_optmsm");
         Command::new(program).current_dir(self.0.path()).args(args).output().unwrap()
     }
+}
+
+/// Checks an exit code; returns what the program wrote to standard error.
+pub(crate) fn code(out: &Output, wanted: i32) -> String {
+    let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(wanted), "{stderr}");
+    stderr
 }

@@ -1,0 +1,220 @@
+//! A look at data that nothing is known of: its columns, what they hold, and their values as text.
+
+use arrow_schema::DataType;
+
+use crate::error::{DataError, Result};
+use crate::parse::Parsed;
+use crate::source::{AnyRow, Cell, Progress, Records, Row, Source, Whole, can_be_read};
+
+/// Delimiters that are tried, in the order of preference.
+const DELIMITERS: [char; 4] = [',', '\t', ';', '|'];
+
+/// What the cells of a column are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Holds {
+    /// Text: all that a CSV has, and the names of folders.
+    #[default]
+    Text,
+    /// Text in a dictionary: who wrote it took it for categories.
+    Dictionary,
+    /// `true` and `false`.
+    Booleans,
+    /// Integers of any width.
+    Integers,
+    /// Floats of any width, and decimals.
+    Floats,
+    /// Dates, times and durations, as integers of their own unit.
+    Times,
+    /// Lists of values.
+    Lists {
+        /// Whether the values are floats.
+        floats: bool,
+        /// Whether each value has a weight: maps, and lists of pairs.
+        weighted: bool,
+    },
+    /// Values of a type that no field reads.
+    Unreadable,
+}
+
+/// A column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeekColumn {
+    /// Its name.
+    pub name: String,
+    /// What its cells are.
+    pub holds: Holds,
+    /// Its type in the words of the file; none of a CSV, which has no types.
+    pub of: Option<String>,
+}
+
+/// A value as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// One, as a CSV would have it; a missing one is empty.
+    One(&'a str),
+    /// Those of a list, without missing ones.
+    Many(&'a [String]),
+}
+
+/// Rows of files of any kind, read without a schema.
+pub struct Peek {
+    records: Records,
+    delimiter: Option<char>,
+    columns: Vec<PeekColumn>,
+    places: Vec<Option<usize>>, // none of a column that cannot be read
+    text: String,
+    items: Vec<String>,
+}
+
+impl std::fmt::Debug for Peek {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peek").field("columns", &self.columns).finish_non_exhaustive()
+    }
+}
+
+impl Peek {
+    /// Opens the first file of a source. The delimiter of a CSV is the one that cuts its header into the most columns.
+    ///
+    /// # Errors
+    /// There is no such file, it cannot be read, or two columns have the same name.
+    pub fn open(source: impl Into<Source>) -> Result<Self> {
+        let source = source.into();
+        let whole = Whole::open(&source)?;
+        let (mut records, delimiter) = match &whole {
+            Some(_) => (Records::open(&source, ',')?, None),
+            None => delimited(&source).map(|(records, delimiter)| (records, Some(delimiter)))?,
+        };
+        let columns: Vec<PeekColumn> = match &whole {
+            Some(whole) => {
+                let fields = whole.schema().fields().iter().enumerate();
+                let column = |(i, field): (usize, &std::sync::Arc<arrow_schema::Field>)| PeekColumn {
+                    name: field.name().clone(),
+                    holds: holds(field.data_type()),
+                    of: Some(if i < whole.own() { field.data_type().to_string() } else { "folders".into() }),
+                };
+                fields.map(column).collect()
+            }
+            None => {
+                let names = records.header().iter();
+                let name = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+                names.map(|n| PeekColumn { name: name(n), holds: Holds::Text, of: None }).collect()
+            }
+        };
+        let mut places = Vec::with_capacity(columns.len());
+        for (i, column) in columns.iter().enumerate() {
+            if columns[..i].iter().any(|c| c.name == column.name) {
+                let problem = format!("column '{}' appears twice", column.name);
+                return Err(DataError::file(records.name(), problem, "rename or drop one"));
+            }
+            let readable = column.holds != Holds::Unreadable;
+            places.push(readable.then(|| records.find(&column.name, "the file")).transpose()?);
+        }
+        Ok(Self { records, delimiter, columns, places, text: String::new(), items: Vec::new() })
+    }
+
+    /// What stands between the values of a row; none of other files than CSV.
+    pub fn delimiter(&self) -> Option<char> {
+        self.delimiter
+    }
+
+    /// The columns of the first file, then those of its folders.
+    pub fn columns(&self) -> &[PeekColumn] {
+        &self.columns
+    }
+
+    /// Goes to the next row; false at the end.
+    ///
+    /// # Errors
+    /// A row cannot be read, or there is none at all.
+    pub fn next_row(&mut self) -> Result<bool> {
+        self.records.next()
+    }
+
+    /// How far it has come.
+    pub fn progress(&self) -> Progress {
+        self.records.progress()
+    }
+
+    /// A value of the row at hand; of a column that cannot be read always a missing one.
+    ///
+    /// # Errors
+    /// It is no valid UTF-8.
+    pub fn value(&mut self, column: usize) -> Result<Value<'_>> {
+        let Self { records, places, text, items, .. } = self;
+        let Some(place) = places[column] else { return Ok(Value::One("")) };
+        let taken = match records.row() {
+            AnyRow::Csv(row) => take(row.cell(place), text, items),
+            AnyRow::Columns(row) => take(row.cell(place), text, items),
+        };
+        let many = taken.map_err(|fault| records.value_error(place, fault))?;
+        Ok(if many { Value::Many(items) } else { Value::One(text) })
+    }
+}
+
+/// The value of a cell, and whether it is a list.
+fn take(cell: Cell, text: &mut String, items: &mut Vec<String>) -> Parsed<bool> {
+    let mut scratch = String::new();
+    items.clear();
+    if let Cell::List(list) = cell {
+        for i in 0..list.len() {
+            let item = list.cell(i).text(&mut scratch)?;
+            if !item.is_empty() {
+                items.push(item.to_owned());
+            }
+        }
+        return Ok(true);
+    }
+    let value = cell.text(&mut scratch)?;
+    text.clear();
+    text.push_str(value);
+    Ok(false)
+}
+
+/// Opens a CSV with the delimiter that cuts its header into the most columns.
+fn delimited(source: &Source) -> Result<(Records, char)> {
+    let (mut best, mut failed): (Option<(Records, char)>, _) = (None, None);
+    for delimiter in DELIMITERS {
+        match Records::open(source, delimiter) {
+            Ok(records) => {
+                let most = best.as_ref().map_or(0, |(best, _)| best.header().len());
+                if records.header().len() > most {
+                    best = Some((records, delimiter));
+                }
+            }
+            Err(e) => _ = failed.get_or_insert(e),
+        }
+    }
+    match (best, failed) {
+        // A header in one piece is cut by none; what went wrong with another one says more.
+        (Some((records, _)), Some(e)) if records.header().len() == 1 => Err(e),
+        (Some(best), _) => Ok(best),
+        (None, Some(e)) => Err(e),
+        (None, None) => Err(DataError::file(&source.to_string(), "has no column", "give a header line")),
+    }
+}
+
+fn holds(of: &DataType) -> Holds {
+    use DataType as T;
+    if !can_be_read(of) {
+        return Holds::Unreadable;
+    }
+    let floats = |of: &DataType| holds(of) == Holds::Floats;
+    match of {
+        T::Boolean => Holds::Booleans,
+        of if of.is_integer() => Holds::Integers,
+        of if of.is_floating() => Holds::Floats,
+        T::Decimal32(..) | T::Decimal64(..) | T::Decimal128(..) | T::Decimal256(..) => Holds::Floats,
+        of if of.is_temporal() => Holds::Times,
+        T::Dictionary(_, value) if holds(value) == Holds::Text => Holds::Dictionary,
+        T::Dictionary(_, value) => holds(value),
+        T::List(item) | T::LargeList(item) | T::FixedSizeList(item, _) => match item.data_type() {
+            T::Struct(pair) => Holds::Lists { floats: floats(pair[0].data_type()), weighted: true },
+            item => Holds::Lists { floats: floats(item), weighted: false },
+        },
+        T::Map(entry, _) => match entry.data_type() {
+            T::Struct(pair) => Holds::Lists { floats: floats(pair[0].data_type()), weighted: true },
+            _ => Holds::Unreadable,
+        },
+        _ => Holds::Text,
+    }
+}
