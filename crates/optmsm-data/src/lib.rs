@@ -38,7 +38,7 @@ pub use file::write_atomic;
 pub use numeric::{NumericStats, Transform};
 pub use reader::{Extra, Need, RecordBuffer, RowReader};
 pub use schema::{Encoding, FieldSchema, ScenarioSchema, Schema};
-pub use source::{Paths, Progress, Source};
+pub use source::{InputFile, Paths, Progress, Source, is_url};
 pub use split::{Part, SplitConfig};
 pub use stream::{StreamConfig, StreamMode};
 pub use synth::SynthConfig;

@@ -31,10 +31,7 @@ impl Rows {
         stream: &StreamConfig,
         folder: &Path,
     ) -> Result<Self> {
-        // What has no size is no file to stream; reading it says what is wrong with it.
-        let size = |path: &std::path::PathBuf| std::fs::metadata(path).map_or(0, |meta| meta.len());
-        let bytes = source.files()?.iter().map(size).sum();
-        if !stream.streams(bytes) {
+        if !stream.streams(source.bytes()?) {
             return Ok(Rows::Memory(match part {
                 Some((split, part)) => Dataset::load_part(source.clone(), schema, split, part)?,
                 None => Dataset::load(source.clone(), schema)?,

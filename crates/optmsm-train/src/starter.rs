@@ -4,8 +4,9 @@ mod columns;
 mod guess;
 mod toml_text;
 
-use std::fs::File;
 use std::path::Path;
+
+use optmsm_data::{DataError, InputFile};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -44,14 +45,17 @@ pub fn starter(path: &Path, given: &Given) -> Result<String> {
 
 fn open(path: &Path, rows: u64) -> Result<Columns> {
     let shown = path.display();
-    let file = File::open(path).map_err(|e| {
-        let fix = "give the path of a CSV file with a header";
-        Error::file(&shown, format!("cannot be opened: {e}"), fix)
-    })?;
-    let bytes = file.metadata().ok().filter(|m| m.is_file()).map(|m| m.len());
     if path.is_dir() {
         return Err(Error::file(&shown, "is a folder", "give a CSV file"));
     }
+    let file = InputFile::open(path).map_err(|e| match e {
+        DataError::Io { source, .. } => {
+            let fix = "give the path of a CSV file with a header";
+            Error::file(&shown, format!("cannot be opened: {source}"), fix)
+        }
+        other => other.into(),
+    })?;
+    let bytes = file.bytes();
     Columns::read(&shown.to_string(), file, bytes, rows)
 }
 
