@@ -68,7 +68,10 @@ impl Opened {
             let metadata = match &file {
                 Stored::Disk(file) => ArrowReaderMetadata::load(file, ArrowReaderOptions::new()),
                 #[cfg(feature = "object-store")]
-                Stored::Object(o) => ArrowReaderMetadata::load(&o.footer(), ArrowReaderOptions::new()),
+                Stored::Object(object) => {
+                    let footer = object.footer().map_err(|e| e.to_string())?;
+                    ArrowReaderMetadata::load(&footer, ArrowReaderOptions::new())
+                }
             };
             let metadata = metadata.map_err(|e| plain(&e.to_string()))?;
             Ok(Self { schema: metadata.schema().clone(), parquet: Some(metadata) })

@@ -8,12 +8,13 @@
 mod ahead;
 mod chunks;
 mod fault;
+mod footers;
 mod list;
 mod net;
 mod url;
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore};
@@ -21,6 +22,7 @@ use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore};
 use crate::error::{DataError, Result};
 use ahead::{Ahead, Reader};
 use chunks::Chunks;
+use footers::Footers;
 pub(super) use list::parts;
 use net::Pending;
 use url::Scheme;
@@ -33,6 +35,8 @@ pub(crate) struct Object {
     scheme: Scheme,
     store: Arc<dyn ObjectStore>,
     meta: ObjectMeta,
+    /// Its place among the Parquet files of a source.
+    footers: OnceLock<(Arc<Footers>, usize)>,
 }
 
 impl Object {
@@ -93,7 +97,7 @@ impl Remote {
     }
 
     /// For what stands at the end of a Parquet file.
-    pub(super) fn footer(&self) -> Chunks {
+    pub(super) fn footer(&self) -> std::io::Result<Chunks> {
         Chunks::footer(self.clone())
     }
 
@@ -109,14 +113,12 @@ impl Remote {
 
     /// The error for a reader, which those that parse may turn into text: so it is kept, too.
     fn fail(&self, error: DataError) -> std::io::Error {
-        let text = error.to_string();
-        let (path, problem, fix) = match &error {
-            DataError::File { path, problem, fix } => (path.clone(), problem.clone(), fix.clone()),
-            _ => (self.object.name.clone(), text, "try again".into()),
+        let copy = match &error {
+            DataError::File { path, problem, fix } => DataError::file(path, problem, fix),
+            other => DataError::file(&self.object.name, other.to_string(), "try again"),
         };
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.get_or_insert(error);
-        std::io::Error::other(DataError::File { path, problem, fix })
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        std::io::Error::other(copy)
     }
 
     fn ahead(&self, range: Range<u64>, step: usize, most: usize) -> Ahead {

@@ -158,7 +158,8 @@ mod tests {
             to.head(&key).await.unwrap()
         };
         let meta = super::super::net::start("k", put).unwrap().wait().unwrap();
-        (bytes, Arc::new(Object { name: "k".into(), scheme: Scheme::File, store, meta }))
+        let footers = Default::default();
+        (bytes, Arc::new(Object { name: "k".into(), scheme: Scheme::File, store, meta, footers }))
     }
 
     #[test]

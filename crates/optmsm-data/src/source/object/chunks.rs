@@ -10,8 +10,6 @@ use parquet::file::reader::{ChunkReader, Length};
 use super::Remote;
 use super::ahead::Ahead;
 
-/// Bytes at the end that are read for a footer: the footers of most files, with one request.
-const FOOTER: u64 = 64 << 10;
 /// Bytes of a row group that are held: what eight threads hold stays near the 96 MB of batches that wait.
 const HELD: u64 = 16 << 20;
 /// A column chunk is asked for in pieces of at least this, however many columns there are: smaller ones cost a store as much.
@@ -36,14 +34,15 @@ struct Run {
 }
 
 impl Chunks {
-    pub(super) fn footer(remote: Remote) -> Self {
+    pub(super) fn footer(remote: Remote) -> io::Result<Self> {
+        let bytes = remote.object.footer().map_err(|e| remote.fail(e))?;
         let size = remote.object.size();
-        let run =
-            |start, end, step| Run { start, end, bytes: Mutex::new(remote.ahead(start..end, step, step)) };
-        let cut = size.saturating_sub(FOOTER);
-        // A longer footer begins before the cut, and is read up to the end of the file once more.
-        let runs = vec![run(0, cut, 0), run(cut, size, FOOTER as usize)];
-        Self { remote, runs: Arc::new(runs) }
+        let start = size - bytes.len() as u64;
+        let mut ahead = remote.ahead(start..size, 0, 0);
+        ahead.fill(bytes);
+        // What begins before it, as a longer footer does, is asked for by itself.
+        let run = Run { start, end: size, bytes: Mutex::new(ahead) };
+        Ok(Self { remote, runs: Arc::new(vec![run]) })
     }
 
     /// Reads ahead in column chunks, given as start and length; small ones are fetched now.

@@ -1,11 +1,12 @@
 //! From a URL to the files that hold the rows: one, a folder's, or those that a pattern names.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use glob::Pattern;
 use object_store::{ListResult, ObjectMeta, ObjectStoreExt};
 
+use super::footers::Footers;
 use super::net::{self, Pending};
 use super::url::Place;
 use super::{Object, fault};
@@ -16,18 +17,31 @@ use crate::source::parts::{
 
 /// Adds the files behind a URL, those of a folder or pattern by name.
 pub(in crate::source) fn parts(url: &str, parts: &mut Vec<Part>) -> Result<()> {
+    let before = parts.len();
+    find(url, parts)?;
+    let parquet = |part: &&Part| part.format == Format::Parquet;
+    Footers::chain(parts[before..].iter().filter(parquet).filter_map(|part| part.object.as_ref()));
+    Ok(())
+}
+
+fn find(url: &str, parts: &mut Vec<Part>) -> Result<()> {
     let place = Place::of(url)?;
     let key = place.key.trim_end_matches('/');
     if key.is_empty() || place.key.ends_with('/') {
         return folder(&place, key, place.list(key)?.wait()??, parts);
     }
-    if let Some(meta) = place.head(key)? {
-        parts.push(place.part(meta, None));
-        return Ok(());
-    }
-    let inside = place.list(key)?.wait()??;
+    let object = place.head(key)?;
+    // Some stores have an empty object for each folder.
+    let inside = match &object {
+        Some(meta) if meta.size > 0 => Inside::new(),
+        _ => place.list(key)?.wait()??,
+    };
     if !inside.is_empty() {
         return folder(&place, key, inside, parts);
+    }
+    if let Some(meta) = object {
+        parts.push(place.part(meta, None));
+        return Ok(());
     }
     if !key.contains(['*', '?', '[']) {
         let problem = format!("no such object in {}, and no folder", place.root);
@@ -93,7 +107,13 @@ impl Place {
             format: format.or_else(|| Format::of(&path)).unwrap_or(Format::Csv),
             partitions: partitions(&path),
             bytes: Some(meta.size),
-            object: Some(Arc::new(Object { name: name.clone(), scheme, store, meta })),
+            object: Some(Arc::new(Object {
+                name: name.clone(),
+                scheme,
+                store,
+                meta,
+                footers: OnceLock::new(),
+            })),
             path,
             name,
         }
@@ -152,7 +172,7 @@ fn matches(
     let any_folders = segment.as_str() == "**";
     let plain = !segment.as_str().contains(['*', '?', '[']);
     if plain && !rest.is_empty() {
-        return matches(place, &join(key, segment.as_str()), rest, depth + 1, parts);
+        return matches(place, &join(key, segment.as_str()), rest, depth, parts);
     }
     if any_folders {
         matches(place, key, rest, depth + 1, parts)?;
