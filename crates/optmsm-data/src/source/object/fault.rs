@@ -16,50 +16,49 @@ pub(super) fn changed(name: &str) -> DataError {
     DataError::file(name, "the object was changed while it was read", fix)
 }
 
+/// The error of a store whose settings cannot work.
+pub(super) fn settings(name: &str, scheme: Scheme, error: &Error) -> DataError {
+    let (credentials, endpoint) = scheme.settings();
+    let problem = format!("the settings of its store cannot be used: {}", innermost(error));
+    DataError::file(name, problem, format!("check {credentials}, and {endpoint}"))
+}
+
 pub(super) fn explain(name: &str, scheme: Scheme, error: Error) -> DataError {
     let (credentials, endpoint) = scheme.settings();
     let text = chain(&error);
-    let code = ["Code", "Message"].map(|tag| inside(&text, tag));
-    let said = match &code {
-        [Some(code), Some(message)] => format!("{code}: {}", quote(message)),
-        [Some(code), None] => code.clone(),
-        _ => String::new(),
+    let said = match (inside(&text, "Code"), inside(&text, "Message")) {
+        (Some(code), Some(message)) => {
+            format!("{code}: {}", quote(message.lines().next().unwrap_or_default()))
+        }
+        (Some(code), None) => code,
+        (None, _) => String::new(),
     };
     let because = if said.is_empty() { String::new() } else { format!(" ({said})") };
-    let file = |problem: String, fix: String| DataError::file(name, problem, fix);
-    if METADATA.iter().any(|host| text.contains(host)) {
-        return file("there are no credentials to read it with".into(), format!("set {credentials}"));
-    }
-    match error {
-        Error::NotFound { .. } if is_bucket(&text) => {
-            file(format!("there is no such bucket{because}"), format!("check its name, {endpoint}"))
-        }
-        Error::NotFound { .. } => {
-            let fix = "check the key; it is taken as it is, without %20 and the like";
-            file("there is no such object".into(), fix.into())
-        }
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-            let fix = format!(
-                "check {credentials}, and that they may read objects and list the bucket, which must exist"
-            );
-            file(format!("access is denied{because}"), fix)
-        }
-        Error::Precondition { .. } | Error::NotModified { .. } => changed(name),
-        _ if text.contains("416 Range Not Satisfiable") => changed(name), // ranges are inside what was found
-        error => match http(&error) {
-            Some(kind) => {
-                let problem = match kind {
-                    HttpErrorKind::Timeout => "the store does not answer in time".to_owned(),
-                    _ => format!("the store cannot be reached: {}", innermost(&error)),
-                };
-                file(problem, format!("check the network, {endpoint}"))
-            }
-            None => {
-                let problem = if said.is_empty() { innermost(&error) } else { said };
-                file(format!("the store refused: {problem}"), format!("check {credentials}; {endpoint}"))
-            }
-        },
-    }
+    // Only for single objects are these errors of their own.
+    let status = |code: u16| text.contains(&format!("status code: {code}"));
+    let denied = matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. });
+    let (problem, fix) = if METADATA.iter().any(|host| text.contains(host)) {
+        ("there are no credentials to read it with".into(), format!("set {credentials}"))
+    } else if is_bucket(&text) {
+        (format!("there is no such bucket{because}"), format!("check its name, {endpoint}"))
+    } else if denied || status(401) || status(403) {
+        let fix = "and that they may read objects and list the bucket, which must exist";
+        (format!("access is denied{because}"), format!("check {credentials}, {fix}"))
+    } else if matches!(error, Error::NotFound { .. }) {
+        let fix = "check the key; it is taken as it is, without %20 and the like";
+        ("there is no such object".into(), fix.into())
+    } else if matches!(error, Error::Precondition { .. } | Error::NotModified { .. }) || status(416) {
+        return changed(name); // ranges are inside what was found
+    } else {
+        let problem = match http(&error) {
+            Some(HttpErrorKind::Timeout) => "the store does not answer in time".to_owned(),
+            Some(_) => format!("the store cannot be reached: {}", innermost(&error)),
+            None if said.is_empty() => format!("the store refused: {}", innermost(&error)),
+            None => format!("the store refused: {said}"),
+        };
+        (problem, format!("check the network, {endpoint}"))
+    };
+    DataError::file(name, problem, fix)
 }
 
 /// Whether it is the bucket that is missing.

@@ -40,7 +40,9 @@ pub(super) fn start<T: Send + 'static>(
 impl<T> Pending<T> {
     pub(super) fn wait(self) -> Result<T> {
         self.answer.recv().map_err(|_| {
-            DataError::file(&self.name, "the request was given up", "try again; if it stays, report this")
+            // The client gave up on a setting that it took for granted.
+            let fix = "check the store's settings in the environment; if they are right, report this";
+            DataError::file(&self.name, "the request was given up", fix)
         })
     }
 }

@@ -1,11 +1,12 @@
 //! URLs of objects.
 
+use std::net::SocketAddrV6;
 use std::sync::Arc;
 
 use object_store::ObjectStore;
-use object_store::aws::AmazonS3Builder;
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 
@@ -56,7 +57,7 @@ impl Place {
             _ => {}
         }
         let root = url[..url.len() - rest.len() + bucket.len()].to_owned();
-        let store = net::store(&root, || scheme.open(bucket).map_err(|e| fault::explain(&root, scheme, e)))?;
+        let store = net::store(&root, || scheme.open(&root, bucket))?;
         Ok(Self { scheme, root, key: key.to_owned(), store })
     }
 
@@ -75,15 +76,55 @@ impl Place {
 }
 
 impl Scheme {
-    fn open(self, bucket: &str) -> object_store::Result<Arc<dyn ObjectStore>> {
+    fn open(self, root: &str, bucket: &str) -> Result<Arc<dyn ObjectStore>> {
+        let settings = |e| fault::settings(root, self, &e);
         Ok(match self {
-            Scheme::S3 => Arc::new(AmazonS3Builder::from_env().with_bucket_name(bucket).build()?),
-            Scheme::Google => {
-                Arc::new(GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket).build()?)
+            Scheme::S3 => {
+                let builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+                for key in [AmazonS3ConfigKey::Endpoint, AmazonS3ConfigKey::S3Endpoint] {
+                    self.check_endpoint(root, builder.get_config_value(&key))?;
+                }
+                Arc::new(builder.build().map_err(settings)?)
             }
-            Scheme::Azure => Arc::new(MicrosoftAzureBuilder::from_env().with_container_name(bucket).build()?),
+            Scheme::Google => {
+                let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
+                self.check_endpoint(root, builder.get_config_value(&GoogleConfigKey::BaseUrl))?;
+                Arc::new(builder.build().map_err(settings)?)
+            }
+            Scheme::Azure => {
+                let builder = MicrosoftAzureBuilder::from_env().with_container_name(bucket);
+                self.check_endpoint(root, builder.get_config_value(&AzureConfigKey::Endpoint))?;
+                Arc::new(builder.build().map_err(settings)?)
+            }
             Scheme::File => Arc::new(LocalFileSystem::new()),
         })
+    }
+
+    /// The crate panics when it signs a request to what is no URL.
+    fn check_endpoint(self, root: &str, endpoint: Option<String>) -> Result<()> {
+        let Some(endpoint) = endpoint else { return Ok(()) };
+        let host = ["http://", "https://"].iter().find_map(|start| endpoint.strip_prefix(start));
+        let host = host.map(|rest| rest.split('/').next().unwrap_or_default());
+        let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        let good = match host {
+            Some(host) if host.ends_with(']') => format!("{host}:0").parse::<SocketAddrV6>().is_ok(),
+            Some(host) if host.starts_with('[') => host.parse::<SocketAddrV6>().is_ok(),
+            Some(host) => {
+                let (host, number) = host.split_once(':').unwrap_or((host, "0"));
+                !host.is_empty() && host.chars().all(name) && number.parse::<u16>().is_ok()
+            }
+            None => false,
+        };
+        if good {
+            return Ok(());
+        }
+        let (_, setting) = self.settings();
+        let problem = format!("the endpoint of its store, {endpoint:?}, is no URL");
+        Err(DataError::file(
+            root,
+            problem,
+            format!("write http://host:port or https://host; check {setting}"),
+        ))
     }
 
     /// The settings that say who asks, and where.
@@ -99,6 +140,41 @@ impl Scheme {
                 "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ENDPOINT",
             ),
             Scheme::File => ("the rights of the files", "the path"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_urls() {
+        let check = |endpoint: &str| Scheme::S3.check_endpoint("s3://b", Some(endpoint.into()));
+        for good in [
+            "http://localhost:9000",
+            "https://s3.example.org",
+            "http://10.0.0.1/x",
+            "http://[::1]:9000/",
+            "http://[::1]",
+        ] {
+            check(good).unwrap();
+        }
+        for bad in [
+            "",
+            "localhost:9000",
+            "http://",
+            "http:///x",
+            "http://a b",
+            "http://h:99999",
+            "http://[::1",
+            "ftp://h",
+        ] {
+            let error = check(bad).unwrap_err().to_string();
+            let wanted = format!(
+                "s3://b: the endpoint of its store, {bad:?}, is no URL; write http://host:port or https://host"
+            );
+            assert!(error.starts_with(&wanted), "{error}");
         }
     }
 }
