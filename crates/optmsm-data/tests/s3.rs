@@ -114,21 +114,53 @@ fn call(python: &Path, script: &str, args: &[&str]) -> String {
     String::from_utf8(out.stdout).unwrap()
 }
 
-/// Credentials come from the environment of the process, so each case is one of its own: this test, told which.
+/// Settings come from the environment of the process, so each case is one of its own: this program, told which.
 const CASE: &str = "OPTMSM_TEST_S3_CASE";
 
+fn child(case: &str, env: &[(&str, &str)]) {
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    let of_a_store = |name: &str| ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|start| name.starts_with(start));
+    for (name, _) in std::env::vars().filter(|(name, _)| of_a_store(name)) {
+        program.env_remove(name);
+    }
+    let out = program
+        .args(["--exact", "one_case", "--nocapture"])
+        .envs([(CASE, case), ("AWS_ALLOW_HTTP", "true"), ("AWS_REGION", "us-east-1")])
+        .envs(env.iter().copied())
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(out.status.success(), "{case}: {}{}", text(&out.stdout), text(&out.stderr));
+}
+
+/// What the other tests start; nothing by itself.
 #[test]
-fn a_server_of_its_own() {
+fn one_case() {
     if let Ok(case) = std::env::var(CASE) {
-        let (python, local) = (std::env::var("TEST_PYTHON").unwrap(), std::env::var("TEST_LOCAL").unwrap());
-        return match case.as_str() {
+        let [python, local] =
+            ["TEST_PYTHON", "TEST_LOCAL"].map(|name| std::env::var(name).unwrap_or_default());
+        match case.as_str() {
             "rows" => rows(Path::new(&local)),
             "large" => large(Path::new(&local)),
             "names" => names(),
             "changes" => changes(Path::new(&python)),
+            "unreachable" => unreachable(),
+            "malformed" => malformed(),
             _ => denied(&case),
-        };
+        }
     }
+}
+
+#[test]
+fn stores_that_cannot_be_asked() {
+    let keys = [("AWS_ACCESS_KEY_ID", "k"), ("AWS_SECRET_ACCESS_KEY", "s")];
+    // Nothing listens on port 1.
+    child("unreachable", &[("AWS_ENDPOINT_URL", "http://127.0.0.1:1"), keys[0], keys[1]]);
+    child("malformed", &[("AWS_ENDPOINT_URL", "localhost"), ("GOOGLE_BASE_URL", "x"), keys[0], keys[1]]);
+}
+
+#[test]
+fn a_real_server() {
     let Some(python) = python() else { return };
     let files = Files::new();
     let local = files.path("local");
@@ -137,23 +169,9 @@ fn a_server_of_its_own() {
     let key = call(&python, UPLOAD, &[&server.url, local.to_str().unwrap()]);
     let (key, secret) = key.trim().split_once(' ').unwrap();
     let run = |case: &str, key: &str, secret: &str| {
-        let out = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "a_server_of_its_own", "--nocapture"])
-            .envs([
-                (CASE, case),
-                ("TEST_PYTHON", python.to_str().unwrap()),
-                ("TEST_LOCAL", local.to_str().unwrap()),
-            ])
-            .envs([
-                ("AWS_ENDPOINT_URL", &server.url[..]),
-                ("AWS_ALLOW_HTTP", "true"),
-                ("AWS_REGION", "us-east-1"),
-            ])
-            .envs([("AWS_ACCESS_KEY_ID", key), ("AWS_SECRET_ACCESS_KEY", secret)])
-            .output()
-            .unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(out.status.success(), "{case}: {}{}", text(&out.stdout), text(&out.stderr));
+        let paths = [("TEST_PYTHON", python.to_str().unwrap()), ("TEST_LOCAL", local.to_str().unwrap())];
+        let keys = [("AWS_ACCESS_KEY_ID", key), ("AWS_SECRET_ACCESS_KEY", secret)];
+        child(case, &[("AWS_ENDPOINT_URL", &server.url), paths[0], paths[1], keys[0], keys[1]]);
     };
     run("rows", key, secret);
     run("large", key, secret);
@@ -253,6 +271,25 @@ fn names() {
     }
     let error = message("s3://private/a.csv");
     assert!(error.starts_with("s3://private/a.csv: access is denied (AccessDenied: "), "{error}");
+}
+
+fn unreachable() {
+    let error = message("s3://logs/rows.csv");
+    assert!(error.starts_with("s3://logs/rows.csv: the store cannot be reached: "), "{error}");
+    assert!(error.ends_with("; check the network, AWS_REGION and AWS_ENDPOINT_URL"), "{error}");
+}
+
+fn malformed() {
+    let error = message("s3://logs/rows.csv");
+    let wanted = "s3://logs: the endpoint of its store, \"localhost\", is no URL; write http://host:port or https://host";
+    assert!(error.starts_with(wanted), "{error}");
+    assert!(message("gs://logs/x").starts_with("gs://logs: the endpoint of its store, \"x\", is no URL"));
+    let error = message("az://logs/x");
+    assert!(error.starts_with("az://logs: the settings of its store cannot be used: "), "{error}");
+    assert!(
+        error.contains("; check AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, and"),
+        "{error}"
+    );
 }
 
 fn denied(code: &str) {
