@@ -25,7 +25,7 @@ use crate::error::{DataError, Result};
 use crate::file::read_at;
 use crate::reader::{Extra, Need, RowReader};
 use crate::schema::Schema;
-use crate::source::{Progress, Source};
+use crate::source::{self, Progress, Source};
 use crate::split::{self, Part, SplitConfig};
 
 /// Rows of a block: a few hundred kilobytes, which a disk reads in one go.
@@ -75,7 +75,7 @@ pub enum Prepared {
 }
 
 /// What a cache is named after: format, program, byte order, schema, and the files as they are now.
-fn key(schema: &Schema, files: &[PathBuf], part: Selection) -> Result<String> {
+fn key(schema: &Schema, files: &[source::Part], part: Selection) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(MAGIC);
     hash.update(env!("CARGO_PKG_VERSION")); // another version may read or encode a value in another way
@@ -85,12 +85,16 @@ fn key(schema: &Schema, files: &[PathBuf], part: Selection) -> Result<String> {
         hash.update(format!("{split:?} {part:?}"));
     }
     let mut sample = Vec::new();
-    for path in files {
-        let name = path.display().to_string();
-        let io = |e| DataError::io(&name, "read", e);
-        let mut file = File::open(path).map_err(io)?;
+    for part in files {
+        let name = &part.name;
+        let io = |e| DataError::io(name, "read", e);
+        hash.update(name);
+        if let Some(state) = part.state_in_store() {
+            hash.update(state);
+            continue;
+        }
+        let mut file = File::open(&part.path).map_err(io)?;
         let meta = file.metadata().map_err(io)?;
-        hash.update(&name);
         hash.update(meta.len().to_le_bytes());
         if let Ok(changed) = meta.modified().map_err(io)?.duration_since(std::time::UNIX_EPOCH) {
             hash.update(changed.as_nanos().to_le_bytes());
@@ -117,9 +121,9 @@ impl Cache {
         folder: &Path,
         progress: impl FnMut(Progress),
     ) -> Result<(Self, Prepared)> {
-        let files = source.files()?;
+        let files = source.parts()?;
         let key = key(schema, &files, part)?;
-        let stem = files.first().and_then(|f| f.file_stem()).unwrap_or_default().to_string_lossy();
+        let stem = files.first().and_then(|f| f.path.file_stem()).unwrap_or_default().to_string_lossy();
         let path = folder.join(format!("{stem}-{}.cache", &key[..16]));
         let mut prepared = Prepared::Made;
         if path.exists() {

@@ -89,9 +89,17 @@ impl DataError {
         DataError::File { path: path.into(), problem: problem.into(), fix: fix.into() }
     }
 
-    /// A [`DataError::Io`].
+    /// What a reader of this crate failed with, or what the system said.
     pub fn io(path: &str, action: &'static str, source: io::Error) -> Self {
-        DataError::Io { path: path.into(), action, source }
+        match source.downcast::<Self>() {
+            Ok(inside) => inside,
+            Err(source) => DataError::Io { path: path.into(), action, source },
+        }
+    }
+
+    /// Whether a reader of this crate failed, which says itself what is wrong.
+    pub(crate) fn is_inside(source: &io::Error) -> bool {
+        source.get_ref().is_some_and(|e| e.is::<Self>())
     }
 }
 

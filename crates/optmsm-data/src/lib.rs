@@ -42,7 +42,7 @@ pub use peek::{Holds, Peek, PeekColumn, Value};
 pub use predictions::{OutputFormat, Predictions};
 pub use reader::{Extra, Need, RecordBuffer, RowReader};
 pub use schema::{Encoding, FieldSchema, ScenarioSchema, Schema};
-pub use source::{Paths, Progress, Source};
+pub use source::{InputFile, Paths, Progress, Source, is_url};
 pub use split::{Part, SplitConfig};
 pub use stream::{StreamConfig, StreamMode};
 pub use synth::SynthConfig;

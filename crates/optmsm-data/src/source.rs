@@ -6,9 +6,12 @@ mod columns;
 mod csv;
 mod csv_parts;
 mod file;
+#[cfg(feature = "object-store")]
+mod object;
 mod parts;
 mod paths;
 mod pool;
+mod stored;
 mod whole;
 
 use std::io::Read;
@@ -20,7 +23,9 @@ use ::csv::ByteRecord;
 pub(crate) use cell::Elements;
 pub(crate) use cell::{Cell, List};
 pub(crate) use column::{Entry, can_be_read};
+pub(crate) use parts::Part;
 pub use paths::Paths;
+pub use stored::{InputFile, is_url};
 pub(crate) use whole::Whole;
 
 use crate::error::{DataError, Result, list};
@@ -51,6 +56,10 @@ const MOST_THREADS: usize = 8;
 /// are Arrow; any other single file is taken for a CSV. The files of a glob or folder come in the order of
 /// their names; those that begin with `_` or `.` are left out. A folder such as `scenario=home` gives all rows
 /// below it a column `scenario`. `-` alone is a CSV on the standard input.
+///
+/// With the feature `object-store`, a path may be a URL of an object store: `s3://bucket/key`, `gs://bucket/key`,
+/// `az://container/key` or `file:///path`, where a key is a file, a glob or a folder, and is taken as it is (no `%20`).
+/// Settings and credentials come from the environment (`AWS_…`, `GOOGLE_…`, `AZURE_…`).
 #[derive(Clone, Debug)]
 pub struct Source {
     paths: Vec<PathBuf>,
@@ -88,10 +97,19 @@ impl Source {
     /// # Errors
     /// A path, glob or folder names none, or files that do not go together.
     pub fn files(&self) -> Result<Vec<PathBuf>> {
-        if self.is_stdin() {
-            return Ok(Vec::new());
-        }
-        Ok(parts::parts(&self.paths)?.into_iter().map(|part| part.path).collect())
+        Ok(self.parts()?.into_iter().map(|part| part.path).collect())
+    }
+
+    /// Size of all files; what has none, such as a pipe, counts as 0.
+    ///
+    /// # Errors
+    /// As [`Source::files`].
+    pub fn bytes(&self) -> Result<u64> {
+        Ok(self.parts()?.iter().map(|part| part.bytes.unwrap_or(0)).sum())
+    }
+
+    pub(crate) fn parts(&self) -> Result<Vec<Part>> {
+        if self.is_stdin() { Ok(Vec::new()) } else { parts::parts(&self.paths) }
     }
 
     /// Whether it is the standard input.

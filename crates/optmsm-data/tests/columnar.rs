@@ -3,54 +3,10 @@
 
 mod common;
 
-use std::path::PathBuf;
-
+use common::columnar::{all, assert_reads_like, fixture};
 use common::*;
 use optmsm_core::batch::Batch;
-use optmsm_data::{DataConfig, Dataset, Extra, FieldConfig, Need, RecordBuffer, RowReader, Schema, Source};
-
-fn fixture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/columnar").join(name)
-}
-
-/// Every column, numbers both as numbers and as categories.
-fn all() -> DataConfig {
-    let number = |name: &str| numeric(name);
-    let category =
-        |name: &str| FieldConfig { column: Some(name.into()), ..categorical(&format!("c_{name}")) };
-    let mut fields: Vec<_> = ["small", "big", "huge", "narrow", "single", "double", "price", "day", "time"]
-        .iter()
-        .flat_map(|name| [number(name), category(name)])
-        .collect();
-    fields.extend(["flag", "city", "code"].map(categorical));
-    fields.extend(["tags", "clicks"].map(multi));
-    fields.push(FieldConfig { weight_separator: Some(":".into()), ..multi("interests") });
-    DataConfig { weight: Some("w".into()), group: Some("code".into()), ..config(fields) }
-}
-
-/// Schema and rows of a source, each by this many decoding threads.
-fn load(source: impl Into<Source>, threads: usize) -> (Schema, Dataset) {
-    let source = source.into().with_threads(threads);
-    let schema = Schema::fit(&all(), source.clone()).unwrap();
-    let set = Dataset::load(source, &schema).unwrap();
-    (schema, set)
-}
-
-fn assert_reads_like(source: impl Into<Source>, csv: &str, name: &str) {
-    let source = source.into();
-    let (schema, set) = load(fixture(csv), 1);
-    for threads in [1, 8] {
-        let (other_schema, other_set) = load(source.clone(), threads);
-        for (other, field) in other_schema.fields.iter().zip(&schema.fields) {
-            assert!(other == field, "{name}: field {} differs", field.name);
-        }
-        assert_eq!(other_schema.scenarios, schema.scenarios, "{name}");
-        assert_eq!(other_schema.fingerprint(), schema.fingerprint(), "{name}");
-        assert!(other_set == set, "{name}: rows differ");
-        // One's schema predicts the other's file.
-        assert!(Dataset::load(source.clone(), &schema).unwrap() == set, "{name}: rows differ");
-    }
-}
+use optmsm_data::{Extra, Need, RecordBuffer, RowReader, Schema, Source};
 
 #[test]
 fn every_codec_encoding_and_type_reads_like_the_csv() {

@@ -7,7 +7,7 @@ use optmsm_core::error::Error as CoreError;
 use optmsm_core::learner::LearnerConfig;
 use optmsm_core::optim::{OptimizerConfig, ScheduleConfig};
 use optmsm_cuda::Precision;
-use optmsm_data::{DataConfig, Paths, Source};
+use optmsm_data::{DataConfig, Paths, Source, is_url};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -212,9 +212,10 @@ impl Config {
         Ok(())
     }
 
-    /// A path as it is to be opened.
+    /// A path on disk as it is to be opened: beside the data, if that is on disk too.
     pub fn path(&self, path: &str) -> PathBuf {
-        self.data_dir.as_ref().map_or_else(|| PathBuf::from(path), |dir| Path::new(dir).join(path))
+        let folder = self.data_dir.as_ref().filter(|dir| !is_url(dir));
+        folder.map_or_else(|| PathBuf::from(path), |dir| Path::new(dir).join(path))
     }
 
     /// Data paths as they are to be opened.

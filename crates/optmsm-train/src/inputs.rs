@@ -1,12 +1,11 @@
 //! The data that a configuration names: which files, which parts, and what they hold.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use optmsm_data::cache::Selection;
-use optmsm_data::{Part, Schema, Source};
+use optmsm_data::{DataError, InputFile, Part, Schema, Source};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -135,11 +134,14 @@ pub fn source(config: &Config, part: Part) -> Option<Source> {
 
 /// Size and hash of a file, read as a stream.
 pub(crate) fn hash(path: &Path) -> Result<DataFile> {
-    let fail = |e: std::io::Error| {
-        let fix = "check the path; it starts from the current directory";
-        Error::file(path.display(), format!("cannot be read: {e}"), fix)
+    let fail = |e: std::io::Error| match e.downcast::<DataError>() {
+        Ok(e) => e.into(),
+        Err(e) => {
+            let fix = "check the path; it starts from the current directory";
+            Error::file(path.display(), format!("cannot be read: {e}"), fix)
+        }
     };
-    let mut file = File::open(path).map_err(fail)?;
+    let mut file = InputFile::open(path)?;
     let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 20]);
     loop {
         match file.read(&mut buffer) {

@@ -12,9 +12,7 @@ use crate::error::Result;
 
 /// Whether the rows of a source come from disk.
 pub(crate) fn streams(source: &Source, stream: &StreamConfig) -> Result<bool> {
-    // What has no size is no file to stream; reading it says what is wrong with it.
-    let size = |path: &std::path::PathBuf| std::fs::metadata(path).map_or(0, |meta| meta.len());
-    Ok(stream.streams(source.files()?.iter().map(size).sum()))
+    Ok(stream.streams(source.bytes()?))
 }
 
 /// Encoded rows.

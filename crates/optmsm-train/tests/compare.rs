@@ -229,7 +229,7 @@ fn other_rows_are_refused() {
 #[test]
 fn folders_of_other_names_are_other_rows() {
     let place = place();
-    let text = read(&place, "train.csv");
+    let text = place.text("train.csv");
     for (scenario, folder) in
         [("home", "a/scenario=home"), ("ads", "a/scenario=ads"), ("ads", "b/scenario=search")]
     {

@@ -161,3 +161,54 @@ fn scoring_what_was_trained_on_is_said() {
         "warning: ./train-test.csv: is of data.train too, so data.test scores rows that were trained on\n"
     );
 }
+
+/// Every command that reads data, by URL and by path.
+#[cfg(feature = "object-store")]
+#[test]
+fn urls_train_the_same_model_as_paths() {
+    let place = Place::new(common::CONFIG, 1, 1);
+    place.write("config.toml", CONFIG);
+    good(&place, &["synth", "--rows", "300", "--out", "train.parquet"]);
+    good(&place, &["synth", "--rows", "200", "--seed", "2", "--out", "valid.csv"]);
+    let url = format!("file://{}", place.path("").display());
+    let url = url.trim_end_matches('/');
+    // A relative path starts from the URL, a URL from nowhere, and a cache is on the disk in any case.
+    let from_url = format!("data_dir={url}");
+    let valid = format!("data.valid={url}/valid*.csv");
+    let settings = ["--set", "data.train=train.parquet", "--set", "data.stream.mode=always"];
+    let urls = [&settings[..], &["--set", &from_url, "--set", &valid]].concat();
+    for (run, set) in [("paths", &settings[..]), ("urls", &urls[..])] {
+        good(&place, &[&["train", "--quiet", "--config", "config.toml", "--run", run], set].concat());
+    }
+    assert_eq!(place.bytes("urls/schema.json"), place.bytes("paths/schema.json"));
+    let predicted = |run: &str, data: &str| good(&place, &["predict", run, "--data", data, "--out", "-"]);
+    let wanted = predicted("paths", "valid.csv");
+    assert_eq!(predicted("urls", "valid.csv"), wanted);
+    assert_eq!(predicted("urls", &format!("{url}/valid.csv")), wanted);
+    let scores = |data: &str| good(&place, &["evaluate", "urls", "--data", data]);
+    assert_eq!(scores(&format!("{url}/train.parquet")), scores("train.parquet"));
+    let found = good(&place, &[&["prepare", "--config", "config.toml"], &urls[..]].concat());
+    assert!(found.contains("train rows: 300, ") && found.contains(" MB, found in "), "{found}");
+    let report = ["report", "urls", "--data", &format!("{url}/valid.csv"), "--out", "report.html"];
+    good(&place, &report);
+    let page = String::from_utf8(place.bytes("report.html")).unwrap();
+    assert!(page.contains(&format!("{url}/valid.csv")));
+    good(&place, &["init", &format!("{url}/valid.csv"), "--out", "by-url.toml"]);
+    let checked = good(&place, &["check", "by-url.toml"]);
+    assert!(checked.contains(&format!("{url}/valid.csv")), "{checked}");
+    let error = bad(&place, &["init", &format!("{url}/none.csv"), "--out", "none.toml"]);
+    assert!(error.starts_with(&format!("error: {url}/none.csv: no such object in file://")), "{error}");
+}
+
+#[cfg(not(feature = "object-store"))]
+#[test]
+fn urls_need_the_feature() {
+    let place = Place::new(common::CONFIG, 1, 1);
+    let train =
+        ["train", "--config", "config.toml", "--run", "x", "--set", "data.train=s3://logs/part-*.parquet"];
+    assert_eq!(
+        bad(&place, &train),
+        "error: s3://logs/part-*.parquet: this program was built without support for URLs; build it with \
+         --features object-store, or copy the files to a disk"
+    );
+}

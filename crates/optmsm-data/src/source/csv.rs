@@ -1,6 +1,5 @@
 //! A CSV file as a stream of records whose lines are known.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +10,7 @@ use flate2::bufread::MultiGzDecoder;
 use super::Progress;
 use super::nearest;
 use super::parts::{Format, Part, Partition};
+use super::stored::Stored;
 use crate::error::{DataError, Place, Result, list};
 use crate::parse::Fault;
 
@@ -77,7 +77,7 @@ pub(crate) struct CsvFile {
 }
 
 /// A file that counts what is read of it.
-struct Counted(File, Arc<AtomicU64>);
+struct Counted(Box<dyn Read + Send>, Arc<AtomicU64>);
 
 impl Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -93,7 +93,7 @@ impl CsvFile {
     /// `optional`: a file without a row, or without a header, is no error.
     pub(super) fn open(part: &Part, delimiter: char, optional: bool) -> Result<Self> {
         let name = &part.name;
-        let file = File::open(&part.path).map_err(|source| DataError::io(name, "open", source))?;
+        let file = Stored::open(part)?.into_reader();
         let mut compressed = None;
         let reader: Box<dyn Read + Send> = match part.format {
             Format::CsvGzip | Format::CsvZstd => {
@@ -106,7 +106,7 @@ impl CsvFile {
                     Box::new(decoder)
                 }
             }
-            _ => Box::new(file),
+            _ => file,
         };
         let mut file = Self::new(name, reader, delimiter);
         (file.total_bytes, file.compressed, file.optional) = (part.bytes, compressed, optional);
@@ -254,7 +254,7 @@ impl CsvFile {
 
     fn next(&mut self, record: &mut ByteRecord) -> Result<bool> {
         self.csv.read_byte_record(record).map_err(|e| match e.into_kind() {
-            ErrorKind::Io(source) if self.compressed.is_some() => {
+            ErrorKind::Io(source) if self.compressed.is_some() && !DataError::is_inside(&source) => {
                 let fix = "the file is damaged or was not written to its end: copy or write it again";
                 DataError::file(&self.name, format!("cannot be unpacked: {source}"), fix)
             }

@@ -1,7 +1,6 @@
 //! One Parquet or Arrow file: its columns, and its rows as batches.
 
-use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, Read, Seek};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -13,10 +12,13 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
 use parquet::basic::Encoding;
+use parquet::errors::ParquetError;
 use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::reader::ChunkReader;
 
 use super::column::{Column, Memory};
 use super::parts::{Format, Part};
+use super::stored::{ReadSeek, Stored};
 use crate::error::{DataError, Place, Result};
 
 /// Rows of a batch: a batch of usual columns fits the caches, and its overhead is small.
@@ -57,21 +59,27 @@ fn guard<T>(work: impl FnOnce() -> std::result::Result<T, String>) -> std::resul
 
 impl Opened {
     pub(super) fn new(part: &Part) -> Result<Self> {
-        let io = |e| DataError::io(&part.name, "open", e);
-        let file = File::open(&part.path).map_err(io)?;
+        let file = Stored::open(part)?;
         let opened = guard(|| {
             if part.format == Format::Arrow {
-                let schema = match batches(&file, None) {
-                    Ok(batches) => batches.schema(),
-                    Err(e) => return Err(e.to_string()),
-                };
+                let schema = batches(&file, None)?.schema();
                 return Ok(Self { schema, parquet: None });
             }
-            let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new());
+            let metadata = match &file {
+                Stored::Disk(file) => ArrowReaderMetadata::load(file, ArrowReaderOptions::new()),
+                #[cfg(feature = "object-store")]
+                Stored::Object(object) => {
+                    let footer = object.footer().map_err(|e| e.to_string())?;
+                    ArrowReaderMetadata::load(&footer, ArrowReaderOptions::new())
+                }
+            };
             let metadata = metadata.map_err(|e| plain(&e.to_string()))?;
             Ok(Self { schema: metadata.schema().clone(), parquet: Some(metadata) })
         });
         opened.map_err(|problem| {
+            if let Some(failure) = file.failure() {
+                return failure;
+            }
             let kind = if part.format == Format::Arrow { "an Arrow" } else { "a Parquet" };
             let fix = "check that it is one, and that it was written or copied to its end";
             DataError::file(&part.name, format!("cannot be read as {kind} file: {problem}"), fix)
@@ -103,7 +111,7 @@ impl Opened {
         from: &[From],
         sink: &mut dyn FnMut(usize, Vec<Column>) -> bool,
     ) -> Result<()> {
-        let file = File::open(&part.path).map_err(|e| DataError::io(&part.name, "open", e))?;
+        let file = Stored::open(part)?;
         let mut memories: Vec<Memory> = from.iter().map(|_| Memory::default()).collect();
         let columns = |f: &From| if let From::Column(c) = f { Some(*c) } else { None };
         let mut roots: Vec<usize> = from.iter().filter_map(columns).collect();
@@ -133,7 +141,7 @@ impl Opened {
         piece: Piece,
         sink: &mut dyn FnMut(RecordBatch) -> std::result::Result<bool, String>,
     ) -> Result<()> {
-        let file = File::open(&part.path).map_err(|e| DataError::io(&part.name, "open", e))?;
+        let file = Stored::open(part)?;
         let roots: Vec<usize> = (0..self.schema.fields().len()).collect();
         let result = guard(|| self.each(&file, piece, &roots, sink));
         result.map_err(|problem| self.failure(part, &file, piece, &roots, problem))
@@ -141,7 +149,7 @@ impl Opened {
 
     fn each(
         &self,
-        file: &File,
+        file: &Stored,
         piece: Piece,
         roots: &[usize],
         sink: &mut dyn FnMut(RecordBatch) -> std::result::Result<bool, String>,
@@ -151,7 +159,7 @@ impl Opened {
                 let group = parquet.metadata().row_group(piece.group);
                 (row_group(file, parquet, piece.group, roots)?, usize::try_from(group.num_rows()).ok())
             }
-            None => (batches(file, Some(roots.to_vec())).map_err(|e| e.to_string())?, None),
+            None => (batches(file, Some(roots.to_vec()))?, None),
         };
         let mut rows = 0;
         for batch in batches {
@@ -167,9 +175,19 @@ impl Opened {
         }
     }
 
-    /// Names the column that cannot be decoded, by decoding each alone.
+    /// What the store said, or names the column that cannot be decoded, by decoding each alone.
     #[cold]
-    fn failure(&self, part: &Part, file: &File, piece: Piece, roots: &[usize], problem: String) -> DataError {
+    fn failure(
+        &self,
+        part: &Part,
+        file: &Stored,
+        piece: Piece,
+        roots: &[usize],
+        problem: String,
+    ) -> DataError {
+        if let Some(failure) = file.failure() {
+            return failure;
+        }
         let alone = |&root: &usize| {
             let tried = guard(|| {
                 self.each(file, piece, &[root], &mut |batch| {
@@ -214,23 +232,24 @@ fn plain(text: &str) -> String {
 type Batches = Box<dyn RecordBatchReader>;
 
 /// Batches of an Arrow file, or of the stream form of one.
-fn batches(file: &File, columns: Option<Vec<usize>>) -> std::result::Result<Batches, ArrowError> {
-    use std::io::{Seek, SeekFrom};
-    let mut file = file.try_clone()?;
-    let mut start = [0; 6];
-    file.seek(SeekFrom::Start(0))?;
-    let read = file.read(&mut start)?;
-    file.seek(SeekFrom::Start(0))?;
-    let reader = BufReader::new(file);
-    Ok(match &start[..read] {
-        b"ARROW1" => Box::new(FileReader::try_new(reader, columns)?),
-        _ => Box::new(StreamReader::try_new(reader, columns)?),
-    })
+fn batches(file: &Stored, columns: Option<Vec<usize>>) -> std::result::Result<Batches, String> {
+    let read = || -> std::result::Result<Batches, ArrowError> {
+        let mut file: Box<dyn ReadSeek> = file.reader()?;
+        let mut start = Vec::new();
+        (&mut file).take(6).read_to_end(&mut start)?;
+        file.rewind()?;
+        let reader = BufReader::new(file);
+        Ok(match &start[..] {
+            b"ARROW1" => Box::new(FileReader::try_new(reader, columns)?),
+            _ => Box::new(StreamReader::try_new(reader, columns)?),
+        })
+    };
+    read().map_err(|e| e.to_string())
 }
 
 /// Batches of a row group. Strings that it holds as a dictionary stay one.
 fn row_group(
-    file: &File,
+    file: &Stored,
     parquet: &ArrowReaderMetadata,
     group: usize,
     roots: &[usize],
@@ -253,14 +272,31 @@ fn row_group(
     // The plain types are those of the file itself, should it not agree with a dictionary.
     let described =
         ArrowReaderMetadata::try_new(metadata.clone(), options).unwrap_or_else(|_| parquet.clone());
-    let file = file.try_clone().map_err(|e| e.to_string())?;
     let mask = ProjectionMask::roots(metadata.file_metadata().schema_descr(), roots.iter().copied());
-    let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, described)
-        .with_projection(mask)
-        .with_row_groups(vec![group])
-        .with_batch_size(ROWS)
-        .build();
-    Ok(Box::new(reader.map_err(|e| plain(&e.to_string()))?))
+    let reader = match file {
+        Stored::Disk(file) => {
+            let file = file.try_clone().map_err(|e| e.to_string())?;
+            reader(file, described, mask, group)
+        }
+        #[cfg(feature = "object-store")]
+        Stored::Object(object) => {
+            let wanted = (0..chunks.num_columns()).filter(|&leaf| mask.leaf_included(leaf));
+            let ranges = wanted.map(|leaf| chunks.column(leaf).byte_range()).collect();
+            reader(object.chunks(ranges).map_err(|e| e.to_string())?, described, mask, group)
+        }
+    };
+    reader.map_err(|e| plain(&e.to_string()))
+}
+
+fn reader(
+    file: impl ChunkReader + 'static,
+    described: ArrowReaderMetadata,
+    mask: ProjectionMask,
+    group: usize,
+) -> std::result::Result<Batches, ParquetError> {
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, described);
+    let builder = builder.with_projection(mask).with_row_groups(vec![group]).with_batch_size(ROWS);
+    Ok(Box::new(builder.build()?))
 }
 
 /// The type to read a column as: a dictionary only where all of its pages are one, so that none is made anew.

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use super::stored::{is_url, url_parts};
 use crate::error::{DataError, Result};
 
 /// What a file is, by its name.
@@ -34,15 +35,28 @@ pub(crate) struct Part {
     pub(crate) partitions: Vec<Partition>,
     /// Size of the file; none for what is no ordinary file.
     pub(crate) bytes: Option<u64>,
+    /// Where it lies in a store, if it does.
+    #[cfg(feature = "object-store")]
+    pub(super) object: Option<std::sync::Arc<super::object::Object>>,
 }
 
 const KINDS: &str = ".csv, .csv.gz, .csv.zst, .parquet, .arrow, .feather or .ipc";
 
 /// Folders inside folders: more than anyone has, so that a link to itself ends.
-const DEEPEST: usize = 32;
+pub(super) const DEEPEST: usize = 32;
+
+impl Part {
+    /// Of an object in a store: what changes when its content does. None of a file on disk.
+    pub(crate) fn state_in_store(&self) -> Option<String> {
+        #[cfg(feature = "object-store")]
+        return self.object.as_ref().map(|object| object.state());
+        #[cfg(not(feature = "object-store"))]
+        None
+    }
+}
 
 impl Format {
-    fn of(path: &Path) -> Option<Self> {
+    pub(super) fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
         let ends = |suffixes: &[&str]| suffixes.iter().any(|s| name.ends_with(s));
         Some(match () {
@@ -65,6 +79,10 @@ pub(crate) fn parts(paths: &[PathBuf]) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
     for path in paths {
         let shown = path.display().to_string();
+        if is_url(path) {
+            url_parts(&shown, &mut parts)?;
+            continue;
+        }
         match fs::metadata(path) {
             Ok(meta) if meta.is_dir() => folder(path, &mut parts)?,
             Ok(meta) => parts.push(part(path, Format::of(path).unwrap_or(Format::Csv), &meta)),
@@ -93,13 +111,13 @@ fn part(path: &Path, format: Format, meta: &fs::Metadata) -> Part {
         format,
         partitions: partitions(path),
         bytes: meta.is_file().then_some(meta.len()),
+        #[cfg(feature = "object-store")]
+        object: None,
     }
 }
 
 fn matches(pattern: &str, parts: &mut Vec<Part>) -> Result<()> {
-    let paths = glob::glob(pattern).map_err(|e| {
-        DataError::file(pattern, format!("is no pattern: {}", e.msg), "write * for any text, ? for a letter")
-    })?;
+    let paths = glob::glob(pattern).map_err(|e| no_pattern(pattern, &e))?;
     let before = parts.len();
     for path in paths {
         let path = path.map_err(|e| DataError::io(pattern, "open", e.into()))?; // sorted by name
@@ -117,21 +135,40 @@ fn matches(pattern: &str, parts: &mut Vec<Part>) -> Result<()> {
     Ok(())
 }
 
+pub(super) fn no_pattern(pattern: &str, e: &glob::PatternError) -> DataError {
+    DataError::file(pattern, format!("is no pattern: {}", e.msg), "write * for any text, ? for a letter")
+}
+
 fn folder(path: &Path, parts: &mut Vec<Part>) -> Result<()> {
     let before = parts.len();
     walk(path, 0, parts)?;
     if parts.len() == before {
-        let problem = "the folder holds no file of data";
-        return Err(DataError::file(&path.display().to_string(), problem, format!("put {KINDS} into it")));
+        return Err(empty_folder(&path.display().to_string()));
     }
     Ok(())
+}
+
+pub(super) fn empty_folder(shown: &str) -> DataError {
+    DataError::file(shown, "the folder holds no file of data", format!("put {KINDS} into it"))
+}
+
+/// The format of a file in a folder.
+pub(super) fn known_format(path: &Path) -> Result<Format> {
+    Format::of(path).ok_or_else(|| {
+        let fix = format!("take it out of the folder, or let its name end in {KINDS}");
+        DataError::file(&path.display().to_string(), "is not a kind of data file", fix)
+    })
+}
+
+pub(super) fn too_deep(shown: &str) -> DataError {
+    let fix = "look for a link that points to a folder above it";
+    DataError::file(shown, format!("more than {DEEPEST} folders in each other"), fix)
 }
 
 fn walk(path: &Path, depth: usize, parts: &mut Vec<Part>) -> Result<()> {
     let shown = path.display().to_string();
     if depth > DEEPEST {
-        let fix = "look for a link that points to a folder above it";
-        return Err(DataError::file(&shown, format!("more than {DEEPEST} folders in each other"), fix));
+        return Err(too_deep(&shown));
     }
     let failed = |e| DataError::io(&shown, "read", e);
     let entries = fs::read_dir(path).map_err(failed)?;
@@ -143,11 +180,7 @@ fn walk(path: &Path, depth: usize, parts: &mut Vec<Part>) -> Result<()> {
             walk(path, depth + 1, parts)?;
             continue;
         }
-        let Some(format) = Format::of(path) else {
-            let fix = format!("take it out of the folder, or let its name end in {KINDS}");
-            return Err(DataError::file(&path.display().to_string(), "is not a kind of data file", fix));
-        };
-        parts.push(part(path, format, &meta));
+        parts.push(part(path, known_format(path)?, &meta));
     }
     Ok(())
 }
@@ -157,12 +190,12 @@ fn metadata(path: &Path) -> Result<fs::Metadata> {
 }
 
 /// Whether a writer put it there for itself, such as `_SUCCESS`.
-fn hidden(path: &Path) -> bool {
+pub(super) fn hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| matches!(name.as_encoded_bytes(), [b'_' | b'.', ..]))
 }
 
 /// Columns that the folders of a path hold, as Hive and Spark write them.
-fn partitions(path: &Path) -> Vec<Partition> {
+pub(super) fn partitions(path: &Path) -> Vec<Partition> {
     let folders = path.parent().into_iter().flat_map(Path::components);
     let pair = |folder: Component| {
         let text = folder.as_os_str().to_str()?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::Source;
+use super::{Source, is_url};
 
 /// One path or several: files, globs, folders, as [`Source`] reads them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,9 +17,12 @@ pub enum Paths {
 }
 
 impl Paths {
-    /// The source, with relative paths starting from `folder`.
+    /// The source, with relative paths starting from `folder`; a URL is as it is.
     pub fn source(&self, folder: Option<&Path>) -> Source {
-        let from = |path: &String| folder.map_or_else(|| path.into(), |folder| folder.join(path));
+        let from = |path: &String| match folder.filter(|_| !is_url(path)) {
+            Some(folder) => folder.join(path),
+            None => path.into(),
+        };
         match self {
             Paths::One(path) => Source::from(from(path)),
             Paths::Many(paths) => Source::list(paths.iter().map(from)),

@@ -111,18 +111,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_number_of_a_row_is_no_value_of_a_column_of_that_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("t.csv");
-        std::fs::write(&path, "label,scenario,row\n0,a,u1\n1,a,u2\n").unwrap();
-        let fields = vec![FieldConfig::new("row")];
-        let schema = Schema::fit(&DataConfig { fields, ..DataConfig::default() }, &path).unwrap();
-        let places = |header: &[&str]| Counter::new(&schema, &ByteRecord::from(header.to_vec())).columns;
-        assert_eq!(places(&["label", "scenario", "row"]), [Some(2)]);
-        assert_eq!(places(&["row"]), [None]);
-    }
-
-    #[test]
     fn counts_by_hand() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {

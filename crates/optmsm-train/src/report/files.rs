@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use optmsm_data::InputFile;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -34,7 +35,7 @@ impl Files {
 }
 
 fn hash(path: &Path) -> std::io::Result<(u64, String)> {
-    let mut file = std::fs::File::open(path)?;
+    let mut file = InputFile::open(path).map_err(std::io::Error::other)?;
     let (mut hash, mut bytes, mut piece) = (Sha256::new(), 0, vec![0; 1 << 16]);
     loop {
         match file.read(&mut piece)? {

@@ -43,7 +43,7 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
     files: &mut Files,
 ) -> Result<RunReport> {
     let config = &run.config.data;
-    let (source, part) = match (data, inputs::source(&run.config, Part::Valid)) {
+    let (source, selection) = match (data, inputs::source(&run.config, Part::Valid)) {
         (Some(path), _) => (Source::from(path), None),
         (None, Some(valid)) => (valid, inputs::selection(&run.config, Part::Valid)),
         (None, None) => {
@@ -56,8 +56,8 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
         }
     };
     let model = predictor.model();
-    let scored = score(predictor, run, &source, part)?;
-    let shown = match part {
+    let scored = score(predictor, run, &source, selection)?;
+    let shown = match selection {
         Some(_) => format!("{source} (valid part of data.split)"),
         None => source.to_string(),
     };
@@ -110,11 +110,11 @@ fn score<B: Backend<Elem = f32>, M: Model<B>>(
     predictor: &Predictor<B, M>,
     run: &Run,
     source: &Source,
-    part: Selection,
+    selection: Selection,
 ) -> Result<Scored> {
     let (model, schema) = (predictor.model(), &run.schema);
     let mut reader = RowReader::open(source.clone(), schema, Need::Labelled)?;
-    if let Some((split, part)) = part {
+    if let Some((split, part)) = selection {
         reader = reader.select(split, part)?;
     }
     let mut counter = Counter::new(schema);
