@@ -27,6 +27,7 @@ mod source;
 pub mod split;
 mod stream;
 pub mod synth;
+mod table;
 mod vocab;
 mod xxh64;
 
@@ -42,4 +43,5 @@ pub use source::{Paths, Progress, Source};
 pub use split::{Part, SplitConfig};
 pub use stream::{StreamConfig, StreamMode};
 pub use synth::SynthConfig;
+pub use table::{ColumnType, TableWriter};
 pub use vocab::Vocabulary;
