@@ -1,8 +1,9 @@
 //! Ali-CCP: skeletons of impressions, joined with the common features that they refer to.
 //!
 //! A skeleton need not be sorted: the common features of its part (training, then test) are held in memory in packed form,
-//! at most 330 bytes each (a key of 16 characters, 9 single values, 4 lists of up to 10): under 250 MB for the 730,000 of
-//! the training part. The skeletons themselves, 42 million lines each, are read once and never held.
+//! at most 330 bytes each (a key of 16 characters, 9 single values, 4 lists of up to 10): under 300 MB for the 880,000 of
+//! the test part. The skeletons themselves, 42 million lines each, are read once and never held. With the row groups being
+//! written, all takes under 450 MB: 394 MB were seen for made-up files of as many common features with full lists.
 
 use std::collections::HashMap;
 use std::fmt::Write;
