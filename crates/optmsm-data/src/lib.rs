@@ -29,6 +29,7 @@ mod source;
 pub mod split;
 mod stream;
 pub mod synth;
+mod table;
 mod vocab;
 mod xxh64;
 
@@ -46,4 +47,5 @@ pub use source::{InputFile, Paths, Progress, Source, is_url};
 pub use split::{Part, SplitConfig};
 pub use stream::{StreamConfig, StreamMode};
 pub use synth::SynthConfig;
+pub use table::{ColumnType, TableWriter};
 pub use vocab::Vocabulary;

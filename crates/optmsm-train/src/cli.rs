@@ -9,6 +9,7 @@ mod init;
 mod inspect;
 mod many;
 mod prepare;
+mod recipe;
 mod report;
 mod synth;
 mod train;
@@ -67,6 +68,8 @@ enum Command {
     Compare(compare::Options),
     /// Search the settings that a configuration's [tune] table names.
     Tune(tune::Options),
+    /// Make Parquet and a configuration from the raw files of a public data set; without a name, list all.
+    Recipe(recipe::Options),
     /// Write the built-in synthetic data as CSV or Parquet.
     Synth(synth::Options),
     /// Compare every gradient with finite differences.
@@ -129,6 +132,7 @@ pub(crate) fn run() -> Result<u8> {
         Command::Predict { on, out } => apply::predict(&on, &out)?,
         Command::Compare(options) => compare::run(&options)?,
         Command::Tune(options) => tune::run(&options)?,
+        Command::Recipe(options) => recipe::run(&options)?,
         Command::Synth(options) => synth::run(&options)?,
         Command::Gradcheck { output } => return gradcheck::run(output),
         Command::Report(options) => report::run(&options)?,

@@ -1,77 +1,56 @@
 //! The synthetic data as Parquet.
 
 use std::fmt::Write as _;
-use std::io::Write;
+use std::io::{self, Write};
 use std::ops::Range;
-use std::sync::Arc;
-
-use arrow_array::builder::{
-    Float64Builder, Int8Builder, Int32Builder, ListBuilder, StringBuilder, StringDictionaryBuilder,
-};
-use arrow_array::types::Int32Type;
-use arrow_array::{ArrayRef, RecordBatch};
-use parquet::arrow::ArrowWriter;
-use parquet::basic::Compression;
-use parquet::errors::ParquetError;
-use parquet::file::properties::WriterProperties;
 
 use super::world::{self, World};
 use super::{SynthConfig, price, probability};
 use crate::error::{DataError, Result};
+use crate::table::{ColumnType, TableWriter};
 
-/// Rows of a row group: a few MB of these columns, and enough groups to read a large file with many threads.
-const GROUP: u64 = 128 << 10;
+const COLUMNS: [(&str, ColumnType); 11] = [
+    ("label", ColumnType::Int8),
+    ("scenario", ColumnType::Text),
+    ("user_id", ColumnType::Text),
+    ("item_id", ColumnType::Text),
+    ("user_segment", ColumnType::Text),
+    ("category", ColumnType::Text),
+    ("device", ColumnType::Text),
+    ("tags", ColumnType::Texts),
+    ("price", ColumnType::Float64),
+    ("position", ColumnType::Int32),
+    ("true_probability", ColumnType::Float64),
+];
 
-#[derive(Default)]
-struct Columns {
-    label: Int8Builder,
-    texts: [StringDictionaryBuilder<Int32Type>; 6],
-    tags: ListBuilder<StringBuilder>,
-    price: Float64Builder,
-    position: Int32Builder,
-    probability: Float64Builder,
-}
-
-/// Texts of a row, in the order of [`Columns::texts`].
-const TEXTS: [&str; 6] = ["scenario", "user_id", "item_id", "user_segment", "category", "device"];
-
-impl Columns {
-    fn push(&mut self, config: &SynthConfig, world: &World, i: u64, scratch: &mut String) {
-        let row = world.row(i);
-        let (user, item) = (&world.users[row.user], &world.items[row.item]);
-        self.label.append_value(i8::from(row.label));
-        let mut text = |column: usize, value: std::fmt::Arguments| {
-            scratch.clear();
-            scratch.write_fmt(value).ok(); // writing to a String cannot fail
-            self.texts[column].append_value(&*scratch);
-        };
-        text(0, format_args!("{}", config.scenarios[row.scenario].name));
-        text(1, format_args!("u{}", row.user));
-        text(2, format_args!("i{}", row.item));
-        text(3, format_args!("s{}", user.segment));
-        text(4, format_args!("c{:02}", item.category));
-        text(5, format_args!("{}", world::DEVICES[row.device]));
-        for tag in &item.tags {
-            self.tags.values().append_value(format!("t{tag:02}"));
-        }
-        self.tags.append(true);
-        // Rounded as in the CSV, so that both say the same.
-        self.price.append_option(row.price.and_then(|v| price(v).parse().ok()));
-        self.position.append_value(row.position as i32 + 1);
-        self.probability.append_option(probability(row.probability).parse().ok());
-    }
-
-    fn finish(&mut self) -> Vec<(&'static str, ArrayRef)> {
-        let mut out: Vec<(&str, ArrayRef)> = vec![("label", Arc::new(self.label.finish()))];
-        for (name, column) in TEXTS.iter().zip(&mut self.texts) {
-            out.push((name, Arc::new(column.finish())));
-        }
-        out.push(("tags", Arc::new(self.tags.finish())));
-        out.push(("price", Arc::new(self.price.finish())));
-        out.push(("position", Arc::new(self.position.finish())));
-        out.push(("true_probability", Arc::new(self.probability.finish())));
-        out
-    }
+/// Writes row `i`; `scratch` holds its texts.
+fn write_row<W: Write + Send>(
+    out: &mut TableWriter<W>,
+    config: &SynthConfig,
+    world: &World,
+    i: u64,
+    scratch: &mut String,
+) -> io::Result<()> {
+    let row = world.row(i);
+    let (user, item) = (&world.users[row.user], &world.items[row.item]);
+    out.int(0, Some(i64::from(row.label)));
+    let mut text = |column: usize, value: std::fmt::Arguments| {
+        scratch.clear();
+        scratch.write_fmt(value).ok(); // writing to a String cannot fail
+        out.text(column, Some(scratch));
+    };
+    text(1, format_args!("{}", config.scenarios[row.scenario].name));
+    text(2, format_args!("u{}", row.user));
+    text(3, format_args!("i{}", row.item));
+    text(4, format_args!("s{}", user.segment));
+    text(5, format_args!("c{:02}", item.category));
+    text(6, format_args!("{}", world::DEVICES[row.device]));
+    out.texts(7, item.tags.iter().map(|tag| format!("t{tag:02}")));
+    // Rounded as in the CSV, so that both say the same.
+    out.number(8, row.price.and_then(|v| price(v).parse().ok()));
+    out.int(9, Some(row.position as i64 + 1));
+    out.number(10, probability(row.probability).parse().ok());
+    out.end_row()
 }
 
 /// Writes the rows of `range` as Parquet, in row groups of 131,072 rows packed with Snappy; the same values as
@@ -79,27 +58,13 @@ impl Columns {
 ///
 /// # Errors
 /// A setting cannot work, or the output cannot be written.
-pub fn write_parquet(config: &SynthConfig, range: Range<u64>, out: impl Write + Send) -> Result<()> {
+pub fn write_parquet(config: &SynthConfig, mut range: Range<u64>, out: impl Write + Send) -> Result<()> {
     config.validate()?;
-    let failed = |e: ParquetError| DataError::io("synthetic data", "write", std::io::Error::other(e));
-    let world = World::new(config);
-    let (mut columns, mut scratch) = (Columns::default(), String::new());
-    let mut batch = |rows: Range<u64>| {
-        rows.for_each(|i| columns.push(config, &world, i, &mut scratch));
-        RecordBatch::try_from_iter_with_nullable(
-            columns.finish().into_iter().map(|(name, column)| (name, column, true)),
-        )
-        .map_err(|e| failed(e.into()))
+    let (world, mut scratch) = (World::new(config), String::new());
+    let written = || {
+        let mut out = TableWriter::new(out, &COLUMNS)?;
+        range.try_for_each(|i| write_row(&mut out, config, &world, i, &mut scratch))?;
+        out.finish().map(drop)
     };
-    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-    let schema = batch(0..0)?.schema();
-    let mut writer = ArrowWriter::try_new(out, schema, Some(properties)).map_err(failed)?;
-    let mut start = range.start;
-    while start < range.end {
-        let end = range.end.min(start + GROUP);
-        writer.write(&batch(start..end)?).and_then(|()| writer.flush()).map_err(failed)?;
-        start = end;
-    }
-    writer.close().map_err(failed)?;
-    Ok(())
+    written().map_err(|e| DataError::io("synthetic data", "write", e))
 }
