@@ -3,6 +3,7 @@
 //! A cache belongs to one schema and one state of its source files: its name is a hash of both, so another schema or a changed file
 //! finds another cache, and a run that finds its own skips decoding. Rows lie in blocks of [`BLOCK`], each with a checksum; a block is
 //! read with one call into memory that is used again, so a pass needs no more memory than the blocks it holds.
+//! It is not mapped: a mapped file that another program cuts takes this one down, and its pages would count as this one's memory.
 //!
 //! The file: a magic number, the blocks, an index as JSON, its length and checksum, the magic number again. Numbers are in the byte
 //! order of the machine, which is part of the name. It is written beside its place and renamed: it is whole or not there.
