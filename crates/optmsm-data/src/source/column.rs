@@ -92,7 +92,11 @@ pub(crate) fn class(of: &DataType) -> Option<String> {
         T::Int8 | T::Int16 | T::Int32 | T::Int64 => "numbers",
         T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64 => "numbers",
         T::Float16 | T::Float32 | T::Float64 => "numbers",
-        T::Decimal32(..) | T::Decimal64(..) | T::Decimal128(..) | T::Decimal256(..) => "decimals",
+        // As a category 1.5 is not 1.50.
+        T::Decimal32(_, digits)
+        | T::Decimal64(_, digits)
+        | T::Decimal128(_, digits)
+        | T::Decimal256(_, digits) => return Some(format!("decimals of {digits} digits after the point")),
         // Integers of their unit: in another one, the same time is another number.
         T::Date32 => "days",
         T::Date64 => "times in milliseconds",
@@ -347,5 +351,13 @@ mod tests {
         assert_eq!(milliseconds, stamp(TimeUnit::Millisecond, Some("Europe/Berlin")));
         assert_eq!(milliseconds, class(&DataType::Date64));
         assert_ne!(class(&DataType::Date32), class(&DataType::Date64));
+    }
+
+    #[test]
+    fn decimals_of_other_digits_are_another_kind() {
+        let one = class(&DataType::Decimal128(10, 1));
+        assert_eq!(one.as_deref(), Some("decimals of 1 digits after the point"));
+        assert_eq!(one, class(&DataType::Decimal64(18, 1)));
+        assert_ne!(one, class(&DataType::Decimal128(10, 2)));
     }
 }
