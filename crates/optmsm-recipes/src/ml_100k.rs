@@ -48,16 +48,17 @@ fn cook(raw: &mut Raw, out: &mut Output) -> Result<()> {
         let [id, age, gender, occupation, zip_code] = line.columns(b"|")?;
         let text = |column, value| line.at.text(column, value).map(str::to_owned);
         let user = User {
+            id: text("user", id)?,
             scenario: movielens::age_group(line.at.int("age", age)?),
             age: text("age", age)?,
             gender: text("gender", gender)?,
             occupation: text("occupation", occupation)?,
             zip_code: text("zip code", zip_code)?,
         };
-        tables.users.insert(text("user", id)?, user);
+        tables.add_user(user);
     }
     raw.record(lines.done());
-    raw.count("users", tables.users.len() as u64)?;
+    raw.count("users", tables.known().0)?;
 
     let mut lines = raw.lines("u.item")?;
     while let Some(line) = lines.next()? {
@@ -69,11 +70,11 @@ fn cook(raw: &mut Raw, out: &mut Output) -> Result<()> {
                 flagged.push(genre.clone());
             }
         }
-        let movie = Movie { genres: flagged, year: movielens::year(columns[2]) };
-        tables.movies.insert(line.at.text("movie", columns[0])?.to_owned(), movie);
+        let id = line.at.text("movie", columns[0])?.to_owned();
+        tables.add_movie(Movie { id, genres: flagged, year: movielens::year(columns[2]) });
     }
     raw.record(lines.done());
-    raw.count("movies", tables.movies.len() as u64)?;
+    raw.count("movies", tables.known().1)?;
 
     let mut lines = raw.lines("u.data")?;
     while let Some(line) = lines.next()? {

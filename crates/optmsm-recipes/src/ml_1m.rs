@@ -38,30 +38,32 @@ fn cook(raw: &mut Raw, out: &mut Output) -> Result<()> {
             return Err(line.at.value("age", age, "one of the age groups 1, 18, 25, 35, 45, 50, 56"));
         }
         let user = User {
+            id: text("user", id)?,
             scenario: movielens::age_group(group),
             age: text("age", age)?,
             gender: text("gender", gender)?,
             occupation: text("occupation", occupation)?,
             zip_code: text("zip code", zip_code)?,
         };
-        tables.users.insert(text("user", id)?, user);
+        tables.add_user(user);
     }
     raw.record(lines.done());
-    raw.count("users", tables.users.len() as u64)?;
+    raw.count("users", tables.known().0)?;
 
     let mut lines = raw.lines("movies.dat")?;
     while let Some(line) = lines.next()? {
         let [id, title, genres] = line.columns(b"::")?;
         let genres = line.at.text("genres", genres)?;
         let movie = Movie {
+            id: line.at.text("movie", id)?.to_owned(),
             genres: genres.split('|').filter(|g| !g.is_empty()).map(str::to_owned).collect(),
             // A title ends in its year: "Heat (1995)".
             year: movielens::year(title.trim_ascii_end().strip_suffix(b")").unwrap_or_default()),
         };
-        tables.movies.insert(line.at.text("movie", id)?.to_owned(), movie);
+        tables.add_movie(movie);
     }
     raw.record(lines.done());
-    raw.count("movies", tables.movies.len() as u64)?;
+    raw.count("movies", tables.known().1)?;
 
     let mut lines = raw.lines("ratings.dat")?;
     while let Some(line) = lines.next()? {

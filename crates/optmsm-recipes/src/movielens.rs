@@ -1,6 +1,7 @@
 //! What both MovieLens recipes do.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use optmsm_data::{ColumnType, Result};
 
@@ -28,6 +29,7 @@ pub(crate) const COLUMNS: &[(&str, ColumnType)] = &[
 ];
 
 pub(crate) struct User {
+    pub(crate) id: String,
     pub(crate) scenario: &'static str,
     pub(crate) age: String,
     pub(crate) gender: String,
@@ -36,13 +38,14 @@ pub(crate) struct User {
 }
 
 pub(crate) struct Movie {
+    pub(crate) id: String,
     pub(crate) genres: Vec<String>,
     pub(crate) year: String,
 }
 
 struct Rating {
-    user: String,
-    movie: String,
+    user: Rc<User>,
+    movie: Rc<Movie>,
     liked: bool,
     time: i64,
 }
@@ -50,8 +53,8 @@ struct Rating {
 /// Users, movies and the ratings that join them.
 #[derive(Default)]
 pub(crate) struct Tables {
-    pub(crate) users: HashMap<String, User>,
-    pub(crate) movies: HashMap<String, Movie>,
+    users: HashMap<String, Rc<User>>,
+    movies: HashMap<String, Rc<Movie>>,
     ratings: Vec<Rating>,
 }
 
@@ -71,22 +74,33 @@ pub(crate) fn year(text: &[u8]) -> String {
 }
 
 impl Tables {
+    /// Adds a user.
+    pub(crate) fn add_user(&mut self, user: User) {
+        self.users.insert(user.id.clone(), Rc::new(user));
+    }
+
+    /// Adds a movie.
+    pub(crate) fn add_movie(&mut self, movie: Movie) {
+        self.movies.insert(movie.id.clone(), Rc::new(movie));
+    }
+
+    /// Users and movies that are known.
+    pub(crate) fn known(&self) -> (u64, u64) {
+        (self.users.len() as u64, self.movies.len() as u64)
+    }
+
     /// Adds a rating, whose user and movie must be known.
     pub(crate) fn rate(&mut self, at: At, [user, movie, rating, time]: [&[u8]; 4]) -> Result<()> {
-        let (user, movie) = (at.text("user", user)?, at.text("movie", movie)?);
-        if !self.users.contains_key(user) {
-            return Err(at.value("user", user.as_bytes(), "a user of the users' file"));
-        }
-        if !self.movies.contains_key(movie) {
-            return Err(at.value("movie", movie.as_bytes(), "a movie of the movies' file"));
-        }
+        let known = self.users.get(at.text("user", user)?).map(Rc::clone);
+        let user = known.ok_or_else(|| at.value("user", user, "a user of the users' file"))?;
+        let known = self.movies.get(at.text("movie", movie)?).map(Rc::clone);
+        let movie = known.ok_or_else(|| at.value("movie", movie, "a movie of the movies' file"))?;
         let liked = match at.int("rating", rating)? {
             1..=3 => false,
             4..=5 => true,
             _ => return Err(at.value("rating", rating, "a rating from 1 to 5")),
         };
-        let time = at.int("timestamp", time)?;
-        self.ratings.push(Rating { user: user.to_owned(), movie: movie.to_owned(), liked, time });
+        self.ratings.push(Rating { user, movie, liked, time: at.int("timestamp", time)? });
         Ok(())
     }
 
@@ -94,10 +108,10 @@ impl Tables {
     pub(crate) fn write(&self, file: &str, out: &mut Output) -> Result<()> {
         let split = TimeSplit::new(file, self.ratings.iter().map(|r| r.time).collect())?;
         for r in &self.ratings {
-            let (user, movie) = (&self.users[&r.user], &self.movies[&r.movie]);
+            let Rating { user, movie, .. } = r;
             out.row(split.part(r.time), r.liked, user.scenario)
-                .text(&r.user)
-                .text(&r.movie)
+                .text(&user.id)
+                .text(&movie.id)
                 .text(&user.age)
                 .text(&user.gender)
                 .text(&user.occupation)
