@@ -8,7 +8,6 @@ use optmsm_core::backend::Backend;
 use optmsm_core::batch::{Batch, Column};
 use optmsm_core::config::{FieldKind, InputSpec, Role};
 use optmsm_core::counting::Counting;
-use optmsm_core::error::Error as CoreError;
 use optmsm_core::model::{Model, OptMsm};
 use optmsm_data::{
     Extra, FieldConfig, Need, Part, Progress, RowReader, ScenarioSchema, Schema, Source, UnseenScenario,
@@ -111,9 +110,7 @@ pub fn check(config: &Config, rows: u64) -> Result<Check> {
 }
 
 fn look(config: &Config, rows: u64) -> Result<Check> {
-    let Some(source) = inputs::source(config, Part::Train) else {
-        return Err(CoreError::config("data.train", "is missing", "give the path of a file or folder").into());
-    };
+    let source = inputs::source(config, Part::Train).ok_or_else(|| inputs::missing(Part::Train))?;
     let mut progress = Progress { rows: 0, bytes: 0, total_bytes: None };
     let mut schema = Schema::fit_rows(&config.data, source.clone(), rows, |p| progress = p)?;
     let exact = is_whole(&progress, rows);

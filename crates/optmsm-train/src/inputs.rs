@@ -98,8 +98,10 @@ pub fn files(config: &Config, test: bool) -> Result<Vec<DataFile>> {
 /// The error of a part that is needed and not there.
 pub fn missing(part: Part) -> Error {
     let fix = match part {
-        Part::Train => "give the path of a CSV file",
-        _ => "give the path of a CSV file, or split data.train by data.split = { valid = 0.1, test = 0.1 }",
+        Part::Train => "give the path of a file or folder",
+        _ => {
+            "give the path of a file or folder, or split data.train by data.split = { valid = 0.1, test = 0.1 }"
+        }
     };
     optmsm_core::error::Error::config(format!("data.{}", part.name()), "is missing", fix).into()
 }

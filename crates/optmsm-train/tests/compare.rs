@@ -260,7 +260,8 @@ fn folders_of_other_names_are_other_rows() {
 fn what_is_missing_is_named() {
     let place = Place::new(CONFIG, 100, 9);
     let stderr = code(&place.run(&["compare", "config.toml", "--out", "c"]), 2);
-    let fix = "give the path of a CSV file, or split data.train by data.split = { valid = 0.1, test = 0.1 }";
+    let fix =
+        "give the path of a file or folder, or split data.train by data.split = { valid = 0.1, test = 0.1 }";
     assert_eq!(stderr, format!("error: config `data.test`: is missing; {fix}\n"));
     let stderr = code(&place.run(&["compare", "config.toml", "--split-seed", "2", "--out", "c"]), 2);
     let fix = "add data.split = { valid = 0.1, test = 0.1 }";

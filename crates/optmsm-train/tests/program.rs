@@ -295,7 +295,7 @@ fn bad_settings_are_refused() {
          less, or 0 to generate whole matrices",
     );
     place.write("config.toml", CONFIG.replace("\ntrain = \"train.csv\"", ""));
-    place.refused_train("config.toml line 2, `data.train`: is missing; give the path of a CSV file");
+    place.refused_train("config.toml line 2, `data.train`: is missing; give the path of a file or folder");
     fs::remove_file(place.path("config.toml")).unwrap();
     place.refused_train(
         "config.toml: cannot be read: No such file or directory (os error 2); check the path given to --config",

@@ -169,7 +169,8 @@ fn a_bad_search_is_refused() {
     let fix = "add it, for example: [tune] and under it \"train.optimizer.lr\" = { log = [1e-4, 1e-2] }";
     refused(&[], &format!("config `tune`: is missing; {fix}"));
     place.write("config.toml", CONFIG.replace("valid = \"valid.csv\"", "") + SPACE);
-    let fix = "give the path of a CSV file, or split data.train by data.split = { valid = 0.1, test = 0.1 }";
+    let fix =
+        "give the path of a file or folder, or split data.train by data.split = { valid = 0.1, test = 0.1 }";
     refused(&[], &format!("config `data.valid`: is missing; {fix}"));
 }
 
