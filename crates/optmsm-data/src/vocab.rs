@@ -10,7 +10,7 @@ use crate::error::quote;
 use crate::parse::{Parsed, fault};
 use crate::xxh64::xxh64;
 
-pub(crate) use listed::{Counts, Listed, count};
+pub(crate) use listed::Listed;
 
 /// Which id a value of a field has: by a list of the values that training kept, by a hash, or as the value says.
 ///

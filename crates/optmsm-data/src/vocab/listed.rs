@@ -1,19 +1,6 @@
 //! A list of values that training kept, and their ids.
 
-use std::collections::HashMap;
-
 use crate::hash::hash_bytes;
-
-/// How often each value of a field came.
-pub(crate) type Counts = HashMap<Box<str>, u64>;
-
-/// Counts a value once more.
-pub(crate) fn count(counts: &mut Counts, value: &str) {
-    match counts.get_mut(value) {
-        Some(n) => *n += 1,
-        None => _ = counts.insert(value.into(), 1),
-    }
-}
 
 /// Values of which `values[i]` has id `i + 1`.
 ///
@@ -36,9 +23,12 @@ impl Listed {
     ///
     /// The empty value stands for "missing" and is kept however rare, beside the others: it means something else than
     /// "a value too rare to learn".
-    pub(crate) fn from_counts(counts: Counts, min_frequency: u64, max_size: Option<u64>) -> Self {
-        let mut kept: Vec<_> =
-            counts.into_iter().filter(|(v, n)| *n >= min_frequency || v.is_empty()).collect();
+    pub(crate) fn from_counts(
+        mut kept: Vec<(Box<str>, u64)>,
+        min_frequency: u64,
+        max_size: Option<u64>,
+    ) -> Self {
+        kept.retain(|(v, n)| *n >= min_frequency || v.is_empty());
         kept.sort_unstable_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
         // 2^32 distinct values would need over 100 GB of strings alone; what would not fit an id stays 0.
         let most = max_size.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);

@@ -1,0 +1,163 @@
+//! How often values came, counted by several threads.
+//!
+//! Counts are sums, so neither the threads nor the order of the rows matter to them. Each value is kept once, whatever the number of
+//! threads: what a thread counts by itself is a small table for values that come often.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::hash::{hash_bytes, mix};
+use crate::parse::Parsed;
+use crate::source::{Dictionary, Keys};
+use crate::sweep::Sweep;
+
+/// How often each value of a field came.
+pub(crate) type Counts = HashMap<Box<str>, u64, BuildHasherDefault<Text>>;
+
+/// Hash of a key that is a text.
+#[derive(Default)]
+pub(crate) struct Text(u64);
+
+impl Hasher for Text {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = mix(self.0 ^ hash_bytes(bytes));
+    }
+
+    fn write_u8(&mut self, _: u8) {} // ends every text
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// Tables that threads share, each for some of the hashes: they seldom wait for each other.
+const TABLES: usize = 32;
+
+/// Most values that a thread keeps to itself: the table stays in the second cache.
+const MOST: usize = 4096;
+
+/// Counts of all threads.
+pub(crate) struct Shared {
+    tables: Vec<Mutex<Counts>>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { tables: (0..TABLES).map(|_| Mutex::default()).collect() }
+    }
+}
+
+impl Shared {
+    fn add(&self, value: &str, n: u64) {
+        let table = hash_bytes(value.as_bytes()) as usize % TABLES;
+        add(&mut self.tables[table].lock().unwrap_or_else(PoisonError::into_inner), value, n);
+    }
+
+    /// Adds what another field of the same table counted.
+    pub(crate) fn merge(&self, other: &Shared) {
+        for (value, n) in other.take() {
+            self.add(&value, n);
+        }
+    }
+
+    /// All of it, leaving nothing.
+    pub(crate) fn take(&self) -> Vec<(Box<str>, u64)> {
+        let mut all = Vec::new();
+        for table in &self.tables {
+            all.extend(std::mem::take(&mut *table.lock().unwrap_or_else(PoisonError::into_inner)));
+        }
+        all
+    }
+}
+
+fn add(counts: &mut Counts, value: &str, n: u64) {
+    match counts.get_mut(value) {
+        Some(count) => *count += n,
+        None => _ = counts.insert(value.into(), n),
+    }
+}
+
+/// One thread's counting of one column.
+pub(crate) struct Counter {
+    here: Counts,
+    rows: u64, // counted in `here`
+    rare: bool, // most values are new to `here`, which then only costs time
+    dictionary: Option<Arc<Dictionary>>,
+    entries: Vec<u64>, // counts of its entries
+}
+
+impl Default for Counter {
+    fn default() -> Self {
+        Self { here: Counts::default(), rows: 0, rare: false, dictionary: None, entries: Vec::new() }
+    }
+}
+
+impl Counter {
+    /// Counts a value once more.
+    #[inline]
+    pub(crate) fn add(&mut self, value: &str, shared: &Shared) {
+        if self.rare {
+            return shared.add(value, 1);
+        }
+        add(&mut self.here, value, 1);
+        self.rows += 1;
+        if self.here.len() > MOST {
+            self.rare = self.rows < 4 * MOST as u64;
+            self.empty(shared);
+        }
+    }
+
+    /// Counts what the rows hold of a dictionary; a missing value, the empty text, goes to `one`.
+    pub(crate) fn add_keys(
+        &mut self,
+        keys: Keys,
+        column: usize,
+        sweep: &mut Sweep,
+        shared: &Shared,
+        one: impl Fn(&str, &mut Self) -> Parsed<()>,
+    ) {
+        if self.dictionary.as_ref().is_none_or(|d| d.stamp != keys.dictionary.stamp) {
+            self.end_dictionary(shared);
+            self.entries.resize(keys.dictionary.len(), 0);
+            self.dictionary = Some(keys.dictionary.clone());
+        }
+        sweep.each(column, |row| {
+            match keys.key(row) {
+                Some(key) => {
+                    if self.entries[key] == 0 && keys.dictionary.cell(key).text(&mut String::new())?.is_empty() {
+                        return one("", self);
+                    }
+                    self.entries[key] += 1;
+                }
+                None => one("", self)?,
+            }
+            Ok(())
+        });
+    }
+
+    fn end_dictionary(&mut self, shared: &Shared) {
+        let (dictionary, mut scratch) = (self.dictionary.take(), String::new());
+        let mut entries = std::mem::take(&mut self.entries);
+        if let Some(dictionary) = dictionary {
+            for (entry, n) in entries.iter().enumerate().filter(|(_, n)| **n > 0) {
+                if let Ok(value) = dictionary.cell(entry).text(&mut scratch) {
+                    shared.add(value, *n);
+                }
+            }
+        }
+        entries.clear();
+        self.entries = entries;
+    }
+
+    fn empty(&mut self, shared: &Shared) {
+        self.here.drain().for_each(|(value, n)| shared.add(&value, n));
+        self.rows = 0;
+    }
+
+    /// Hands everything over.
+    pub(crate) fn finish(&mut self, shared: &Shared) {
+        self.end_dictionary(shared);
+        self.empty(shared);
+    }
+}
