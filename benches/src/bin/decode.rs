@@ -69,22 +69,19 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("| {kind} | {what} | {threads} | {seconds:.2} | {rows:.2} | {mb:.0} |");
         };
         for (threads, peer) in [1, all].into_iter().zip(&peers) {
-            // A CSV is read by one thread. Parquet has one that decodes beside the one that encodes.
-            if kind == "parquet" || threads == 1 {
-                let encode = || {
-                    if let Err(e) = pass(&path, &schema, threads) {
-                        eprintln!("{e}");
-                    }
-                };
-                line("ours, encoded", threads, timing::median(&timing::seconds(args.repetitions, encode)));
-                let fit = || {
-                    let source = Source::from(&path).with_threads(threads);
-                    if let Err(e) = Schema::fit(&synth::data_config(), source) {
-                        eprintln!("{e}");
-                    }
-                };
-                line("ours, fit", threads, timing::median(&timing::seconds(args.repetitions, fit)));
-            }
+            let encode = || {
+                if let Err(e) = pass(&path, &schema, threads) {
+                    eprintln!("{e}");
+                }
+            };
+            line("ours, encoded", threads, timing::median(&timing::seconds(args.repetitions, encode)));
+            let fit = || {
+                let source = Source::from(&path).with_threads(threads);
+                if let Err(e) = Schema::fit(&synth::data_config(), source) {
+                    eprintln!("{e}");
+                }
+            };
+            line("ours, fit", threads, timing::median(&timing::seconds(args.repetitions, fit)));
             for (what, key) in [("polars", "read"), ("polars, ids", "ids")] {
                 let seconds: Vec<f64> = serde_json::from_value(peer[format!("{kind} {key}")].clone())?;
                 line(what, threads, timing::median(&seconds));

@@ -68,7 +68,7 @@ pub(crate) fn id(vocabulary: &Vocabulary, cell: Cell, scratch: &mut String) -> P
         Cell::UInt(v) => vocabulary.find_integer(Some(v)),
         _ => None,
     };
-    integer.map_or_else(|| vocabulary.find(cell.text(scratch)?), Ok)
+    integer.map_or_else(|| vocabulary.find_bytes(cell.bytes(scratch)?), Ok)
 }
 
 /// Appends the ids and weights of a list.

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::error::quote;
-use crate::parse::{Parsed, fault};
+use crate::parse::{Parsed, fault, text};
 use crate::xxh64::xxh64;
 
 pub(crate) use listed::Listed;
@@ -121,7 +121,7 @@ impl Vocabulary {
             return Ok(id);
         }
         match &self.ids {
-            Ids::Listed(list) => Ok(list.id(value)),
+            Ids::Listed(list) => Ok(list.id(value.as_bytes())),
             Ids::Hashed(hashed) => {
                 Ok(1 + (xxh64(value.as_bytes(), hashed.seed) % u64::from(hashed.buckets)) as u32)
             }
@@ -131,6 +131,18 @@ impl Vocabulary {
                 _ => out_of_range(&quote(value), *below),
             },
         }
+    }
+
+    /// [`Vocabulary::find`] of bytes that are not yet known to be UTF-8. All listed values are, so one that is found need not be checked.
+    #[inline]
+    pub(crate) fn find_bytes(&self, value: &[u8]) -> Parsed<u32> {
+        if let Ids::Listed(list) = &self.ids
+            && !value.is_empty()
+            && let id @ 1.. = list.id(value)
+        {
+            return Ok(id);
+        }
+        self.find(text(value)?)
     }
 
     /// Id of an integer that is not written out, if that decides.

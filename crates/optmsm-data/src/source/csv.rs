@@ -14,7 +14,7 @@ use super::column::Column;
 use super::nearest;
 use super::parts::{Format, Part, Partition};
 use super::rows::{AnyColumn, Span, TextColumn, folders};
-use super::text::{Grammar, Whole};
+use super::text::{Grammar, Whole, breaks};
 use crate::error::{DataError, Place, Result, list};
 use crate::parse::Fault;
 
@@ -337,10 +337,6 @@ impl CsvFile {
         };
         Progress { rows: self.rows, bytes, total_bytes: self.total_bytes }
     }
-}
-
-fn breaks(text: &[u8]) -> u64 {
-    text.iter().filter(|&&b| b == b'\n').count() as u64
 }
 
 impl Text {

@@ -1,14 +1,22 @@
 //! A list of values that training kept, and their ids.
 
-use crate::hash::hash_bytes;
+use crate::hash::{hash_bytes, same};
 
 /// Values of which `values[i]` has id `i + 1`.
 ///
-/// Each string is stored once: the table holds ids, and a look-up compares with the string of the id, so it never allocates.
+/// Each string is stored once: the table holds ids with half of their strings' hashes, and a look-up compares with the string of an
+/// id whose half is the same, so it never allocates and seldom looks at another string.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Listed {
     pub(crate) values: Vec<Box<str>>,
-    slots: Vec<u32>, // open addressing, power of two, at most half full; 0 is empty, which no value has as id
+    slots: Vec<Slot>, // open addressing, power of two, at most half full
+}
+
+/// A place of the table; that of id 0, which no value has, is empty.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    id: u32,
+    half: u32, // the high one: where a string goes depends on the low bits
 }
 
 impl PartialEq for Listed {
@@ -43,29 +51,32 @@ impl Listed {
 
     /// Values in the order of their ids.
     pub(crate) fn index(values: Vec<Box<str>>) -> Self {
-        let mut slots = vec![0u32; (2 * values.len()).next_power_of_two()];
+        let mut slots = vec![Slot::default(); (2 * values.len()).next_power_of_two()];
         for (i, value) in values.iter().enumerate() {
-            let mut at = hash_bytes(value.as_bytes()) as usize & (slots.len() - 1);
-            while slots[at] != 0 {
+            let hash = hash_bytes(value.as_bytes());
+            let mut at = hash as usize & (slots.len() - 1);
+            while slots[at].id != 0 {
                 at = (at + 1) & (slots.len() - 1);
             }
-            slots[at] = i as u32 + 1;
+            slots[at] = Slot { id: i as u32 + 1, half: (hash >> 32) as u32 };
         }
         Self { values, slots }
     }
 
     /// Id of a value; 0 if it is not in the list.
-    pub(crate) fn id(&self, value: &str) -> u32 {
+    #[inline]
+    pub(crate) fn id(&self, value: &[u8]) -> u32 {
         if self.values.is_empty() {
             return 0;
         }
-        let mut at = hash_bytes(value.as_bytes()) as usize & (self.slots.len() - 1);
+        let hash = hash_bytes(value);
+        let mut at = hash as usize & (self.slots.len() - 1);
         loop {
-            match self.slots[at] {
-                0 => return 0,
-                id if *self.values[id as usize - 1] == *value => return id,
-                _ => at = (at + 1) & (self.slots.len() - 1),
+            let Slot { id, half } = self.slots[at];
+            if id == 0 || half == (hash >> 32) as u32 && same(self.values[id as usize - 1].as_bytes(), value) {
+                return id;
             }
+            at = (at + 1) & (self.slots.len() - 1);
         }
     }
 }
