@@ -8,23 +8,22 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::hash::{hash_bytes, mix};
-use crate::parse::Parsed;
-use crate::source::{Dictionary, Keys};
-use crate::sweep::Sweep;
+use crate::parse::{Parsed, text};
+use crate::source::Dictionary;
 
-/// How often each value of a field came.
-pub(crate) type Counts = HashMap<Box<str>, u64, BuildHasherDefault<Text>>;
+/// How often each value of a field came, by its UTF-8.
+type Counts = HashMap<Box<[u8]>, u64, BuildHasherDefault<Text>>;
 
 /// Hash of a key that is a text.
 #[derive(Default)]
-pub(crate) struct Text(u64);
+struct Text(u64);
 
 impl Hasher for Text {
     fn write(&mut self, bytes: &[u8]) {
         self.0 = mix(self.0 ^ hash_bytes(bytes));
     }
 
-    fn write_u8(&mut self, _: u8) {} // ends every text
+    fn write_usize(&mut self, _: usize) {} // the length, which `hash_bytes` knows
 
     fn finish(&self) -> u64 {
         self.0
@@ -49,15 +48,15 @@ impl Default for Shared {
 }
 
 impl Shared {
-    fn add(&self, value: &str, n: u64) {
-        let table = hash_bytes(value.as_bytes()) as usize % TABLES;
+    fn add(&self, value: &[u8], n: u64) {
+        let table = hash_bytes(value) as usize % TABLES;
         add(&mut self.tables[table].lock().unwrap_or_else(PoisonError::into_inner), value, n);
     }
 
     /// Adds what another field of the same table counted.
     pub(crate) fn merge(&self, other: &Shared) {
         for (value, n) in other.take() {
-            self.add(&value, n);
+            self.add(value.as_bytes(), n);
         }
     }
 
@@ -65,13 +64,16 @@ impl Shared {
     pub(crate) fn take(&self) -> Vec<(Box<str>, u64)> {
         let mut all = Vec::new();
         for table in &self.tables {
-            all.extend(std::mem::take(&mut *table.lock().unwrap_or_else(PoisonError::into_inner)));
+            let counts = std::mem::take(&mut *table.lock().unwrap_or_else(PoisonError::into_inner));
+            // All of them were checked when they came.
+            let text = |(value, n): (Box<[u8]>, u64)| Some((String::from_utf8(value.into()).ok()?.into(), n));
+            all.extend(counts.into_iter().filter_map(text));
         }
         all
     }
 }
 
-fn add(counts: &mut Counts, value: &str, n: u64) {
+fn add(counts: &mut Counts, value: &[u8], n: u64) {
     match counts.get_mut(value) {
         Some(count) => *count += n,
         None => _ = counts.insert(value.into(), n),
@@ -81,7 +83,7 @@ fn add(counts: &mut Counts, value: &str, n: u64) {
 /// One thread's counting of one column.
 pub(crate) struct Counter {
     here: Counts,
-    rows: u64, // counted in `here`
+    rows: u64,  // counted in `here`
     rare: bool, // most values are new to `here`, which then only costs time
     dictionary: Option<Arc<Dictionary>>,
     entries: Vec<u64>, // counts of its entries
@@ -96,44 +98,44 @@ impl Default for Counter {
 impl Counter {
     /// Counts a value once more.
     #[inline]
-    pub(crate) fn add(&mut self, value: &str, shared: &Shared) {
+    pub(crate) fn add(&mut self, value: &[u8], shared: &Shared) -> Parsed<()> {
         if self.rare {
-            return shared.add(value, 1);
+            text(value)?;
+            shared.add(value, 1);
+            return Ok(());
         }
-        add(&mut self.here, value, 1);
         self.rows += 1;
-        if self.here.len() > MOST {
-            self.rare = self.rows < 4 * MOST as u64;
-            self.empty(shared);
+        match self.here.get_mut(value) {
+            Some(count) => *count += 1,
+            None => {
+                text(value)?;
+                self.here.insert(value.into(), 1);
+                if self.here.len() > MOST {
+                    self.rare = self.rows < 4 * MOST as u64;
+                    self.empty(shared);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Turns to a dictionary, which may be the one at hand.
+    pub(crate) fn turn_to(&mut self, dictionary: &Arc<Dictionary>, shared: &Shared) {
+        if self.dictionary.as_ref().is_none_or(|d| d.stamp != dictionary.stamp) {
+            self.end_dictionary(shared);
+            self.entries.resize(dictionary.len(), 0);
+            self.dictionary = Some(dictionary.clone());
         }
     }
 
-    /// Counts what the rows hold of a dictionary; a missing value, the empty text, goes to `one`.
-    pub(crate) fn add_keys(
-        &mut self,
-        keys: Keys,
-        column: usize,
-        sweep: &mut Sweep,
-        shared: &Shared,
-        one: impl Fn(&str, &mut Self) -> Parsed<()>,
-    ) {
-        if self.dictionary.as_ref().is_none_or(|d| d.stamp != keys.dictionary.stamp) {
-            self.end_dictionary(shared);
-            self.entries.resize(keys.dictionary.len(), 0);
-            self.dictionary = Some(keys.dictionary.clone());
+    /// Counts an entry of the dictionary at hand once more; false if it is the empty text, which is not counted.
+    #[inline]
+    pub(crate) fn add_entry(&mut self, entry: usize, dictionary: &Dictionary) -> Parsed<bool> {
+        if self.entries[entry] == 0 && dictionary.cell(entry).text(&mut String::new())?.is_empty() {
+            return Ok(false);
         }
-        sweep.each(column, |row| {
-            match keys.key(row) {
-                Some(key) => {
-                    if self.entries[key] == 0 && keys.dictionary.cell(key).text(&mut String::new())?.is_empty() {
-                        return one("", self);
-                    }
-                    self.entries[key] += 1;
-                }
-                None => one("", self)?,
-            }
-            Ok(())
-        });
+        self.entries[entry] += 1;
+        Ok(true)
     }
 
     fn end_dictionary(&mut self, shared: &Shared) {
@@ -141,7 +143,7 @@ impl Counter {
         let mut entries = std::mem::take(&mut self.entries);
         if let Some(dictionary) = dictionary {
             for (entry, n) in entries.iter().enumerate().filter(|(_, n)| **n > 0) {
-                if let Ok(value) = dictionary.cell(entry).text(&mut scratch) {
+                if let Ok(value) = dictionary.cell(entry).bytes(&mut scratch) {
                     shared.add(value, *n);
                 }
             }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use optmsm_core::batch::{Batch, Column};
 use optmsm_core::config::InputSpec;
 
-use crate::encode::{self, encode_value};
+use crate::encode::{self, encode_value, is_plain_list};
 use crate::error::{DataError, Result, list, quote};
 use crate::fit::scenario_name;
 use crate::hash::hash_bytes;
-use crate::parse::{self, Parsed, fault};
+use crate::parse::{self, ListFormat, Parsed, fault};
 use crate::reader::{Extra, Need};
 use crate::schema::{Encoding, Schema};
 use crate::source::{Cell, Done, Records, Rows, Span, Values, Work, with_values};
@@ -129,14 +129,37 @@ impl Encoder {
             with_values!(rows, c, |values| match (&field.encoding, column) {
                 (Encoding::Categorical { vocabulary }, Column::Categorical(ids)) => {
                     ids.reserve_exact(good);
-                    look_up!(
-                        sweep,
-                        c,
-                        values,
-                        known,
-                        |cell| encode::id(vocabulary, cell, scratch),
-                        |id| ids.push(id)
-                    );
+                    look_up!(sweep, c, values, known, |cell| encode::id(vocabulary, cell, scratch), |id| ids
+                        .push(id));
+                }
+                (
+                    Encoding::Multi { vocabulary, separator, weight_separator, max_length, .. },
+                    Column::Multi { offsets, ids, .. },
+                ) if is_plain_list(format(separator, weight_separator), *max_length)
+                    && vocabulary.is_listed()
+                    && let Some(lists) = values.lists() =>
+                {
+                    offsets.reserve_exact(good);
+                    known.turn_to(lists.keys.dictionary);
+                    sweep.each(c, |row| {
+                        let before = ids.len();
+                        for key in lists.items(row).filter_map(|item| lists.keys.key(item)) {
+                            let id = known.get(key, || {
+                                let name = lists.keys.dictionary.cell(key).bytes(scratch)?;
+                                if name.is_empty() { Ok(NO_ID) } else { vocabulary.find_bytes(name) }
+                            })?;
+                            if id != NO_ID {
+                                ids.push(id);
+                            }
+                        }
+                        if ids.len() == before
+                            && let Some(missing) = vocabulary.missing_id()
+                        {
+                            ids.push(missing);
+                        }
+                        offsets.push(encode::offset(ids.len())?);
+                        Ok(())
+                    });
                 }
                 (encoding, column) => {
                     reserve(column, good);
@@ -204,6 +227,13 @@ impl Work for Encoder {
         let (made, error) = self.encode(rows);
         Done { bytes: made.bytes(), made, error }
     }
+}
+
+/// What an empty item of a list has; a vocabulary has fewer ids.
+const NO_ID: u32 = u32::MAX;
+
+fn format<'a>(separator: &'a str, weight_separator: &'a Option<String>) -> ListFormat<'a> {
+    ListFormat { separator, weight_separator: weight_separator.as_deref() }
 }
 
 fn reserve(column: &mut Column, rows: usize) {

@@ -81,14 +81,12 @@ impl Worker {
         ));
         // Not part of the schema, but a bad value should stop the run now, not after it was set up.
         if let Some(c) = pass.weight {
-            with_values!(rows, c, |values| sweep.each(c, |row| {
-                parse::weight(values.cell(row), scratch).map(|_| ())
-            }));
+            with_values!(rows, c, |values| sweep
+                .each(c, |row| { parse::weight(values.cell(row), scratch).map(|_| ()) }));
         }
         if let Some(c) = pass.probability {
-            with_values!(rows, c, |values| sweep.each(c, |row| {
-                parse::probability(values.cell(row), scratch).map(|_| ())
-            }));
+            with_values!(rows, c, |values| sweep
+                .each(c, |row| { parse::probability(values.cell(row), scratch).map(|_| ()) }));
         }
         let mut numbers = Vec::with_capacity(fields.len());
         for ((column, gathered), local) in pass.fields.iter().zip(fields) {

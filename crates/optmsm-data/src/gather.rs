@@ -2,7 +2,7 @@
 
 use crate::config::{DEFAULT_SEPARATOR, FieldConfig, Kind, Missing};
 use crate::counts::{Counter, Shared};
-use crate::encode::each_value;
+use crate::encode::{each_value, is_plain_list};
 use crate::numeric::{Accumulator, NumericStats, Transform};
 use crate::parse::{self, ListFormat, Parsed};
 use crate::quantile::Quantiles;
@@ -72,13 +72,12 @@ impl Values {
     }
 
     #[inline]
-    fn add(&self, value: &str, counter: &mut Counter) -> Parsed<()> {
+    fn add(&self, value: &[u8], counter: &mut Counter) -> Parsed<()> {
         match self {
-            Values::Counted(_, Missing::Own) if value.is_empty() => {}
+            Values::Counted(_, Missing::Own) if value.is_empty() => Ok(()),
             Values::Counted(shared, _) => counter.add(value, shared),
-            Values::Checked(vocabulary) => _ = vocabulary.find(value)?,
+            Values::Checked(vocabulary) => vocabulary.find_bytes(value).map(|_| ()),
         }
-        Ok(())
     }
 
     fn finish(&self, config: &FieldConfig) -> Vocabulary {
@@ -121,24 +120,38 @@ impl Gathered {
                 column,
                 cells,
                 local.checked,
-                |cell| vocabulary.find(cell.text(scratch)?).map(|_| ()),
+                |cell| vocabulary.find_bytes(cell.bytes(scratch)?).map(|_| ()),
                 |_found| ()
             ),
             What::Values(values @ Values::Counted(shared, _)) => match cells.keys() {
-                Some(keys) => local.counter.add_keys(keys, column, sweep, shared, |value, counter| {
-                    values.add(value, counter)
-                }),
-                None => sweep.each(column, |row| {
-                    values.add(cells.cell(row).text(scratch)?, &mut local.counter)
-                }),
+                Some(keys) => {
+                    local.counter.turn_to(keys.dictionary, shared);
+                    sweep.each(column, |row| match keys.key(row) {
+                        Some(key) if local.counter.add_entry(key, keys.dictionary)? => Ok(()),
+                        _ => values.add(b"", &mut local.counter),
+                    });
+                }
+                None => sweep
+                    .each(column, |row| { values.add(cells.cell(row).bytes(scratch)?, &mut local.counter) }),
             },
             What::Lists(values) => {
                 let format = list_format(&self.config);
-                sweep.each(column, |row| {
-                    each_value(cells.cell(row), format, self.config.max_length, scratch, |name, _| {
-                        values.add(name, &mut local.counter)
-                    })
-                });
+                let plain = is_plain_list(format, self.config.max_length);
+                if let (true, Values::Counted(shared, _), Some(lists)) = (plain, values, cells.lists()) {
+                    local.counter.turn_to(lists.keys.dictionary, shared);
+                    sweep.each(column, |row| {
+                        for key in lists.items(row).filter_map(|item| lists.keys.key(item)) {
+                            local.counter.add_entry(key, lists.keys.dictionary)?; // an empty one is no value
+                        }
+                        Ok(())
+                    });
+                } else {
+                    sweep.each(column, |row| {
+                        each_value(cells.cell(row), format, self.config.max_length, scratch, |name, _| {
+                            values.add(name, &mut local.counter)
+                        })
+                    });
+                }
             }
             What::Numbers(transform, _) => {
                 numbers.values.reserve_exact(sweep.good());
@@ -166,7 +179,9 @@ impl Gathered {
 
     fn counted(&self) -> Option<&Shared> {
         match &self.what {
-            What::Values(Values::Counted(shared, _)) | What::Lists(Values::Counted(shared, _)) => Some(shared),
+            What::Values(Values::Counted(shared, _)) | What::Lists(Values::Counted(shared, _)) => {
+                Some(shared)
+            }
             _ => None,
         }
     }

@@ -86,10 +86,10 @@ pub struct RowReader<'a> {
     header: ByteRecord,
     name: String,
     state: State,
-    block: Option<Block>, // the one at hand
-    taken: usize,         // rows of it
+    block: Option<Block>,     // the one at hand
+    taken: usize,             // rows of it
     error: Option<DataError>, // to come behind it
-    progress: Progress,   // behind the rows taken
+    progress: Progress,       // behind the rows taken
 }
 
 enum State {
@@ -199,9 +199,8 @@ impl<'a> RowReader<'a> {
             let Some(block) = &self.block else { break };
             let (from, len) = (self.taken, block.len());
             let to = len.min(from + max_rows - rows);
-            append(batch, &block.batch, from, to).map_err(|problem| {
-                DataError::file(&self.name, problem, "read fewer rows at a time")
-            })?;
+            append(batch, &block.batch, from, to)
+                .map_err(|problem| DataError::file(&self.name, problem, "read fewer rows at a time"))?;
             extra.groups.extend(block.extra.groups.get(from..to).unwrap_or_default());
             extra.probabilities.extend(block.extra.probabilities.get(from..to).unwrap_or_default());
             (from..to).for_each(|row| each(block, row));

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 #[cfg(test)]
 pub(crate) use cell::Elements;
 pub(crate) use cell::{Cell, List};
-pub(crate) use column::{Dictionary, Keys};
+pub(crate) use column::Dictionary;
 pub use paths::Paths;
 pub(crate) use pool::{Done, Stream, Work};
 pub(crate) use records::Records;

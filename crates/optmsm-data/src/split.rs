@@ -131,7 +131,8 @@ impl Selector {
             None => {
                 let first = rows.span().start.rows;
                 let key = |row: usize| (first + row as u64).to_le_bytes();
-                picked.extend((0..sweep.good() as u32).filter(|&row| split.part(&key(row as usize)) == *part));
+                picked
+                    .extend((0..sweep.good() as u32).filter(|&row| split.part(&key(row as usize)) == *part));
             }
             Some(c) => with_values!(rows, c, |values| sweep.each(c, |row| {
                 if split.part(values.cell(row).bytes(scratch)?) == *part {

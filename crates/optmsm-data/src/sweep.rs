@@ -10,8 +10,8 @@ use crate::source::{Dictionary, Rows};
 /// The rows that are looked at, up to the first fault.
 #[derive(Default)]
 pub(crate) struct Sweep {
-    picked: Option<Vec<u32>>, // all of them without it
-    good: usize,              // of the picked ones
+    picked: Option<Vec<u32>>,             // all of them without it
+    good: usize,                          // of the picked ones
     fault: Option<(usize, usize, Fault)>, // row, column
 }
 

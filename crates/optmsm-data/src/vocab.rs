@@ -97,6 +97,11 @@ impl Vocabulary {
         matches!(self.ids, Ids::Integers(_)).then(|| self.known())
     }
 
+    /// Whether values are looked up in a list, which finds no fault with them.
+    pub(crate) fn is_listed(&self) -> bool {
+        matches!(self.ids, Ids::Listed(_))
+    }
+
     /// Number of ids: values, out-of-vocabulary, and missing if it has an id of its own.
     pub fn size(&self) -> usize {
         1 + self.known() + usize::from(self.own_missing)

@@ -1,5 +1,6 @@
 //! A column of decoded rows, and its cells.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -58,6 +59,24 @@ impl Keys<'_> {
         match self.nulls {
             Some(nulls) if nulls[row] => None,
             _ => Some(self.keys[row] as usize),
+        }
+    }
+}
+
+/// Lists whose items are of a dictionary and have no weights.
+pub(crate) struct Lists<'a> {
+    offsets: &'a [usize],
+    nulls: Option<&'a [bool]>,
+    pub(crate) keys: Keys<'a>, // of the items
+}
+
+impl Lists<'_> {
+    /// The items of a row.
+    #[inline]
+    pub(crate) fn items(&self, row: usize) -> Range<usize> {
+        match self.nulls {
+            Some(nulls) if nulls[row] => 0..0,
+            _ => self.offsets[row]..self.offsets[row + 1],
         }
     }
 }
@@ -179,6 +198,18 @@ impl Column {
     }
 }
 
+impl Column {
+    /// Its lists, if their items are of a dictionary and have no weights.
+    pub(crate) fn lists(&self) -> Option<Lists<'_>> {
+        match &self.values {
+            Values::Lists(offsets, Items { values, weights: None }) => {
+                Some(Lists { offsets, nulls: self.nulls.as_deref(), keys: values.keys()? })
+            }
+            _ => None,
+        }
+    }
+}
+
 impl Values {
     fn new(array: &ArrayRef, memory: &mut Memory) -> Result<Self, String> {
         use DataType as T;
@@ -226,16 +257,16 @@ impl Values {
             T::Dictionary(..) => dictionary(array, memory)?,
             T::List(_) => {
                 let list = array.as_list::<i32>();
-                lists(list.offsets(), |from, len| Items::new(&list.values().slice(from, len)))?
+                lists(list.offsets(), |from, len| Items::new(&list.values().slice(from, len), memory))?
             }
             T::LargeList(_) => {
                 let list = array.as_list::<i64>();
-                lists(list.offsets(), |from, len| Items::new(&list.values().slice(from, len)))?
+                lists(list.offsets(), |from, len| Items::new(&list.values().slice(from, len), memory))?
             }
             T::FixedSizeList(_, size) => {
                 let list = array.as_fixed_size_list();
                 let offsets = (0..=list.len()).map(|row| row * *size as usize).collect();
-                Values::Lists(offsets, Items::new(list.values())?)
+                Values::Lists(offsets, Items::new(list.values(), memory)?)
             }
             T::Map(..) => {
                 let map = array.as_map();
@@ -301,11 +332,11 @@ fn dictionary(array: &ArrayRef, memory: &mut Memory) -> Result<Values, String> {
 }
 
 impl Items {
-    fn new(values: &ArrayRef) -> Result<Self, String> {
+    fn new(values: &ArrayRef, memory: &mut Memory) -> Result<Self, String> {
         if let DataType::Struct(_) = values.data_type() {
             return Self::pairs(values.as_struct());
         }
-        Ok(Self { values: Box::new(Column::new(values, &mut Memory::default())?), weights: None })
+        Ok(Self { values: Box::new(Column::new(values, memory)?), weights: None })
     }
 
     /// The first of two columns holds the values, the second the weights.

@@ -173,11 +173,13 @@ impl ColumnParts {
                         self.rows = rows_before + piece.first_row + piece.rows;
                         What::Piece { opened: opened.clone(), from, piece }
                     }),
-                    Left::Batches(batches) => batches.next(&plan.parts[part], &from)?.map(|(rows, columns)| {
-                        let first_row = self.rows - rows_before;
-                        self.rows += rows as u64;
-                        What::Decoded { first_row, rows, columns }
-                    }),
+                    Left::Batches(batches) => {
+                        batches.next(&plan.parts[part], &from)?.map(|(rows, columns)| {
+                            let first_row = self.rows - rows_before;
+                            self.rows += rows as u64;
+                            What::Decoded { first_row, rows, columns }
+                        })
+                    }
                 };
                 if let Some(what) = what {
                     return Ok(Some(Job { plan, part, rows_before, what }));
@@ -220,8 +222,10 @@ impl Job {
         let (before, total_bytes) = (sizes(&plan.parts[..at]).unwrap_or(0), sizes(&plan.parts));
         let here = part.bytes.unwrap_or(0) as f64;
         // `share` is how much of the file has been read before a row.
-        let progress = |row: u64, share: f64| {
-            Progress { rows: rows_before + row, bytes: before + (here * share) as u64, total_bytes }
+        let progress = |row: u64, share: f64| Progress {
+            rows: rows_before + row,
+            bytes: before + (here * share) as u64,
+            total_bytes,
         };
         match what {
             What::Piece { opened, from, piece } => {
@@ -239,7 +243,14 @@ impl Job {
             What::Decoded { first_row, rows, columns } => {
                 let (start, end) = (progress(first_row, 0.0), progress(first_row + rows as u64, 0.0));
                 let span = Span { start, end };
-                sink(Rows::Columns(ColumnRows { plan: plan.clone(), part: at, first_row, rows, span, columns }));
+                sink(Rows::Columns(ColumnRows {
+                    plan: plan.clone(),
+                    part: at,
+                    first_row,
+                    rows,
+                    span,
+                    columns,
+                }));
                 Ok(())
             }
         }

@@ -70,10 +70,10 @@ impl Read for Counted {
 pub(crate) struct Text {
     common: Arc<Common>,
     bytes: Vec<u8>,
-    line: u64,     // on which they begin
+    line: u64, // on which they begin
     records: u64,
-    closed: bool,  // whether more of the file follows, or it ends with a quote
-    span: Span,    // of the file alone
+    closed: bool, // whether more of the file follows, or it ends with a quote
+    span: Span,   // of the file alone
 }
 
 /// The rows of a [`Text`].
@@ -257,7 +257,8 @@ impl CsvFile {
                 return Err(self.header_error(problem, "save the file as UTF-8"));
             };
             if let Some(first) = columns.iter().position(|c| c == name) {
-                let problem = format!("column '{name}' appears twice, as columns {} and {}", first + 1, i + 1);
+                let problem =
+                    format!("column '{name}' appears twice, as columns {} and {}", first + 1, i + 1);
                 return Err(self.header_error(problem, "rename or drop one"));
             }
             self.header.push_field(column);

@@ -50,7 +50,9 @@ pub(super) enum From {
 }
 
 /// Runs what may panic on a damaged file, and says what went wrong.
-pub(super) fn guard<T>(work: impl FnOnce() -> std::result::Result<T, String>) -> std::result::Result<T, String> {
+pub(super) fn guard<T>(
+    work: impl FnOnce() -> std::result::Result<T, String>,
+) -> std::result::Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("its content contradicts itself".into()))
 }
 
@@ -270,6 +272,10 @@ fn as_stored(of: &DataType, kept: bool) -> DataType {
         DataType::Dictionary(_, value) => (**value).clone(),
         plain if kept && text(plain) => {
             DataType::Dictionary(Box::new(DataType::Int32), Box::new(plain.clone()))
+        }
+        DataType::List(item) => {
+            let of = as_stored(item.data_type(), kept);
+            DataType::List(Arc::new(Field::clone(item).with_data_type(of)))
         }
         plain => plain.clone(),
     }

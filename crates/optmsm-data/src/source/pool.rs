@@ -12,8 +12,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::rows::Rows;
 use super::records::{Job, Records};
+use super::rows::Rows;
 use crate::error::{DataError, Result};
 
 /// Most bytes of results that wait.

@@ -6,7 +6,7 @@ use ::csv::ByteRecord;
 
 use super::Progress;
 use super::cell::Cell;
-use super::column::{Column, Keys};
+use super::column::{Column, Keys, Lists};
 use super::columns::ColumnRows;
 use super::csv::TextRows;
 use crate::error::DataError;
@@ -30,6 +30,9 @@ pub(crate) trait Values {
 
     /// What the rows hold of a dictionary, if the column has one.
     fn keys(&self) -> Option<Keys<'_>>;
+
+    /// The rows' lists, if their items are of a dictionary and have no weights.
+    fn lists(&self) -> Option<Lists<'_>>;
 }
 
 /// A column of text: every `stride`-th value from the `first` on.
@@ -51,6 +54,10 @@ impl Values for TextColumn<'_> {
     fn keys(&self) -> Option<Keys<'_>> {
         None
     }
+
+    fn lists(&self) -> Option<Lists<'_>> {
+        None
+    }
 }
 
 impl Values for Column {
@@ -61,6 +68,10 @@ impl Values for Column {
 
     fn keys(&self) -> Option<Keys<'_>> {
         Column::keys(self)
+    }
+
+    fn lists(&self) -> Option<Lists<'_>> {
+        Column::lists(self)
     }
 }
 

@@ -73,7 +73,8 @@ impl Listed {
         let mut at = hash as usize & (self.slots.len() - 1);
         loop {
             let Slot { id, half } = self.slots[at];
-            if id == 0 || half == (hash >> 32) as u32 && same(self.values[id as usize - 1].as_bytes(), value) {
+            if id == 0 || half == (hash >> 32) as u32 && same(self.values[id as usize - 1].as_bytes(), value)
+            {
                 return id;
             }
             at = (at + 1) & (self.slots.len() - 1);
