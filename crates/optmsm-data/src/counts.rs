@@ -81,18 +81,13 @@ fn add(counts: &mut Counts, value: &[u8], n: u64) {
 }
 
 /// One thread's counting of one column.
+#[derive(Default)]
 pub(crate) struct Counter {
     here: Counts,
     rows: u64,  // counted in `here`
     rare: bool, // most values are new to `here`, which then only costs time
     dictionary: Option<Arc<Dictionary>>,
     entries: Vec<u64>, // counts of its entries
-}
-
-impl Default for Counter {
-    fn default() -> Self {
-        Self { here: Counts::default(), rows: 0, rare: false, dictionary: None, entries: Vec::new() }
-    }
 }
 
 impl Counter {

@@ -121,7 +121,7 @@ impl Gathered {
                 cells,
                 local.checked,
                 |cell| vocabulary.find_bytes(cell.bytes(scratch)?).map(|_| ()),
-                |_found| ()
+                |()| {}
             ),
             What::Values(values @ Values::Counted(shared, _)) => match cells.keys() {
                 Some(keys) => {

@@ -6,6 +6,7 @@ mod column;
 mod columns;
 mod csv;
 mod csv_parts;
+mod csv_rows;
 mod file;
 mod parts;
 mod paths;

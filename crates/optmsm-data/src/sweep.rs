@@ -95,7 +95,7 @@ impl<T: Copy> Known<T> {
 
 /// Hands each row's cell to `find`, or what is known of its entry, and what it found to `each`.
 macro_rules! look_up {
-    ($sweep:expr, $column:expr, $values:expr, $known:expr, |$cell:ident| $find:expr, |$found:ident| $each:expr) => {
+    ($sweep:expr, $column:expr, $values:expr, $known:expr, |$cell:ident| $find:expr, |$found:pat_param| $each:expr) => {
         match $values.keys() {
             Some(keys) => {
                 $known.turn_to(keys.dictionary);

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use common::Place;
 use optmsm_core::learner::Learner;
 use optmsm_core::model::OptMsm;
 use optmsm_cpu::{Cpu, CpuOptions};
@@ -14,8 +13,7 @@ use optmsm_train::error::Error;
 use optmsm_train::rows::Rows;
 use optmsm_train::run::Run;
 use optmsm_train::trainer::{self, Control, Data};
-
-mod common;
+use tempfile::TempDir;
 
 const CONFIG: &str = r#"
 [data]
@@ -48,31 +46,34 @@ epochs = 2
 /// Rows of the parts: together three windows of one block and a short one.
 const PARTS: [u64; 3] = [20_000, 4_000, 2_000];
 
-fn place() -> Place {
-    let place = Place::new(CONFIG, 1, 1);
-    std::fs::create_dir(place.path("parts")).unwrap();
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("config.toml"), CONFIG).unwrap();
+    std::fs::create_dir(path("parts")).unwrap();
     let config = SynthConfig { users: 500, items: 100, ..SynthConfig::default() };
     let write =
         |path: PathBuf, rows| synth::write_parquet(&config, rows, File::create(path).unwrap()).unwrap();
     let mut first = 0;
     for (i, rows) in PARTS.iter().enumerate() {
-        write(place.path(&format!("parts/part-{i}.parquet")), first..first + rows);
+        write(path(&format!("parts/part-{i}.parquet")), first..first + rows);
         first += rows;
     }
-    write(place.path("valid.parquet"), first..first + 300);
-    place
+    write(path("valid.parquet"), first..first + 300);
+    folder
 }
 
 /// Trains `steps` steps in all of the run `folder`, from its beginning or on from where it is; returns its parameters and those of the
 /// optimizer.
-fn train(place: &Place, folder: &str, threads: usize, resume: bool, steps: Option<u64>) -> Vec<u8> {
-    let source = |name: &str| Source::from(place.path(name)).with_threads(threads);
+fn train(folder: &TempDir, run: &str, threads: usize, resume: bool, steps: Option<u64>) -> Vec<u8> {
+    let path = |name: &str| folder.path().join(name);
+    let (name, source) = (run, |name: &str| Source::from(path(name)).with_threads(threads));
     let run = if resume {
-        Run::open(&place.path(folder)).unwrap()
+        Run::open(&path(name)).unwrap()
     } else {
-        let config = Config::load(&place.path("config.toml"), &[]).unwrap();
+        let config = Config::load(&path("config.toml"), &[]).unwrap();
         let schema = Schema::fit(&config.data, source("parts")).unwrap();
-        let run = Run::new(&place.path(folder), config, schema);
+        let run = Run::new(&path(name), config, schema);
         run.create().unwrap();
         run
     };
@@ -81,7 +82,7 @@ fn train(place: &Place, folder: &str, threads: usize, resume: bool, steps: Optio
         assert_eq!(prepared == Prepared::Found, resume);
         Rows::Disk(cache)
     };
-    let caches = place.path(&format!("{folder}-caches"));
+    let caches = path(&format!("{name}-caches"));
     let data =
         Data { train: load("parts", &caches), valid: Some(load("valid.parquet", &caches)), test: None };
     let config = &run.config.train;
@@ -95,18 +96,18 @@ fn train(place: &Place, folder: &str, threads: usize, resume: bool, steps: Optio
         Err(Error::Interrupted { step, .. }) => assert_eq!(Some(step), steps),
         Err(e) => panic!("{e}"),
     }
-    place.bytes(&format!("{folder}/checkpoints/last.safetensors"))
+    std::fs::read(path(&format!("{name}/checkpoints/last.safetensors"))).unwrap()
 }
 
 #[test]
 fn interrupted_or_not_and_by_any_number_of_threads_the_run_is_the_same() {
-    let place = place();
-    let whole = train(&place, "whole", 1, false, None);
-    assert!(train(&place, "eight", 8, false, None) == whole, "decoded by eight threads");
+    let folder = folder();
+    let whole = train(&folder, "whole", 1, false, None);
+    assert!(train(&folder, "eight", 8, false, None) == whole, "decoded by eight threads");
     // In the first window, inside a batch that spans two of them, in the second pass.
     for (steps, threads) in [(3, [1, 8]), (17, [8, 1]), (60, [8, 8])] {
         let run = format!("cut-{steps}");
-        train(&place, &run, threads[0], false, Some(steps));
-        assert!(train(&place, &run, threads[1], true, None) == whole, "interrupted after {steps} steps");
+        train(&folder, &run, threads[0], false, Some(steps));
+        assert!(train(&folder, &run, threads[1], true, None) == whole, "interrupted after {steps} steps");
     }
 }

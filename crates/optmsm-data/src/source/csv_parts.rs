@@ -5,7 +5,8 @@ use std::io::Read;
 use ::csv::ByteRecord;
 
 use super::Progress;
-use super::csv::{CsvFile, Text};
+use super::csv::CsvFile;
+use super::csv_rows::Text;
 use super::parts::Part;
 use crate::error::{DataError, Place, Result, list};
 

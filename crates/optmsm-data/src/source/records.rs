@@ -5,8 +5,8 @@ use std::io::Read;
 use ::csv::ByteRecord;
 
 use super::columns::{self, ColumnParts};
-use super::csv::Text;
 use super::csv_parts::CsvParts;
+use super::csv_rows::Text;
 use super::rows::Rows;
 use super::{Source, parts};
 use crate::error::{DataError, Result};

@@ -8,7 +8,7 @@ use super::Progress;
 use super::cell::Cell;
 use super::column::{Column, Keys, Lists};
 use super::columns::ColumnRows;
-use super::csv::TextRows;
+use super::csv_rows::TextRows;
 use crate::error::DataError;
 use crate::parse::Fault;
 
