@@ -25,15 +25,7 @@ pub(crate) fn encode_value(
         }
         (Encoding::Multi { .. }, Column::Multi { offsets, ids, weights }) => {
             encode_list(encoding, cell, scratch, ids, weights)?;
-            match u32::try_from(ids.len()) {
-                Ok(end) => offsets.push(end),
-                Err(_) => {
-                    return fault(
-                        "more than 2^32 values of one field in memory",
-                        "read fewer rows at a time",
-                    );
-                }
-            }
+            offsets.push(offset(ids.len())?);
         }
         (Encoding::Buckets { cuts, .. }, Column::Categorical(ids)) => {
             ids.push(match parse::number(cell, Transform::None)? {
@@ -60,6 +52,12 @@ pub(crate) fn encode_value(
     Ok(())
 }
 
+/// The end of a list, as a batch keeps it.
+pub(crate) fn offset(ids: usize) -> Parsed<u32> {
+    u32::try_from(ids)
+        .or_else(|_| fault("more than 2^32 values of one field in memory", "read fewer rows at a time"))
+}
+
 /// Id of one value.
 pub(crate) fn id(vocabulary: &Vocabulary, cell: Cell, scratch: &mut String) -> Parsed<u32> {
     // Integers that are ids need not become text and back.
@@ -68,7 +66,7 @@ pub(crate) fn id(vocabulary: &Vocabulary, cell: Cell, scratch: &mut String) -> P
         Cell::UInt(v) => vocabulary.find_integer(Some(v)),
         _ => None,
     };
-    integer.map_or_else(|| vocabulary.find(cell.text(scratch)?), Ok)
+    integer.map_or_else(|| vocabulary.find_bytes(cell.bytes(scratch)?), Ok)
 }
 
 /// Appends the ids and weights of a list.
@@ -93,7 +91,7 @@ fn encode_list(
     let mut empty = true;
     each_value(cell, format, *max_length, scratch, |name, weight| {
         empty = false;
-        push(vocabulary.find(name)?, weight);
+        push(vocabulary.find_bytes(name)?, weight);
         Ok(())
     })?;
     if let Some(missing) = vocabulary.missing_id().filter(|_| empty) {
@@ -102,13 +100,18 @@ fn encode_list(
     Ok(())
 }
 
+/// Whether nothing but an entry of a list's dictionary decides about its id, and no limit which entries count.
+pub(crate) fn is_plain_list(format: ListFormat, max_length: Option<u32>) -> bool {
+    format.weight_separator.is_none() && max_length.is_none()
+}
+
 /// Hands the first `max_length` values of a list and their weights to `each`, up to its first fault.
 pub(crate) fn each_value(
     cell: Cell,
     format: ListFormat,
     max_length: Option<u32>,
     scratch: &mut String,
-    mut each: impl FnMut(&str, f32) -> Parsed<()>,
+    mut each: impl FnMut(&[u8], f32) -> Parsed<()>,
 ) -> Parsed<()> {
     let (mut left, mut done) = (max_length.unwrap_or(u32::MAX), Ok(()));
     parse::list(cell, format, scratch, |name, weight| {
@@ -118,4 +121,24 @@ pub(crate) fn each_value(
         }
     })?;
     done
+}
+
+/// Whether a value that can be encoded is none: a null or an empty text, of numbers also blanks, of lists also one without a value in it.
+pub(crate) fn is_missing(encoding: &Encoding, cell: Cell, scratch: &mut String) -> bool {
+    match (encoding, cell) {
+        (_, Cell::Missing) => true,
+        (Encoding::Multi { separator, weight_separator, max_length, .. }, _) => {
+            let format = ListFormat { separator, weight_separator: weight_separator.as_deref() };
+            let mut empty = true;
+            let each = |_: &[u8], _| {
+                empty = false;
+                Ok(())
+            };
+            each_value(cell, format, *max_length, scratch, each).is_ok() && empty
+        }
+        // Blanks are a category of their own.
+        (Encoding::Categorical { .. }, Cell::Text(text)) => text.is_empty(),
+        (_, Cell::Text(text)) => text.trim_ascii().is_empty(),
+        _ => false,
+    }
 }

@@ -1,56 +1,125 @@
 //! Fitting a schema: one pass over the training file.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::{DataConfig, UnseenScenario};
 use crate::error::{DataError, Result, quote};
-use crate::gather::{self, Gathered};
-use crate::parse::{self, Fault, Parsed, fault};
+use crate::gather::{self, Gathered, Local, Numbers, Statistics};
+use crate::parse::{self, Parsed, fault};
 use crate::schema::{FALLBACK, ScenarioSchema, Schema};
-use crate::source::{AnyRow, Cell, PROGRESS_ROWS, Progress, Records, Row, Source};
+use crate::source::{Cell, Done, Progress, Records, Rows, Source, Stream, Values, Work, with_values};
 use crate::split::{self, Part, Selector};
+use crate::sweep::{Known, Sweep, look_up};
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct ScenarioCount {
+    name: String,
     rows: u64,
     positives: u64,
 }
 
-/// What a pass over the rows gathers.
-struct Pass<'a> {
+/// What the threads of a pass gather together.
+struct Pass {
     label: usize,
     scenario: usize,
     weight: Option<usize>,
     probability: Option<usize>,
-    fields: Vec<(usize, Gathered<'a>)>,
-    scenarios: BTreeMap<String, ScenarioCount>,
-    scratch: String, // text of a value that is none
+    fields: Vec<(usize, Gathered)>,
+    scenarios: Mutex<BTreeMap<String, ScenarioCount>>,
+    most: u64, // rows
 }
 
-impl Pass<'_> {
-    #[inline]
-    fn add(&mut self, row: impl Row) -> std::result::Result<(), (usize, Fault)> {
-        let Self { scenarios, scratch, .. } = self;
-        let positive = parse::label(row.cell(self.label)).map_err(|f| (self.label, f))? == 1.0;
-        let name = scenario_name(row.cell(self.scenario), scratch).map_err(|f| (self.scenario, f))?;
-        if !scenarios.contains_key(name) {
-            scenarios.insert(name.to_owned(), ScenarioCount::default());
+/// One thread of a pass.
+struct Worker {
+    pass: Arc<Pass>,
+    selector: Option<Selector>,
+    fields: Vec<Local>,
+    scenarios: Vec<ScenarioCount>,
+    known: Known<usize>, // place of a scenario
+    scratch: String,     // text of a value that is none
+}
+
+/// What is found in some rows that later ones depend on.
+struct Found {
+    numbers: Vec<Numbers>,
+    end: Progress,
+}
+
+impl Worker {
+    fn look(&mut self, rows: &mut Rows) -> (Found, Option<DataError>) {
+        let Self { pass, selector, fields, scenarios, known, scratch } = self;
+        let (all, span) = (rows.len(), rows.span());
+        let most = pass.most.saturating_sub(span.start.rows);
+        let looked = all.min(usize::try_from(most).unwrap_or(usize::MAX));
+        let mut sweep = Sweep::new(looked);
+        if let Some(selector) = selector {
+            selector.pick(rows, &mut sweep, scratch);
         }
-        if let Some(counts) = scenarios.get_mut(name) {
-            counts.rows += 1;
-            counts.positives += u64::from(positive);
-        }
+        let (c, mut labels) = (pass.label, Vec::with_capacity(sweep.good()));
+        with_values!(rows, c, |values| sweep.each(c, |row| {
+            labels.push(parse::label(values.cell(row))? == 1.0);
+            Ok(())
+        }));
+        let (c, mut labels) = (pass.scenario, labels.into_iter());
+        with_values!(rows, c, |values| look_up!(
+            sweep,
+            c,
+            values,
+            known,
+            |cell| {
+                let name = scenario_name(cell, scratch)?;
+                Ok(scenarios.iter().position(|s| s.name == name).unwrap_or_else(|| {
+                    scenarios.push(ScenarioCount { name: name.to_owned(), ..ScenarioCount::default() });
+                    scenarios.len() - 1
+                }))
+            },
+            |at| {
+                scenarios[at].rows += 1;
+                scenarios[at].positives += u64::from(labels.next() == Some(true));
+            }
+        ));
         // Not part of the schema, but a bad value should stop the run now, not after it was set up.
-        if let Some(column) = self.weight {
-            parse::weight(row.cell(column), scratch).map_err(|f| (column, f))?;
+        if let Some(c) = pass.weight {
+            with_values!(rows, c, |values| sweep
+                .each(c, |row| { parse::weight(values.cell(row), scratch).map(|_| ()) }));
         }
-        if let Some(column) = self.probability {
-            parse::probability(row.cell(column), scratch).map_err(|f| (column, f))?;
+        if let Some(c) = pass.probability {
+            with_values!(rows, c, |values| sweep
+                .each(c, |row| { parse::probability(values.cell(row), scratch).map(|_| ()) }));
         }
-        for (column, gathered) in &mut self.fields {
-            gathered.add(row.cell(*column), scratch).map_err(|f| (*column, f))?;
+        let mut numbers = Vec::with_capacity(fields.len());
+        for ((column, gathered), local) in pass.fields.iter().zip(fields) {
+            numbers.push(gathered.look(local, rows, *column, &mut sweep, scratch));
         }
-        Ok(())
+        let (_, error) = sweep.finish(rows);
+        let behind = rows.take_error().filter(|_| looked == all && most > all as u64);
+        (Found { numbers, end: span.at(looked, all) }, error.or(behind))
+    }
+}
+
+impl Work for Worker {
+    type Made = Found;
+
+    fn work(&mut self, mut rows: Rows) -> Done<Found> {
+        let (made, error) = self.look(&mut rows);
+        Done { bytes: made.numbers.iter().map(Numbers::bytes).sum(), made, error }
+    }
+}
+
+impl Drop for Worker {
+    /// Hands over what the thread has counted.
+    fn drop(&mut self) {
+        for ((_, gathered), local) in self.pass.fields.iter().zip(&mut self.fields) {
+            gathered.collect(local);
+        }
+        let mut all = self.pass.scenarios.lock().unwrap_or_else(PoisonError::into_inner);
+        for found in self.scenarios.drain(..) {
+            let sum = all.entry(found.name.clone()).or_default();
+            sum.name = found.name;
+            sum.rows += found.rows;
+            sum.positives += found.positives;
+        }
     }
 }
 
@@ -58,8 +127,9 @@ impl Schema {
     /// Reads the training file once, as a stream, and fixes vocabularies, scenarios and statistics.
     ///
     /// Scenarios are sorted by name (byte order). Ids of a field are ordered by falling count, then by value,
-    /// so the order of the rows does not matter to them. Memory grows with the distinct values only. Of a file
-    /// that `config.split` splits, only the training part is looked at.
+    /// so the order of the rows does not matter to them. Statistics of numbers are gathered in the order of the rows. Nothing
+    /// depends on the number of threads. Memory grows with the distinct values only. Of a file that `config.split` splits, only the
+    /// training part is looked at.
     ///
     /// # Errors
     /// A setting, the file or a row of it cannot be used; the message says where, and the fix.
@@ -100,52 +170,56 @@ impl Schema {
         let weight = optional(&config.weight, "data.weight")?;
         let probability = optional(&config.probability, "data.probability")?;
         optional(&config.group, "data.group")?;
-        let mut gathered = Vec::with_capacity(config.fields.len());
+        let mut fields = Vec::with_capacity(config.fields.len());
         for field in &config.fields {
             let column = file.find(field.column(), &format!("data.fields.{}", field.name))?;
-            gathered.push((column, Gathered::new(field)));
+            fields.push((column, Gathered::new(field)));
         }
-        let (scenarios, scratch) = (BTreeMap::new(), String::new());
-        let mut pass = Pass { label, scenario, weight, probability, fields: gathered, scenarios, scratch };
-
-        let mut selector = match &config.split {
+        let selector = match &config.split {
             Some(split) => {
                 let column = split.column().map(|c| file.find(c, "data.split.by")).transpose()?;
                 Some(Selector::new(split, Part::Train, column))
             }
             None => None,
         };
-
-        while file.progress().rows < rows && file.next()? {
-            if let Some(selector) = &mut selector
-                && !selector.takes(&file)?
-            {
-                continue;
+        let name = file.name().to_owned();
+        let mut numbers: Vec<_> = fields.iter().map(|_| Statistics::default()).collect();
+        let scenarios = Mutex::default();
+        let pass = Arc::new(Pass { label, scenario, weight, probability, fields, scenarios, most: rows });
+        let mut stream = Stream::new(file, || Worker {
+            pass: pass.clone(),
+            selector: selector.clone(),
+            fields: pass.fields.iter().map(|_| Local::default()).collect(),
+            scenarios: Vec::new(),
+            known: Known::default(),
+            scratch: String::new(),
+        });
+        let mut read = 0;
+        while read < rows {
+            let Some(Done { made: found, error, .. }) = stream.next()? else { break };
+            for (((_, gathered), found), to) in pass.fields.iter().zip(&found.numbers).zip(&mut numbers) {
+                gathered.add(found, to);
             }
-            let added = match file.row() {
-                AnyRow::Csv(row) => pass.add(row),
-                AnyRow::Columns(row) => pass.add(row),
-            };
-            added.map_err(|(column, fault)| file.value_error(column, fault))?;
-            let now = file.progress();
-            if now.rows % PROGRESS_ROWS == 0 {
-                progress(now);
+            if let Some(error) = error {
+                return Err(error);
             }
+            read = found.end.rows;
+            progress(found.end);
         }
-        progress(file.progress());
-        let Pass { scenarios, fields, .. } = pass;
+        drop(stream); // ends the threads, which hand over what they counted
+        let scenarios = std::mem::take(&mut *pass.scenarios.lock().unwrap_or_else(PoisonError::into_inner));
         if scenarios.is_empty() {
-            return Err(split::empty(file.name(), Part::Train)); // a file without any row was an error above
+            return Err(split::empty(&name, Part::Train)); // a file without any row was an error above
         }
         let mut scenarios: Vec<_> = scenarios
-            .into_iter()
-            .map(|(name, c)| ScenarioSchema { name, rows: c.rows, positives: c.positives })
+            .into_values()
+            .map(|ScenarioCount { name, rows, positives }| ScenarioSchema { name, rows, positives })
             .collect();
         if config.unseen_scenario == UnseenScenario::Oov {
             if scenarios.iter().any(|s| s.name == FALLBACK) {
                 let problem = format!("a scenario is named {}, as the fallback", quote(FALLBACK));
                 let fix = "rename it, or set data.unseen_scenario = \"error\"";
-                return Err(DataError::file(file.name(), problem, fix));
+                return Err(DataError::file(&name, problem, fix));
             }
             scenarios.push(ScenarioSchema { name: FALLBACK.to_owned(), rows: 0, positives: 0 });
         }
@@ -159,7 +233,7 @@ impl Schema {
             unseen_scenario: config.unseen_scenario,
             rows: scenarios.iter().map(|s| s.rows).sum(),
             scenarios,
-            fields: gather::finish(fields.into_iter().map(|(_, gathered)| gathered).collect()),
+            fields: gather::finish(&pass.fields, numbers),
         })
     }
 }

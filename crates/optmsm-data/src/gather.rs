@@ -1,32 +1,63 @@
 //! What a pass over the training file gathers of the fields, and the schema that they become.
 
 use crate::config::{DEFAULT_SEPARATOR, FieldConfig, Kind, Missing};
-use crate::encode::each_value;
+use crate::counts::{Counter, Shared};
+use crate::encode::{each_value, is_plain_list};
 use crate::numeric::{Accumulator, NumericStats, Transform};
 use crate::parse::{self, ListFormat, Parsed};
 use crate::quantile::Quantiles;
 use crate::schema::{Encoding, FieldSchema};
-use crate::source::Cell;
-use crate::vocab::{Counts, Listed, Vocabulary, count};
+use crate::source::{Rows, Values as _, with_values};
+use crate::sweep::{Known, Sweep, look_up};
+use crate::vocab::{Listed, Vocabulary};
 
-/// What is gathered of one field.
-pub(crate) struct Gathered<'a> {
-    config: &'a FieldConfig,
-    what: What<'a>,
+/// What all threads gather of one field.
+pub(crate) struct Gathered {
+    config: FieldConfig,
+    what: What,
 }
 
-enum What<'a> {
+enum What {
     Values(Values),
-    Lists(ListFormat<'a>, Values),
-    Numbers(Transform, Accumulator, Option<Quantiles>),
+    Lists(Values),
+    /// Whether their ranks are wanted, too.
+    Numbers(Transform, bool),
 }
 
 /// Values of a field with ids.
 enum Values {
     /// Counted, to make a list of them. Missing ones are left out where they have an id of their own.
-    Counted(Counts, Missing),
+    Counted(Shared, Missing),
     /// Looked up only, so that a value out of range stops the run before anything is set up.
     Checked(Vocabulary),
+}
+
+/// What one thread has of a field for itself.
+#[derive(Default)]
+pub(crate) struct Local {
+    counter: Counter,
+    checked: Known<()>,
+}
+
+/// The numbers of a column in some rows, already as their statistics want them.
+#[derive(Default)]
+pub(crate) struct Numbers {
+    values: Vec<f64>,
+    missing: u64,
+}
+
+/// Statistics of a column of numbers, which depend on their order.
+#[derive(Default)]
+pub(crate) struct Statistics {
+    acc: Accumulator,
+    quantiles: Quantiles,
+}
+
+impl Numbers {
+    /// Memory that they take.
+    pub(crate) fn bytes(&self) -> usize {
+        8 * self.values.capacity()
+    }
 }
 
 impl Values {
@@ -36,105 +67,154 @@ impl Values {
         match (config.hash_buckets, config.ids) {
             (Some(buckets), _) => Values::Checked(Vocabulary::hashed(buckets, salt, own)),
             (_, Some(below)) => Values::Checked(Vocabulary::of_integers(below, own)),
-            _ => Values::Counted(Counts::new(), config.missing),
+            _ => Values::Counted(Shared::default(), config.missing),
         }
     }
 
-    fn add(&mut self, value: &str) -> Parsed<()> {
+    #[inline]
+    fn add(&self, value: &[u8], counter: &mut Counter) -> Parsed<()> {
         match self {
-            Values::Counted(_, Missing::Own) if value.is_empty() => {}
-            Values::Counted(counts, _) => count(counts, value),
-            Values::Checked(vocabulary) => _ = vocabulary.find(value)?,
-        }
-        Ok(())
-    }
-
-    /// Adds what another field of the same table counted.
-    fn merge(&mut self, other: Counts) {
-        if let Values::Counted(counts, _) = self {
-            for (value, n) in other {
-                *counts.entry(value).or_default() += n;
-            }
+            Values::Counted(_, Missing::Own) if value.is_empty() => Ok(()),
+            Values::Counted(shared, _) => counter.add(value, shared),
+            Values::Checked(vocabulary) => vocabulary.find_bytes(value).map(|_| ()),
         }
     }
 
-    fn finish(self, config: &FieldConfig) -> Vocabulary {
+    fn finish(&self, config: &FieldConfig) -> Vocabulary {
         match self {
-            Values::Checked(vocabulary) => vocabulary,
-            Values::Counted(counts, missing) => {
-                let list = Listed::from_counts(counts, config.min_frequency, config.max_size);
-                Vocabulary::listed(list, missing == Missing::Own)
+            Values::Checked(vocabulary) => vocabulary.clone(),
+            Values::Counted(shared, missing) => {
+                let list = Listed::from_counts(shared.take(), config.min_frequency, config.max_size);
+                Vocabulary::listed(list, *missing == Missing::Own)
             }
         }
     }
 }
 
-impl<'a> Gathered<'a> {
-    pub(crate) fn new(config: &'a FieldConfig) -> Self {
-        let numbers = |transform| {
-            let ranked = config.buckets.is_some() || transform == Transform::Quantile;
-            What::Numbers(transform, Accumulator::default(), ranked.then(Quantiles::default))
-        };
+impl Gathered {
+    pub(crate) fn new(config: &FieldConfig) -> Self {
+        let ranked = |transform| config.buckets.is_some() || transform == Transform::Quantile;
+        let numbers = |transform| What::Numbers(transform, ranked(transform));
         let what = match config.kind {
             Kind::Categorical => What::Values(Values::new(config)),
-            Kind::Multi => What::Lists(list_format(config), Values::new(config)),
+            Kind::Multi => What::Lists(Values::new(config)),
             Kind::Numeric if config.buckets.is_some() => numbers(Transform::None),
             Kind::Numeric => numbers(config.transform.unwrap_or_default()),
         };
-        Self { config, what }
+        Self { config: config.clone(), what }
     }
 
-    pub(crate) fn add(&mut self, cell: Cell, scratch: &mut String) -> Parsed<()> {
-        match &mut self.what {
-            What::Values(values) => values.add(cell.text(scratch)?),
-            What::Lists(format, values) => {
-                each_value(cell, *format, self.config.max_length, scratch, |name, _| values.add(name))
-            }
-            What::Numbers(transform, acc, quantiles) => {
-                let Some(v) = parse::number(cell, *transform)? else {
-                    acc.add_missing();
-                    return Ok(());
-                };
-                acc.add(if *transform == Transform::Log1p { libm::log1p(v) } else { v });
-                if let Some(quantiles) = quantiles {
-                    quantiles.add(v);
+    /// Looks at a column of rows; what is not counted here is added to `numbers`.
+    pub(crate) fn look(
+        &self,
+        local: &mut Local,
+        rows: &Rows,
+        column: usize,
+        sweep: &mut Sweep,
+        scratch: &mut String,
+    ) -> Numbers {
+        let mut numbers = Numbers::default();
+        with_values!(rows, column, |cells| match &self.what {
+            What::Values(Values::Checked(vocabulary)) => look_up!(
+                sweep,
+                column,
+                cells,
+                local.checked,
+                |cell| vocabulary.find_bytes(cell.bytes(scratch)?).map(|_| ()),
+                |()| {}
+            ),
+            What::Values(values @ Values::Counted(shared, _)) => match cells.keys() {
+                Some(keys) => {
+                    local.counter.turn_to(keys.dictionary, shared);
+                    sweep.each(column, |row| match keys.key(row) {
+                        Some(key) if local.counter.add_entry(key, keys.dictionary)? => Ok(()),
+                        _ => values.add(b"", &mut local.counter),
+                    });
                 }
-                Ok(())
+                None => sweep
+                    .each(column, |row| { values.add(cells.cell(row).bytes(scratch)?, &mut local.counter) }),
+            },
+            What::Lists(values) => {
+                let format = list_format(&self.config);
+                let plain = is_plain_list(format, self.config.max_length);
+                if let (true, Values::Counted(shared, _), Some(lists)) = (plain, values, cells.lists()) {
+                    local.counter.turn_to(lists.keys.dictionary, shared);
+                    sweep.each(column, |row| {
+                        for key in lists.items(row).filter_map(|item| lists.keys.key(item)) {
+                            local.counter.add_entry(key, lists.keys.dictionary)?; // an empty one is no value
+                        }
+                        Ok(())
+                    });
+                } else {
+                    sweep.each(column, |row| {
+                        each_value(cells.cell(row), format, self.config.max_length, scratch, |name, _| {
+                            values.add(name, &mut local.counter)
+                        })
+                    });
+                }
             }
+            What::Numbers(transform, _) => {
+                numbers.values.reserve_exact(sweep.good());
+                sweep.each(column, |row| {
+                    match parse::number(cells.cell(row), *transform)? {
+                        None => numbers.missing += 1,
+                        Some(v) if *transform == Transform::Log1p => numbers.values.push(libm::log1p(v)),
+                        Some(v) => numbers.values.push(v),
+                    }
+                    Ok(())
+                });
+            }
+        });
+        numbers
+    }
+
+    /// Adds the numbers of the next rows.
+    pub(crate) fn add(&self, numbers: &Numbers, to: &mut Statistics) {
+        (0..numbers.missing).for_each(|_| to.acc.add_missing());
+        numbers.values.iter().for_each(|&v| to.acc.add(v));
+        if let What::Numbers(_, true) = self.what {
+            numbers.values.iter().for_each(|&v| to.quantiles.add(v));
         }
     }
 
-    /// What it counted, leaving nothing.
-    fn take_counts(&mut self) -> Counts {
-        match &mut self.what {
-            What::Values(Values::Counted(counts, _)) | What::Lists(_, Values::Counted(counts, _)) => {
-                std::mem::take(counts)
+    fn counted(&self) -> Option<&Shared> {
+        match &self.what {
+            What::Values(Values::Counted(shared, _)) | What::Lists(Values::Counted(shared, _)) => {
+                Some(shared)
             }
-            _ => Counts::new(),
+            _ => None,
         }
     }
 
-    fn merge(&mut self, counts: Counts) {
-        if let What::Values(values) | What::Lists(_, values) = &mut self.what {
-            values.merge(counts);
+    /// Hands over what a thread has kept for itself.
+    pub(crate) fn collect(&self, local: &mut Local) {
+        if let Some(shared) = self.counted() {
+            local.counter.finish(shared);
+        }
+    }
+
+    /// Adds what another field of the same table counted, and takes it from there.
+    fn merge(&self, other: &Self) {
+        if let (Some(to), Some(from)) = (self.counted(), other.counted()) {
+            to.merge(from);
         }
     }
 
     /// The field's schema; `lent` are the ids of a field before it that shares its table.
-    fn finish(self, lent: Option<Vocabulary>) -> FieldSchema {
-        let config = self.config;
-        let vocabulary = |values: Values| lent.unwrap_or_else(|| values.finish(config));
-        let encoding = match self.what {
+    fn finish(&self, numbers: Statistics, lent: Option<Vocabulary>) -> FieldSchema {
+        let config = &self.config;
+        let vocabulary = |values: &Values| lent.unwrap_or_else(|| values.finish(config));
+        let encoding = match &self.what {
             What::Values(values) => Encoding::Categorical { vocabulary: vocabulary(values) },
-            What::Lists(format, values) => Encoding::Multi {
-                separator: format.separator.to_owned(),
-                weight_separator: format.weight_separator.map(str::to_owned),
+            What::Lists(values) => Encoding::Multi {
+                separator: list_format(config).separator.to_owned(),
+                weight_separator: config.weight_separator.clone(),
                 pooling: config.pooling.unwrap_or_default(),
                 max_length: config.max_length,
                 vocabulary: vocabulary(values),
             },
-            What::Numbers(transform, acc, quantiles) => {
-                let (stats, quantiles) = (acc.finish(), quantiles.unwrap_or_default());
+            What::Numbers(transform, _) => {
+                let (transform, stats, quantiles) = (*transform, numbers.acc.finish(), numbers.quantiles);
                 match config.buckets {
                     Some(parts) => Encoding::Buckets { cuts: quantiles.cuts(parts), stats },
                     None => {
@@ -156,20 +236,20 @@ impl<'a> Gathered<'a> {
 }
 
 /// The fields' schemas. Fields of one table have one list, of the values of all their columns.
-pub(crate) fn finish(mut fields: Vec<Gathered>) -> Vec<FieldSchema> {
-    for i in 1..fields.len() {
-        let (before, [field, ..]) = fields.split_at_mut(i) else { continue };
+pub(crate) fn finish(fields: &[(usize, Gathered)], numbers: Vec<Statistics>) -> Vec<FieldSchema> {
+    let fields: Vec<&Gathered> = fields.iter().map(|(_, field)| field).collect();
+    for (i, field) in fields.iter().enumerate() {
         let Some(table) = &field.config.table else { continue };
-        if let Some(first) = before.iter_mut().find(|f| f.config.table.as_ref() == Some(table)) {
-            first.merge(field.take_counts());
+        if let Some(first) = fields[..i].iter().find(|f| f.config.table.as_ref() == Some(table)) {
+            first.merge(field);
         }
     }
     let mut schemas: Vec<FieldSchema> = Vec::with_capacity(fields.len());
-    for field in fields {
+    for (field, numbers) in fields.iter().zip(numbers) {
         let table = field.config.table.as_ref();
         let first = schemas.iter().find(|s| table.is_some() && s.table.as_ref() == table);
         let lent = first.and_then(|s| Some(s.encoding.vocabulary()?.lend(table?)));
-        schemas.push(field.finish(lent));
+        schemas.push(field.finish(numbers, lent));
     }
     schemas
 }

@@ -11,8 +11,10 @@
 
 pub mod cache;
 pub mod config;
+mod counts;
 pub mod dataset;
 mod encode;
+mod encoder;
 pub mod error;
 mod file;
 mod fit;
@@ -28,6 +30,7 @@ pub mod schema;
 mod source;
 pub mod split;
 mod stream;
+mod sweep;
 pub mod synth;
 mod table;
 mod vocab;

@@ -4,7 +4,9 @@ use arrow_schema::DataType;
 
 use crate::error::{DataError, Result};
 use crate::parse::Parsed;
-use crate::source::{AnyRow, Cell, Progress, Records, Row, Source, Whole, can_be_read};
+use crate::source::{
+    Cell, Done, Progress, Records, Rows, Source, Stream, Values, Whole, Work, can_be_read, with_values,
+};
 
 /// Delimiters that are tried, in the order of preference.
 const DELIMITERS: [char; 4] = [',', '\t', ';', '|'];
@@ -58,12 +60,33 @@ pub enum Value<'a> {
 
 /// Rows of files of any kind, read without a schema.
 pub struct Peek {
-    records: Records,
+    stream: Stream<Keep>,
+    rows: Option<Rows>,
+    next: usize,              // row of them
+    error: Option<DataError>, // to come behind them
+    progress: Progress,
     delimiter: Option<char>,
     columns: Vec<PeekColumn>,
     places: Vec<Option<usize>>, // none of a column that cannot be read
     text: String,
     items: Vec<String>,
+}
+
+/// Rows as they are.
+struct Keep {
+    width: usize, // columns
+}
+
+/// Memory of a value that waits, about.
+const VALUE: usize = 16;
+
+impl Work for Keep {
+    type Made = Rows;
+
+    fn work(&mut self, mut rows: Rows) -> Done<Rows> {
+        let error = rows.take_error();
+        Done { bytes: VALUE * rows.len() * self.width, made: rows, error }
+    }
 }
 
 impl std::fmt::Debug for Peek {
@@ -109,7 +132,20 @@ impl Peek {
             let readable = column.holds != Holds::Unreadable;
             places.push(readable.then(|| records.find(&column.name, "the file")).transpose()?);
         }
-        Ok(Self { records, delimiter, columns, places, text: String::new(), items: Vec::new() })
+        let progress = Progress { rows: 0, bytes: 0, total_bytes: records.total_bytes() };
+        let width = columns.len();
+        Ok(Self {
+            stream: Stream::new(records, || Keep { width }),
+            rows: None,
+            next: 0,
+            error: None,
+            progress,
+            delimiter,
+            columns,
+            places,
+            text: String::new(),
+            items: Vec::new(),
+        })
     }
 
     /// What stands between the values of a row; none of other files than CSV.
@@ -127,12 +163,23 @@ impl Peek {
     /// # Errors
     /// A row cannot be read, or there is none at all.
     pub fn next_row(&mut self) -> Result<bool> {
-        self.records.next()
+        loop {
+            if let Some(rows) = self.rows.as_ref().filter(|rows| self.next < rows.len()) {
+                self.next += 1;
+                self.progress = rows.span().at(self.next, rows.len());
+                return Ok(true);
+            }
+            if let Some(error) = self.error.take() {
+                return Err(error);
+            }
+            let Some(done) = self.stream.next()? else { return Ok(false) };
+            (self.rows, self.next, self.error) = (Some(done.made), 0, done.error);
+        }
     }
 
     /// How far it has come.
     pub fn progress(&self) -> Progress {
-        self.records.progress()
+        self.progress
     }
 
     /// A value of the row at hand; of a column that cannot be read always a missing one.
@@ -140,13 +187,12 @@ impl Peek {
     /// # Errors
     /// It is no valid UTF-8.
     pub fn value(&mut self, column: usize) -> Result<Value<'_>> {
-        let Self { records, places, text, items, .. } = self;
-        let Some(place) = places[column] else { return Ok(Value::One("")) };
-        let taken = match records.row() {
-            AnyRow::Csv(row) => take(row.cell(place), text, items),
-            AnyRow::Columns(row) => take(row.cell(place), text, items),
+        let Self { rows, next, places, text, items, .. } = self;
+        let (Some(place), Some(rows), Some(row)) = (places[column], rows, next.checked_sub(1)) else {
+            return Ok(Value::One(""));
         };
-        let many = taken.map_err(|fault| records.value_error(place, fault))?;
+        let taken = with_values!(rows, place, |values| take(values.cell(row), text, items));
+        let many = taken.map_err(|fault| rows.value_error(row, place, fault))?;
         Ok(if many { Value::Many(items) } else { Value::One(text) })
     }
 }

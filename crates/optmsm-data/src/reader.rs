@@ -1,19 +1,15 @@
 //! Rows of files, encoded through a schema.
 
-mod missing;
-
 use std::io::Read;
+use std::sync::Arc;
 
 use csv::ByteRecord;
 use optmsm_core::batch::{Batch, Column};
 
-use crate::encode::{self, encode_value};
-use crate::error::{Result, list, quote};
-use crate::fit::scenario_name;
-use crate::hash::hash_bytes;
-use crate::parse::{self, Fault, Parsed, fault};
-use crate::schema::{Encoding, Schema};
-use crate::source::{AnyRow, Cell, Entry, Progress, Records, Row, Source};
+use crate::encoder::{Block, Encoder, Layout};
+use crate::error::{DataError, Result};
+use crate::schema::Schema;
+use crate::source::{Progress, Records, Source, Stream};
 use crate::split::{Part, Selector, SplitConfig};
 
 /// Which columns a file must have.
@@ -70,57 +66,37 @@ impl RecordBuffer {
         self.len = 0;
     }
 
-    /// Adds the row that was read last.
-    fn push(&mut self, file: &mut Records) {
+    /// Adds an encoded row of a block.
+    fn push(&mut self, block: &Block, row: usize) {
         if self.len == self.records.len() {
             // Room for a usual row at once: each record grows by itself, and rows differ in length.
             self.records.push(ByteRecord::with_capacity(256, 32));
         }
-        file.take(&mut self.records[self.len]);
+        block.copy(row, &mut self.records[self.len]);
         self.len += 1;
     }
 }
 
-/// Where in a record each thing lies.
-struct Layout {
-    label: Option<usize>,
-    weight: Option<usize>,
-    group: Option<usize>,
-    probability: Option<usize>,
-    scenario: usize,
-    fields: Vec<usize>,
-}
-
-impl Layout {
-    fn new(file: &mut Records, schema: &Schema, need: Need) -> Result<Self> {
-        let mut optional = |column: Option<&String>, key| match (need, column) {
-            (Need::Labelled, Some(column)) => file.find(column, key).map(Some),
-            _ => Ok(None),
-        };
-        let label = optional(Some(&schema.label), "data.label")?;
-        let weight = optional(schema.weight.as_ref(), "data.weight")?;
-        let group = optional(schema.group.as_ref(), "data.group")?;
-        let probability = optional(schema.probability.as_ref(), "data.probability")?;
-        Ok(Self {
-            label,
-            weight,
-            group,
-            probability,
-            scenario: file.find(&schema.scenario, "data.scenario")?,
-            fields: schema
-                .fields
-                .iter()
-                .map(|f| file.find(&f.column, &format!("data.fields.{}", f.name)))
-                .collect::<Result<_>>()?,
-        })
-    }
-}
-
-/// A stream of encoded rows. Reading a row allocates nothing once the buffers have grown to size.
+/// A stream of encoded rows, read and encoded ahead by the threads of its [`Source`].
+///
+/// Rows, errors and their order do not depend on the threads. What they hold, beside a row group's pages each, is at most 16 MB
+/// of encoded rows, and a few batches a thread.
 pub struct RowReader<'a> {
-    file: Records,
-    encoder: Encoder<'a>,
-    selector: Option<Selector>,
+    schema: &'a Schema,
+    header: ByteRecord,
+    name: String,
+    state: State,
+    block: Option<Block>,      // the one at hand
+    taken: usize,              // rows of it
+    error: Option<DataError>,  // to come behind it
+    progress: Progress,        // behind the rows taken
+    missing: Option<Vec<u64>>, // rows without a value, one count a field
+}
+
+enum State {
+    Opened(Box<Records>, Layout, Option<Selector>),
+    Running(Box<Stream<Encoder>>),
+    Ended,
 }
 
 impl<'a> RowReader<'a> {
@@ -145,16 +121,17 @@ impl<'a> RowReader<'a> {
         Self::new(Records::from_reader(name, Box::new(reader), schema.delimiter)?, schema, need)
     }
 
-    fn new(mut file: Records, schema: &'a Schema, need: Need) -> Result<Self> {
-        let layout = Layout::new(&mut file, schema, need)?;
-        let known = schema.fields.iter().map(|_| Known::default()).collect();
-        let encoder = Encoder { schema, layout, known, scratch: String::new() };
-        Ok(Self { file, encoder, selector: None })
+    fn new(mut records: Records, schema: &'a Schema, need: Need) -> Result<Self> {
+        let layout = Layout::new(&mut records, schema, need)?;
+        let (header, name) = (records.header().clone(), records.name().to_owned());
+        let progress = Progress { rows: 0, bytes: 0, total_bytes: records.total_bytes() };
+        let state = State::Opened(Box::new(records), layout, None);
+        Ok(Self { schema, header, name, state, block: None, taken: 0, error: None, progress, missing: None })
     }
 
-    /// The file at hand, as messages name it.
+    /// The first file, as messages name it.
     pub(crate) fn name(&self) -> &str {
-        self.file.name()
+        &self.name
     }
 
     /// Reads the rows of one part only, and passes over the others. To be called before the first read.
@@ -162,37 +139,47 @@ impl<'a> RowReader<'a> {
     /// # Errors
     /// The file lacks the column that the split names.
     pub fn select(mut self, split: &SplitConfig, part: Part) -> Result<Self> {
-        let column = split.column().map(|c| self.file.find(c, "data.split.by")).transpose()?;
-        self.selector = Some(Selector::new(split, part, column));
+        if let State::Opened(records, _, selector) = &mut self.state {
+            let column = split.column().map(|c| records.find(c, "data.split.by")).transpose()?;
+            *selector = Some(Selector::new(split, part, column));
+        }
         Ok(self)
+    }
+
+    /// Counts the rows that have no value, for [`RowReader::missing`]. To be called before the first read.
+    #[must_use]
+    pub fn count_missing(mut self) -> Self {
+        self.missing = Some(vec![0; self.schema.fields.len()]);
+        self
+    }
+
+    /// Rows read so far that have no value, one count a field: a null or an empty text, of numbers also blanks, of lists also one without
+    /// a value in it. Empty without [`RowReader::count_missing`].
+    pub fn missing(&self) -> &[u64] {
+        self.missing.as_deref().unwrap_or_default()
     }
 
     /// Names of the values of [`RowReader::read_records`]: a CSV's header without a byte order mark, with the
     /// columns of its folders at the end; of other files one column, `row`, the number of the row from 1.
     pub fn header(&self) -> &ByteRecord {
-        self.file.header()
+        &self.header
     }
 
-    /// How far it has come.
+    /// How far it has come: behind the rows that were read last. Bytes between two batches are estimated.
     pub fn progress(&self) -> Progress {
-        self.file.progress()
+        self.progress
     }
 
     /// Appends up to `max_rows` rows; returns how many, fewer only at the end of the file.
     ///
     /// # Errors
-    /// A row cannot be used; the rows before it have been appended, and nothing of it. A file with a header
-    /// but no row is an error of the first read.
+    /// A row cannot be used; the rows before it have been appended, and nothing of it, and nothing is read after it. A file with
+    /// a header but no row is an error of the first read.
     ///
     /// # Panics
     /// If `batch` was not made from this schema's [`Schema::input_spec`].
     pub fn read(&mut self, batch: &mut Batch, extra: &mut Extra, max_rows: usize) -> Result<usize> {
-        let mut rows = 0;
-        let Self { file, encoder, selector } = self;
-        while rows < max_rows && encoder.read_row(file, selector, batch, extra)? {
-            rows += 1;
-        }
-        Ok(rows)
+        self.take(batch, extra, max_rows, |_, _| {})
     }
 
     /// [`RowReader::read`], which also replaces `records` by the rows as the file has them.
@@ -210,152 +197,103 @@ impl<'a> RowReader<'a> {
         max_rows: usize,
     ) -> Result<usize> {
         records.clear();
-        let Self { file, encoder, selector } = self;
-        while records.len() < max_rows && encoder.read_row(file, selector, batch, extra)? {
-            records.push(file);
-        }
-        Ok(records.len())
+        self.take(batch, extra, max_rows, |block, row| records.push(block, row))
     }
-}
 
-/// Ids of the entries of the dictionary at hand: each is looked up once, not for every row.
-#[derive(Default)]
-struct Known {
-    stamp: Option<u64>,
-    ids: Vec<Option<u32>>,
-}
-
-impl Known {
-    fn id(&mut self, entry: Entry, look_up: impl FnOnce(Cell) -> Parsed<u32>) -> Parsed<u32> {
-        if self.stamp != Some(entry.dictionary.stamp) {
-            self.stamp = Some(entry.dictionary.stamp);
-            self.ids.clear();
-            self.ids.resize(entry.dictionary.len(), None);
-        }
-        match self.ids[entry.index] {
-            Some(id) => Ok(id),
-            None => {
-                let id = look_up(entry.dictionary.cell(entry.index))?;
-                self.ids[entry.index] = Some(id);
-                Ok(id)
-            }
-        }
-    }
-}
-
-struct Encoder<'a> {
-    schema: &'a Schema,
-    layout: Layout,
-    known: Vec<Known>, // one a field
-    scratch: String,   // text of a value that is none
-}
-
-impl Encoder<'_> {
-    /// Reads and appends the next row that is selected, whole or not at all; false at the end of the file.
-    fn read_row(
+    /// Appends rows and hands each to `each`.
+    fn take(
         &mut self,
-        file: &mut Records,
-        selector: &mut Option<Selector>,
         batch: &mut Batch,
         extra: &mut Extra,
-    ) -> Result<bool> {
+        max_rows: usize,
+        mut each: impl FnMut(&Block, usize),
+    ) -> Result<usize> {
+        let mut rows = 0;
+        while rows < max_rows && self.fill()? {
+            let Some(block) = &self.block else { break };
+            let (from, len) = (self.taken, block.len());
+            let to = len.min(from + max_rows - rows);
+            append(batch, &block.batch, from, to)
+                .map_err(|problem| DataError::file(&self.name, problem, "read fewer rows at a time"))?;
+            extra.groups.extend(block.extra.groups.get(from..to).unwrap_or_default());
+            extra.probabilities.extend(block.extra.probabilities.get(from..to).unwrap_or_default());
+            (from..to).for_each(|row| each(block, row));
+            for (count, missing) in self.missing.iter_mut().flatten().zip(&block.missing) {
+                *count += missing.iter().filter(|&&row| (from..to).contains(&(row as usize))).count() as u64;
+            }
+            rows += to - from;
+            self.taken = to;
+            self.progress = block.span().at(to, len);
+        }
+        Ok(rows)
+    }
+
+    /// Goes on to a block of which rows are left; false at the end.
+    fn fill(&mut self) -> Result<bool> {
         loop {
-            if !file.next()? {
-                return Ok(false);
+            if self.block.as_ref().is_some_and(|block| self.taken < block.len()) {
+                return Ok(true);
             }
-            let Some(selector) = selector else { break };
-            if selector.takes(file)? {
-                break;
+            self.block = None;
+            if let Some(error) = self.error.take() {
+                self.state = State::Ended;
+                return Err(error);
             }
-        }
-        let (rows, groups, probabilities) = (batch.rows(), extra.groups.len(), extra.probabilities.len());
-        let encoded = match file.row() {
-            AnyRow::Csv(row) => self.encode(row, batch, extra),
-            AnyRow::Columns(row) => self.encode(row, batch, extra),
-        };
-        match encoded {
-            Ok(()) => Ok(true),
-            Err((column, fault)) => {
-                truncate(batch, rows);
-                extra.groups.truncate(groups);
-                extra.probabilities.truncate(probabilities);
-                Err(file.value_error(column, fault))
-            }
-        }
-    }
-
-    fn encode(
-        &mut self,
-        row: impl Row,
-        batch: &mut Batch,
-        extra: &mut Extra,
-    ) -> std::result::Result<(), (usize, Fault)> {
-        let Self { schema, layout, known, scratch } = self;
-        assert_eq!(batch.columns.len(), layout.fields.len(), "columns of the batch, fields of the schema");
-        let columns = layout.fields.iter().zip(known).zip(&mut batch.columns);
-        for (field, ((&c, known), values)) in schema.fields.iter().zip(columns) {
-            let encoded = match (row.entry(c), &field.encoding, &mut *values) {
-                (Some(entry), Encoding::Categorical { vocabulary }, Column::Categorical(ids)) => {
-                    known.id(entry, |cell| encode::id(vocabulary, cell, scratch)).map(|id| ids.push(id))
+            self.state = match std::mem::replace(&mut self.state, State::Ended) {
+                State::Opened(records, layout, selector) => {
+                    let schema = Arc::new(self.schema.clone());
+                    let counting = self.missing.is_some();
+                    let worker = || Encoder::new(schema.clone(), layout.clone(), selector.clone(), counting);
+                    State::Running(Box::new(Stream::new(*records, worker)))
                 }
-                _ => encode_value(&field.encoding, row.cell(c), scratch, values),
+                State::Running(mut stream) => match stream.next()? {
+                    Some(done) => {
+                        self.progress = done.made.span().at(0, done.made.len());
+                        (self.block, self.taken, self.error) = (Some(done.made), 0, done.error);
+                        State::Running(stream)
+                    }
+                    None => {
+                        self.progress.bytes = self.progress.total_bytes.unwrap_or(self.progress.bytes);
+                        State::Ended
+                    }
+                },
+                State::Ended => return Ok(false),
             };
-            encoded.map_err(|f| (c, f))?;
         }
-        if let Some(c) = layout.label {
-            batch.labels.push(parse::label(row.cell(c)).map_err(|f| (c, f))?);
-        }
-        if let Some(c) = layout.weight {
-            batch.weights.push(parse::weight(row.cell(c), scratch).map_err(|f| (c, f))?);
-        }
-        if let Some(c) = layout.group {
-            extra.groups.push(hash_bytes(row.cell(c).bytes(scratch).map_err(|f| (c, f))?));
-        }
-        if let Some(c) = layout.probability {
-            extra.probabilities.push(parse::probability(row.cell(c), scratch).map_err(|f| (c, f))?);
-        }
-        let c = layout.scenario;
-        batch.scenarios.push(scenario(schema, row.cell(c), scratch).map_err(|f| (c, f))?);
-        Ok(())
     }
 }
 
-fn scenario(schema: &Schema, cell: Cell, scratch: &mut String) -> Parsed<u32> {
-    let name = scenario_name(cell, scratch)?;
-    match schema.scenario_id(name).or(schema.fallback_scenario()) {
-        Some(id) => Ok(id),
-        None => {
-            let known = list(schema.scenarios.iter().map(|s| s.name.as_str()));
-            fault(
-                format!("scenario {} is not one that training saw ({known})", quote(name)),
-                "fix the value, or train with data.unseen_scenario = \"oov\"",
-            )
+/// Appends rows of a batch of the same columns.
+fn append(to: &mut Batch, from: &Batch, start: usize, end: usize) -> std::result::Result<(), &'static str> {
+    assert_eq!(to.columns.len(), from.columns.len(), "columns of the batch, fields of the schema");
+    to.labels.extend(from.labels.get(start..end).unwrap_or_default());
+    to.weights.extend(from.weights.get(start..end).unwrap_or_default());
+    to.scenarios.extend(&from.scenarios[start..end]);
+    for (to, from) in to.columns.iter_mut().zip(&from.columns) {
+        match (to, from) {
+            (Column::Categorical(to), Column::Categorical(from)) => to.extend(&from[start..end]),
+            (Column::Numeric(to), Column::Numeric(from)) => to.extend(&from[start..end]),
+            (Column::Multi { offsets, ids, weights }, Column::Multi { offsets: of, ids: i, weights: w }) => {
+                let (first, last) = (of[start], of[end]);
+                let Ok(base) = u32::try_from(ids.len()) else { return Err(TOO_MANY) };
+                if base.checked_add(last - first).is_none() {
+                    return Err(TOO_MANY);
+                }
+                offsets.extend(of[start + 1..=end].iter().map(|o| base + (o - first)));
+                let range = first as usize..last as usize;
+                ids.extend(&i[range.clone()]);
+                weights.extend(w.get(range).unwrap_or_default());
+            }
+            _ => panic!("a batch of another schema: a column holds another kind of field"),
         }
     }
+    Ok(())
 }
+
+const TOO_MANY: &str = "more than 2^32 values of one field in memory";
 
 impl std::fmt::Debug for RowReader<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RowReader").field("file", &self.file.name()).finish_non_exhaustive()
-    }
-}
-
-/// Drops what a row that failed left behind.
-fn truncate(batch: &mut Batch, rows: usize) {
-    let Batch { labels, weights, scenarios, columns } = batch;
-    scenarios.truncate(rows);
-    labels.truncate(rows);
-    weights.truncate(rows);
-    for column in columns {
-        match column {
-            Column::Categorical(ids) => ids.truncate(rows),
-            Column::Numeric(values) => values.truncate(rows),
-            Column::Multi { offsets, ids, weights } => {
-                offsets.truncate(rows + 1);
-                let end = offsets.last().map_or(0, |&o| o as usize);
-                ids.truncate(end);
-                weights.truncate(end);
-            }
-        }
+        f.debug_struct("RowReader").field("file", &self.name).finish_non_exhaustive()
     }
 }

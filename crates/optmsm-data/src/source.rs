@@ -1,37 +1,39 @@
 //! Where rows come from: files of several kinds, in one stream.
 
+mod arrow;
 mod cell;
 mod column;
 mod columns;
 mod csv;
 mod csv_parts;
+mod csv_rows;
 mod file;
 #[cfg(feature = "object-store")]
 mod object;
 mod parts;
 mod paths;
 mod pool;
+mod records;
+mod rows;
 mod stored;
+mod text;
 mod whole;
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
-
-use ::csv::ByteRecord;
 
 #[cfg(test)]
 pub(crate) use cell::Elements;
 pub(crate) use cell::{Cell, List};
-pub(crate) use column::{Entry, can_be_read};
+pub(crate) use column::{Dictionary, can_be_read};
 pub(crate) use parts::Part;
 pub use paths::Paths;
+pub(crate) use pool::{Done, Stream, Work};
+pub(crate) use records::Records;
+pub(crate) use rows::{AnyColumn, Rows, Span, Values, with_values};
 pub use stored::{InputFile, is_url};
 pub(crate) use whole::Whole;
 
-use crate::error::{DataError, Result, list};
-use crate::parse::Fault;
-use columns::{ColumnParts, ColumnRow};
-use csv_parts::{CsvParts, CsvRow};
+use crate::error::{Result, list};
 
 /// How far a pass over a file has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +48,6 @@ pub struct Progress {
 
 /// Rows between two calls of a progress callback.
 pub(crate) const PROGRESS_ROWS: u64 = 8192; // a few ms of reading: smooth to look at, free to call
-
-/// Threads that decode columnar files, at most, unless the user says otherwise.
-const MOST_THREADS: usize = 8;
 
 /// Files of rows: each path is a file, a glob such as `part-*.parquet`, or a folder with everything below it.
 ///
@@ -87,7 +86,7 @@ impl Source {
 
     /// The same, decoded by this many threads, at least 1; what is read does not depend on it.
     ///
-    /// Without it, as many as the machine has cores, up to 8. A CSV is read by one.
+    /// Without it, as many as the machine has cores, up to 8. The standard input is read by the thread that asks for its rows.
     pub fn with_threads(self, threads: usize) -> Self {
         Self { threads: Some(threads.max(1)), ..self }
     }
@@ -115,119 +114,6 @@ impl Source {
     /// Whether it is the standard input.
     pub fn is_stdin(&self) -> bool {
         self.paths.iter().any(|p| p == Path::new("-"))
-    }
-}
-
-/// One row, by the numbers of [`Records::find`].
-pub(crate) trait Row: Copy {
-    /// A value.
-    fn cell(&self, column: usize) -> Cell<'_>;
-
-    /// Its place in a dictionary, if the file has one.
-    fn entry(&self, column: usize) -> Option<Entry<'_>>;
-}
-
-/// A row of either kind of file; who matches on it has code of its own for each, which is what makes it fast.
-pub(crate) enum AnyRow<'a> {
-    Csv(CsvRow<'a>),
-    Columns(ColumnRow<'a>),
-}
-
-/// A stream of rows: first the columns are found, then rows are read one at a time.
-pub(crate) enum Records {
-    Csv(Box<CsvParts>),
-    Columns(ColumnParts),
-}
-
-impl Records {
-    /// Opens the first file.
-    pub(crate) fn open(source: &Source, delimiter: char) -> Result<Self> {
-        if source.is_stdin() {
-            if source.paths.len() > 1 {
-                let fix = "give it alone";
-                return Err(DataError::file("standard input", "cannot be one of several files", fix));
-            }
-            return Ok(Self::Csv(Box::new(CsvParts::stdin(delimiter)?)));
-        }
-        let parts = parts::parts(&source.paths)?;
-        let Some(first) = parts.first() else {
-            return Err(DataError::file("data", "no file is named", "give at least one path"));
-        };
-        if first.format.is_csv() {
-            return Ok(Self::Csv(Box::new(CsvParts::open(parts, delimiter)?)));
-        }
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
-        Ok(Self::Columns(ColumnParts::open(parts, source.threads.unwrap_or_else(cores))?))
-    }
-
-    /// Reads a CSV from anything; `name` stands for the path in messages.
-    pub(crate) fn from_reader(name: &str, reader: Box<dyn Read + Send>, delimiter: char) -> Result<Self> {
-        Ok(Self::Csv(Box::new(CsvParts::from_reader(name, reader, delimiter)?)))
-    }
-
-    /// Number of a column; `key` is the setting that names it. Only columns that were asked for are read.
-    pub(crate) fn find(&mut self, column: &str, key: &str) -> Result<usize> {
-        match self {
-            Self::Csv(file) => file.find(column, key),
-            Self::Columns(files) => files.find(column, key),
-        }
-    }
-
-    /// Goes to the next row; false at the end. No row at all is an error.
-    #[inline]
-    pub(crate) fn next(&mut self) -> Result<bool> {
-        match self {
-            Self::Csv(file) => file.next(),
-            Self::Columns(files) => files.next(),
-        }
-    }
-
-    /// The row that [`Records::next`] went to.
-    #[inline]
-    pub(crate) fn row(&self) -> AnyRow<'_> {
-        match self {
-            Self::Csv(file) => AnyRow::Csv(file.row()),
-            Self::Columns(files) => AnyRow::Columns(files.row()),
-        }
-    }
-
-    /// Places a fault in a column of the row.
-    #[cold]
-    pub(crate) fn value_error(&self, column: usize, fault: Fault) -> DataError {
-        match self {
-            Self::Csv(file) => file.value_error(column, fault),
-            Self::Columns(files) => files.value_error(column, fault),
-        }
-    }
-
-    /// Names of the values of [`Records::take`].
-    pub(crate) fn header(&self) -> &ByteRecord {
-        match self {
-            Self::Csv(file) => file.header(),
-            Self::Columns(files) => files.header(),
-        }
-    }
-
-    /// Moves the row into `record`, to be written out again: a CSV's as it is, else its number from 1.
-    pub(crate) fn take(&mut self, record: &mut ByteRecord) {
-        match self {
-            Self::Csv(file) => file.take(record),
-            Self::Columns(files) => files.take(record),
-        }
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        match self {
-            Self::Csv(file) => file.name(),
-            Self::Columns(files) => files.name(),
-        }
-    }
-
-    pub(crate) fn progress(&self) -> Progress {
-        match self {
-            Self::Csv(file) => file.progress(),
-            Self::Columns(files) => files.progress(),
-        }
     }
 }
 

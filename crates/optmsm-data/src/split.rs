@@ -14,8 +14,8 @@ use optmsm_core::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::hash::{hash_bytes, mix};
-use crate::parse::Parsed;
-use crate::source::{AnyRow, Records, Row};
+use crate::source::{Rows, Values, with_values};
+use crate::sweep::Sweep;
 
 /// How `data.train` is split: the table `data.split`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,45 +109,40 @@ impl SplitConfig {
     }
 }
 
-/// Picks the rows of one part while a file is read from its first row on.
+/// Picks the rows of one part.
+#[derive(Clone)]
 pub(crate) struct Selector {
     split: SplitConfig,
     part: Part,
     column: Option<usize>,
-    row: u64,
-    scratch: String,
 }
 
 impl Selector {
     /// `column` is where [`SplitConfig::column`] lies in a record.
     pub(crate) fn new(split: &SplitConfig, part: Part, column: Option<usize>) -> Self {
-        Self { split: split.clone(), part, column, row: 0, scratch: String::new() }
+        Self { split: split.clone(), part, column }
     }
 
-    /// Whether the row at hand, the next one, is of the part.
-    ///
-    /// # Errors
-    /// The value of its group cannot be read.
-    pub(crate) fn takes(&mut self, file: &Records) -> crate::error::Result<bool> {
-        let row = self.row.to_le_bytes();
-        self.row += 1;
-        let (split, scratch) = (&self.split, &mut self.scratch);
-        let part = match (self.column, file.row()) {
-            (None, _) => split.part(&row),
-            (Some(c), AnyRow::Csv(row)) => {
-                group(split, row, c, scratch).map_err(|f| file.value_error(c, f))?
+    /// Leaves the rows of the part, up to the first whose group cannot be read.
+    pub(crate) fn pick(&self, rows: &Rows, sweep: &mut Sweep, scratch: &mut String) {
+        let Self { split, part, column } = self;
+        let mut picked = Vec::new();
+        match *column {
+            None => {
+                let first = rows.span().start.rows;
+                let key = |row: usize| (first + row as u64).to_le_bytes();
+                picked
+                    .extend((0..sweep.good() as u32).filter(|&row| split.part(&key(row as usize)) == *part));
             }
-            (Some(c), AnyRow::Columns(row)) => {
-                group(split, row, c, scratch).map_err(|f| file.value_error(c, f))?
-            }
-        };
-        Ok(part == self.part)
+            Some(c) => with_values!(rows, c, |values| sweep.each(c, |row| {
+                if split.part(values.cell(row).bytes(scratch)?) == *part {
+                    picked.push(row as u32);
+                }
+                Ok(())
+            })),
+        }
+        sweep.pick(picked);
     }
-}
-
-/// The part of a row by the text of its group.
-fn group(split: &SplitConfig, row: impl Row, column: usize, scratch: &mut String) -> Parsed<Part> {
-    Ok(split.part(row.cell(column).bytes(scratch)?))
 }
 
 /// The error of a part that no row fell into.

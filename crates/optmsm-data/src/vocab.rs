@@ -7,10 +7,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::error::quote;
-use crate::parse::{Parsed, fault};
+use crate::parse::{Parsed, fault, text};
 use crate::xxh64::xxh64;
 
-pub(crate) use listed::{Counts, Listed, count};
+pub(crate) use listed::Listed;
 
 /// Which id a value of a field has: by a list of the values that training kept, by a hash, or as the value says.
 ///
@@ -97,6 +97,11 @@ impl Vocabulary {
         matches!(self.ids, Ids::Integers(_)).then(|| self.known())
     }
 
+    /// Whether values are looked up in a list, which finds no fault with them.
+    pub(crate) fn is_listed(&self) -> bool {
+        matches!(self.ids, Ids::Listed(_))
+    }
+
     /// Number of ids: values, out-of-vocabulary, and missing if it has an id of its own.
     pub fn size(&self) -> usize {
         1 + self.known() + usize::from(self.own_missing)
@@ -121,7 +126,7 @@ impl Vocabulary {
             return Ok(id);
         }
         match &self.ids {
-            Ids::Listed(list) => Ok(list.id(value)),
+            Ids::Listed(list) => Ok(list.id(value.as_bytes())),
             Ids::Hashed(hashed) => {
                 Ok(1 + (xxh64(value.as_bytes(), hashed.seed) % u64::from(hashed.buckets)) as u32)
             }
@@ -131,6 +136,18 @@ impl Vocabulary {
                 _ => out_of_range(&quote(value), *below),
             },
         }
+    }
+
+    /// [`Vocabulary::find`] of bytes that are not yet known to be UTF-8. All listed values are, so one that is found need not be checked.
+    #[inline]
+    pub(crate) fn find_bytes(&self, value: &[u8]) -> Parsed<u32> {
+        if let Ids::Listed(list) = &self.ids
+            && !value.is_empty()
+            && let id @ 1.. = list.id(value)
+        {
+            return Ok(id);
+        }
+        self.find(text(value)?)
     }
 
     /// Id of an integer that is not written out, if that decides.

@@ -177,16 +177,15 @@ fn is_whole(progress: &Progress, rows: u64) -> bool {
 }
 
 fn read(config: &Config, part: Part, source: &Source, schema: &Schema, rows: u64) -> Result<Seen> {
-    let mut reader = RowReader::open(source.clone(), schema, Need::Labelled)?;
+    let mut reader = RowReader::open(source.clone(), schema, Need::Labelled)?.count_missing();
     if let Some((split, part)) = inputs::selection(config, part) {
         reader = reader.select(split, part)?;
     }
     let (mut batch, mut extra) = (Batch::new(&schema.input_spec()), Extra::default());
-    let mut missing = vec![0; schema.fields.len()];
     loop {
         // Rows of other parts count as looked at, too.
         let wanted = rows.saturating_sub(reader.progress().rows).min(CHUNK as u64) as usize;
-        if wanted == 0 || reader.read_counting(&mut batch, &mut extra, &mut missing, wanted)? < wanted {
+        if wanted == 0 || reader.read(&mut batch, &mut extra, wanted)? < wanted {
             break;
         }
     }
@@ -211,6 +210,7 @@ fn read(config: &Config, part: Part, source: &Source, schema: &Schema, rows: u64
         unseen_scenarios: share(unseen, rows),
         streamed: rows::streams(source, &config.data.stream)?,
     };
+    let missing = reader.missing().to_vec();
     Ok(Seen { file, batch, extra, missing })
 }
 

@@ -1,5 +1,6 @@
 //! A column of decoded rows, and its cells.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,11 +44,41 @@ pub(crate) struct Dictionary {
     len: usize,
 }
 
-/// Where a value stands in a dictionary: the same place of the same dictionary means the same value.
+/// What rows hold of a dictionary: the same place of the same dictionary means the same value.
 #[derive(Clone, Copy)]
-pub(crate) struct Entry<'a> {
+pub(crate) struct Keys<'a> {
+    keys: &'a [u32],
+    nulls: Option<&'a [bool]>,
     pub(crate) dictionary: &'a Arc<Dictionary>,
-    pub(crate) index: usize,
+}
+
+impl Keys<'_> {
+    /// Place of a row's value; none where there is no value.
+    #[inline]
+    pub(crate) fn key(&self, row: usize) -> Option<usize> {
+        match self.nulls {
+            Some(nulls) if nulls[row] => None,
+            _ => Some(self.keys[row] as usize),
+        }
+    }
+}
+
+/// Lists whose items are of a dictionary and have no weights.
+pub(crate) struct Lists<'a> {
+    offsets: &'a [usize],
+    nulls: Option<&'a [bool]>,
+    pub(crate) keys: Keys<'a>, // of the items
+}
+
+impl Lists<'_> {
+    /// The items of a row.
+    #[inline]
+    pub(crate) fn items(&self, row: usize) -> Range<usize> {
+        match self.nulls {
+            Some(nulls) if nulls[row] => 0..0,
+            _ => self.offsets[row]..self.offsets[row + 1],
+        }
+    }
 }
 
 impl Dictionary {
@@ -173,38 +204,26 @@ impl Column {
         }
     }
 
-    /// Place in the column's dictionary, if it has one and the row a value.
-    #[inline]
-    pub(crate) fn entry(&self, row: usize) -> Option<Entry<'_>> {
+    /// What the rows hold of the column's dictionary, if it has one.
+    pub(crate) fn keys(&self) -> Option<Keys<'_>> {
         match &self.values {
-            Values::Dictionary(keys, dictionary) if self.nulls.as_ref().is_none_or(|nulls| !nulls[row]) => {
-                Some(Entry { dictionary, index: keys[row] as usize })
+            Values::Dictionary(keys, dictionary) => {
+                Some(Keys { keys, nulls: self.nulls.as_deref(), dictionary })
             }
             _ => None,
         }
     }
+}
 
-    /// Bytes that it keeps in memory; a dictionary is shared and left out.
-    pub(crate) fn bytes(&self) -> usize {
-        let nulls = self.nulls.as_ref().map_or(0, Vec::len);
-        nulls
-            + match &self.values {
-                Values::Missing => 0,
-                Values::Constant(text) => text.len(),
-                Values::Bool(v) => v.len(),
-                Values::Int(v) => 8 * v.len(),
-                Values::UInt(v) => 8 * v.len(),
-                Values::Single(v) => 4 * v.len(),
-                Values::Double(v) => 8 * v.len(),
-                Values::Text(v) => v.get_buffer_memory_size(),
-                Values::LargeText(v) => v.get_buffer_memory_size(),
-                Values::ViewText(v) => v.get_buffer_memory_size(),
-                Values::FixedText(v) => v.get_buffer_memory_size(),
-                Values::Dictionary(keys, _) => 4 * keys.len(),
-                Values::Lists(offsets, items) => {
-                    8 * offsets.len() + items.values.bytes() + items.weights.as_ref().map_or(0, |w| w.bytes())
-                }
+impl Column {
+    /// Its lists, if their items are of a dictionary and have no weights.
+    pub(crate) fn lists(&self) -> Option<Lists<'_>> {
+        match &self.values {
+            Values::Lists(offsets, Items { values, weights: None }) => {
+                Some(Lists { offsets, nulls: self.nulls.as_deref(), keys: values.keys()? })
             }
+            _ => None,
+        }
     }
 }
 
@@ -255,27 +274,20 @@ impl Values {
             T::Dictionary(..) => dictionary(array, memory)?,
             T::List(_) => {
                 let list = array.as_list::<i32>();
-                Values::Lists(
-                    list.offsets().iter().map(|&o| o as usize).collect(),
-                    Items::new(list.values())?,
-                )
+                lists(list.offsets(), |from, len| Items::new(&list.values().slice(from, len), memory))?
             }
             T::LargeList(_) => {
                 let list = array.as_list::<i64>();
-                Values::Lists(
-                    list.offsets().iter().map(|&o| o as usize).collect(),
-                    Items::new(list.values())?,
-                )
+                lists(list.offsets(), |from, len| Items::new(&list.values().slice(from, len), memory))?
             }
             T::FixedSizeList(_, size) => {
                 let list = array.as_fixed_size_list();
                 let offsets = (0..=list.len()).map(|row| row * *size as usize).collect();
-                Values::Lists(offsets, Items::new(list.values())?)
+                Values::Lists(offsets, Items::new(list.values(), memory)?)
             }
             T::Map(..) => {
                 let map = array.as_map();
-                let offsets = map.offsets().iter().map(|&o| o as usize).collect();
-                Values::Lists(offsets, Items::pairs(map.entries())?)
+                lists(map.offsets(), |from, len| Items::pairs(&map.entries().slice(from, len)))?
             }
             other => return Err(format!("values of type {other} cannot be read")),
         })
@@ -284,6 +296,19 @@ impl Values {
 
 fn ints<T: ArrowPrimitiveType<Native: Into<i64>>>(array: &ArrayRef) -> Values {
     Values::Int(array.as_primitive::<T>().values().iter().map(|&v| v.into()).collect())
+}
+
+/// Lists whose items begin at the offsets; `items` are so many of the column's items from one on.
+fn lists<T: Copy + TryInto<usize>>(
+    offsets: &[T],
+    items: impl FnOnce(usize, usize) -> Result<Items, String>,
+) -> Result<Values, String> {
+    let places = offsets.iter().map(|&o| o.try_into().map_err(|_| "a list begins nowhere".to_owned()));
+    let mut places = places.collect::<Result<Vec<usize>, _>>()?;
+    let first = places.first().copied().unwrap_or(0);
+    places.iter_mut().for_each(|place| *place -= first);
+    let items = items(first, places.last().copied().unwrap_or(0))?;
+    Ok(Values::Lists(places, items))
 }
 
 /// Decimals as the digits that a CSV would hold.
@@ -309,17 +334,26 @@ fn dictionary(array: &ArrayRef, memory: &mut Memory) -> Result<Values, String> {
         }
     };
     memory.0 = Some((values.clone(), shared.clone()));
-    let keys = array.normalized_keys().into_iter();
-    let keys = keys.map(u32::try_from).collect::<Result<_, _>>();
-    Ok(Values::Dictionary(keys.map_err(|_| "a dictionary of more than 2^32 values".to_owned())?, shared))
+    let keys = match array.keys().as_primitive_opt::<Int32Type>() {
+        // What a Parquet file's dictionaries come with. Where there is no value, the key may be anything.
+        Some(keys) => {
+            let last = shared.len as u32 - 1;
+            keys.values().iter().map(|&key| (key as u32).min(last)).collect()
+        }
+        None => {
+            let keys = array.normalized_keys().into_iter().map(u32::try_from).collect::<Result<_, _>>();
+            keys.map_err(|_| "a dictionary of more than 2^32 values".to_owned())?
+        }
+    };
+    Ok(Values::Dictionary(keys, shared))
 }
 
 impl Items {
-    fn new(values: &ArrayRef) -> Result<Self, String> {
+    fn new(values: &ArrayRef, memory: &mut Memory) -> Result<Self, String> {
         if let DataType::Struct(_) = values.data_type() {
             return Self::pairs(values.as_struct());
         }
-        Ok(Self { values: Box::new(Column::new(values, &mut Memory::default())?), weights: None })
+        Ok(Self { values: Box::new(Column::new(values, memory)?), weights: None })
     }
 
     /// The first of two columns holds the values, the second the weights.

@@ -1,17 +1,18 @@
-//! Rows of Parquet and Arrow files.
+//! The rows of Parquet and Arrow files.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ::csv::ByteRecord;
 use arrow_schema::Schema;
 
-use super::cell::Cell;
-use super::column::{Column, Entry, class};
+use super::Progress;
+use super::arrow::Batches;
+use super::column::{Column, class};
 use super::csv_parts::no_row;
-use super::file::{From, Opened};
-use super::parts::Part;
-use super::pool::{Decoded, Pool};
-use super::{Progress, Row};
+use super::file::{From, Opened, Piece};
+use super::parts::{Format, Part};
+use super::rows::{Rows, Span};
 use crate::error::{DataError, Place, Result};
 use crate::parse::Fault;
 
@@ -23,41 +24,59 @@ struct Wanted {
 }
 
 /// What is read of which files.
+#[derive(Clone)]
 pub(super) struct Plan {
     pub(super) parts: Arc<Vec<Part>>,
     wanted: Vec<Wanted>,
 }
 
-/// A stream of the rows of several files.
+/// The files, and how far they have been handed out.
 pub(crate) struct ColumnParts {
-    parts: Arc<Vec<Part>>,
-    schema: Arc<Schema>, // of the first file
-    wanted: Vec<Wanted>,
-    threads: usize,
-    pool: Option<Pool>,
-    batch: Option<Decoded>,
-    row: usize, // in the batch
-    rows: u64,
+    plan: Plan,
+    shared: Option<Arc<Plan>>, // once the first rows are asked for
+    schema: Arc<Schema>,       // of the first file
+    next: usize,               // part
+    open: Option<Open>,
+    rows: u64, // handed out
     header: ByteRecord,
 }
 
-/// A row of a batch.
-#[derive(Clone, Copy)]
-pub(crate) struct ColumnRow<'a> {
-    columns: &'a [Column],
-    row: usize,
+/// The part at hand.
+struct Open {
+    part: usize,
+    opened: Arc<Opened>,
+    from: Arc<Vec<From>>,
+    rows_before: u64,
+    left: Left,
 }
 
-impl Row for ColumnRow<'_> {
-    #[inline]
-    fn cell(&self, column: usize) -> Cell<'_> {
-        self.columns[column].cell(self.row)
-    }
+/// What is left of it.
+enum Left {
+    Pieces(VecDeque<Piece>),
+    Batches(Batches),
+}
 
-    #[inline]
-    fn entry(&self, column: usize) -> Option<Entry<'_>> {
-        self.columns[column].entry(self.row)
-    }
+/// What one thread decodes.
+pub(crate) struct Job {
+    plan: Arc<Plan>,
+    part: usize,
+    rows_before: u64, // of all parts before
+    what: What,
+}
+
+enum What {
+    Piece { opened: Arc<Opened>, from: Arc<Vec<From>>, piece: Piece },
+    Decoded { first_row: u64, rows: usize, columns: Vec<Column> },
+}
+
+/// Rows of a file.
+pub(crate) struct ColumnRows {
+    plan: Arc<Plan>,
+    part: usize,
+    first_row: u64, // of the file
+    pub(super) rows: usize,
+    pub(super) span: Span,
+    pub(super) columns: Vec<Column>, // one a wanted column
 }
 
 impl Plan {
@@ -99,26 +118,24 @@ fn find(part: &Part, schema: &Schema, name: &str) -> Option<(From, Option<String
 }
 
 impl ColumnParts {
-    pub(super) fn open(parts: Vec<Part>, threads: usize) -> Result<Self> {
+    pub(super) fn open(parts: Vec<Part>) -> Result<Self> {
         let opened = Opened::new(&parts[0])?;
         Ok(Self {
-            parts: Arc::new(parts),
+            plan: Plan { parts: Arc::new(parts), wanted: Vec::new() },
+            shared: None,
             schema: opened.schema,
-            wanted: Vec::new(),
-            threads,
-            pool: None,
-            batch: None,
-            row: 0,
+            next: 0,
+            open: None,
             rows: 0,
             header: ByteRecord::from(vec!["row"]),
         })
     }
 
     pub(super) fn find(&mut self, column: &str, key: &str) -> Result<usize> {
-        if let Some(i) = self.wanted.iter().position(|w| w.name == column) {
+        if let Some(i) = self.plan.wanted.iter().position(|w| w.name == column) {
             return Ok(i);
         }
-        let part = &self.parts[0];
+        let part = &self.plan.parts[0];
         let Some((from, class)) = find(part, &self.schema, column) else {
             let names = self.schema.fields().iter().map(|f| f.name().as_str());
             let names: Vec<_> = names.chain(part.partitions.iter().map(|p| p.column.as_str())).collect();
@@ -138,86 +155,117 @@ impl ColumnParts {
             let fix = "name a column of numbers, strings, booleans, times, lists of them or maps of them";
             return Err(column_error(part, column, problem, fix));
         };
-        self.wanted.push(Wanted { name: column.to_owned(), class });
-        Ok(self.wanted.len() - 1)
+        self.plan.wanted.push(Wanted { name: column.to_owned(), class });
+        Ok(self.plan.wanted.len() - 1)
     }
 
-    /// Goes to the next row; false at the end. No row at all is an error.
-    #[inline]
-    pub(super) fn next(&mut self) -> Result<bool> {
-        self.row += 1;
-        if self.batch.as_ref().is_none_or(|batch| self.row >= batch.rows) && !self.next_batch()? {
-            return Ok(false);
-        }
-        self.rows += 1;
-        Ok(true)
-    }
-
-    #[inline(never)]
-    fn next_batch(&mut self) -> Result<bool> {
-        self.row = 0;
-        let pool = match &mut self.pool {
-            Some(pool) => pool,
-            None => {
-                let plan = Plan { parts: self.parts.clone(), wanted: self.wanted.clone() };
-                self.pool.insert(Pool::start(plan, self.threads))
-            }
+    /// The next rows to decode; none at the end. No row at all is an error.
+    pub(super) fn next(&mut self) -> Result<Option<Job>> {
+        let plan = match &self.shared {
+            Some(plan) => plan.clone(),
+            None => self.shared.insert(Arc::new(self.plan.clone())).clone(),
         };
         loop {
-            self.batch = pool.next()?;
-            match &self.batch {
-                Some(batch) if batch.rows == 0 => {}
-                Some(_) => return Ok(true),
-                None if self.rows > 0 => return Ok(false),
-                None => return Err(no_row(&self.parts)),
+            if let Some(Open { part, opened, from, rows_before, left }) = &mut self.open {
+                let (part, rows_before, from) = (*part, *rows_before, from.clone());
+                let what = match left {
+                    Left::Pieces(pieces) => pieces.pop_front().map(|piece| {
+                        self.rows = rows_before + piece.first_row + piece.rows;
+                        What::Piece { opened: opened.clone(), from, piece }
+                    }),
+                    Left::Batches(batches) => {
+                        batches.next(&plan.parts[part], &from)?.map(|(rows, columns)| {
+                            let first_row = self.rows - rows_before;
+                            self.rows += rows as u64;
+                            What::Decoded { first_row, rows, columns }
+                        })
+                    }
+                };
+                if let Some(what) = what {
+                    return Ok(Some(Job { plan, part, rows_before, what }));
+                }
             }
+            let Some(part) = plan.parts.get(self.next) else {
+                return if self.rows == 0 { Err(no_row(&plan.parts)) } else { Ok(None) };
+            };
+            let opened = Opened::new(part)?;
+            let from = plan.locate(part, &opened.schema)?;
+            let left = match part.format {
+                Format::Arrow => Left::Batches(Batches::open(part, &from)?),
+                _ => Left::Pieces(opened.pieces().into()),
+            };
+            let (opened, from) = (Arc::new(opened), Arc::new(from));
+            self.open = Some(Open { part: self.next, opened, from, rows_before: self.rows, left });
+            self.next += 1;
         }
     }
 
-    #[inline]
-    pub(super) fn row(&self) -> ColumnRow<'_> {
-        let columns = self.batch.as_ref().map_or(&[][..], |batch| &batch.columns);
-        ColumnRow { columns, row: self.row }
-    }
-
-    #[cold]
-    pub(super) fn value_error(&self, column: usize, fault: Fault) -> DataError {
-        let (part, row) = self.batch.as_ref().map_or((0, 0), |b| (b.part, b.first_row + self.row as u64));
-        DataError::Value {
-            path: self.parts[part].name.clone(),
-            place: Place::Row(row + 1),
-            column: self.wanted[column].name.clone(),
-            problem: fault.problem,
-            fix: fault.fix,
-        }
+    pub(super) fn total_bytes(&self) -> Option<u64> {
+        self.plan.parts.iter().map(|p| p.bytes).sum()
     }
 
     pub(super) fn header(&self) -> &ByteRecord {
         &self.header
     }
 
-    /// The number of the row in all files, from 1.
-    pub(super) fn take(&self, record: &mut ByteRecord) {
-        record.clear();
-        record.push_field(self.rows.to_string().as_bytes());
-    }
-
     pub(super) fn name(&self) -> &str {
-        &self.parts[0].name
+        &self.plan.parts[0].name
     }
+}
 
-    pub(super) fn progress(&self) -> Progress {
+impl Job {
+    /// Decodes the rows and hands them on until `sink` says stop.
+    pub(super) fn decode(self, sink: &mut dyn FnMut(Rows) -> bool) -> Result<()> {
+        let Self { plan, part: at, rows_before, what } = self;
+        let part = &plan.parts[at];
         let sizes = |parts: &[Part]| parts.iter().map(|p| p.bytes).sum::<Option<u64>>();
-        let bytes = match &self.batch {
-            None if self.rows == 0 => 0,
-            None => sizes(&self.parts).unwrap_or(0),
-            Some(batch) => {
-                let read = (batch.first_row + self.row as u64 + 1) as f64;
-                let share = batch.rows_of_file.map_or(0.0, |all| read / all.max(1) as f64);
-                let of_file = self.parts[batch.part].bytes.unwrap_or(0) as f64 * share;
-                sizes(&self.parts[..batch.part]).unwrap_or(0) + of_file as u64
-            }
+        let (before, total_bytes) = (sizes(&plan.parts[..at]).unwrap_or(0), sizes(&plan.parts));
+        let here = part.bytes.unwrap_or(0) as f64;
+        // `share` is how much of the file has been read before a row.
+        let progress = |row: u64, share: f64| Progress {
+            rows: rows_before + row,
+            bytes: before + (here * share) as u64,
+            total_bytes,
         };
-        Progress { rows: self.rows, bytes, total_bytes: sizes(&self.parts) }
+        match what {
+            What::Piece { opened, from, piece } => {
+                let mut first_row = piece.first_row;
+                let share = |row: u64| row as f64 / piece.rows_of_file.max(1) as f64;
+                opened.decode(part, piece, &from, &mut |rows, columns| {
+                    let end = first_row + rows as u64;
+                    let span =
+                        Span { start: progress(first_row, share(first_row)), end: progress(end, share(end)) };
+                    let rows = ColumnRows { plan: plan.clone(), part: at, first_row, rows, span, columns };
+                    first_row = end;
+                    sink(Rows::Columns(rows))
+                })
+            }
+            What::Decoded { first_row, rows, columns } => {
+                let (start, end) = (progress(first_row, 0.0), progress(first_row + rows as u64, 0.0));
+                let span = Span { start, end };
+                sink(Rows::Columns(ColumnRows {
+                    plan: plan.clone(),
+                    part: at,
+                    first_row,
+                    rows,
+                    span,
+                    columns,
+                }));
+                Ok(())
+            }
+        }
+    }
+}
+
+impl ColumnRows {
+    #[cold]
+    pub(super) fn value_error(&self, row: usize, column: usize, fault: Fault) -> DataError {
+        DataError::Value {
+            path: self.plan.parts[self.part].name.clone(),
+            place: Place::Row(self.first_row + row as u64 + 1),
+            column: self.plan.wanted[column].name.clone(),
+            problem: fault.problem,
+            fix: fault.fix,
+        }
     }
 }

@@ -1,77 +1,44 @@
-//! A CSV file as a stream of records whose lines are known.
+//! A CSV file as pieces of text that hold whole records.
 
 use std::io::{self, BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use csv::{ByteRecord, ErrorKind};
+use csv::ByteRecord;
 use flate2::bufread::MultiGzDecoder;
 
 use super::Progress;
+use super::csv_rows::{Common, Text};
 use super::nearest;
 use super::parts::{Format, Part, Partition};
+use super::rows::{Span, folders};
 use super::stored::Stored;
+use super::text::{Grammar, Whole, breaks};
 use crate::error::{DataError, Place, Result, list};
-use crate::parse::Fault;
 
-/// Bytes of the file. Keeps the last chunk it handed out, to look back at the byte that ended a record.
-struct Source {
-    inner: Box<dyn Read + Send>,
-    chunk: Vec<u8>,
-    delivered: u64,
-    last: u8, // last byte of the file so far that is no line break
-    ended: bool,
-}
+/// Bytes of a piece, a little more or less: text and values of one fit the second cache.
+const PIECE: usize = 1 << 18;
 
-impl Source {
-    fn new(inner: Box<dyn Read + Send>) -> Self {
-        Self { inner, chunk: Vec::new(), delivered: 0, last: 0, ended: false }
-    }
+/// Longest record, with what is read along with it: places in a piece are 32-bit numbers.
+const LONGEST: usize = 1 << 30;
 
-    fn byte(&self, offset: u64) -> Option<u8> {
-        let start = self.delivered - self.chunk.len() as u64;
-        self.chunk.get(usize::try_from(offset.checked_sub(start)?).ok()?).copied()
-    }
-}
-
-impl Read for Source {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut filled = 0;
-        // The csv crate finds a byte order mark only in one piece, and takes a first piece that is nothing else
-        // for the end of the file; so the first read goes on until there is a byte more.
-        let least = if self.delivered == 0 { 4.min(buffer.len()) } else { 1 };
-        while filled < least {
-            match self.inner.read(&mut buffer[filled..]) {
-                Ok(0) => break,
-                Ok(n) => filled += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        let read = &buffer[..filled];
-        self.ended = filled == 0;
-        self.delivered += filled as u64;
-        self.chunk.clear();
-        self.chunk.extend_from_slice(read);
-        if let Some(&byte) = read.iter().rev().find(|b| !matches!(b, b'\r' | b'\n')) {
-            self.last = byte;
-        }
-        Ok(filled)
-    }
-}
+const MARK: &[u8] = b"\xef\xbb\xbf"; // byte order mark
 
 /// An open CSV file behind its header.
 pub(crate) struct CsvFile {
-    name: String,
-    csv: csv::Reader<Source>,
-    delimiter: char,
+    common: Arc<Common>,
+    reader: Box<dyn Read + Send>,
+    patient: bool, // whether a piece is to be full, however long that takes
     header: ByteRecord,
-    columns: Vec<String>,
-    own: usize,            // columns of the file itself
-    folders: Vec<Vec<u8>>, // values of the others, the same in every row
     header_line: u64,
+    rest: Vec<u8>, // read, and not yet handed out
+    line: u64,     // on which `rest` begins
+    bytes: u64,    // of the file before `rest`
+    last: u8,      // last byte of the file so far that is no line break
     rows: u64,
-    optional: bool, // may have no row
+    ended: bool,
+    failure: Option<DataError>, // to come behind `rest`
+    optional: bool,             // may have no row
     total_bytes: Option<u64>,
     compressed: Option<Arc<AtomicU64>>, // bytes read of a compressed file
 }
@@ -110,10 +77,7 @@ impl CsvFile {
         };
         let mut file = Self::new(name, reader, delimiter);
         (file.total_bytes, file.compressed, file.optional) = (part.bytes, compressed, optional);
-        file.read_header()?;
-        if !file.columns.is_empty() {
-            file.add_folders(&part.partitions);
-        }
+        file.read_header(&part.partitions)?;
         Ok(file)
     }
 
@@ -124,77 +88,171 @@ impl CsvFile {
 
     /// Reads from anything; `name` stands for the path in messages.
     pub(super) fn from_reader(name: &str, reader: Box<dyn Read + Send>, delimiter: char) -> Result<Self> {
-        let mut file = Self::new(name, reader, delimiter);
-        file.read_header()?;
+        let mut file = Self { patient: false, ..Self::new(name, reader, delimiter) };
+        file.read_header(&[])?;
         Ok(file)
     }
 
     fn new(name: &str, reader: Box<dyn Read + Send>, delimiter: char) -> Self {
-        let csv = csv::ReaderBuilder::new()
-            .delimiter(u8::try_from(delimiter).unwrap_or(b',')) // ASCII, checked by DataConfig::validate
-            .has_headers(false) // read as a record below
-            .flexible(true) // `read` says more about a ragged row than the crate would
-            .buffer_capacity(1 << 16)
-            .from_reader(Source::new(reader));
+        let grammar = Grammar::new(u8::try_from(delimiter).unwrap_or(b',')); // ASCII, checked by DataConfig::validate
+        let (name, columns, folders) = (name.to_owned(), Vec::new(), Arc::default());
         Self {
-            name: name.to_owned(),
-            csv,
-            delimiter,
+            common: Arc::new(Common { name, grammar, delimiter, columns, own: 0, folders }),
+            reader,
+            patient: true,
             header: ByteRecord::new(),
-            columns: Vec::new(),
-            own: 0,
-            folders: Vec::new(),
             header_line: 1,
+            rest: Vec::new(),
+            line: 1,
+            bytes: 0,
+            last: 0,
             rows: 0,
+            ended: false,
+            failure: None,
             optional: false,
             total_bytes: None,
             compressed: None,
         }
     }
 
-    /// Adds the columns that folders hold. The innermost counts, should two name the same column; a column of
-    /// the file comes before both.
-    fn add_folders(&mut self, partitions: &[Partition]) {
-        for (i, partition) in partitions.iter().enumerate() {
-            let later = partitions[i + 1..].iter().any(|p| p.column == partition.column);
-            if !later && !self.columns.contains(&partition.column) {
-                self.columns.push(partition.column.clone());
-                self.header.push_field(partition.column.as_bytes());
-                self.folders.push(partition.value.clone().unwrap_or_default());
+    /// Reads a piece more; of a long record as much again, so that it is not looked through too often.
+    fn fill(&mut self) {
+        let before = self.rest.len();
+        let mut filled = before;
+        self.rest.resize(before + before.max(PIECE), 0);
+        while filled < self.rest.len() {
+            match self.reader.read(&mut self.rest[filled..]) {
+                Ok(0) => {
+                    self.ended = true;
+                    break;
+                }
+                Ok(n) => {
+                    filled += n;
+                    if !self.patient {
+                        break;
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    self.failure = Some(self.read_error(e));
+                    break;
+                }
             }
+        }
+        self.rest.truncate(filled);
+        let read = &self.rest[before..];
+        if let Some(&byte) = read.iter().rev().find(|&&b| !matches!(b, b'\r' | b'\n')) {
+            self.last = byte;
         }
     }
 
-    fn read_header(&mut self) -> Result<()> {
-        let mut header = ByteRecord::new();
-        if !self.next(&mut header)? {
+    fn read_error(&self, source: io::Error) -> DataError {
+        if self.compressed.is_some() && !DataError::is_inside(&source) {
+            let fix = "the file is damaged or was not written to its end: copy or write it again";
+            return DataError::file(&self.common.name, format!("cannot be unpacked: {source}"), fix);
+        }
+        DataError::io(&self.common.name, "read", source)
+    }
+
+    /// The whole records that have been read, without a byte order mark.
+    fn whole(&mut self) -> Whole {
+        if self.bytes == 0 && self.rest.starts_with(MARK) {
+            self.rest.drain(..MARK.len());
+            self.bytes += MARK.len() as u64;
+        }
+        self.common.grammar.whole(&self.rest, self.ended)
+    }
+
+    /// The next whole records; none at the end of the file.
+    fn text(&mut self) -> Result<Option<Text>> {
+        let start = self.progress();
+        if self.rest.is_empty() && !self.ended && self.failure.is_none() {
+            self.fill();
+        }
+        let mut whole = self.whole();
+        while whole.records == 0 && !self.ended {
+            if let Some(failure) = self.failure.take() {
+                return Err(failure);
+            }
+            if self.rest.len() > LONGEST {
+                return Err(DataError::Row {
+                    path: self.common.name.clone(),
+                    place: Place::Line(self.line),
+                    problem: format!("the row is longer than {} GB", LONGEST >> 30),
+                    fix: "close the quote that it opens, or break its line".into(),
+                });
+            }
+            self.fill();
+            whole = self.whole();
+        }
+        if whole.records == 0 {
+            return Ok(None);
+        }
+        let rest = self.rest.split_off(whole.bytes);
+        let bytes = std::mem::replace(&mut self.rest, rest);
+        let line = self.line;
+        self.line += breaks(&bytes);
+        self.bytes += bytes.len() as u64;
+        self.rows += whole.records;
+        let closed = !self.ended || !self.rest.is_empty() || self.last == b'"';
+        let span = Span { start, end: self.progress() };
+        Ok(Some(Text { common: self.common.clone(), bytes, line, records: whole.records, closed, span }))
+    }
+
+    /// Reads the header, and adds the columns that folders hold. The innermost counts, should two name the same
+    /// column; a column of the file comes before both.
+    fn read_header(&mut self, partitions: &[Partition]) -> Result<()> {
+        let Some(Text { mut bytes, line, records, .. }) = self.text()? else {
             if self.optional {
                 return Ok(());
             }
             let fix = "give a header line and at least one row";
-            return Err(DataError::file(&self.name, "the file is empty", fix));
-        }
-        self.header_line = self.line(&header);
-        for (i, column) in header.iter().enumerate() {
-            let Ok(column) = std::str::from_utf8(column) else {
+            return Err(DataError::file(&self.common.name, "the file is empty", fix));
+        };
+        let begin = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(0);
+        let (mut values, mut spare) = (Vec::new(), Vec::new());
+        let (end, _) = self.common.grammar.record(&bytes, begin, &mut values, &mut spare);
+        self.header_line = line + breaks(&bytes[..begin]);
+        // What is behind it is read again.
+        self.line = line + breaks(&bytes[..end]);
+        self.bytes -= (bytes.len() - end) as u64;
+        self.rows -= records;
+        self.rest.splice(0..0, bytes[end..].iter().copied());
+        bytes.extend_from_slice(&spare);
+        let mut columns: Vec<String> = Vec::with_capacity(values.len());
+        for (i, value) in values.iter().enumerate() {
+            let column = &bytes[value.start as usize..value.end as usize];
+            let Ok(name) = std::str::from_utf8(column) else {
                 let problem = format!("the name of column {} is not valid UTF-8", i + 1);
                 return Err(self.header_error(problem, "save the file as UTF-8"));
             };
-            if let Some(first) = self.columns.iter().position(|c| c == column) {
+            if let Some(first) = columns.iter().position(|c| c == name) {
                 let problem =
-                    format!("column '{column}' appears twice, as columns {} and {}", first + 1, i + 1);
+                    format!("column '{name}' appears twice, as columns {} and {}", first + 1, i + 1);
                 return Err(self.header_error(problem, "rename or drop one"));
             }
-            self.columns.push(column.to_owned());
+            self.header.push_field(column);
+            columns.push(name.to_owned());
         }
-        self.own = self.columns.len();
-        self.header = header;
+        let (own, mut of_folders) = (columns.len(), Vec::new());
+        for (i, partition) in partitions.iter().enumerate() {
+            let later = partitions[i + 1..].iter().any(|p| p.column == partition.column);
+            if !later && !columns.contains(&partition.column) {
+                columns.push(partition.column.clone());
+                self.header.push_field(partition.column.as_bytes());
+                of_folders.push(partition.value.clone().unwrap_or_default());
+            }
+        }
+        let Common { name, grammar, delimiter, .. } = &*self.common;
+        let (name, grammar, delimiter) = (name.clone(), *grammar, *delimiter);
+        let folders = folders(of_folders);
+        self.common = Arc::new(Common { name, grammar, delimiter, columns, own, folders });
         Ok(())
     }
 
     fn header_error(&self, problem: impl Into<String>, fix: impl Into<String>) -> DataError {
         DataError::Row {
-            path: self.name.clone(),
+            path: self.common.name.clone(),
             place: Place::Line(self.header_line),
             problem: problem.into(),
             fix: fix.into(),
@@ -203,103 +261,32 @@ impl CsvFile {
 
     /// Position of a column; `key` is the setting that names it.
     pub(crate) fn find(&self, column: &str, key: &str) -> Result<usize> {
-        if let Some(i) = self.columns.iter().position(|c| c == column) {
+        let columns = &self.common.columns;
+        if let Some(i) = columns.iter().position(|c| c == column) {
             return Ok(i);
         }
         let problem = format!("no column '{column}', which {key} names");
-        let have = list(self.columns.iter().map(String::as_str));
-        if self.columns.len() == 1 {
+        let have = list(columns.iter().map(String::as_str));
+        if columns.len() == 1 {
             let fix = format!(
                 "the header is one column, '{have}', when split at {:?}: check data.delimiter",
-                self.delimiter
+                self.common.delimiter
             );
             return Err(self.header_error(problem, fix));
         }
-        let names: Vec<&str> = self.columns.iter().map(String::as_str).collect();
+        let names: Vec<&str> = columns.iter().map(String::as_str).collect();
         let fix = nearest(column, &names);
         Err(self.header_error(problem, fix))
     }
 
-    /// Reads the next row; false at the end. A file without any row is an error.
-    pub(crate) fn read(&mut self, record: &mut ByteRecord) -> Result<bool> {
-        if !self.next(record)? {
-            if self.rows == 0 && !self.optional {
-                let problem = "the file has a header but no row";
-                return Err(DataError::file(&self.name, problem, "give at least one row"));
-            }
-            return Ok(false);
+    /// Reads the next rows; none at the end. A file without any row is an error.
+    pub(crate) fn next(&mut self) -> Result<Option<Text>> {
+        let text = self.text()?;
+        if text.is_none() && self.rows == 0 && !self.optional {
+            let problem = "the file has a header but no row";
+            return Err(DataError::file(&self.common.name, problem, "give at least one row"));
         }
-        self.rows += 1;
-        if record.len() != self.own {
-            let (got, wanted) = (record.len(), self.own);
-            let values = if got == 1 { "value" } else { "values" };
-            let fix = format!(
-                "fix the row; a value with {:?} or a line break in it must be in quotes, and every quote closed",
-                self.delimiter
-            );
-            let problem = format!("{got} {values} where the header has {wanted} columns");
-            return Err(self.row_error(record, problem, fix));
-        }
-        // An open quote swallows the rest of the file into the last value, which then looks like a good row.
-        let source = self.csv.get_ref();
-        if source.ended
-            && source.last != b'"'
-            && record.iter().next_back().is_some_and(|v| v.contains(&b'\n'))
-        {
-            return Err(self.row_error(record, "a quote is opened and never closed", "close or remove it"));
-        }
-        self.folders.iter().for_each(|value| record.push_field(value));
-        Ok(true)
-    }
-
-    fn next(&mut self, record: &mut ByteRecord) -> Result<bool> {
-        self.csv.read_byte_record(record).map_err(|e| match e.into_kind() {
-            ErrorKind::Io(source) if self.compressed.is_some() && !DataError::is_inside(&source) => {
-                let fix = "the file is damaged or was not written to its end: copy or write it again";
-                DataError::file(&self.name, format!("cannot be unpacked: {source}"), fix)
-            }
-            ErrorKind::Io(source) => DataError::io(&self.name, "read", source),
-            other => DataError::file(&self.name, format!("{other:?}"), "check the file"),
-        })
-    }
-
-    /// Line on which the record that was read last begins.
-    ///
-    /// The position that the csv crate gives a record is where the one before it ended, which is a line too
-    /// early after `\r\n` or a blank line; so count back from where the record ends.
-    fn line(&self, record: &ByteRecord) -> u64 {
-        let end = self.csv.position(); // line: 1 + line feeds consumed, quoted ones too
-        let breaks = |value: &[u8]| value.iter().filter(|&&b| b == b'\n').count() as u64;
-        let folders: u64 = record.iter().skip(self.columns.len() - self.folders.len()).map(breaks).sum();
-        let inside = breaks(record.as_slice()) - folders; // only the file's own values are in the file
-        let ender = end.byte().checked_sub(1).and_then(|at| self.csv.get_ref().byte(at));
-        end.line() - inside - u64::from(ender == Some(b'\n'))
-    }
-
-    pub(crate) fn row_error(
-        &self,
-        record: &ByteRecord,
-        problem: impl Into<String>,
-        fix: impl Into<String>,
-    ) -> DataError {
-        DataError::Row {
-            path: self.name.clone(),
-            place: Place::Line(self.line(record)),
-            problem: problem.into(),
-            fix: fix.into(),
-        }
-    }
-
-    /// Places a fault in column `column` of the record that was read last.
-    #[cold]
-    pub(crate) fn value_error(&self, record: &ByteRecord, column: usize, fault: Fault) -> DataError {
-        DataError::Value {
-            path: self.name.clone(),
-            place: Place::Line(self.line(record)),
-            column: self.columns[column].clone(),
-            problem: fault.problem,
-            fix: fault.fix,
-        }
+        Ok(text)
     }
 
     pub(super) fn header_line(&self) -> u64 {
@@ -311,13 +298,13 @@ impl CsvFile {
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        &self.common.name
     }
 
     pub(crate) fn progress(&self) -> Progress {
         let bytes = match &self.compressed {
             Some(bytes) => bytes.load(Ordering::Relaxed),
-            None => self.csv.position().byte(),
+            None => self.bytes,
         };
         Progress { rows: self.rows, bytes, total_bytes: self.total_bytes }
     }
@@ -334,10 +321,11 @@ mod tests {
     /// Line of every row.
     fn lines(text: &'static [u8]) -> Vec<u64> {
         let mut file = open(text).unwrap();
-        let mut record = ByteRecord::new();
         let mut lines = Vec::new();
-        while file.read(&mut record).unwrap() {
-            lines.push(file.line(&record));
+        while let Some(text) = file.next().unwrap() {
+            let rows = text.parse();
+            assert!(rows.error.is_none());
+            lines.extend((0..rows.len()).map(|row| rows.line(row)));
         }
         lines
     }
@@ -378,22 +366,34 @@ mod tests {
     #[test]
     fn a_byte_order_mark_in_pieces_is_dropped() {
         let file = CsvFile::from_reader("t.csv", Box::new(Drip(b"\xef\xbb\xbfa,b\n1,2\n")), ',').unwrap();
-        assert_eq!(file.columns, ["a", "b"]);
+        assert_eq!(file.common.columns, ["a", "b"]);
         let file = CsvFile::from_reader("t.csv", Box::new(Drip(b"a")), ',').unwrap();
-        assert_eq!(file.columns, ["a"]);
+        assert_eq!(file.common.columns, ["a"]);
     }
 
     #[test]
     fn an_open_quote_is_found() {
-        let mut file = open(b"a,b\n1,2\n3,\"4\n5,6\n7,8\n").unwrap();
-        let mut record = ByteRecord::new();
-        assert!(file.read(&mut record).unwrap());
-        let error = file.read(&mut record).unwrap_err().to_string();
-        assert_eq!(error, "t.csv line 3: a quote is opened and never closed; close or remove it");
-        let mut file = open(b"a,b\n3,\"4\n5\"\n").unwrap();
-        assert!(file.read(&mut record).unwrap());
-        let mut file = open(b"a,b\n3,\"4\n5\"").unwrap();
-        assert!(file.read(&mut record).unwrap());
-        assert_eq!(&record[1], b"4\n5");
+        let read = |text| {
+            let (mut file, mut read, mut error) = (open(text).unwrap(), Vec::new(), None);
+            while let Some(text) = file.next().unwrap() {
+                let rows = text.parse();
+                read.extend((0..rows.len()).map(|row| {
+                    let mut record = ByteRecord::new();
+                    rows.copy(row, &mut record);
+                    record.iter().map(|v| String::from_utf8(v.to_vec()).unwrap()).collect::<Vec<_>>()
+                }));
+                error = rows.error.map(|e| e.to_string());
+            }
+            (read, error)
+        };
+        let (rows, error) = read(b"a,b\n1,2\n3,\"4\n5,6\n7,8\n");
+        assert_eq!(rows, [["1", "2"]]);
+        assert_eq!(error.unwrap(), "t.csv line 3: a quote is opened and never closed; close or remove it");
+        let (rows, error) = read(b"a,b\n1,2\n3,\"4\"\"\n5,6\n7,8");
+        assert_eq!(rows, [["1", "2"]]);
+        assert_eq!(error.unwrap(), "t.csv line 3: a quote is opened and never closed; close or remove it");
+        for text in [&b"a,b\n3,\"4\n5\"\n"[..], b"a,b\n3,\"4\n5\""] {
+            assert_eq!(read(text), (vec![vec!["3".to_owned(), "4\n5".to_owned()]], None));
+        }
     }
 }

@@ -1,40 +1,23 @@
-//! Rows of one or several CSV files.
+//! The texts of one or several CSV files.
 
 use std::io::Read;
 
 use ::csv::ByteRecord;
 
+use super::Progress;
 use super::csv::CsvFile;
+use super::csv_rows::Text;
 use super::parts::Part;
-use super::{Cell, Entry, Progress, Row};
 use crate::error::{DataError, Place, Result, list};
-use crate::parse::Fault;
 
 /// A stream of the rows of several files with the same header.
 pub(crate) struct CsvParts {
     file: CsvFile,
-    record: ByteRecord, // the row that was read last
     delimiter: char,
     header: ByteRecord, // of the first file
     parts: Vec<Part>,
     next: usize,    // part after `file`
     done: Progress, // of the files before it
-}
-
-/// A row of text.
-#[derive(Clone, Copy)]
-pub(crate) struct CsvRow<'a>(&'a ByteRecord);
-
-impl Row for CsvRow<'_> {
-    #[inline]
-    fn cell(&self, column: usize) -> Cell<'_> {
-        Cell::Text(&self.0[column])
-    }
-
-    #[inline]
-    fn entry(&self, _: usize) -> Option<Entry<'_>> {
-        None
-    }
 }
 
 impl CsvParts {
@@ -60,20 +43,26 @@ impl CsvParts {
     fn new(file: CsvFile, delimiter: char) -> Self {
         let header = file.header().clone();
         let done = Progress { rows: 0, bytes: 0, total_bytes: None };
-        Self { file, record: ByteRecord::new(), delimiter, header, parts: Vec::new(), next: 0, done }
+        Self { file, delimiter, header, parts: Vec::new(), next: 0, done }
     }
 
     pub(super) fn find(&self, column: &str, key: &str) -> Result<usize> {
         self.file.find(column, key)
     }
 
-    #[inline]
-    pub(super) fn next(&mut self) -> Result<bool> {
-        Ok(self.file.read(&mut self.record)? || self.next_file()?)
+    /// The next rows; none at the end. No row at all is an error.
+    pub(super) fn next(&mut self) -> Result<Option<Text>> {
+        loop {
+            if let Some(text) = self.file.next()? {
+                return Ok(Some(text.behind(self.done, self.total_bytes())));
+            }
+            if !self.next_file()? {
+                return Ok(None);
+            }
+        }
     }
 
-    /// Goes to the first row of the next file that has one.
-    #[inline(never)]
+    /// Goes to the next file that has a header; false behind the last.
     fn next_file(&mut self) -> Result<bool> {
         while let Some(part) = self.parts.get(self.next) {
             self.next += 1;
@@ -88,11 +77,9 @@ impl CsvParts {
             if *self.file.header() != self.header {
                 return Err(self.drift());
             }
-            if self.file.read(&mut self.record)? {
-                return Ok(true);
-            }
+            return Ok(true);
         }
-        match self.progress().rows {
+        match self.done.rows + self.file.progress().rows {
             0 if self.parts.len() > 1 => Err(no_row(&self.parts)),
             _ => Ok(false),
         }
@@ -122,37 +109,19 @@ impl CsvParts {
         }
     }
 
-    #[inline]
-    pub(super) fn row(&self) -> CsvRow<'_> {
-        CsvRow(&self.record)
-    }
-
-    #[cold]
-    pub(super) fn value_error(&self, column: usize, fault: Fault) -> DataError {
-        self.file.value_error(&self.record, column, fault)
+    pub(super) fn total_bytes(&self) -> Option<u64> {
+        match self.parts.len() {
+            0 | 1 => self.file.progress().total_bytes,
+            _ => self.parts.iter().map(|p| p.bytes).sum(),
+        }
     }
 
     pub(super) fn header(&self) -> &ByteRecord {
         &self.header
     }
 
-    pub(super) fn take(&mut self, record: &mut ByteRecord) {
-        std::mem::swap(&mut self.record, record);
-    }
-
     pub(super) fn name(&self) -> &str {
         self.file.name()
-    }
-
-    #[inline]
-    pub(super) fn progress(&self) -> Progress {
-        let here = self.file.progress();
-        let total = || self.parts.iter().map(|p| p.bytes).sum();
-        Progress {
-            rows: self.done.rows + here.rows,
-            bytes: self.done.bytes + here.bytes,
-            total_bytes: if self.parts.len() < 2 { here.total_bytes } else { total() },
-        }
     }
 }
 

@@ -16,6 +16,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::ChunkReader;
 
+use super::arrow;
 use super::column::{Column, Memory};
 use super::parts::{Format, Part};
 use super::stored::{ReadSeek, Stored};
@@ -32,15 +33,14 @@ pub(super) struct Opened {
     parquet: Option<ArrowReaderMetadata>,
 }
 
-/// A piece of a file that is decoded by one thread.
+/// A row group of a Parquet file, which is decoded by one thread.
 #[derive(Clone, Copy)]
 pub(super) struct Piece {
-    /// Row group of a Parquet file; an Arrow file is one piece.
     group: usize,
     /// Rows of the file before it.
     pub(super) first_row: u64,
-    /// Rows in the whole file, where they are known before they are read.
-    pub(super) rows_of_file: Option<u64>,
+    pub(super) rows: u64,
+    pub(super) rows_of_file: u64,
 }
 
 /// Where a wanted column comes from.
@@ -53,7 +53,9 @@ pub(super) enum From {
 }
 
 /// Runs what may panic on a damaged file, and says what went wrong.
-fn guard<T>(work: impl FnOnce() -> std::result::Result<T, String>) -> std::result::Result<T, String> {
+pub(super) fn guard<T>(
+    work: impl FnOnce() -> std::result::Result<T, String>,
+) -> std::result::Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("its content contradicts itself".into()))
 }
 
@@ -86,18 +88,16 @@ impl Opened {
         })
     }
 
-    /// The pieces of the file, in order.
+    /// The pieces of a Parquet file, in order.
     pub(super) fn pieces(&self) -> Vec<Piece> {
-        let Some(parquet) = &self.parquet else {
-            return vec![Piece { group: 0, first_row: 0, rows_of_file: None }];
-        };
+        let Some(parquet) = &self.parquet else { return Vec::new() };
         let groups = parquet.metadata().row_groups();
         let rows = |g: &RowGroupMetaData| u64::try_from(g.num_rows()).unwrap_or(0);
         let total = groups.iter().map(rows).fold(0u64, u64::saturating_add);
         let mut first_row = 0u64;
         let piece = |(group, g)| {
-            let piece = Piece { group, first_row, rows_of_file: Some(total) };
-            first_row = first_row.saturating_add(rows(g));
+            let piece = Piece { group, first_row, rows: rows(g), rows_of_file: total };
+            first_row = first_row.saturating_add(piece.rows);
             piece
         };
         groups.iter().enumerate().map(piece).collect()
@@ -113,40 +113,43 @@ impl Opened {
     ) -> Result<()> {
         let file = Stored::open(part)?;
         let mut memories: Vec<Memory> = from.iter().map(|_| Memory::default()).collect();
-        let columns = |f: &From| if let From::Column(c) = f { Some(*c) } else { None };
-        let mut roots: Vec<usize> = from.iter().filter_map(columns).collect();
-        roots.sort_unstable();
-        roots.dedup();
+        let roots = roots(from);
         let result = guard(|| {
             self.each(&file, piece, &roots, &mut |batch| {
-                let convert = |(from, memory): (&From, &mut Memory)| match from {
-                    From::Folder(p) => Ok(Column::constant(part.partitions[*p].value.as_deref())),
-                    From::Column(c) => {
-                        let at = roots.binary_search(c).unwrap_or_default(); // roots hold all columns
-                        Column::new(batch.column(at), memory)
-                    }
-                };
-                let columns =
-                    from.iter().zip(&mut memories).map(convert).collect::<std::result::Result<_, _>>()?;
-                Ok(sink(batch.num_rows(), columns))
+                Ok(sink(batch.num_rows(), convert(part, from, &roots, &batch, &mut memories)?))
             })
         });
         result.map_err(|problem| self.failure(part, &file, piece, &roots, problem))
     }
 
-    /// Hands on the batches of a piece with all columns of the file, until `sink` says stop.
+    /// Hands on the batches of the whole file with all its columns, until `sink` says stop.
     pub(super) fn whole(
         &self,
         part: &Part,
-        piece: Piece,
         sink: &mut dyn FnMut(RecordBatch) -> std::result::Result<bool, String>,
     ) -> Result<()> {
-        let file = Stored::open(part)?;
         let roots: Vec<usize> = (0..self.schema.fields().len()).collect();
-        let result = guard(|| self.each(&file, piece, &roots, sink));
-        result.map_err(|problem| self.failure(part, &file, piece, &roots, problem))
+        if self.parquet.is_none() {
+            return arrow::whole(part, &roots, sink);
+        }
+        let mut wanted = true;
+        for piece in self.pieces() {
+            let file = Stored::open(part)?;
+            let result = guard(|| {
+                self.each(&file, piece, &roots, &mut |batch| {
+                    wanted = sink(batch)?;
+                    Ok(wanted)
+                })
+            });
+            result.map_err(|problem| self.failure(part, &file, piece, &roots, problem))?;
+            if !wanted {
+                break;
+            }
+        }
+        Ok(())
     }
 
+    /// Hands on the batches of a row group.
     fn each(
         &self,
         file: &Stored,
@@ -154,24 +157,18 @@ impl Opened {
         roots: &[usize],
         sink: &mut dyn FnMut(RecordBatch) -> std::result::Result<bool, String>,
     ) -> std::result::Result<(), String> {
-        let (batches, wanted) = match &self.parquet {
-            Some(parquet) => {
-                let group = parquet.metadata().row_group(piece.group);
-                (row_group(file, parquet, piece.group, roots)?, usize::try_from(group.num_rows()).ok())
-            }
-            None => (batches(file, Some(roots.to_vec()))?, None),
-        };
-        let mut rows = 0;
-        for batch in batches {
+        let Some(parquet) = &self.parquet else { return Ok(()) };
+        let (mut rows, wanted) = (0, parquet.metadata().row_group(piece.group).num_rows());
+        for batch in row_group(file, parquet, piece.group, roots)? {
             let batch = batch.map_err(|e| plain(&e.to_string()))?;
             rows += batch.num_rows();
             if !sink(batch)? {
                 return Ok(());
             }
         }
-        match wanted {
-            Some(wanted) if wanted != rows => Err(format!("{rows} rows where {wanted} are announced")),
-            _ => Ok(()),
+        match usize::try_from(wanted) {
+            Ok(wanted) if wanted == rows => Ok(()),
+            _ => Err(format!("{rows} rows where {wanted} are announced")),
         }
     }
 
@@ -198,8 +195,8 @@ impl Opened {
         };
         let place = Place::Group(piece.group as u64 + 1);
         let path = part.name.clone();
-        let fix = if problem.to_lowercase().contains("utf") { "write the strings as UTF-8" } else { DAMAGED };
-        match roots.iter().find_map(alone).filter(|_| self.parquet.is_some()) {
+        let fix = fix(&problem);
+        match roots.iter().find_map(alone) {
             Some((root, problem)) => DataError::Value {
                 path,
                 place,
@@ -207,9 +204,6 @@ impl Opened {
                 problem: format!("cannot be decoded: {problem}"),
                 fix: fix.into(),
             },
-            None if self.parquet.is_none() => {
-                DataError::file(&path, format!("cannot be decoded: {problem}"), fix)
-            }
             None => DataError::Row {
                 path,
                 place,
@@ -220,8 +214,40 @@ impl Opened {
     }
 }
 
+/// Columns of a file that are read, in its order.
+pub(super) fn roots(from: &[From]) -> Vec<usize> {
+    let columns = |f: &From| if let From::Column(c) = f { Some(*c) } else { None };
+    let mut roots: Vec<usize> = from.iter().filter_map(columns).collect();
+    roots.sort_unstable();
+    roots.dedup();
+    roots
+}
+
+/// The wanted columns of a batch that holds the `roots`.
+pub(super) fn convert(
+    part: &Part,
+    from: &[From],
+    roots: &[usize],
+    batch: &RecordBatch,
+    memories: &mut [Memory],
+) -> std::result::Result<Vec<Column>, String> {
+    let one = |(from, memory): (&From, &mut Memory)| match from {
+        From::Folder(p) => Ok(Column::constant(part.partitions[*p].value.as_deref())),
+        From::Column(c) => {
+            let at = roots.binary_search(c).unwrap_or_default(); // roots hold all columns
+            Column::new(batch.column(at), memory)
+        }
+    };
+    from.iter().zip(memories).map(one).collect()
+}
+
+/// What to do about a file that cannot be decoded.
+pub(super) fn fix(problem: &str) -> &'static str {
+    if problem.to_lowercase().contains("utf") { "write the strings as UTF-8" } else { DAMAGED }
+}
+
 /// An error's text without the name of its type before it.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     ["Parquet argument error: ", "Parquet error: ", "Parser error: "]
         .iter()
         .fold(text.trim(), |text, start| text.strip_prefix(start).unwrap_or(text))
@@ -229,10 +255,10 @@ fn plain(text: &str) -> String {
         .to_owned()
 }
 
-type Batches = Box<dyn RecordBatchReader>;
+pub(super) type Batches = Box<dyn RecordBatchReader + Send>;
 
 /// Batches of an Arrow file, or of the stream form of one.
-fn batches(file: &Stored, columns: Option<Vec<usize>>) -> std::result::Result<Batches, String> {
+pub(super) fn batches(file: &Stored, columns: Option<Vec<usize>>) -> std::result::Result<Batches, String> {
     let read = || -> std::result::Result<Batches, ArrowError> {
         let mut file: Box<dyn ReadSeek> = file.reader()?;
         let mut start = Vec::new();
@@ -311,6 +337,10 @@ fn as_stored(of: &DataType, kept: bool) -> DataType {
         DataType::Dictionary(_, value) => (**value).clone(),
         plain if kept && text(plain) => {
             DataType::Dictionary(Box::new(DataType::Int32), Box::new(plain.clone()))
+        }
+        DataType::List(item) => {
+            let of = as_stored(item.data_type(), kept);
+            DataType::List(Arc::new(Field::clone(item).with_data_type(of)))
         }
         plain => plain.clone(),
     }

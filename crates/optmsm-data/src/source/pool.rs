@@ -1,114 +1,164 @@
-//! Threads that decode ahead, in the order of the rows.
+//! Threads that decode rows and work on them ahead of who asks, in the order of the rows.
 //!
-//! A thread takes the next piece (a row group, or a whole Arrow file) and decodes it batch by batch. The batches
-//! wait in the order of the pieces, so what the reader sees does not depend on the number of threads. Batches
-//! that wait take at most [`WAITING`] bytes: a thread stops until there is room again, except that the piece
-//! which is being read may always have one batch.
+//! A thread takes the next piece (a row group, rows of an Arrow file, a text of whole CSV records), decodes it batch by batch and works
+//! on each. While another thread has nothing to do, it hands a batch over to it, so that one large row group keeps all of them busy.
+//! What comes of the batches waits in the order of the pieces: what is read does not depend on the number of threads, and the first
+//! error is the first of the files. Results that wait take at most [`WAITING`] bytes, and one batch more a thread; batches that wait to
+//! be worked on are at most one a thread.
 
+use std::any::Any;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use super::column::Column;
-use super::columns::Plan;
-use super::file::{From, Opened, Piece};
-use crate::error::Result;
+use super::records::{Job, Records};
+use super::rows::Rows;
+use crate::error::{DataError, Result};
 
-/// Most bytes of batches that wait to be read.
-const WAITING: usize = 96 << 20;
+/// Most bytes of results that wait.
+const WAITING: usize = 16 << 20;
 
-/// Decoded rows of a file.
-pub(super) struct Decoded {
-    pub(super) part: usize,
-    /// Rows of the file before them.
-    pub(super) first_row: u64,
-    pub(super) rows_of_file: Option<u64>,
-    pub(super) rows: usize,
-    /// One a wanted column.
-    pub(super) columns: Vec<Column>,
-    bytes: usize,
+/// What a thread makes of rows.
+pub(crate) trait Work: Send + 'static {
+    type Made: Send + 'static;
+
+    fn work(&mut self, rows: Rows) -> Done<Self::Made>;
 }
 
-#[derive(Default)]
-struct Queue {
-    batches: VecDeque<Decoded>,
-    done: Option<Result<()>>,
+/// What came of some rows.
+pub(crate) struct Done<T> {
+    pub(crate) made: T,
+    /// Memory that it takes.
+    pub(crate) bytes: usize,
+    /// What is wrong behind what was made; nothing after it is read.
+    pub(crate) error: Option<DataError>,
 }
 
-/// What a thread decodes.
-struct Job {
-    part: usize,
-    opened: Arc<Opened>,
-    from: Arc<Vec<From>>,
-    piece: Piece,
+/// A batch that is worked on or done.
+type Slot<T> = Option<std::result::Result<Done<T>, Box<dyn Any + Send>>>;
+
+/// A piece.
+struct Queue<T> {
+    slots: VecDeque<Slot<T>>,
+    first: u64, // number of slots[0]
+    end: Option<Result<()>>,
 }
 
-/// The pieces not yet taken.
-#[derive(Default)]
-struct Upcoming {
-    next_part: usize,
-    opened: Option<(usize, Arc<Opened>, Arc<Vec<From>>)>,
-    pieces: VecDeque<Piece>,
+struct Handed {
+    piece: u64,
+    slot: u64,
+    rows: Rows,
 }
 
-struct State {
-    upcoming: Upcoming,
+struct State<T> {
+    taking: bool, // a thread fetches a piece
     all_taken: bool,
     first: u64, // number of the piece that queues[0] belongs to
-    queues: VecDeque<Queue>,
+    queues: VecDeque<Queue<T>>,
+    handed: VecDeque<Handed>,
+    idle: usize,    // threads
     waiting: usize, // bytes
     stop: bool,
 }
 
-struct Shared {
-    plan: Plan,
+struct Shared<T> {
+    records: Mutex<Records>,
     ahead: usize, // pieces that are begun at most
-    state: Mutex<State>,
+    state: Mutex<State<T>>,
     room: Condvar,
     news: Condvar,
 }
 
-/// The threads; they end when it is dropped.
-pub(super) struct Pool {
-    shared: Arc<Shared>,
+/// What comes of the rows of a source, in their order.
+pub(crate) enum Stream<W: Work> {
+    /// By the thread that asks.
+    Here(Records, W, VecDeque<Done<W::Made>>),
+    /// By threads of its own; they end when it is dropped.
+    Threads(Pool<W::Made>),
+}
+
+pub(crate) struct Pool<T> {
+    shared: Arc<Shared<T>>,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Pool {
-    pub(super) fn start(plan: Plan, threads: usize) -> Self {
+impl<W: Work> Stream<W> {
+    /// Reads the records by their threads, each with a worker of its own.
+    pub(crate) fn new(records: Records, mut worker: impl FnMut() -> W) -> Self {
+        match records.threads() {
+            0 => Stream::Here(records, worker(), VecDeque::new()),
+            threads => Stream::Threads(Pool::start(records, (0..threads).map(|_| worker()).collect())),
+        }
+    }
+
+    /// What comes next; none at the end.
+    pub(crate) fn next(&mut self) -> Result<Option<Done<W::Made>>> {
+        match self {
+            Stream::Threads(pool) => pool.next(),
+            Stream::Here(records, worker, done) => loop {
+                if let Some(done) = done.pop_front() {
+                    return Ok(Some(done));
+                }
+                let Some(job) = records.next()? else { return Ok(None) };
+                job.decode(&mut |rows| {
+                    done.push_back(worker.work(rows));
+                    true
+                })?;
+            },
+        }
+    }
+}
+
+impl<T: Send + 'static> Pool<T> {
+    fn start<W: Work<Made = T>>(records: Records, workers: Vec<W>) -> Self {
         let state = State {
-            upcoming: Upcoming::default(),
+            taking: false,
             all_taken: false,
             first: 0,
             queues: VecDeque::new(),
+            handed: VecDeque::new(),
+            idle: 0,
             waiting: 0,
             stop: false,
         };
-        let (room, news) = (Condvar::new(), Condvar::new());
-        let shared = Arc::new(Shared { plan, ahead: 2 * threads, state: Mutex::new(state), room, news });
-        let run = |_| {
+        let shared = Arc::new(Shared {
+            records: Mutex::new(records),
+            ahead: 2 * workers.len(),
+            state: Mutex::new(state),
+            room: Condvar::new(),
+            news: Condvar::new(),
+        });
+        let run = |mut worker: W| {
             let shared = shared.clone();
-            std::thread::spawn(move || shared.work())
+            std::thread::spawn(move || shared.run(&mut worker))
         };
-        Self { threads: (0..threads).map(run).collect(), shared }
+        Self { threads: workers.into_iter().map(run).collect(), shared }
     }
 
-    /// The next batch in order; none at the end.
-    pub(super) fn next(&self) -> Result<Option<Decoded>> {
+    fn next(&self) -> Result<Option<Done<T>>> {
         let mut state = self.shared.lock();
         loop {
             if let Some(front) = state.queues.front_mut() {
-                if let Some(batch) = front.batches.pop_front() {
-                    state.waiting -= batch.bytes;
-                    self.shared.room.notify_all();
-                    return Ok(Some(batch));
-                }
-                if let Some(done) = front.done.take() {
-                    state.queues.pop_front();
-                    state.first += 1;
-                    self.shared.room.notify_all();
-                    done?;
-                    continue;
+                match front.slots.front_mut().map(Option::take) {
+                    Some(Some(done)) => {
+                        front.slots.pop_front();
+                        front.first += 1;
+                        let done = done.unwrap_or_else(|panic| resume_unwind(panic));
+                        state.waiting -= done.bytes;
+                        self.shared.room.notify_all();
+                        return Ok(Some(done));
+                    }
+                    Some(None) => {}
+                    None => {
+                        if let Some(end) = front.end.take() {
+                            state.queues.pop_front();
+                            state.first += 1;
+                            self.shared.room.notify_all();
+                            end?;
+                            continue;
+                        }
+                    }
                 }
             } else if state.all_taken {
                 return Ok(None);
@@ -118,7 +168,7 @@ impl Pool {
     }
 }
 
-impl Drop for Pool {
+impl<T> Drop for Pool<T> {
     fn drop(&mut self) {
         self.shared.lock().stop = true;
         self.shared.room.notify_all();
@@ -128,98 +178,116 @@ impl Drop for Pool {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn work(&self) {
-        while let Some((number, Job { part, opened, from, piece })) = self.take() {
-            let mut first_row = piece.first_row;
-            let done = opened.decode(&self.plan.parts[part], piece, &from, &mut |rows, columns| {
-                let bytes = columns.iter().map(Column::bytes).sum();
-                let rows_of_file = piece.rows_of_file;
-                let batch = Decoded { part, first_row, rows_of_file, rows, columns, bytes };
-                first_row += rows as u64;
-                self.put(number, batch)
-            });
+impl<T> Shared<T> {
+    fn run<W: Work<Made = T>>(&self, worker: &mut W) {
+        while let Some((piece, job)) = self.take(worker) {
+            let end = job.decode(&mut |rows| self.put(piece, rows, worker));
             let mut state = self.lock();
-            let at = (number - state.first) as usize;
-            state.queues[at].done = Some(done);
+            state.all_taken |= end.is_err(); // nobody reads beyond an error
+            let at = (piece - state.first) as usize;
+            state.queues[at].end = Some(end);
             self.news.notify_all();
+            self.room.notify_all();
         }
     }
 
     /// The next piece to decode and its number; none when there is no more.
-    fn take(&self) -> Option<(u64, Job)> {
+    fn take<W: Work<Made = T>>(&self, worker: &mut W) -> Option<(u64, Job)> {
         let mut state = self.lock();
         loop {
-            if state.stop || state.all_taken {
+            if state.stop {
                 return None;
             }
-            if state.queues.len() < self.ahead {
+            if let Some(handed) = state.handed.pop_front() {
+                state = self.work(state, handed, worker);
+                continue;
+            }
+            if !state.all_taken && !state.taking && state.queues.len() < self.ahead {
                 break;
             }
+            // What is being decoded may still be handed over.
+            if state.all_taken && state.queues.iter().all(|queue| queue.end.is_some()) {
+                return None;
+            }
+            state.idle += 1;
             state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
         }
+        state.taking = true;
+        drop(state);
+        let (job, end) = match self.records.lock().unwrap_or_else(PoisonError::into_inner).next() {
+            Ok(Some(job)) => (Some(job), None),
+            Ok(None) => (None, Some(Ok(()))),
+            Err(e) => (None, Some(Err(e))),
+        };
+        let mut state = self.lock();
         let number = state.first + state.queues.len() as u64;
-        match state.upcoming.next(&self.plan) {
-            Ok(Some(job)) => {
-                state.queues.push_back(Queue::default());
-                Some((number, job))
-            }
-            Ok(None) => {
-                state.all_taken = true;
-                self.room.notify_all();
-                self.news.notify_all();
-                None
-            }
-            Err(e) => {
-                state.queues.push_back(Queue { done: Some(Err(e)), ..Queue::default() });
-                state.all_taken = true; // nobody reads beyond an error
-                self.room.notify_all();
-                self.news.notify_all();
-                None
-            }
+        state.taking = false;
+        state.all_taken |= job.is_none();
+        state.queues.push_back(Queue { slots: VecDeque::new(), first: 0, end });
+        drop(state);
+        self.room.notify_all();
+        self.news.notify_all();
+        match job {
+            Some(job) => Some((number, job)),
+            None => self.take(worker), // to help the others
         }
     }
 
-    /// Hands on a batch once there is room; false if nobody wants it.
-    fn put(&self, number: u64, batch: Decoded) -> bool {
+    /// Works on rows, or hands them over to a thread that has nothing to do; false if nobody wants more.
+    fn put<W: Work<Made = T>>(&self, piece: u64, rows: Rows, worker: &mut W) -> bool {
         let mut state = self.lock();
         loop {
             if state.stop {
                 return false;
             }
-            let at = (number - state.first) as usize;
-            let is_next = at == 0 && state.queues[0].batches.is_empty();
-            if is_next || state.waiting + batch.bytes <= WAITING {
-                state.waiting += batch.bytes;
-                state.queues[at].batches.push_back(batch);
-                self.news.notify_all();
-                return true;
+            let is_next = piece == state.first && state.queues[0].slots.is_empty();
+            if is_next || state.waiting < WAITING {
+                break;
             }
-            state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = match state.handed.pop_front() {
+                Some(handed) => self.work(state, handed, worker),
+                None => self.room.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
         }
+        let at = (piece - state.first) as usize;
+        let queue = &mut state.queues[at];
+        let slot = queue.first + queue.slots.len() as u64;
+        queue.slots.push_back(None);
+        let handed = Handed { piece, slot, rows };
+        if state.handed.len() < state.idle {
+            state.handed.push_back(handed);
+            drop(state);
+            self.room.notify_all();
+            return true;
+        }
+        !self.work(state, handed, worker).stop
     }
-}
 
-impl Upcoming {
-    fn next(&mut self, plan: &Plan) -> Result<Option<Job>> {
-        loop {
-            if let Some((part, opened, from)) = &self.opened
-                && let Some(piece) = self.pieces.pop_front()
-            {
-                let (opened, from) = (opened.clone(), from.clone());
-                return Ok(Some(Job { part: *part, opened, from, piece }));
-            }
-            let at = self.next_part;
-            let Some(part) = plan.parts.get(at) else { return Ok(None) };
-            self.next_part += 1;
-            let opened = Opened::new(part)?;
-            let from = plan.locate(part, &opened.schema)?;
-            self.pieces = opened.pieces().into();
-            self.opened = Some((at, Arc::new(opened), Arc::new(from)));
+    /// Works on rows without the lock.
+    fn work<'a, W: Work<Made = T>>(
+        &'a self,
+        state: MutexGuard<'a, State<T>>,
+        Handed { piece, slot, rows }: Handed,
+        worker: &mut W,
+    ) -> MutexGuard<'a, State<T>> {
+        drop(state);
+        // Decoding is guarded against panics, which are the file's fault there, and here are not.
+        let done = catch_unwind(AssertUnwindSafe(|| worker.work(rows)));
+        let mut state = self.lock();
+        if let Ok(done) = &done {
+            state.waiting += done.bytes;
+            state.all_taken |= done.error.is_some();
         }
+        let at = (piece - state.first) as usize;
+        let queue = &mut state.queues[at];
+        let at = (slot - queue.first) as usize;
+        queue.slots[at] = Some(done);
+        self.news.notify_all();
+        state
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -65,17 +65,15 @@ impl Whole {
         for part in &self.parts {
             let opened = Opened::new(part)?;
             let from = self.locate(part, &opened.schema)?;
-            for piece in opened.pieces() {
-                let mut wanted = true;
-                opened.whole(part, piece, &mut |batch| {
-                    let column = |from: &From| column(from, &batch, part);
-                    let columns = from.iter().map(column).collect::<std::result::Result<_, _>>()?;
-                    wanted = sink(WholeRows { rows: batch.num_rows(), columns });
-                    Ok(wanted)
-                })?;
-                if !wanted {
-                    return Ok(());
-                }
+            let mut wanted = true;
+            opened.whole(part, &mut |batch| {
+                let column = |from: &From| column(from, &batch, part);
+                let columns = from.iter().map(column).collect::<std::result::Result<_, _>>()?;
+                wanted = sink(WholeRows { rows: batch.num_rows(), columns });
+                Ok(wanted)
+            })?;
+            if !wanted {
+                break;
             }
         }
         Ok(())

@@ -1,27 +1,22 @@
 //! A list of values that training kept, and their ids.
 
-use std::collections::HashMap;
-
-use crate::hash::hash_bytes;
-
-/// How often each value of a field came.
-pub(crate) type Counts = HashMap<Box<str>, u64>;
-
-/// Counts a value once more.
-pub(crate) fn count(counts: &mut Counts, value: &str) {
-    match counts.get_mut(value) {
-        Some(n) => *n += 1,
-        None => _ = counts.insert(value.into(), 1),
-    }
-}
+use crate::hash::{hash_bytes, same};
 
 /// Values of which `values[i]` has id `i + 1`.
 ///
-/// Each string is stored once: the table holds ids, and a look-up compares with the string of the id, so it never allocates.
+/// Each string is stored once: the table holds ids with half of their strings' hashes, and a look-up compares with the string of an
+/// id whose half is the same, so it never allocates and seldom looks at another string.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Listed {
     pub(crate) values: Vec<Box<str>>,
-    slots: Vec<u32>, // open addressing, power of two, at most half full; 0 is empty, which no value has as id
+    slots: Vec<Slot>, // open addressing, power of two, at most half full
+}
+
+/// A place of the table; that of id 0, which no value has, is empty.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    id: u32,
+    half: u32, // the high one: where a string goes depends on the low bits
 }
 
 impl PartialEq for Listed {
@@ -36,9 +31,12 @@ impl Listed {
     ///
     /// The empty value stands for "missing" and is kept however rare, beside the others: it means something else than
     /// "a value too rare to learn".
-    pub(crate) fn from_counts(counts: Counts, min_frequency: u64, max_size: Option<u64>) -> Self {
-        let mut kept: Vec<_> =
-            counts.into_iter().filter(|(v, n)| *n >= min_frequency || v.is_empty()).collect();
+    pub(crate) fn from_counts(
+        mut kept: Vec<(Box<str>, u64)>,
+        min_frequency: u64,
+        max_size: Option<u64>,
+    ) -> Self {
+        kept.retain(|(v, n)| *n >= min_frequency || v.is_empty());
         kept.sort_unstable_by(|(a, n), (b, m)| m.cmp(n).then_with(|| a.cmp(b)));
         // 2^32 distinct values would need over 100 GB of strings alone; what would not fit an id stays 0.
         let most = max_size.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
@@ -53,29 +51,33 @@ impl Listed {
 
     /// Values in the order of their ids.
     pub(crate) fn index(values: Vec<Box<str>>) -> Self {
-        let mut slots = vec![0u32; (2 * values.len()).next_power_of_two()];
+        let mut slots = vec![Slot::default(); (2 * values.len()).next_power_of_two()];
         for (i, value) in values.iter().enumerate() {
-            let mut at = hash_bytes(value.as_bytes()) as usize & (slots.len() - 1);
-            while slots[at] != 0 {
+            let hash = hash_bytes(value.as_bytes());
+            let mut at = hash as usize & (slots.len() - 1);
+            while slots[at].id != 0 {
                 at = (at + 1) & (slots.len() - 1);
             }
-            slots[at] = i as u32 + 1;
+            slots[at] = Slot { id: i as u32 + 1, half: (hash >> 32) as u32 };
         }
         Self { values, slots }
     }
 
     /// Id of a value; 0 if it is not in the list.
-    pub(crate) fn id(&self, value: &str) -> u32 {
+    #[inline]
+    pub(crate) fn id(&self, value: &[u8]) -> u32 {
         if self.values.is_empty() {
             return 0;
         }
-        let mut at = hash_bytes(value.as_bytes()) as usize & (self.slots.len() - 1);
+        let hash = hash_bytes(value);
+        let mut at = hash as usize & (self.slots.len() - 1);
         loop {
-            match self.slots[at] {
-                0 => return 0,
-                id if *self.values[id as usize - 1] == *value => return id,
-                _ => at = (at + 1) & (self.slots.len() - 1),
+            let Slot { id, half } = self.slots[at];
+            if id == 0 || half == (hash >> 32) as u32 && same(self.values[id as usize - 1].as_bytes(), value)
+            {
+                return id;
             }
+            at = (at + 1) & (self.slots.len() - 1);
         }
     }
 }

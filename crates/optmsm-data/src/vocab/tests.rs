@@ -1,6 +1,6 @@
 use super::*;
 
-fn counts(list: &[(&str, u64)]) -> Counts {
+fn counts(list: &[(&str, u64)]) -> Vec<(Box<str>, u64)> {
     list.iter().map(|&(v, n)| (v.into(), n)).collect()
 }
 

@@ -129,16 +129,16 @@ mod tests {
         let data =
             "age,tags,label,scenario,user\n,x,0,a,u1\n5,?,0,a,new\n 6 ,,1,a,\n \t,x|!|y,0,a,u3\n7,|,0,a,u1\n";
         let data = write("data.csv", data);
-        let mut reader = RowReader::open(&data, &schema, Need::Labelled).unwrap();
+        let mut reader = RowReader::open(&data, &schema, Need::Labelled).unwrap().count_missing();
         let mut counter = Counter::new(&schema);
-        let (mut extra, mut missing) = (Extra::default(), [0; 3]);
+        let mut extra = Extra::default();
         // In two pieces.
         for rows in [2, 9] {
             let mut batch = Batch::new(&schema.input_spec());
-            reader.read_counting(&mut batch, &mut extra, &mut missing, rows).unwrap();
+            reader.read(&mut batch, &mut extra, rows).unwrap();
             counter.add(&batch);
         }
-        let [user, tags, age] = &counter.finish(&missing)[..] else { panic!("three fields") };
+        let [user, tags, age] = &counter.finish(reader.missing())[..] else { panic!("three fields") };
         // u1, u2, u3 and the empty value are known; u1, u3 and the empty one occur.
         assert_eq!((user.vocabulary, user.seen, user.rows, user.values), (Some(4), Some(3), 5, 5));
         assert_eq!((user.unknown, user.missing), (Some(1), 1));

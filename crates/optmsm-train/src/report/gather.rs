@@ -113,7 +113,7 @@ fn score<B: Backend<Elem = f32>, M: Model<B>>(
     selection: Selection,
 ) -> Result<Scored> {
     let (model, schema) = (predictor.model(), &run.schema);
-    let mut reader = RowReader::open(source.clone(), schema, Need::Labelled)?;
+    let mut reader = RowReader::open(source.clone(), schema, Need::Labelled)?.count_missing();
     if let Some((split, part)) = selection {
         reader = reader.select(split, part)?;
     }
@@ -123,8 +123,8 @@ fn score<B: Backend<Elem = f32>, M: Model<B>>(
         gates: vec![0.0; schema.scenarios.len() * model.gates()],
         ..Scored::default()
     };
-    let (mut batch, mut missing) = (Batch::new(&schema.input_spec()), vec![0; schema.fields.len()]);
-    while reader.read_counting(&mut batch, &mut scored.extra, &mut missing, CHUNK)? > 0 {
+    let mut batch = Batch::new(&schema.input_spec());
+    while reader.read(&mut batch, &mut scored.extra, CHUNK)? > 0 {
         counter.add(&batch);
         let answers = predictor.predict_with_gates(&batch, &mut scored.sums, &mut scored.gates)?;
         scored.predictions.extend(answers);
@@ -135,7 +135,7 @@ fn score<B: Backend<Elem = f32>, M: Model<B>>(
     if let (Some((_, part)), true) = (selection, scored.predictions.is_empty()) {
         return Err(inputs::no_rows(source, part));
     }
-    scored.coverage = counter.finish(&missing);
+    scored.coverage = counter.finish(reader.missing());
     Ok(scored)
 }
 

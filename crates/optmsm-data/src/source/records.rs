@@ -1,0 +1,123 @@
+//! The rows of a source: first the columns are found, then pieces are handed out to be decoded.
+
+use std::io::Read;
+
+use ::csv::ByteRecord;
+
+use super::columns::{self, ColumnParts};
+use super::csv_parts::CsvParts;
+use super::csv_rows::Text;
+use super::rows::Rows;
+use super::{Source, parts};
+use crate::error::{DataError, Result};
+
+/// Threads that decode, at most, unless the user says otherwise.
+const MOST_THREADS: usize = 8;
+
+/// The rows of a source that have not been handed out.
+pub(crate) struct Records {
+    files: Files,
+    threads: usize,
+}
+
+enum Files {
+    Csv(Box<CsvParts>),
+    Columns(Box<ColumnParts>),
+}
+
+/// What one thread decodes.
+pub(crate) enum Job {
+    Text(Text),
+    Columns(columns::Job),
+}
+
+impl Records {
+    /// Opens the first file.
+    pub(crate) fn open(source: &Source, delimiter: char) -> Result<Self> {
+        if source.is_stdin() {
+            if source.paths.len() > 1 {
+                let fix = "give it alone";
+                return Err(DataError::file("standard input", "cannot be one of several files", fix));
+            }
+            return Ok(Self::here(CsvParts::stdin(delimiter)?));
+        }
+        let parts = parts::parts(&source.paths)?;
+        let Some(first) = parts.first() else {
+            return Err(DataError::file("data", "no file is named", "give at least one path"));
+        };
+        let files = match first.format.is_csv() {
+            true => Files::Csv(Box::new(CsvParts::open(parts, delimiter)?)),
+            false => Files::Columns(Box::new(ColumnParts::open(parts)?)),
+        };
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+        Ok(Self { files, threads: source.threads.unwrap_or_else(cores) })
+    }
+
+    /// Reads a CSV from anything; `name` stands for the path in messages.
+    pub(crate) fn from_reader(name: &str, reader: Box<dyn Read + Send>, delimiter: char) -> Result<Self> {
+        Ok(Self::here(CsvParts::from_reader(name, reader, delimiter)?))
+    }
+
+    /// Read by the thread that asks: one that waits for a pipe could not be stopped.
+    fn here(parts: CsvParts) -> Self {
+        Self { files: Files::Csv(Box::new(parts)), threads: 0 }
+    }
+
+    /// Threads that decode; 0 for the one that asks.
+    pub(super) fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Number of a column; `key` is the setting that names it. Only columns that were asked for are read.
+    pub(crate) fn find(&mut self, column: &str, key: &str) -> Result<usize> {
+        match &mut self.files {
+            Files::Csv(files) => files.find(column, key),
+            Files::Columns(files) => files.find(column, key),
+        }
+    }
+
+    /// What is to be decoded next; none at the end. No row at all is an error.
+    pub(super) fn next(&mut self) -> Result<Option<Job>> {
+        Ok(match &mut self.files {
+            Files::Csv(files) => files.next()?.map(Job::Text),
+            Files::Columns(files) => files.next()?.map(Job::Columns),
+        })
+    }
+
+    /// Names of the values of [`Rows::copy`].
+    pub(crate) fn header(&self) -> &ByteRecord {
+        match &self.files {
+            Files::Csv(files) => files.header(),
+            Files::Columns(files) => files.header(),
+        }
+    }
+
+    /// Size of the files, where it is known.
+    pub(crate) fn total_bytes(&self) -> Option<u64> {
+        match &self.files {
+            Files::Csv(files) => files.total_bytes(),
+            Files::Columns(files) => files.total_bytes(),
+        }
+    }
+
+    /// The first file, as messages name it.
+    pub(crate) fn name(&self) -> &str {
+        match &self.files {
+            Files::Csv(files) => files.name(),
+            Files::Columns(files) => files.name(),
+        }
+    }
+}
+
+impl Job {
+    /// Decodes rows and hands them on until `sink` says stop.
+    pub(super) fn decode(self, sink: &mut dyn FnMut(Rows) -> bool) -> Result<()> {
+        match self {
+            Job::Text(text) => {
+                sink(Rows::Text(text.parse()));
+                Ok(())
+            }
+            Job::Columns(job) => job.decode(sink),
+        }
+    }
+}
