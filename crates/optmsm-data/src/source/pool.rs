@@ -181,10 +181,15 @@ impl<T> Drop for Pool<T> {
 impl<T> Shared<T> {
     fn run<W: Work<Made = T>>(&self, worker: &mut W) {
         while let Some((piece, job)) = self.take(worker) {
-            let end = job.decode(&mut |rows| self.put(piece, rows, worker));
+            let decoded =
+                catch_unwind(AssertUnwindSafe(|| job.decode(&mut |rows| self.put(piece, rows, worker))));
             let mut state = self.lock();
-            state.all_taken |= end.is_err(); // nobody reads beyond an error
             let at = (piece - state.first) as usize;
+            let end = decoded.unwrap_or_else(|panic| {
+                state.queues[at].slots.push_back(Some(Err(panic)));
+                Ok(())
+            });
+            state.all_taken |= end.is_err(); // nobody reads beyond an error
             state.queues[at].end = Some(end);
             self.news.notify_all();
             self.room.notify_all();
@@ -215,16 +220,24 @@ impl<T> Shared<T> {
         }
         state.taking = true;
         drop(state);
-        let (job, end) = match self.records.lock().unwrap_or_else(PoisonError::into_inner).next() {
-            Ok(Some(job)) => (Some(job), None),
-            Ok(None) => (None, Some(Ok(()))),
-            Err(e) => (None, Some(Err(e))),
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = catch_unwind(AssertUnwindSafe(|| records.next()));
+        drop(records);
+        let mut slots = VecDeque::new();
+        let (job, end) = match next {
+            Ok(Ok(Some(job))) => (Some(job), None),
+            Ok(Ok(None)) => (None, Some(Ok(()))),
+            Ok(Err(e)) => (None, Some(Err(e))),
+            Err(panic) => {
+                slots.push_back(Some(Err(panic))); // for who asks
+                (None, Some(Ok(())))
+            }
         };
         let mut state = self.lock();
         let number = state.first + state.queues.len() as u64;
         state.taking = false;
         state.all_taken |= job.is_none();
-        state.queues.push_back(Queue { slots: VecDeque::new(), first: 0, end });
+        state.queues.push_back(Queue { slots, first: 0, end });
         drop(state);
         self.room.notify_all();
         self.news.notify_all();
@@ -264,7 +277,7 @@ impl<T> Shared<T> {
         !self.work(state, handed, worker).stop
     }
 
-    /// Works on rows without the lock.
+    /// Works on rows without the lock. A panic is kept for who asks for the rows.
     fn work<'a, W: Work<Made = T>>(
         &'a self,
         state: MutexGuard<'a, State<T>>,
@@ -272,7 +285,7 @@ impl<T> Shared<T> {
         worker: &mut W,
     ) -> MutexGuard<'a, State<T>> {
         drop(state);
-        // Decoding is guarded against panics, which are the file's fault there, and here are not.
+        // Where decoding panics, it is the file's fault and becomes an error; here it is not.
         let done = catch_unwind(AssertUnwindSafe(|| worker.work(rows)));
         let mut state = self.lock();
         if let Ok(done) = &done {
@@ -289,5 +302,48 @@ impl<T> Shared<T> {
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Source;
+
+    /// Counts rows, each batch as large as all that may wait; panics at a batch.
+    struct Counts(Option<usize>);
+
+    impl Work for Counts {
+        type Made = usize;
+
+        fn work(&mut self, rows: Rows) -> Done<usize> {
+            assert_ne!(Some(rows.span().start.rows as usize), self.0, "the row that it should not see");
+            Done { made: rows.len(), bytes: WAITING, error: None }
+        }
+    }
+
+    fn stream(folder: &tempfile::TempDir, panics_at: Option<usize>) -> Stream<Counts> {
+        let path = folder.path().join("rows.csv");
+        std::fs::write(&path, format!("a\n{}", "1\n".repeat(1_000_000))).unwrap();
+        let records = Records::open(&Source::from(path).with_threads(4), ',').unwrap();
+        Stream::new(records, || Counts(panics_at))
+    }
+
+    #[test]
+    fn results_that_fill_all_the_room_come_one_after_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut stream = stream(&folder, None);
+        let mut rows = 0;
+        while let Some(done) = stream.next().unwrap() {
+            rows += done.made;
+        }
+        assert_eq!(rows, 1_000_000);
+    }
+
+    #[test]
+    fn a_panic_reaches_who_asks() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut stream = stream(&folder, Some(0));
+        assert!(catch_unwind(AssertUnwindSafe(|| stream.next().map(|_| ()))).is_err());
     }
 }
