@@ -91,8 +91,11 @@ impl Place {
                 found.map_err(|e| fault::explain(&task_name, place.scheme, e))?;
             let name = |path: &object_store::path::Path| path.filename().unwrap_or_default().to_owned();
             let folders = common_prefixes.iter().map(|path| (name(path), None));
-            let mut inside: Inside =
-                folders.chain(objects.into_iter().map(|meta| (name(&meta.location), Some(meta)))).collect();
+            // An object named like the folder with a slash behind it is a console's way to make an empty folder.
+            let own = |meta: &ObjectMeta| path.as_ref() == Some(&meta.location);
+            let objects = objects.into_iter().filter(|meta| !own(meta));
+            let objects = objects.map(|meta| (name(&meta.location), Some(meta)));
+            let mut inside: Inside = folders.chain(objects).collect();
             inside.sort_by(|a, b| a.0.cmp(&b.0));
             Ok(inside)
         })
