@@ -39,6 +39,9 @@ pub(super) fn explain(name: &str, scheme: Scheme, error: Error) -> DataError {
     let denied = matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. });
     let (problem, fix) = if METADATA.iter().any(|host| text.contains(host)) {
         ("there are no credentials to read it with".into(), format!("set {credentials}"))
+    } else if text.contains("URL scheme is not allowed") {
+        let fix = format!("use https://, or set {}=true", scheme.plain());
+        ("the endpoint of its store begins with http://".into(), fix)
     } else if is_bucket(&text) {
         (format!("there is no such bucket{because}"), format!("check its name, {endpoint}"))
     } else if denied || status(401) || status(403) {

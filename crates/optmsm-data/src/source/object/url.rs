@@ -136,6 +136,16 @@ impl Scheme {
         ))
     }
 
+    /// The setting that lets data come without encryption.
+    pub(super) fn plain(self) -> &'static str {
+        match self {
+            Scheme::S3 => "AWS_ALLOW_HTTP",
+            Scheme::Google => "GOOGLE_ALLOW_HTTP",
+            Scheme::Azure => "AZURE_ALLOW_HTTP",
+            Scheme::File => "the scheme",
+        }
+    }
+
     /// The settings that say who asks, and where.
     pub(super) fn settings(self) -> (&'static str, &'static str) {
         match self {
