@@ -140,7 +140,7 @@ mod stores {
         }
         let path = files.path("a.parquet");
         std::fs::copy(fixture("good.parquet"), &path).unwrap();
-        let change = || drop(std::fs::copy(fixture("codec-none.parquet"), &path).unwrap());
+        let change = || assert!(std::fs::copy(fixture("codec-none.parquet"), &path).is_ok());
         let error = read_after(&path, &schema, 0, change).unwrap_err().to_string();
         assert!(error.contains("a.parquet: the object was changed while it was read"), "{error}");
         let gone =
@@ -173,6 +173,10 @@ mod stores {
         let key = "check the key; it is taken as it is, without %20 and the like";
         let cases = [
             ("s3://", "names no bucket; write s3://bucket/key".into()),
+            (
+                "s3://my bucket/a.csv",
+                "no bucket can be named \"my bucket\"; write its letters, digits".into(),
+            ),
             ("s3:///a.csv", "names no bucket; write s3://bucket/key".into()),
             (
                 "ftp://host/a.csv",

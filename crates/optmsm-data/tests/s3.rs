@@ -146,6 +146,14 @@ fn one_case() {
             "changes" => changes(Path::new(&python)),
             "unreachable" => unreachable(),
             "malformed" => malformed(),
+            "plain" => {
+                let wanted = "s3://logs/rows.csv: the endpoint of its store begins with http://; use https://, or set AWS_ALLOW_HTTP=true";
+                assert_eq!(message("s3://logs/rows.csv"), wanted);
+            }
+            "spaces" => {
+                let wanted = "s3://logs: AWS_ACCESS_KEY_ID has a space, a line break or a letter beyond ASCII; set it without";
+                assert_eq!(message("s3://logs/rows.csv"), wanted);
+            }
             _ => denied(&case),
         }
     }
@@ -156,6 +164,11 @@ fn stores_that_cannot_be_asked() {
     let keys = [("AWS_ACCESS_KEY_ID", "k"), ("AWS_SECRET_ACCESS_KEY", "s")];
     // Nothing listens on port 1.
     child("unreachable", &[("AWS_ENDPOINT_URL", "http://127.0.0.1:1"), keys[0], keys[1]]);
+    child(
+        "plain",
+        &[("AWS_ENDPOINT_URL", "http://127.0.0.1:1"), ("AWS_ALLOW_HTTP", "false"), keys[0], keys[1]],
+    );
+    child("spaces", &[("AWS_ENDPOINT_URL", "http://127.0.0.1:1"), ("AWS_ACCESS_KEY_ID", "k\n"), keys[1]]);
     child("malformed", &[("AWS_ENDPOINT_URL", "localhost"), ("GOOGLE_BASE_URL", "x"), keys[0], keys[1]]);
 }
 
@@ -306,7 +319,7 @@ fn denied(code: &str) {
 /// Between a reader's first look and its rows, and between two passes.
 fn changes(python: &Path) {
     let url = "s3://logs/good.parquet";
-    let schema = Schema::fit(&config(vec![categorical("city")]), url).unwrap();
+    let schema = Schema::fit(&config(vec![categorical("city")]), "s3://logs/rows.csv").unwrap();
     let folder = Files::new();
     let prepare = || Cache::prepare(&Source::from(url), &schema, None, &folder.path("c"), |_| {}).unwrap();
     assert_eq!(prepare().1, Prepared::Made);

@@ -34,11 +34,14 @@ pub(super) fn explain(name: &str, scheme: Scheme, error: Error) -> DataError {
         (None, _) => String::new(),
     };
     let because = if said.is_empty() { String::new() } else { format!(" ({said})") };
-    // Only for single objects are these errors of their own.
+    // A list's answers have no errors of their own.
     let status = |code: u16| text.contains(&format!("status code: {code}"));
     let denied = matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. });
     let (problem, fix) = if METADATA.iter().any(|host| text.contains(host)) {
         ("there are no credentials to read it with".into(), format!("set {credentials}"))
+    } else if text.contains("URL scheme is not allowed") {
+        let fix = format!("use https://, or set {}=true", scheme.plain());
+        ("the endpoint of its store begins with http://".into(), fix)
     } else if is_bucket(&text) {
         (format!("there is no such bucket{because}"), format!("check its name, {endpoint}"))
     } else if denied || status(401) || status(403) {
@@ -47,7 +50,10 @@ pub(super) fn explain(name: &str, scheme: Scheme, error: Error) -> DataError {
     } else if matches!(error, Error::NotFound { .. }) {
         let fix = "check the key; it is taken as it is, without %20 and the like";
         ("there is no such object".into(), fix.into())
-    } else if matches!(error, Error::Precondition { .. } | Error::NotModified { .. }) || status(416) {
+    } else if matches!(error, Error::Precondition { .. } | Error::NotModified { .. })
+        || status(416)
+        || text.contains("Wanted range starting at")
+    {
         return changed(name); // ranges are inside what was found
     } else {
         let problem = match http(&error) {

@@ -30,10 +30,22 @@ fn find(url: &str, parts: &mut Vec<Part>) -> Result<()> {
     if key.is_empty() || place.key.ends_with('/') {
         return folder(&place, key, place.list(key)?.wait()??, parts);
     }
-    let object = place.head(key)?;
+    let pattern = key.contains(['*', '?', '[']);
+    if pattern {
+        let segments = key.split('/').map(|s| Pattern::new(s).map_err(|e| no_pattern(url, &e)));
+        let segments = segments.collect::<Result<Vec<_>>>()?;
+        let before = parts.len();
+        matches(&place, "", &segments, 0, parts)?;
+        if parts.len() > before {
+            return Ok(());
+        }
+    }
+    // A name may hold [ and ]. One with a * would hardly be meant, and not every server takes a signature of it.
+    let object = if key.contains('*') { None } else { place.head(key)? };
     // Some stores have an empty object for each folder.
     let inside = match &object {
         Some(meta) if meta.size > 0 => Inside::new(),
+        _ if pattern => Inside::new(),
         _ => place.list(key)?.wait()??,
     };
     if !inside.is_empty() {
@@ -43,19 +55,11 @@ fn find(url: &str, parts: &mut Vec<Part>) -> Result<()> {
         parts.push(place.part(meta, None));
         return Ok(());
     }
-    if !key.contains(['*', '?', '[']) {
-        let problem = format!("no such object in {}, and no folder", place.root);
-        let fix = "check the key; it is taken as it is, without %20 and the like";
-        return Err(DataError::file(url, problem, fix));
+    if pattern {
+        return Err(DataError::file(url, "no object matches", "check the pattern and the bucket"));
     }
-    let segments = key.split('/').map(|s| Pattern::new(s).map_err(|e| no_pattern(url, &e)));
-    let segments = segments.collect::<Result<Vec<_>>>()?;
-    let before = parts.len();
-    matches(&place, "", &segments, 0, parts)?;
-    match parts.len() == before {
-        true => Err(DataError::file(url, "no object matches", "check the pattern and the bucket")),
-        false => Ok(()),
-    }
+    let problem = format!("no such object in {}, and no folder", place.root);
+    Err(DataError::file(url, problem, "check the key; it is taken as it is, without %20 and the like"))
 }
 
 /// What a folder holds: objects and folders by name.
@@ -91,8 +95,11 @@ impl Place {
                 found.map_err(|e| fault::explain(&task_name, place.scheme, e))?;
             let name = |path: &object_store::path::Path| path.filename().unwrap_or_default().to_owned();
             let folders = common_prefixes.iter().map(|path| (name(path), None));
-            let mut inside: Inside =
-                folders.chain(objects.into_iter().map(|meta| (name(&meta.location), Some(meta)))).collect();
+            // An object named like the folder with a slash behind it is a console's way to make an empty folder.
+            let own = |meta: &ObjectMeta| path.as_ref() == Some(&meta.location);
+            let objects = objects.into_iter().filter(|meta| !own(meta));
+            let objects = objects.map(|meta| (name(&meta.location), Some(meta)));
+            let mut inside: Inside = folders.chain(objects).collect();
             inside.sort_by(|a, b| a.0.cmp(&b.0));
             Ok(inside)
         })

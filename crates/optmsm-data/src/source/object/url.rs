@@ -54,6 +54,11 @@ impl Place {
                 return Err(DataError::file(url, problem, "write file:/// and the whole path"));
             }
             (_, "") => return Err(DataError::file(url, "names no bucket", "write s3://bucket/key")),
+            // The client panics when a bucket's name breaks its URL.
+            (_, name) if !name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_$".contains(c)) => {
+                let fix = "write its letters, digits, '-', '_' and '.' alone";
+                return Err(DataError::file(url, format!("no bucket can be named {name:?}"), fix));
+            }
             _ => {}
         }
         let root = url[..url.len() - rest.len() + bucket.len()].to_owned();
@@ -84,6 +89,10 @@ impl Scheme {
                 for key in [AmazonS3ConfigKey::Endpoint, AmazonS3ConfigKey::S3Endpoint] {
                     self.check_endpoint(root, builder.get_config_value(&key))?;
                 }
+                use AmazonS3ConfigKey::{AccessKeyId, DefaultRegion, Region, SecretAccessKey, Token};
+                for key in [AccessKeyId, DefaultRegion, Region, SecretAccessKey, Token] {
+                    check_text(root, key.as_ref(), builder.get_config_value(&key))?;
+                }
                 Arc::new(builder.build().map_err(settings)?)
             }
             Scheme::Google => {
@@ -100,7 +109,7 @@ impl Scheme {
         })
     }
 
-    /// The crate panics when it signs a request to what is no URL.
+    /// The client panics when it signs a request to what is no URL.
     fn check_endpoint(self, root: &str, endpoint: Option<String>) -> Result<()> {
         let Some(endpoint) = endpoint else { return Ok(()) };
         let host = ["http://", "https://"].iter().find_map(|start| endpoint.strip_prefix(start));
@@ -127,6 +136,16 @@ impl Scheme {
         ))
     }
 
+    /// The setting that lets data come without encryption.
+    pub(super) fn plain(self) -> &'static str {
+        match self {
+            Scheme::S3 => "AWS_ALLOW_HTTP",
+            Scheme::Google => "GOOGLE_ALLOW_HTTP",
+            Scheme::Azure => "AZURE_ALLOW_HTTP",
+            Scheme::File => "the scheme",
+        }
+    }
+
     /// The settings that say who asks, and where.
     pub(super) fn settings(self) -> (&'static str, &'static str) {
         match self {
@@ -141,6 +160,18 @@ impl Scheme {
             ),
             Scheme::File => ("the rights of the files", "the path"),
         }
+    }
+}
+
+/// The client panics when a setting that it puts into a URL or header cannot be there.
+fn check_text(root: &str, name: &str, value: Option<String>) -> Result<()> {
+    match value {
+        Some(value) if !value.chars().all(|c| c.is_ascii_graphic()) => {
+            let problem =
+                format!("{} has a space, a line break or a letter beyond ASCII", name.to_uppercase());
+            Err(DataError::file(root, problem, "set it without"))
+        }
+        _ => Ok(()),
     }
 }
 
