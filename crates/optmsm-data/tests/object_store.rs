@@ -120,21 +120,24 @@ mod stores {
         }
     }
 
+    /// Rows of a file of 24 MB.
+    const MANY: usize = 2_000_000;
+
     #[test]
     fn a_file_that_changes_while_it_is_read_is_an_error() {
         let files = Files::new();
         let rows =
             |city: &str, n: usize| format!("label,scenario,city\n{}", format!("1,home,{city}\n").repeat(n));
-        let path = files.write("a.csv", rows("Rome", 200_000)); // three megabytes: not read at once
+        let path = files.write("a.csv", rows("Rome", MANY)); // not read at once: two threads hold 16 MB of rows, a request 4 MB
         let schema = Schema::fit(&config(vec![categorical("city")]), &path).unwrap();
-        assert_eq!(read_after(&path, &schema, 1, || {}).unwrap(), 200_000);
+        assert_eq!(read_after(&path, &schema, 1, || {}).unwrap(), MANY);
         let wanted = format!(
             "{}: the object was changed while it was read; start again, and write new objects",
             url(&path)
         );
-        for (city, n) in [("Bern", 200_000), ("Rome", 10), ("Rome", 300_000)] {
-            files.write("a.csv", rows("Rome", 200_000));
-            let change = || drop(files.write("a.csv", rows(city, n)));
+        for (city, n) in [("Bern", MANY), ("Rome", 10), ("Rome", MANY + MANY / 2)] {
+            files.write("a.csv", rows("Rome", MANY));
+            let change = || assert!(files.write("a.csv", rows(city, n)).exists());
             let error = read_after(&path, &schema, 1, change).unwrap_err().to_string();
             assert!(error.starts_with(&wanted), "{error}");
         }
