@@ -99,12 +99,16 @@ impl Source {
         Ok(self.parts()?.into_iter().map(|part| part.path).collect())
     }
 
-    /// Size of all files; what has none, such as a pipe, counts as 0.
+    /// About the size of all files as plain text: packed and columnar ones count four times. What has none, such as a pipe, counts as 0.
     ///
     /// # Errors
     /// As [`Source::files`].
-    pub fn bytes(&self) -> Result<u64> {
-        Ok(self.parts()?.iter().map(|part| part.bytes.unwrap_or(0)).sum())
+    pub fn text_bytes(&self) -> Result<u64> {
+        let size = |part: &Part| {
+            let times = if part.format == parts::Format::Csv { 1 } else { 4 };
+            part.bytes.unwrap_or(0).saturating_mul(times)
+        };
+        Ok(self.parts()?.iter().map(size).fold(0, u64::saturating_add))
     }
 
     pub(crate) fn parts(&self) -> Result<Vec<Part>> {

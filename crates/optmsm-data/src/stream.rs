@@ -24,7 +24,7 @@ pub struct StreamConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StreamMode {
-    /// From a file above 256 MiB.
+    /// From files above 256 MiB of text, or 64 MiB of packed or columnar data ([`Source::text_bytes`](crate::Source::text_bytes)).
     #[default]
     Auto,
     /// Always.
@@ -44,7 +44,7 @@ impl StreamConfig {
         *self == Self::default()
     }
 
-    /// Whether rows of a file of so many bytes come from disk.
+    /// Whether rows of files of so many bytes of text come from disk.
     pub fn streams(&self, bytes: u64) -> bool {
         match self.mode {
             StreamMode::Auto => bytes > LARGE,

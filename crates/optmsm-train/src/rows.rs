@@ -12,7 +12,7 @@ use crate::error::Result;
 
 /// Whether the rows of a source come from disk.
 pub(crate) fn streams(source: &Source, stream: &StreamConfig) -> Result<bool> {
-    Ok(stream.streams(source.bytes()?))
+    Ok(stream.streams(source.text_bytes()?))
 }
 
 /// Encoded rows.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
-use optmsm_data::{Dataset, OutputFormat, Predictions};
+use optmsm_data::{Dataset, Need, OutputFormat, Predictions, RowReader};
 use optmsm_train::error::Result;
 use optmsm_train::evaluate;
 use optmsm_train::run::Run;
@@ -24,9 +24,17 @@ pub(super) fn evaluate(on: &ApplyTo, output: Output) -> Result<()> {
 
 fn score<B: Backend<Elem = f32>>(be: B, run: &Run, path: &str, output: Output) -> Result<()> {
     let predictor = super::predictor(be, run, CHUNK)?;
-    let data = Dataset::load(path, &run.schema)?;
-    let predictions = predictor.predict(&data.batch)?;
-    let evaluation = evaluate::evaluate(&data, &run.schema, &predictions);
+    let mut reader = RowReader::open(path, &run.schema, Need::Labelled)?;
+    // What metrics need of a row is kept, its fields are not.
+    let (mut scored, mut predictions) = (Dataset::default(), Vec::new());
+    let mut batch = Batch::new(&run.schema.input_spec());
+    while reader.read(&mut batch, &mut scored.extra, CHUNK)? > 0 {
+        predictions.extend(predictor.predict(&batch)?);
+        scored.batch.labels.append(&mut batch.labels);
+        scored.batch.scenarios.append(&mut batch.scenarios);
+        batch.clear();
+    }
+    let evaluation = evaluate::evaluate(&scored, &run.schema, &predictions);
     match output.json {
         true => super::print_json(&evaluation),
         false => super::print(format!("{}\n", evaluation.table()).as_bytes()),
