@@ -101,7 +101,7 @@ the file to encoded rows, column by column, and what is left for the consumer is
 - a 64-bit float becomes 32 bits directly, unless its text might round to another one: writing and reading texts took a fifth of the time;
 - values are looked up as bytes, and only those not in the list are checked to be UTF-8; a slot holds half of the hash, so that
   nearly all strings it is compared with are the same; strings of up to eight bytes are compared as words;
-- records of a CSV are told apart eight bytes at a time, and line breaks are counted by sums of bytes.
+- where records of a CSV end is found eight bytes at a time, and line breaks are counted by sums of bytes; the csv crate takes the records apart.
 
 What is left is spread out: looking up (a quarter of CSV, a twelfth of Parquet), telling values apart (a sixth of CSV), `ln(1 + v)`, reading numbers,
 the page decoder. Statistics of numbers depend on their order, so the consumer adds them one after the other (3 % of a pass

@@ -13,7 +13,7 @@ use super::nearest;
 use super::parts::{Format, Part, Partition};
 use super::rows::{Span, folders};
 use super::stored::Stored;
-use super::text::{Grammar, Whole, breaks};
+use super::text::{Grammar, Records, Whole, breaks};
 use crate::error::{DataError, Place, Result, list};
 
 /// Bytes of a piece, a little more or less: text and values of one fit the second cache.
@@ -202,26 +202,25 @@ impl CsvFile {
     /// Reads the header, and adds the columns that folders hold. The innermost counts, should two name the same
     /// column; a column of the file comes before both.
     fn read_header(&mut self, partitions: &[Partition]) -> Result<()> {
-        let Some(Text { mut bytes, line, records, .. }) = self.text()? else {
+        let Some(Text { bytes, line, records, .. }) = self.text()? else {
             if self.optional {
                 return Ok(());
             }
             let fix = "give a header line and at least one row";
             return Err(DataError::file(&self.common.name, "the file is empty", fix));
         };
-        let begin = bytes.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(0);
-        let (mut values, mut spare) = (Vec::new(), Vec::new());
-        let (end, _) = self.common.grammar.record(&bytes, begin, &mut values, &mut spare);
+        let (mut found, mut values) = (Records::new(self.common.grammar, &bytes, 1), Vec::new());
+        let begin = found.next(&mut values).map_or(0, |record| record.begin);
+        let end = found.at();
         self.header_line = line + breaks(&bytes[..begin]);
         // What is behind it is read again.
         self.line = line + breaks(&bytes[..end]);
         self.bytes -= (bytes.len() - end) as u64;
         self.rows -= records;
         self.rest.splice(0..0, bytes[end..].iter().copied());
-        bytes.extend_from_slice(&spare);
         let mut columns: Vec<String> = Vec::with_capacity(values.len());
         for (i, value) in values.iter().enumerate() {
-            let column = &bytes[value.start as usize..value.end as usize];
+            let column = found.value(value);
             let Ok(name) = std::str::from_utf8(column) else {
                 let problem = format!("the name of column {} is not valid UTF-8", i + 1);
                 return Err(self.header_error(problem, "save the file as UTF-8"));

@@ -8,7 +8,7 @@ use csv::ByteRecord;
 use super::Progress;
 use super::column::Column;
 use super::rows::{AnyColumn, Span, TextColumn};
-use super::text::{Grammar, breaks};
+use super::text::{Grammar, Records, breaks};
 use crate::error::{DataError, Place};
 use crate::parse::Fault;
 
@@ -36,7 +36,8 @@ pub(crate) struct Text {
 pub(crate) struct TextRows {
     text: Text,
     begins: Vec<u32>,        // where each row begins
-    values: Vec<Range<u32>>, // row by row
+    fields: Vec<u8>,         // bytes of the values
+    values: Vec<Range<u32>>, // where each lies in `fields`, row by row
     pub(super) error: Option<DataError>,
 }
 
@@ -54,40 +55,25 @@ impl Text {
         let Common { grammar, own, .. } = *self.common;
         let records = self.records as usize;
         let (mut begins, mut values) = (Vec::with_capacity(records), Vec::with_capacity(records * own + 1));
-        let (mut spare, mut at, mut wrong) = (Vec::new(), 0, None);
-        while let Some(&byte) = self.bytes.get(at) {
-            if matches!(byte, b'\r' | b'\n') {
-                at += 1;
-                continue;
-            }
-            let (begin, before) = (at, values.len());
-            let (end, broken) = grammar.record(&self.bytes, at, &mut values, &mut spare);
-            at = end;
-            let found = values.len() - before;
+        let (mut found, mut wrong) = (Records::new(grammar, &self.bytes, own), None);
+        while let Some(record) = found.next(&mut values) {
             // An open quote swallows the rest of the file into the last value, which then looks like a good row.
-            let last = || values.last().map_or(0..0, |v| v.start as usize..v.end as usize);
-            let swallowed = !broken && !self.closed && {
-                let last = last();
-                let text = if last.start < self.bytes.len() {
-                    &self.bytes[last]
-                } else {
-                    &spare[last.start - self.bytes.len()..last.end - self.bytes.len()]
-                };
-                text.contains(&b'\n')
-            };
-            if found != own || swallowed {
-                values.truncate(before);
-                wrong = Some((begin, found));
+            let swallowed = !record.broken
+                && !self.closed
+                && values.last().is_some_and(|last| found.value(last).contains(&b'\n'));
+            if record.values != own || swallowed {
+                values.truncate(values.len() - record.values);
+                wrong = Some((record.begin, record.values));
                 break;
             }
-            begins.push(begin as u32);
+            begins.push(record.begin as u32);
         }
+        let fields = found.finish();
         let error = wrong.map(|(begin, found)| self.wrong(begin, found));
         if error.is_some() {
             self.cut(begins.len());
         }
-        self.bytes.append(&mut spare);
-        TextRows { text: self, begins, values, error }
+        TextRows { text: self, begins, fields, values, error }
     }
 
     /// The error of a record that is no row.
@@ -124,7 +110,10 @@ impl TextRows {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.text.bytes.capacity() + 4 * self.begins.capacity() + 8 * self.values.capacity()
+        self.text.bytes.capacity()
+            + self.fields.capacity()
+            + 4 * self.begins.capacity()
+            + 8 * self.values.capacity()
     }
 
     #[inline]
@@ -133,7 +122,7 @@ impl TextRows {
         match column.checked_sub(*own) {
             Some(folder) => AnyColumn::Typed(&folders[folder]),
             None => AnyColumn::Text(TextColumn {
-                bytes: &self.text.bytes,
+                bytes: &self.fields,
                 values: &self.values,
                 first: column,
                 stride: *own,
@@ -160,7 +149,7 @@ impl TextRows {
     pub(super) fn copy(&self, row: usize, record: &mut ByteRecord) {
         let own = self.text.common.own;
         let values = &self.values[row * own..(row + 1) * own];
-        values.iter().for_each(|v| record.push_field(&self.text.bytes[v.start as usize..v.end as usize]));
+        values.iter().for_each(|v| record.push_field(&self.fields[v.start as usize..v.end as usize]));
         let mut scratch = String::new();
         for folder in &*self.text.common.folders {
             record.push_field(folder.cell(row).bytes(&mut scratch).unwrap_or_default());
