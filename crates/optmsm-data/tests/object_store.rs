@@ -60,7 +60,7 @@ mod stores {
                 let in_store =
                     in_store.iter().map(|f| f.to_str().unwrap().trim_start_matches("file://").into());
                 assert_eq!(in_store.collect::<Vec<std::path::PathBuf>>(), on_disk, "{pattern}");
-                let bytes = |path: &str| Source::from(path).bytes().unwrap();
+                let bytes = |path: &str| Source::from(path).text_bytes().unwrap();
                 assert_eq!(bytes(&format!("file://{path}")), bytes(&path));
             }
             assert_reads_like(url(&folder), "spark.csv", kind);
