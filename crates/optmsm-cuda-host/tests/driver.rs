@@ -9,6 +9,7 @@ use optmsm_core::model::{Model, OptMsm};
 use optmsm_core::params::HostTensor;
 use optmsm_core::plan::Plan;
 use optmsm_core::predictor::Predictor;
+use optmsm_core::rounding::TableDtype;
 use optmsm_cuda::{Cuda, CudaError, CudaOptions, Precision};
 use optmsm_cuda_host::{Held, StandIn};
 
@@ -60,7 +61,9 @@ fn memory_that_is_short_is_said_with_sizes() {
     let Some((driver, _one)) = alone() else { return };
     let be = open();
     let _some = be.alloc(1000).unwrap();
-    let error = be.alloc(1 << 33).map(|_| ()).unwrap_err().to_string();
+    let error = be.alloc(1 << 32).map(|_| ()).unwrap_err().to_string();
+    assert!(error.starts_with("backend cuda: 4294967296 elements of one matrix are more than"), "{error}");
+    let error = be.alloc_table(1 << 30, 8, TableDtype::F32).map(|_| ()).unwrap_err().to_string();
     assert!(
         error.starts_with(
             "backend cuda: no memory on the device for 34.4 GB more: 17.2 GB of 17.2 GB are free; lower "

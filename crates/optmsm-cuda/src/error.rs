@@ -53,6 +53,15 @@ pub enum CudaError {
         /// Bytes of the device.
         total: usize,
     },
+    /// A matrix has more elements than kernels count.
+    #[error(
+        "{elements} elements of one matrix are more than kernels count (2^32 - 1); lower train.batch_size or the model's widths, \
+         or where it is a table's optimizer state use train.embedding_optimizer = {{ rule = \"rowwise_adagrad\" }}"
+    )]
+    TooMany {
+        /// Elements asked for.
+        elements: usize,
+    },
     /// A call of the driver failed.
     #[error("{call} failed with {code} ({detail})")]
     Call {

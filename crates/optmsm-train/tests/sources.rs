@@ -2,35 +2,7 @@
 
 mod common;
 
-use common::Place;
-
-const CONFIG: &str = r#"
-[data]
-train = "train.csv"
-valid = ["valid.csv"]
-group = "user_id"
-[[data.fields]]
-name = "user_id"
-[[data.fields]]
-name = "tags"
-kind = "multi"
-[[data.fields]]
-name = "price"
-kind = "numeric"
-transform = "log1p"
-[[data.fields]]
-name = "position"
-role = "specific"
-[model]
-embedding_dim = 4
-experts = { hidden = [8, 4] }
-specific = { hidden = [4] }
-tower = { hidden = [4] }
-hyper = { scenario_dim = 3, trunk = 4, rank = 2 }
-[train]
-batch_size = 64
-epochs = 2
-"#;
+use common::{Place, SYNTH};
 
 fn good(place: &Place, args: &[&str]) -> String {
     let out = place.run(args);
@@ -47,7 +19,7 @@ fn bad(place: &Place, args: &[&str]) -> String {
 #[test]
 fn every_kind_of_file_trains_the_same_model() {
     let place = Place::empty();
-    place.write("config.toml", CONFIG);
+    place.write("config.toml", SYNTH);
     for (name, rows, seed) in [("train", "700", "1"), ("valid", "200", "2")] {
         for kind in ["csv", "parquet"] {
             good(&place, &["synth", "--rows", rows, "--seed", seed, "--out", &format!("{name}.{kind}")]);
@@ -115,7 +87,7 @@ fn every_kind_of_file_trains_the_same_model() {
     // Parquet predicts the same, whatever it is made from; its prediction is a column that can be read again.
     for (source, run) in [("valid.csv", "again-csv"), ("valid.parquet", "again-parquet")] {
         good(&place, &["predict", "csv", "--data", source, "--out", "p.parquet"]);
-        let again = CONFIG.replace("name = \"position\"", "name = \"prediction\"\nkind = \"numeric\"");
+        let again = SYNTH.replace("name = \"position\"", "name = \"prediction\"\nkind = \"numeric\"");
         place.write(
             "again.toml",
             again.replace("valid = [\"valid.csv\"]", "").replace("train.csv", "p.parquet"),
@@ -167,7 +139,7 @@ fn scoring_what_was_trained_on_is_said() {
 #[test]
 fn urls_train_the_same_model_as_paths() {
     let place = Place::new(common::CONFIG, 1, 1);
-    place.write("config.toml", CONFIG);
+    place.write("config.toml", SYNTH);
     good(&place, &["synth", "--rows", "300", "--out", "train.parquet"]);
     good(&place, &["synth", "--rows", "200", "--seed", "2", "--out", "valid.csv"]);
     let url = format!("file://{}", place.path("").display());

@@ -15,33 +15,9 @@ use optmsm_train::run::Run;
 use optmsm_train::trainer::{self, Control, Data};
 use tempfile::TempDir;
 
-const CONFIG: &str = r#"
-[data]
-train = "parts"
-valid = "valid.parquet"
-stream = { mode = "always", shuffle_rows = 8192 }
-[[data.fields]]
-name = "user_id"
-[[data.fields]]
-name = "tags"
-kind = "multi"
-[[data.fields]]
-name = "price"
-kind = "numeric"
-transform = "log1p"
-[[data.fields]]
-name = "position"
-role = "specific"
-[model]
-embedding_dim = 4
-experts = { hidden = [8, 4] }
-specific = { hidden = [4] }
-tower = { hidden = [4] }
-hyper = { scenario_dim = 3, trunk = 4, rank = 2 }
-[train]
-batch_size = 500
-epochs = 2
-"#;
+use common::SYNTH;
+
+mod common;
 
 /// Rows of the parts: together three windows of one block and a short one.
 const PARTS: [u64; 3] = [20_000, 4_000, 2_000];
@@ -49,7 +25,11 @@ const PARTS: [u64; 3] = [20_000, 4_000, 2_000];
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    std::fs::write(path("config.toml"), CONFIG).unwrap();
+    let text = SYNTH
+        .replace("\"train.csv\"", "\"parts\"\nstream = { mode = \"always\", shuffle_rows = 8192 }")
+        .replace("[\"valid.csv\"]", "\"valid.parquet\"")
+        .replace("batch_size = 64", "batch_size = 500");
+    std::fs::write(path("config.toml"), text).unwrap();
     std::fs::create_dir(path("parts")).unwrap();
     let config = SynthConfig { users: 500, items: 100, ..SynthConfig::default() };
     let write =

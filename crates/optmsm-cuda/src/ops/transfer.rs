@@ -7,6 +7,7 @@ use optmsm_core::rounding::TableDtype;
 
 use crate::Cuda;
 use crate::device::Device;
+use crate::error::CudaError;
 use crate::kernels::Kernel;
 use crate::memory::{Buffer, Memory, Span, Table};
 
@@ -48,6 +49,10 @@ fn zero_memory<D: Device>(cuda: &Cuda<D>, words: usize) -> Result<Memory<D>> {
 
 pub(crate) fn zeros<D: Device, T>(cuda: &Cuda<D>, len: usize) -> Result<Buffer<D, T>> {
     assert!(size_of::<T>() == 4, "elements of four bytes");
+    // Here, so that no launch meets a matrix that its arguments cannot describe.
+    if u32::try_from(len).is_err() {
+        return Err(CudaError::TooMany { elements: len }.into());
+    }
     Ok(Buffer::new(zero_memory(cuda, len)?, len))
 }
 

@@ -1,6 +1,6 @@
 //! `optmsm evaluate` and `optmsm predict`: a run's best parameters on a file.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
@@ -60,5 +60,5 @@ fn write<B: Backend<Elem = f32>>(be: B, run: &Run, rows: Predictions, out: &str)
     if out == "-" {
         return rows.write("standard output", std::io::stdout(), predict);
     }
-    super::synth::write_beside(&PathBuf::from(out), |file| rows.write(out, file, predict))
+    super::synth::write_beside(Path::new(out), |file| rows.write(out, file, predict))
 }

@@ -1,11 +1,11 @@
 //! `optmsm synth`.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use optmsm_data::{SynthConfig, synth};
+use optmsm_data::{DataError, SynthConfig, synth, write_whole};
 use optmsm_train::error::{Error, Result};
 
 #[derive(Args)]
@@ -70,24 +70,13 @@ pub(super) fn write(
         .map_err(|e| Error::file(path.display(), e.to_string(), "check the folder and the space on its disk"))
 }
 
-/// Writes a file beside its place and renames it, so that it is whole or not there.
-pub(super) fn write_beside(path: &PathBuf, write: impl FnOnce(&File) -> Result<()>) -> Result<()> {
-    let mut beside = path.clone().into_os_string();
-    beside.push(format!(".{}.tmp", std::process::id()));
-    let io = |e: std::io::Error| {
-        Error::file(
-            path.display(),
-            format!("cannot be written: {e}"),
-            "check the folder and the space on its disk",
-        )
-    };
-    let file = File::create(&beside).map_err(io)?;
-    let done = write(&file).and_then(|()| {
-        file.sync_all().map_err(io)?;
-        fs::rename(&beside, path).map_err(io)
-    });
-    if done.is_err() {
-        fs::remove_file(&beside).ok();
-    }
-    done
+/// Writes a file that is whole or not there; a failure of the disk names it.
+pub(super) fn write_beside(path: &Path, write: impl FnOnce(&File) -> Result<()>) -> Result<()> {
+    write_whole(path, |file, _| write(file)).map_err(|e| match e {
+        Error::Data(DataError::Io { source, .. }) => {
+            let fix = "check the folder and the space on its disk";
+            Error::file(path.display(), format!("cannot be written: {source}"), fix)
+        }
+        other => other,
+    })
 }

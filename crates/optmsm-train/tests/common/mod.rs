@@ -37,6 +37,35 @@ patience = 9
 optimizer = { lr = 0.01 }
 "#;
 
+/// Fields of what `optmsm synth` writes, and a small model.
+pub(crate) const SYNTH: &str = r#"
+[data]
+train = "train.csv"
+valid = ["valid.csv"]
+group = "user_id"
+[[data.fields]]
+name = "user_id"
+[[data.fields]]
+name = "tags"
+kind = "multi"
+[[data.fields]]
+name = "price"
+kind = "numeric"
+transform = "log1p"
+[[data.fields]]
+name = "position"
+role = "specific"
+[model]
+embedding_dim = 4
+experts = { hidden = [8, 4] }
+specific = { hidden = [4] }
+tower = { hidden = [4] }
+hyper = { scenario_dim = 3, trunk = 4, rank = 2 }
+[train]
+batch_size = 64
+epochs = 2
+"#;
+
 /// The folder.
 pub(crate) struct Place(TempDir);
 
