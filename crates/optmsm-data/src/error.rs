@@ -1,5 +1,6 @@
 //! What can go wrong with a user's data.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 
@@ -112,6 +113,21 @@ pub(crate) fn quote(value: &str) -> String {
     }
 }
 
+/// Escapes control characters, so that a name out of a stranger's data can neither move the cursor of a terminal nor begin a line.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let mut shown = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c.is_control() {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    shown.into()
+}
+
 /// Joins names for a message; a long list is cut.
 pub(crate) fn list<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
     const MOST: usize = 20;
@@ -126,6 +142,12 @@ pub(crate) fn list<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn control_characters_are_escaped_and_all_others_stay() {
+        assert_eq!(printable("é 日本"), "é 日本");
+        assert_eq!(printable("a\u{1b}[2Jb\r\n\u{9b}"), r"a\u{1b}[2Jb\r\n\u{9b}");
+    }
 
     #[test]
     fn long_values_and_lists_are_cut() {

@@ -39,7 +39,7 @@ mod xxh64;
 pub use cache::{Cache, Prepared};
 pub use config::{DataConfig, FieldConfig, Kind, Missing, UnseenScenario};
 pub use dataset::Dataset;
-pub use error::{DataError, Place, Result};
+pub use error::{DataError, Place, Result, printable};
 pub use file::{read_at, write_atomic, write_whole};
 pub use numeric::{NumericStats, Transform};
 pub use peek::{Holds, Peek, PeekColumn, Value};

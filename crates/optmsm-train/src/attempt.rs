@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
 use crate::inputs::{self, DataFile};
 use crate::run::Run;
+use crate::say;
 use crate::trainer::{Control, Data, Next, Observer};
 
 /// The program's choice of backend and architecture.
@@ -52,7 +53,7 @@ impl Session<'_> {
     /// A line on the way, on standard error.
     pub(crate) fn say(&self, text: &str) {
         if !self.quiet {
-            eprintln!("{text}");
+            say::line(text);
         }
     }
 }

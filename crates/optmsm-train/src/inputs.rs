@@ -13,6 +13,7 @@ use crate::checkpoint::hex;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::rows::Rows;
+use crate::say;
 use crate::trainer::Data;
 
 /// A file that was read.
@@ -52,9 +53,9 @@ pub fn load(config: &Config, schema: &Schema, test: bool) -> Result<Data> {
     for &scored in scored {
         for path in trained_on(config, scored)? {
             let (path, name) = (path.display(), scored.name());
-            eprintln!(
-                "warning: {path}: is of data.train too, so data.{name} scores rows that were trained on"
-            );
+            say::warning(&format!(
+                "{path}: is of data.train too, so data.{name} scores rows that were trained on"
+            ));
         }
     }
     Ok(Data { train, valid: part(Part::Valid)?, test: if test { part(Part::Test)? } else { None } })

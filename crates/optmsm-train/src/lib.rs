@@ -21,6 +21,7 @@ pub mod provenance;
 pub mod report;
 pub mod rows;
 pub mod run;
+pub mod say;
 pub mod starter;
 pub mod statistics;
 pub mod tensorboard;

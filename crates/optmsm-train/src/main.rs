@@ -5,11 +5,13 @@ mod cli;
 
 use std::process::ExitCode;
 
+use optmsm_train::say;
+
 fn main() -> ExitCode {
     match cli::run() {
         Ok(code) => ExitCode::from(code),
         Err(e) => {
-            eprintln!("error: {e}");
+            say::line(&format!("error: {e}"));
             ExitCode::from(e.exit_code())
         }
     }

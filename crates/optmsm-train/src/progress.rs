@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::say;
+
 /// Progress of training, on standard error.
 pub struct Progress {
     bar: ProgressBar,
@@ -43,7 +45,7 @@ impl Progress {
     /// A line that stays.
     pub fn line(&self, text: &str) {
         if !self.quiet {
-            self.bar.suspend(|| eprintln!("{text}"));
+            self.bar.suspend(|| say::line(text));
         }
     }
 

@@ -9,6 +9,7 @@ use optmsm_data::cache::Selection;
 use optmsm_data::{Cache, Dataset, Extra, Prepared, Schema, Source, StreamConfig};
 
 use crate::error::Result;
+use crate::say;
 
 /// Whether the rows of a source come from disk.
 pub(crate) fn streams(source: &Source, stream: &StreamConfig) -> Result<bool> {
@@ -44,7 +45,7 @@ impl Rows {
         }
         let (cache, prepared) = Cache::prepare(source, schema, part, folder, |_| {})?;
         if let Prepared::Rebuilt(why) = prepared {
-            eprintln!("warning: {}: {why}; it was made anew", cache.path().display());
+            say::warning(&format!("{}: {why}; it was made anew", cache.path().display()));
         }
         Ok(Rows::Disk(cache))
     }

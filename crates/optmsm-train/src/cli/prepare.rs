@@ -39,8 +39,9 @@ fn prepare(config: &Config) -> Result<()> {
         };
         let (rows, megabytes, seconds) =
             (cache.rows(), cache.bytes() as f64 / 1e6, start.elapsed().as_secs_f64());
-        println!("{} rows: {rows}, {megabytes:.1} MB, {what} in {seconds:.1} s", part.name());
-        println!("  {}", cache.path().display());
+        let (part, path) = (part.name(), cache.path().display());
+        let line = format!("{part} rows: {rows}, {megabytes:.1} MB, {what} in {seconds:.1} s\n  {path}\n");
+        super::print(line.as_bytes())?;
     }
     Ok(())
 }

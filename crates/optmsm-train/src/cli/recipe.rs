@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use optmsm_recipes::{Job, Made, RECIPES, Recipe, thousands};
 use optmsm_train::error::{Error, Result};
+use optmsm_train::say;
 use serde::Serialize;
 
 use super::{Output, print, print_json, table};
@@ -36,9 +37,9 @@ pub(super) fn run(options: &Options) -> Result<()> {
         return list(&shown, options.output);
     };
     let job = Job { raw, out, allow_partial: options.allow_partial };
-    let made = recipe.run(job, &mut |file| eprintln!("reading {file}"))?;
+    let made = recipe.run(job, &mut |file| say::line(&format!("reading {file}")))?;
     for warning in &made.warnings {
-        eprintln!("warning: {warning}");
+        say::warning(warning);
     }
     if options.output.json {
         return print_json(&made);

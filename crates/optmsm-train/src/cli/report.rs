@@ -45,8 +45,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         write_atomic(path, &numbers)?;
     }
     write_atomic(&options.out, page.as_bytes())?;
-    println!("report: {}", options.out.display());
-    Ok(())
+    super::print(format!("report: {}\n", options.out.display()).as_bytes())
 }
 
 fn one(folder: &Path, options: &Options, files: &mut Files) -> Result<RunReport> {

@@ -17,6 +17,7 @@ use optmsm_train::init;
 use optmsm_train::inputs;
 use optmsm_train::profile;
 use optmsm_train::run::Run;
+use optmsm_train::say;
 use optmsm_train::trainer::{self, Control, Data};
 use serde::Serialize;
 
@@ -115,7 +116,7 @@ fn begin<B: Backend<Elem = f32>>(be: B, run: &Run, options: &Options) -> Result<
         let mut learner = Learner::new(be, model, config.learner(), config.batch_size, config.seed)?;
         if !options.resume {
             let preloaded = init::preload(&mut learner, run)?;
-            preloaded.iter().filter(|_| !options.quiet).for_each(|table| eprintln!("{table}"));
+            preloaded.iter().filter(|_| !options.quiet).for_each(|table| say::line(table));
             run.create()?;
         }
         Ok(learner)
