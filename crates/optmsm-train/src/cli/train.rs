@@ -116,7 +116,7 @@ fn begin<B: Backend<Elem = f32>>(be: B, run: &Run, options: &Options) -> Result<
         let mut learner = Learner::new(be, model, config.learner(), config.batch_size, config.seed)?;
         if !options.resume {
             let preloaded = init::preload(&mut learner, run)?;
-            preloaded.iter().filter(|_| !options.quiet).for_each(|table| say::line(table));
+            preloaded.iter().filter(|_| !options.quiet).for_each(|table| say::line(&table.to_string()));
             run.create()?;
         }
         Ok(learner)
