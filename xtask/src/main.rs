@@ -1,4 +1,4 @@
-//! Chores of the repository: `cargo xtask check | fixtures | bench | ptx | ptxas | gpu-bundle`.
+//! Chores of the repository: `cargo xtask check | faults | fixtures | bench | ptx | ptxas | gpu-bundle`.
 
 use std::process::{Command, ExitCode};
 
@@ -6,6 +6,7 @@ use clap::Parser;
 
 mod bench;
 mod bundle;
+mod faults;
 mod picture;
 mod ptx;
 mod report;
@@ -16,6 +17,8 @@ mod toolkit;
 enum Chore {
     /// Everything that CI checks.
     Check,
+    /// Kill the program, fail its system calls, damage its files; count what becomes of them.
+    Faults(faults::Args),
     /// Remake the PyTorch fixtures.
     Fixtures,
     /// Measure ours and PyTorch in turn, and write docs/benchmarks/.
@@ -31,6 +34,7 @@ enum Chore {
 fn main() -> ExitCode {
     let command = match Chore::parse() {
         Chore::Check => Command::new("./.ci/run"),
+        Chore::Faults(args) => faults::command(&args),
         Chore::Fixtures => {
             let mut python = Command::new("python3");
             python.arg("tests/fixtures/make.py");
