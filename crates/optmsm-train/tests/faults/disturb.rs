@@ -11,10 +11,15 @@ const KILL: Kind = Kind { name: "kill", until: 0.45 };
 const FAIL: Kind = Kind { name: "fail", until: 0.7 };
 
 /// What an undisturbed run makes, and the system calls that it takes.
-struct Reference {
+pub(crate) struct Reference {
     calls: Vec<Call>,
-    files: Snapshot,
+    pub(crate) files: Snapshot,
     printed: String,
+}
+
+/// Those of all commands.
+pub(crate) fn references(stage: &Stage) -> Vec<Reference> {
+    WORKS.iter().map(|work| Reference::of(stage, work)).collect()
 }
 
 impl Reference {
@@ -44,8 +49,8 @@ impl Reference {
 }
 
 /// `kill -9` at system calls, in one case of four twice in a row.
-pub(crate) fn kills(stage: &Stage, plan: &mut Plan) {
-    each(plan, KILL, (3, 75), stage, |stage, work, reference, case| {
+pub(crate) fn kills(stage: &Stage, references: &[Reference], plan: &mut Plan) {
+    each(references, plan, KILL, (3, 75), |work, reference, case| {
         stage.set(work.state);
         let fault = kill(case, &reference.calls);
         let out = stage.run(work.command, Some(fault));
@@ -64,12 +69,12 @@ pub(crate) fn kills(stage: &Stage, plan: &mut Plan) {
 }
 
 /// System calls that return an error, or write less than they are given.
-pub(crate) fn failing_calls(stage: &Stage, plan: &mut Plan) {
+pub(crate) fn failing_calls(stage: &Stage, references: &[Reference], plan: &mut Plan) {
     if !stage.traces() {
         println!("SKIPPED: no process may trace another here, so no call can be made to fail");
         return;
     }
-    each(plan, FAIL, (3, 45), stage, |stage, work, reference, case| {
+    each(references, plan, FAIL, (3, 45), |work, reference, case| {
         stage.set(work.state);
         let mut kinds: Vec<Call> = reference.calls.clone();
         kinds.retain(|&call| !trace::acts(call).is_empty());
@@ -87,20 +92,19 @@ pub(crate) fn failing_calls(stage: &Stage, plan: &mut Plan) {
     });
 }
 
-/// Runs cases of all commands in turn.
+/// Runs the short form's or the long one's number of cases of each command, all commands in turn.
 fn each(
+    references: &[Reference],
     plan: &mut Plan,
     kind: Kind,
     (short, long): (usize, usize),
-    stage: &Stage,
-    one: impl Fn(&Stage, &Work, &Reference, &mut Case),
+    one: impl Fn(&Work, &Reference, &mut Case),
 ) {
-    let references: Vec<Reference> = WORKS.iter().map(|work| Reference::of(stage, work)).collect();
     for n in 0..plan.cases(short, long) {
-        for (work, reference) in WORKS.iter().zip(&references) {
+        for (work, reference) in WORKS.iter().zip(references) {
             let Some(mut case) = plan.case(kind, work.name, n) else { continue };
             case.came(Came::Tried);
-            one(stage, work, reference, &mut case);
+            one(work, reference, &mut case);
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Where no process may trace another: kills come at random times.
-#![cfg_attr(all(target_os = "linux", target_arch = "x86_64"), allow(dead_code, reason = "only runs without a fault are made"))]
+#![cfg_attr(
+    all(target_os = "linux", target_arch = "x86_64"),
+    allow(dead_code, reason = "only runs without a fault are made")
+)]
 
 use std::io;
 use std::process::{Child, Command, ExitStatus};

@@ -28,9 +28,29 @@ use plan::Plan;
 fn nothing_is_lost_and_nothing_silent() {
     let mut plan = Plan::from_env();
     let stage = works::stage();
-    disturb::kills(&stage, &mut plan);
-    disturb::failing_calls(&stage, &mut plan);
+    let references = disturb::references(&stage);
+    disturb::kills(&stage, &references, &mut plan);
+    disturb::failing_calls(&stage, &references, &mut plan);
     damage::files(&stage, &mut plan);
-    outputs::unread(&stage, &mut plan);
+    outputs::unread(&stage, &references, &mut plan);
     plan.end();
+}
+
+#[test]
+fn a_byte_is_a_difference_and_a_time_is_none() {
+    let stage = stage::Stage::new();
+    let write = |name: &str, text: &str| std::fs::write(stage.path(name), text).unwrap();
+    let state = |metrics: &str, table: &str, more: &str| {
+        write("metrics.jsonl", metrics);
+        write("table.md", table);
+        write("more", more);
+        stage.snapshot()
+    };
+    let first = state("{\"auc\":0.5,\"seconds\":1}\n", "| a | seconds |\n|---|--:|\n| 1 | 2.5 |\n", "x");
+    let later = state("{\"auc\":0.5,\"seconds\":2}\n", "| a | seconds |\n|---|---:|\n| 1 | 13.0 |\n", "x");
+    assert_eq!(stage::differences(&first, &later), [""; 0]);
+    let other = state("{\"auc\":0.6,\"seconds\":1}\n", "| a | seconds |\n|---|--:|\n| 2 | 2.5 |\n", "y");
+    assert_eq!(stage::differences(&first, &other), ["metrics.jsonl", "more", "table.md"]);
+    write("left.tmp", "");
+    assert_eq!(stage::differences(&other, &stage.snapshot()), ["left.tmp"]);
 }

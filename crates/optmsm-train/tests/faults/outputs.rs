@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::process::{Command, Stdio};
 
+use super::disturb::Reference;
 use super::plan::{Kind, Plan};
 use super::stage::{Stage, differences};
 use super::tally::Came;
@@ -14,16 +15,12 @@ const OUTPUT: Kind = Kind { name: "output", until: 1.0 };
 const WAYS: [&str; 3] = ["full", "a closed pipe", "closed"];
 
 /// Every command with every output in every way.
-pub(crate) fn unread(stage: &Stage, plan: &mut Plan) {
-    for work in &WORKS {
+pub(crate) fn unread(stage: &Stage, references: &[Reference], plan: &mut Plan) {
+    for (work, reference) in WORKS.iter().zip(references) {
         for n in 0..2 * WAYS.len() {
             let Some(mut case) = plan.case(OUTPUT, work.name, n) else { continue };
             let (way, error) = (WAYS[n / 2], n % 2 == 1);
             case.came(Came::Tried);
-            stage.set(work.state);
-            let undisturbed = stage.plain(&mut stage.command(work.command));
-            assert!(undisturbed.success(), "{}: {}", work.name, undisturbed.stderr);
-            let files = stage.snapshot();
             stage.set(work.state);
             let Some(mut command) = redirected(stage, work.command, way, error) else { continue };
             case.came(Came::Struck);
@@ -43,8 +40,11 @@ pub(crate) fn unread(stage: &Stage, plan: &mut Plan) {
                 // Only results that find no room are an error; what nobody reads is dropped, as a closed pipe's reader expects.
                 case.fault(Came::Unclear, story);
             } else {
-                // Work that writes files has done so before it says so.
-                let other = differences(&files, &stage.snapshot());
+                if code == Some(2) {
+                    // Files come before words about them, but for those of later parts of the work.
+                    stage.plain(&mut stage.command(work.again[0]));
+                }
+                let other = differences(&reference.files, &stage.snapshot());
                 match other.is_empty() {
                     true => case.came(if code == Some(0) { Came::Unharmed } else { Came::Refused }),
                     false => case.fault(Came::Silent, format!("{other:?}\n  {story}")),

@@ -45,13 +45,17 @@ impl Outcome {
         self.stderr.trim_end().lines().last().unwrap_or_default()
     }
 
-    /// Whether the message is an error that names one of these files, or what is none.
+    /// Whether the last line is an error or a warning that names one of these files, its folder, or what is no file.
     pub(crate) fn names_one_of(&self, files: impl IntoIterator<Item = String>) -> bool {
         let message = self.message();
-        let base = |path: &String| message.contains(path.rsplit('/').next().unwrap_or(path));
+        let said = |part: &str| message.contains(part);
+        let named = |path: String| match path.rsplit_once('/') {
+            Some((folder, name)) => said(name) || said(folder),
+            None => said(&path),
+        };
+        let start = message.starts_with("error: ") || message.starts_with("warning: ");
         let other = ["standard output", "thread", "current directory"];
-        message.starts_with("error: ")
-            && (files.into_iter().any(|path| base(&path)) || other.iter().any(|part| message.contains(part)))
+        start && (files.into_iter().any(named) || other.into_iter().any(said))
     }
 }
 

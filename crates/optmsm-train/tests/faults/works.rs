@@ -84,7 +84,7 @@ pub(crate) fn stage() -> Stage {
     assert!(config.contains("test.csv"), "the common configuration is another one");
     write("csv.toml", &(config.clone() + "threads = 1\n"));
     write("parquet.toml", &(config.replace(".csv", ".parquet") + "threads = 2\ntensorboard = true\n"));
-    let stream = "[data]\nstream = { mode = \"always\", folder = \"cache\", shuffle_rows = 128 }\n";
+    let stream = "[data]\nstream = { mode = \"always\", folder = \"cache\", shuffle_rows = 8192 }\n";
     write("stream.toml", &(config.replace("[data]\n", stream) + "threads = 2\n"));
     write("wide.toml", &(config.replace("[8, 4]", "[12, 4]") + "threads = 1\n"));
     write("tune.toml", &(config + "threads = 1\n" + SPACE));
