@@ -6,7 +6,7 @@
 //! It is not mapped: a mapped file that another program cuts takes this one down, and its pages would count as this one's memory.
 //!
 //! The file: a magic number, the blocks, an index as JSON, its length and checksum, the magic number again. Numbers are in the byte
-//! order of the machine, which is part of the name. It is written beside its place and renamed: it is whole or not there.
+//! order of the machine, which is part of the name. It is whole or not there, and one process at a time makes it.
 
 mod block;
 #[cfg(test)]
@@ -15,7 +15,6 @@ mod tests;
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use optmsm_core::batch::Batch;
 use optmsm_core::config::InputSpec;
@@ -23,10 +22,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{DataError, Result};
-use crate::file::read_at;
+use crate::file::{read_at, write_whole};
+use crate::lock::Lock;
 use crate::reader::{Extra, Need, RowReader};
 use crate::schema::Schema;
-use crate::source::{self, Progress, Source};
+use crate::source::{self, Source};
 use crate::split::{self, Part, SplitConfig};
 
 /// Rows of a block: a few hundred kilobytes, which a disk reads in one go.
@@ -111,7 +111,8 @@ fn key(schema: &Schema, files: &[source::Part], part: Selection) -> Result<Strin
 }
 
 impl Cache {
-    /// Opens the cache of labelled files, or of one part of their rows, in `folder`, making it where there is none that fits.
+    /// Opens the cache of labelled files, or of one part of their rows, in `folder`, making it where there is none that fits. `say` gets a
+    /// line when another process is making it: this one waits and then finds it.
     ///
     /// # Errors
     /// The file or a row of it cannot be used, or the folder cannot be written; nothing half-written stays.
@@ -120,21 +121,28 @@ impl Cache {
         schema: &Schema,
         part: Selection,
         folder: &Path,
-        progress: impl FnMut(Progress),
+        say: impl FnMut(&str),
     ) -> Result<(Self, Prepared)> {
         let files = source.parts()?;
         let key = key(schema, &files, part)?;
         let stem = files.first().and_then(|f| f.path.file_stem()).unwrap_or_default().to_string_lossy();
         let path = folder.join(format!("{stem}-{}.cache", &key[..16]));
+        let open = || Self::open(&path, &key, schema);
+        // Without a lock: it may be in a folder that cannot be written.
+        if let Ok(cache) = open() {
+            return Ok((cache, Prepared::Found));
+        }
+        fs::create_dir_all(folder).map_err(|e| DataError::io(&folder.display().to_string(), "write", e))?;
+        let _lock = Lock::take(&path.with_extension("lock"), say)?;
         let mut prepared = Prepared::Made;
         if path.exists() {
-            match Self::open(&path, &key, schema) {
+            match open() {
                 Ok(cache) => return Ok((cache, Prepared::Found)),
                 Err(problem) => prepared = Prepared::Rebuilt(problem),
             }
         }
-        write(&path, &key, source, schema, part, progress)?;
-        let cache = Self::open(&path, &key, schema).map_err(|problem| {
+        write(&path, &key, source, schema, part)?;
+        let cache = open().map_err(|problem| {
             DataError::file(
                 &path.display().to_string(),
                 problem,
@@ -257,44 +265,12 @@ fn read_index(file: &mut File) -> std::result::Result<Index, String> {
     }
 }
 
-/// A program that writes a cache changes its file every few moments; after so long without a change it was killed.
-const ABANDONED: Duration = Duration::from_secs(3600);
-
-/// Removes what killed programs left half-written. Nothing depends on it, so what cannot be removed stays.
-fn sweep(folder: &Path) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        // stem-KEY.PID.tmp
-        let ours =
-            name.strip_suffix(".tmp").and_then(|rest| rest.rsplit_once('.')).is_some_and(|(rest, pid)| {
-                let key = rest.rsplit_once('-').map_or("", |(_, key)| key);
-                pid.parse::<u32>().is_ok() && key.len() == 16 && key.bytes().all(|b| b.is_ascii_hexdigit())
-            });
-        let idle = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
-        if ours && idle().is_some_and(|idle| idle > ABANDONED) {
-            fs::remove_file(entry.path()).ok();
-        }
-    }
-}
-
 /// Decodes the source into a new cache.
-fn write(
-    path: &Path,
-    key: &str,
-    source: &Source,
-    schema: &Schema,
-    part: Selection,
-    mut progress: impl FnMut(Progress),
-) -> Result<()> {
+fn write(path: &Path, key: &str, source: &Source, schema: &Schema, part: Selection) -> Result<()> {
     let name = path.display().to_string();
     let io = |e| DataError::io(&name, "write", e);
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(io)?;
-        sweep(folder);
-    }
-    let beside = path.with_extension(format!("{}.tmp", std::process::id()));
-    let written = (|| {
-        let mut to = BufWriter::with_capacity(1 << 20, File::create(&beside).map_err(io)?);
+    write_whole(path, |file| {
+        let mut to = BufWriter::with_capacity(1 << 20, file);
         to.write_all(MAGIC).map_err(io)?;
         let mut reader = RowReader::open(source.clone(), schema, Need::Labelled)?;
         if let Some((split, part)) = part {
@@ -316,7 +292,6 @@ fn write(
             let (size, crc) = (bytes.len() as u64, crc32fast::hash(&bytes));
             index.blocks.push(Entry { offset, bytes: size, rows: rows as u32, crc });
             (index.rows, offset) = (index.rows + rows as u64, offset + size);
-            progress(reader.progress());
         }
         if let Some((_, part)) = part.filter(|_| index.rows == 0) {
             return Err(split::empty(reader.name(), part));
@@ -325,13 +300,6 @@ fn write(
         to.write_all(&json).map_err(io)?;
         to.write_all(&(json.len() as u64).to_le_bytes()).map_err(io)?;
         to.write_all(&crc32fast::hash(&json).to_le_bytes()).map_err(io)?;
-        to.write_all(MAGIC).map_err(io)?;
-        let file = to.into_inner().map_err(|e| io(e.into_error()))?;
-        file.sync_all().map_err(io)?;
-        fs::rename(&beside, path).map_err(io)
-    })();
-    if written.is_err() {
-        fs::remove_file(&beside).ok();
-    }
-    written
+        to.write_all(MAGIC).and_then(|()| to.flush()).map_err(io)
+    })
 }

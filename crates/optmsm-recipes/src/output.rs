@@ -1,11 +1,11 @@
-//! The files that a recipe writes: under other names until all is well.
+//! The files that a recipe writes: without names until all is well.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
-use optmsm_data::{ColumnType, DataError, Part, Result, TableWriter, write_atomic};
+use optmsm_data::{ColumnType, DataError, NewFile, Part, Result, TableWriter, write_atomic};
 use serde::Serialize;
 
 use crate::error;
@@ -35,11 +35,12 @@ pub(crate) struct Output {
 
 struct PartFile {
     path: PathBuf,
-    beside: PathBuf,
     /// None once finished.
-    table: Option<TableWriter<BufWriter<File>>>,
+    table: Option<Table>,
     count: PartCount,
 }
+
+type Table = TableWriter<BufWriter<NewFile>>;
 
 /// Somebody's file is not written over.
 pub(crate) fn must_not_exist(path: &Path) -> Result<()> {
@@ -68,14 +69,10 @@ impl Output {
         let mut output =
             Self { parts: Vec::new(), columns: all.len(), folder: made.then(|| folder.to_owned()) };
         for (part, path) in PARTS.into_iter().zip(paths) {
-            let beside = path.with_extension(format!("parquet.{}.tmp", std::process::id()));
-            let file = File::create(&beside).map_err(|e| write_error(&path, e))?;
+            let file = BufWriter::new(NewFile::create(&path)?);
+            let table = Some(TableWriter::new(file, &all).map_err(|e| write_error(&path, e))?);
             let count = PartCount { part: part.name(), ..PartCount::default() };
-            output.parts.push(PartFile { path: path.clone(), beside, table: None, count });
-            let table = TableWriter::new(BufWriter::new(file), &all).map_err(|e| write_error(&path, e))?;
-            if let Some(part) = output.parts.last_mut() {
-                part.table = Some(table);
-            }
+            output.parts.push(PartFile { path, table, count });
         }
         Ok(output)
     }
@@ -98,26 +95,26 @@ impl Output {
         mut self,
         texts: impl FnOnce(&[PartCount]) -> Result<Vec<(PathBuf, String)>>,
     ) -> Result<()> {
+        let mut files = Vec::new();
         for part in &mut self.parts {
             if part.count.rows == 0 {
                 let problem = format!("no {} row came out", part.count.part);
                 return Err(error(part.path.display(), problem, "give more raw rows"));
             }
-            let written = part.table.take().map(|table| {
-                table.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
-            });
-            written.transpose().map_err(|e| write_error(&part.path, e))?;
+            let finish = |table: Table| table.finish()?.into_inner().map_err(io::IntoInnerError::into_error);
+            let file = part.table.take().map(finish).transpose().map_err(|e| write_error(&part.path, e))?;
+            files.extend(file.map(|file| (part.path.clone(), file)));
         }
         let counts: Vec<_> = self.parts.iter_mut().map(|part| std::mem::take(&mut part.count)).collect();
         let texts = texts(&counts)?;
-        let mut named: Vec<&Path> = Vec::new();
-        let mut name = || {
-            for part in &self.parts {
-                fs::rename(&part.beside, &part.path).map_err(|e| write_error(&part.path, e))?;
-                named.push(&part.path);
+        let mut named = Vec::new();
+        let name = || {
+            for (path, file) in files {
+                file.commit()?;
+                named.push(path);
             }
-            for (path, text) in &texts {
-                write_atomic(path, text.as_bytes())?;
+            for (path, text) in texts {
+                write_atomic(&path, text.as_bytes())?;
                 named.push(path);
             }
             Ok(())
@@ -132,12 +129,9 @@ impl Output {
 }
 
 impl Drop for Output {
-    /// Leaves nothing of an output that was not finished; renamed files have no other name any more.
+    /// Leaves no folder of an output that was not finished.
     fn drop(&mut self) {
-        for part in &mut self.parts {
-            part.table = None;
-            fs::remove_file(&part.beside).ok();
-        }
+        self.parts.clear();
         if let Some(folder) = &self.folder {
             fs::remove_dir(folder).ok();
         }
@@ -152,7 +146,7 @@ pub(crate) struct RowWriter<'a> {
 }
 
 impl RowWriter<'_> {
-    fn put(mut self, put: impl FnOnce(&mut TableWriter<BufWriter<File>>, usize)) -> Self {
+    fn put(mut self, put: impl FnOnce(&mut Table, usize)) -> Self {
         if let Some(table) = &mut self.part.table {
             put(table, self.column);
         }

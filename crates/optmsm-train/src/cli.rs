@@ -16,7 +16,7 @@ mod train;
 mod tune;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
@@ -26,6 +26,7 @@ use optmsm_core::params::TensorSource;
 use optmsm_core::predictor::Predictor;
 use optmsm_cpu::{Cpu, CpuOptions};
 use optmsm_cuda::{Cuda, CudaOptions};
+use optmsm_data::write_atomic;
 use optmsm_train::config::{BackendKind, TrainConfig};
 use optmsm_train::error::{Error, Result};
 use optmsm_train::run::Run;
@@ -152,6 +153,15 @@ fn print(bytes: &[u8]) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Writes a file, or to standard output where `-` is given.
+fn write_out(path: &Path, bytes: &[u8]) -> Result<()> {
+    if is_stdout(path) { print(bytes) } else { Ok(write_atomic(path, bytes)?) }
+}
+
+fn is_stdout(path: &Path) -> bool {
+    path.as_os_str() == "-"
 }
 
 /// Prints one JSON document.

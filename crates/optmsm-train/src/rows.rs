@@ -43,7 +43,7 @@ impl Rows {
                 None => Dataset::load(source.clone(), schema)?,
             }));
         }
-        let (cache, prepared) = Cache::prepare(source, schema, part, folder, |_| {})?;
+        let (cache, prepared) = Cache::prepare(source, schema, part, folder, say::line)?;
         if let Prepared::Rebuilt(why) = prepared {
             say::warning(&format!("{}: {why}; it was made anew", cache.path().display()));
         }

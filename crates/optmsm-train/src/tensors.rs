@@ -30,12 +30,20 @@ pub(crate) struct TensorFile {
 }
 
 impl TensorFile {
-    /// Reads the header.
+    /// Opens a file and reads its header.
     ///
     /// # Errors
     /// The outer one when the file cannot be opened, the inner one when it is no such file or was cut.
     pub(crate) fn open(path: &Path) -> std::io::Result<Checked<Self>> {
-        let mut file = File::open(path)?;
+        Self::of(File::open(path)?)
+    }
+
+    /// Reads the header of an open file.
+    ///
+    /// # Errors
+    /// As [`TensorFile::open`].
+    pub(crate) fn of(mut file: File) -> std::io::Result<Checked<Self>> {
+        file.seek(SeekFrom::Start(0))?;
         let size = file.metadata()?.len();
         Ok((|| {
             let text = |e: std::io::Error| e.to_string();

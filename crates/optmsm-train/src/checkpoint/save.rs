@@ -65,7 +65,7 @@ pub fn save(
     // A checksum of zeros has the length of the true one, which is known last.
     let preliminary = header(ENTRY, entry("0".repeat(64))?, tensors.clone()).map_err(bug)?;
     let io = |e: std::io::Error| DataError::io(&path.display().to_string(), "write", e);
-    write_whole(path, |mut file: &File, beside: &Path| {
+    write_whole(path, |mut file: &File| {
         file.write_all(&preliminary).map_err(io)?;
         let first = preliminary.len();
         let places = tensors.iter().map(|(name, info)| (&**name, (first + info.data_offsets.0) as u64));
@@ -74,7 +74,7 @@ pub fn save(
         if let Some(e) = writer.failed {
             return Err(io(e).into());
         }
-        let written = TensorFile::open(beside).map_err(io)?.map_err(bug)?;
+        let written = TensorFile::of(file.try_clone().map_err(io)?).map_err(io)?.map_err(bug)?;
         let sha256 = checksum(&written, progress, fingerprint).map_err(bug)?;
         file.seek(SeekFrom::Start(0)).map_err(io)?;
         file.write_all(&header(ENTRY, entry(sha256)?, tensors.clone()).map_err(bug)?).map_err(io)?;

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
+use clap_mangen::Man;
+use optmsm_data::write_atomic;
 use optmsm_train::error::{Error, Result};
 
 use super::Cli;
@@ -17,20 +19,30 @@ pub(super) fn completions(shell: Shell) -> Result<()> {
 
 /// Prints the program's page, or writes one for it and one for each command into a folder.
 pub(super) fn man(out: Option<&Path>) -> Result<()> {
-    let Some(folder) = out else {
-        let mut text = Vec::new();
-        let page = clap_mangen::Man::new(Cli::command());
-        page.render(&mut text).map_err(|e| Error::file("man page", e.to_string(), "report this"))?;
-        return super::print(&text);
-    };
+    let Some(folder) = out else { return super::print(&page(&Man::new(Cli::command()))?) };
     let fail = |e: std::io::Error| {
         let fix = "check the folder and the space on its disk";
         Error::file(folder.display(), format!("cannot be written: {e}"), fix)
     };
     std::fs::create_dir_all(folder).map_err(fail)?;
-    clap_mangen::generate_to(Cli::command(), folder).map_err(fail)?;
+    let mut program = Cli::command().disable_help_subcommand(true);
+    program.build();
+    write_pages(&program, folder)?;
     super::print(
         format!("man pages: {}; look at one with: man {}/optmsm.1\n", folder.display(), folder.display())
             .as_bytes(),
     )
+}
+
+fn page(man: &Man) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    man.render(&mut text).map_err(|e| Error::file("man page", e.to_string(), "report this"))?;
+    Ok(text)
+}
+
+/// A page for a command, and one for each of its own.
+fn write_pages(command: &Command, folder: &Path) -> Result<()> {
+    command.get_subcommands().try_for_each(|inner| write_pages(inner, folder))?;
+    let man = Man::new(command.clone());
+    Ok(write_atomic(&folder.join(man.get_filename()), &page(&man)?)?)
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use optmsm_data::write_atomic;
+use optmsm_data::is_taken;
 use optmsm_train::error::{Error, Result};
 use optmsm_train::starter::{self, Given, starter};
 
@@ -11,7 +11,7 @@ use optmsm_train::starter::{self, Given, starter};
 pub(super) struct Options {
     /// The rows to train on: file, folder or quoted glob of CSV, Parquet or Arrow.
     data: PathBuf,
-    /// Configuration to write; named after the data when not given.
+    /// Configuration to write, - for standard output; named after the data when not given.
     #[arg(long)]
     out: Option<PathBuf>,
     /// Column of the label, 0 or 1.
@@ -25,11 +25,14 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options) -> Result<()> {
     let Options { data, out, label, scenario } = options;
     let out = out.clone().unwrap_or_else(|| starter::name(data));
-    if out.symlink_metadata().is_ok() {
+    if !super::is_stdout(&out) && is_taken(&out) {
         return Err(Error::file(out.display(), "is there already", "choose another file with --out"));
     }
     let text = starter(data, &Given { label: label.clone(), scenario: scenario.clone() })?;
-    write_atomic(&out, text.as_bytes())?;
+    super::write_out(&out, text.as_bytes())?;
+    if super::is_stdout(&out) {
+        return Ok(());
+    }
     let out = out.display();
     super::print(
         format!("{out}: read it through, then: optmsm check {out}, optmsm train --config {out}\n").as_bytes(),

@@ -8,6 +8,7 @@ use optmsm_data::{Cache, Part, Prepared};
 use optmsm_train::config::Config;
 use optmsm_train::error::Result;
 use optmsm_train::inputs;
+use optmsm_train::say;
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -31,7 +32,7 @@ fn prepare(config: &Config) -> Result<()> {
         let Some(source) = inputs::source(config, part) else { continue };
         let start = Instant::now();
         let (cache, prepared) =
-            Cache::prepare(&source, &schema, inputs::selection(config, part), &folder, |_| {})?;
+            Cache::prepare(&source, &schema, inputs::selection(config, part), &folder, say::line)?;
         let what = match prepared {
             Prepared::Found => "found".to_string(),
             Prepared::Made => "made".to_string(),

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use optmsm_core::backend::Backend;
-use optmsm_data::write_atomic;
 use optmsm_train::config::BackendKind;
 use optmsm_train::error::{Error, Result};
 use optmsm_train::report::{self, Files, RunReport};
@@ -20,10 +19,10 @@ pub(super) struct Options {
     /// File, folder or quoted glob to score; when not given, each run's data.valid, or the validation part of its data.split.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// HTML file to write.
+    /// HTML file to write, - for standard output.
     #[arg(long)]
     out: PathBuf,
-    /// JSON file for the numbers that the page shows.
+    /// JSON file for the numbers that the page shows, - for standard output.
     #[arg(long)]
     json: Option<PathBuf>,
     /// What computes, whatever trained the runs.
@@ -35,6 +34,11 @@ pub(super) fn run(options: &Options) -> Result<()> {
     if options.data.as_ref().is_some_and(|path| path.as_os_str() == "-") {
         return Err(Error::file("--data -", "cannot be read twice", "give a file"));
     }
+    let outputs = [Some(&options.out), options.json.as_ref()];
+    let stdout = match outputs.into_iter().flatten().filter(|out| super::is_stdout(out)).count() {
+        2 => return Err(Error::file("--json -", "cannot go where the page goes", "give a file")),
+        outputs => outputs == 1,
+    };
     let mut files = Files::default();
     let runs =
         options.runs.iter().map(|folder| one(folder, options, &mut files)).collect::<Result<Vec<_>>>()?;
@@ -42,9 +46,12 @@ pub(super) fn run(options: &Options) -> Result<()> {
     if let Some(path) = &options.json {
         let numbers = serde_json::to_vec_pretty(&runs)
             .map_err(|e| Error::file(path.display(), e.to_string(), "report this"))?;
-        write_atomic(path, &numbers)?;
+        super::write_out(path, &numbers)?;
     }
-    write_atomic(&options.out, page.as_bytes())?;
+    super::write_out(&options.out, page.as_bytes())?;
+    if stdout {
+        return Ok(());
+    }
     super::print(format!("report: {}\n", options.out.display()).as_bytes())
 }
 

@@ -43,7 +43,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let parquet = options.out.extension().is_some_and(|e| e.eq_ignore_ascii_case("parquet"));
     let by_name = if parquet { Format::Parquet } else { Format::Csv };
     let format = options.format.unwrap_or(by_name);
-    if options.out.as_os_str() == "-" {
+    if super::is_stdout(&options.out) {
         let (rows, out) = (0..config.rows, std::io::stdout());
         match format {
             Format::Csv => synth::write_csv(&config, rows, out)?,
@@ -72,7 +72,7 @@ pub(super) fn write(
 
 /// Writes a file that is whole or not there; a failure of the disk names it.
 pub(super) fn write_beside(path: &Path, write: impl FnOnce(&File) -> Result<()>) -> Result<()> {
-    write_whole(path, |file, _| write(file)).map_err(|e| match e {
+    write_whole(path, write).map_err(|e| match e {
         Error::Data(DataError::Io { source, .. }) => {
             let fix = "check the folder and the space on its disk";
             Error::file(path.display(), format!("cannot be written: {source}"), fix)

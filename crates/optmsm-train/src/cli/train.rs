@@ -233,8 +233,8 @@ fn write_data(folder: &Path, options: &Options) -> Result<()> {
     std::fs::create_dir_all(&data).map_err(|e| io(&data, e))?;
     for (split, range) in ["train", "valid", "test"].into_iter().zip(synth.splits()) {
         let path = data_path(folder, split);
-        let file = File::create(&path).map_err(|e| io(&path, e))?;
-        super::synth::write(&synth, super::synth::Format::Csv, range, &file, &path)?;
+        let write = |file: &File| super::synth::write(&synth, super::synth::Format::Csv, range, file, &path);
+        super::synth::write_beside(&path, write)?;
     }
     Ok(())
 }
