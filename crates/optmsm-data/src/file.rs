@@ -40,10 +40,7 @@ impl NewFile {
         Self::begin(path, unnamed)
     }
 
-    fn begin(
-        path: &Path,
-        unnamed: impl FnOnce(&OpenOptions, &Path) -> Option<File>,
-    ) -> Result<Self> {
+    fn begin(path: &Path, unnamed: impl FnOnce(&OpenOptions, &Path) -> Option<File>) -> Result<Self> {
         let shown = path.display().to_string();
         match open(path, unnamed) {
             Ok((file, to)) => Ok(Self { shown, file, to }),
@@ -210,9 +207,9 @@ fn sweep(target: &Path) {
         let Some(inner) = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)) else { continue };
         let ours = match inner.strip_prefix(PREFIX) {
             Some(random) => random.len() == RANDOM && random.bytes().all(|b| b.is_ascii_alphanumeric()),
-            None => inner.rsplit_once('.').is_some_and(|(name, pid)| {
-                names.contains(&Some(name)) && pid.parse::<u32>().is_ok()
-            }),
+            None => inner
+                .rsplit_once('.')
+                .is_some_and(|(name, pid)| names.contains(&Some(name)) && pid.parse::<u32>().is_ok()),
         };
         if ours && entry.file_type().is_ok_and(|kind| kind.is_file()) {
             remove_unlocked(&entry.path()).ok();

@@ -128,3 +128,6 @@ fn host() -> String {
 fn host() -> String {
     std::env::var("COMPUTERNAME").unwrap_or_else(|_| "this machine".into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ use crate::checkpoint::{Progress as Position, sha256};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
+use crate::folder::Folder;
 use crate::inputs::{self, DataFile};
 use crate::run::Run;
 use crate::say;
@@ -74,7 +75,10 @@ pub(crate) fn fingerprint(config: &Config, files: &[DataFile], more: &str) -> Re
     Ok(sha256([text.as_str(), &hashes.join(" "), env!("CARGO_PKG_VERSION"), more]))
 }
 
-/// A folder that belongs to one piece of work, by its fingerprint.
+/// Names the folder of a piece of work.
+pub(crate) const OPTION: &str = "--out";
+
+/// Makes a folder that is held that of one piece of work, by its fingerprint.
 ///
 /// # Errors
 /// When it holds another one.
@@ -88,10 +92,6 @@ pub(crate) fn claim(folder: &Path, fingerprint: &str) -> Result<()> {
         let problem = "holds work of another configuration, data, or version of this program";
         return Err(Error::file(folder.display(), problem, "choose another folder with --out, or delete it"));
     }
-    let made = |e: std::io::Error| {
-        Error::file(folder.display(), format!("cannot be made: {e}"), "choose another folder with --out")
-    };
-    fs::create_dir_all(folder).map_err(made)?;
     Ok(write_atomic(&path, fingerprint.as_bytes())?)
 }
 
@@ -103,16 +103,18 @@ const SECONDS: &str = "seconds";
 #[derive(Debug)]
 pub(crate) struct Attempt {
     pub(crate) run: Run,
+    _held: Folder,
 }
 
 impl Attempt {
-    /// Claims the folder.
+    /// Takes the folder and claims it.
     ///
     /// # Errors
-    /// As [`claim`].
+    /// As [`Folder::take`] and [`claim`].
     pub(crate) fn new(run: Run, fingerprint: &str) -> Result<Self> {
+        let _held = Folder::take(&run.folder, OPTION)?;
         claim(&run.folder, fingerprint)?;
-        Ok(Self { run })
+        Ok(Self { run, _held })
     }
 
     /// Where it stands, if it has begun.
@@ -130,13 +132,12 @@ impl Attempt {
     /// As [`crate::trainer::train`].
     pub(crate) fn train(&self, data: &Data, session: &Session, observer: &dyn Observer) -> Result<f64> {
         let resume = self.run.checkpoint_path("last").exists();
-        for file in ["config.toml", "metrics.jsonl"].map(|name| self.run.folder.join(name)) {
-            // Left by a run that was killed before its first checkpoint: there is nothing to continue.
-            if !resume && file.exists() {
-                fs::remove_file(&file).map_err(|e| {
-                    Error::file(file.display(), format!("cannot be replaced: {e}"), "delete the folder")
-                })?;
-            }
+        let log = self.run.folder.join("metrics.jsonl");
+        // Of a run whose checkpoints are gone: there is nothing to continue.
+        if !resume && log.exists() {
+            fs::remove_file(&log).map_err(|e| {
+                Error::file(log.display(), format!("cannot be replaced: {e}"), "delete the folder")
+            })?;
         }
         let path = self.run.folder.join(SECONDS);
         let before = if resume { self.seconds() } else { 0.0 };

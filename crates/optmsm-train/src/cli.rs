@@ -160,6 +160,16 @@ fn write_out(path: &Path, bytes: &[u8]) -> Result<()> {
     if is_stdout(path) { print(bytes) } else { Ok(write_atomic(path, bytes)?) }
 }
 
+/// The name of a configuration's runs: that of its file without the ending, and without dots in front, which would lead to another
+/// folder or hide it.
+fn name(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    match stem.trim_start_matches('.') {
+        "" => "config".into(),
+        name => name.into(),
+    }
+}
+
 fn is_stdout(path: &Path) -> bool {
     path.as_os_str() == "-"
 }

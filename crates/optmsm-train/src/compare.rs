@@ -15,11 +15,12 @@ use std::path::{Path, PathBuf};
 use optmsm_data::{Part, write_atomic};
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::{Attempt, Session, fingerprint};
+use crate::attempt::{Attempt, OPTION, Session, fingerprint};
 use crate::checkpoint::sha256;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
+use crate::folder::Folder;
 use crate::inputs::{self, DataFile};
 use crate::rows::Rows;
 use crate::run::Run;
@@ -75,6 +76,7 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, session: &Session) 
     let Some(first) = entries.first().filter(|_| !seeds.is_empty()) else {
         return Err(Error::file("comparison", "has no run", "give a configuration and a seed"));
     };
+    let _held = Folder::take(out, OPTION)?;
     let files = same_data(first, entries)?;
     let schemas = entries.iter().map(|e| inputs::fit(&e.config)).collect::<Result<Vec<_>>>()?;
     for (entry, schema) in entries.iter().zip(&schemas) {
@@ -142,11 +144,14 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, session: &Session) 
     let comparison = Comparison::new(entries, seeds, files, &done, |entry, seed| {
         scores(&out.join(&entries[entry].name).join(format!("seed-{seed}")))
     })?;
-    write_atomic(&out.join("compare.md"), comparison.markdown().as_bytes())?;
-    write_atomic(&out.join("compare.json"), json(&comparison)?.as_bytes())?;
+    let [markdown, numbers] = FILES.map(|name| out.join(name));
+    write_atomic(&markdown, comparison.markdown().as_bytes())?;
+    write_atomic(&numbers, json(&comparison)?.as_bytes())?;
     Ok(comparison)
 }
 
+/// Files of the comparison, beside the folders of its configurations: a table, and all numbers.
+pub const FILES: [&str; 2] = ["compare.md", "compare.json"];
 const FIX: &str = "compare configurations of the same rows, labels and scenarios";
 const RESULT: &str = "result.json";
 const SCORES: &str = "test.f32";

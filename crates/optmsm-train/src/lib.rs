@@ -10,6 +10,7 @@ pub mod compare;
 pub mod config;
 pub mod error;
 pub mod evaluate;
+pub mod folder;
 pub mod init;
 pub mod inputs;
 mod loader;

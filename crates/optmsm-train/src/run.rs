@@ -11,7 +11,11 @@ use serde::Serialize;
 use crate::checkpoint::{Checkpoint, sha256};
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::folder::holds_checkpoints;
 use crate::tensorboard;
+
+/// The way out where the parameters of the best pass are there, and those to go on from are not.
+const WITHOUT_LAST: &str = "restore it from a copy, or begin a new run; evaluate and predict do not need it";
 
 /// `config.toml`, `schema.json`, `metrics.jsonl`, `checkpoints/last.safetensors`, `checkpoints/best.safetensors`, and with
 /// `train.tensorboard` an event file.
@@ -34,10 +38,9 @@ impl Run {
     /// Writes configuration and schema of a new run.
     ///
     /// # Errors
-    /// When the folder holds a run, or the disk refuses.
+    /// When the disk refuses.
     pub fn create(&self) -> Result<()> {
         let Self { folder, config, schema } = self;
-        Self::refuse_existing(folder)?;
         let io = |e: std::io::Error| {
             Error::file(folder.display(), format!("cannot be made: {e}"), "choose another --run")
         };
@@ -47,15 +50,17 @@ impl Run {
         Ok(write_atomic(&folder.join("config.toml"), config.to_toml()?.as_bytes())?)
     }
 
-    /// An error when the folder holds a run.
+    /// An error when the folder holds a run, or what may be left of one.
     pub fn refuse_existing(folder: &Path) -> Result<()> {
-        match folder.join("config.toml").exists() {
-            true => {
-                let fix = "continue it with --resume, or choose another folder with --run";
-                Err(Error::file(folder.display(), "holds a run already", fix))
+        let (problem, fix) = match (folder.join("config.toml").exists(), holds_checkpoints(folder)) {
+            (false, false) => return Ok(()),
+            (true, true) => ("holds a run already", "continue it with --resume"),
+            (true, false) => {
+                ("holds a run that stopped before its first checkpoint", "begin it again with --resume")
             }
-            false => Ok(()),
-        }
+            (false, true) => ("holds checkpoints, but no config.toml", "restore that file from a copy"),
+        };
+        Err(Error::file(folder.display(), problem, format!("{fix}, or choose another folder with --run")))
     }
 
     /// Opens a run.
@@ -63,14 +68,39 @@ impl Run {
     /// # Errors
     /// When a file is missing or damaged.
     pub fn open(folder: &Path) -> Result<Self> {
+        let config = Self::open_config(folder)?;
+        let schema = Schema::load(folder.join("schema.json"))?;
+        Ok(Self { folder: folder.to_path_buf(), config, schema })
+    }
+
+    /// Reads the configuration of a run.
+    ///
+    /// # Errors
+    /// As [`Run::open`].
+    pub fn open_config(folder: &Path) -> Result<Config> {
         let path = folder.join("config.toml");
         if !path.exists() {
             let fix = "give the folder that optmsm train wrote";
             return Err(Error::file(folder.display(), "holds no run (no config.toml)", fix));
         }
-        let config = Config::load(&path, &[])?;
-        let schema = Schema::load(folder.join("schema.json"))?;
-        Ok(Self { folder: folder.to_path_buf(), config, schema })
+        Config::load(&path, &[])
+    }
+
+    /// Whether the run in a folder can go on from a checkpoint; one that was stopped before its first is to begin again.
+    ///
+    /// # Errors
+    /// It has trained, but what it would go on from is gone.
+    pub fn has_begun(folder: &Path) -> Result<bool> {
+        let [last, best] = ["last", "best"].map(|name| Self::checkpoint_in(folder, name));
+        let trained = folder.join("metrics.jsonl").metadata().is_ok_and(|log| log.len() > 0);
+        match (last.exists(), best.exists()) {
+            (true, _) => Ok(true),
+            (false, false) if !trained => Ok(false),
+            (false, best) => {
+                let fix = if best { WITHOUT_LAST } else { "restore it from a copy, or begin a new run" };
+                Err(Error::file(last.display(), "is missing, though the run has trained", fix))
+            }
+        }
     }
 
     /// What the model needs to know of its inputs.
@@ -93,12 +123,25 @@ impl Run {
 
     /// Path of a checkpoint: `last` or `best`.
     pub fn checkpoint_path(&self, name: &str) -> PathBuf {
-        self.folder.join("checkpoints").join(format!("{name}.safetensors"))
+        Self::checkpoint_in(&self.folder, name)
+    }
+
+    fn checkpoint_in(folder: &Path, name: &str) -> PathBuf {
+        folder.join("checkpoints").join(format!("{name}.safetensors"))
     }
 
     /// Opens a checkpoint: `last` or `best`.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
     pub fn checkpoint(&self, name: &str) -> Result<Checkpoint> {
-        Checkpoint::open(&self.checkpoint_path(name), &self.fingerprint()?)
+        let open = |name| Checkpoint::open(&self.checkpoint_path(name), &self.fingerprint()?);
+        open(name).map_err(|e| match e {
+            Error::File { path, problem, .. } if name == "last" && open("best").is_ok() => {
+                Error::file(path, problem, WITHOUT_LAST)
+            }
+            other => other,
+        })
     }
 
     /// Appends a line to `metrics.jsonl`.

@@ -13,9 +13,10 @@ use optmsm_data::{Part, Schema, write_atomic};
 use serde::{Deserialize, Serialize};
 use toml::Value;
 
-use crate::attempt::{Attempt, Session, claim, fingerprint};
+use crate::attempt::{Attempt, OPTION, Session, claim, fingerprint};
 use crate::config::{Config, Monitor};
 use crate::error::{Error, Result};
+use crate::folder::Folder;
 use crate::inputs;
 use crate::markdown::{NONE, name, table};
 use crate::run::Run;
@@ -111,6 +112,7 @@ pub fn tune(config: &Config, space: &Space, out: &Path, session: &Session) -> Re
     if !inputs::has(config, Part::Valid) {
         return Err(inputs::missing(Part::Valid));
     }
+    let _held = Folder::take(out, OPTION)?;
     let schema = inputs::fit(config)?;
     let files = inputs::files(config, false)?;
     let base = Config { tune: None, ..config.clone() };

@@ -135,29 +135,32 @@ fn a_bad_row_leaves_no_cache() {
 }
 
 #[test]
-fn what_a_killed_program_left_is_removed_once_nobody_writes_it() {
+fn one_makes_a_cache_and_others_wait_and_find_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, schema) = source(folder.path(), 20_000);
+    let caches = folder.path().join("cache");
+    let prepared = std::thread::scope(|scope| {
+        let each = [(); 4].map(|()| scope.spawn(|| prepare(&path, &schema, &caches).1));
+        each.map(|each| each.join().unwrap())
+    });
+    assert_eq!(prepared.iter().filter(|p| **p == Prepared::Made).count(), 1, "{prepared:?}");
+    assert_eq!(prepared.iter().filter(|p| **p == Prepared::Found).count(), 3, "{prepared:?}");
+    assert_eq!(fs::read_dir(&caches).unwrap().count(), 1);
+}
+
+#[test]
+fn what_a_killed_program_left_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let (path, schema) = source(folder.path(), 50);
     let caches = folder.path().join("cache");
-    fs::create_dir(&caches).unwrap();
-    let long_ago = std::time::SystemTime::now() - 2 * ABANDONED;
-    for (name, old) in [
-        ("rows-0123456789abcdef.77.tmp", true),
-        ("rows-fedcba9876543210.78.tmp", false), // somebody is writing it
-        ("rows-0123456789abcdef.cache", true),
-        ("mine.tmp", true),
-    ] {
-        let file = File::create(caches.join(name)).unwrap();
-        if old {
-            file.set_modified(long_ago).unwrap();
-        }
+    let at = prepare(&path, &schema, &caches).0.path().to_path_buf();
+    fs::remove_file(&at).unwrap();
+    let stem = at.file_stem().unwrap().to_str().unwrap();
+    for name in [format!("{stem}.77.tmp"), format!("{stem}.lock"), ".optmsm-0123456789ab.tmp".into()] {
+        fs::write(caches.join(name), "process 7 on elsewhere").unwrap();
     }
-    let (cache, _) = prepare(&path, &schema, &caches);
-    let mut left: Vec<_> =
-        fs::read_dir(&caches).unwrap().map(|e| e.unwrap().path()).filter(|p| p != cache.path()).collect();
-    left.sort();
-    let kept = ["mine.tmp", "rows-0123456789abcdef.cache", "rows-fedcba9876543210.78.tmp"];
-    assert_eq!(left, kept.map(|name| caches.join(name)));
+    assert_eq!(prepare(&path, &schema, &caches).1, Prepared::Made);
+    assert_eq!(fs::read_dir(&caches).unwrap().count(), 1);
 }
 
 #[test]

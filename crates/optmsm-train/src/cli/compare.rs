@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use optmsm_train::compare::{Entry, compare};
+use optmsm_train::compare::{Entry, FILES, compare};
 use optmsm_train::config::Config;
 use optmsm_train::error::{Error, Result};
 
@@ -39,8 +39,8 @@ pub(super) fn run(options: &Options) -> Result<()> {
             })?;
             split.seed = seed;
         }
-        let stem = path.file_stem().map_or("config".into(), |s| s.to_string_lossy().into_owned());
-        let taken = |name: &String| entries.iter().any(|e| e.name == *name);
+        let stem = super::name(path);
+        let taken = |name: &String| FILES.contains(&&**name) || entries.iter().any(|e| e.name == *name);
         let names = std::iter::once(stem.clone()).chain((2..).map(|n| format!("{stem}-{n}")));
         let name = names.into_iter().find(|name| !taken(name)).unwrap_or(stem);
         entries.push(Entry { name, path: path.display().to_string(), config });

@@ -13,6 +13,7 @@ use optmsm_data::{SynthConfig, synth};
 use optmsm_train::config::{BackendKind, Config};
 use optmsm_train::error::{Error, Result};
 use optmsm_train::evaluate::Evaluation;
+use optmsm_train::folder::Folder;
 use optmsm_train::init;
 use optmsm_train::inputs;
 use optmsm_train::profile;
@@ -80,25 +81,36 @@ pub(super) fn stop_on_interrupt() -> Result<&'static AtomicBool> {
     Ok(&STOP)
 }
 
+/// A run that is ready to train.
+struct Job {
+    run: Run,
+    data: Data,
+    device: Device,
+    /// It goes on from a checkpoint.
+    resume: bool,
+    /// Its folder, held to the end.
+    held: Folder,
+}
+
 pub(super) fn run(options: &Options) -> Result<()> {
     let stop = stop_on_interrupt()?;
-    let (run, data, device) = match &options.run {
+    let Job { run, data, device, resume, held: _held } = match &options.run {
         Some(folder) if options.resume => reopen(folder, options)?,
         _ => start(options)?,
     };
-    let Options { resume, max_steps, quiet, .. } = *options;
+    let Options { max_steps, quiet, .. } = *options;
     let control = Control { resume, stop, max_steps, quiet, observer: None };
     let test = match device {
         Device::Cpu(be) if options.profile => {
-            let mut learner = begin(Profiled::new(be), &run, options)?;
+            let mut learner = begin(Profiled::new(be), &run, resume, options)?;
             let done = trainer::train(&mut learner, &run, &data, &control);
             // Of an interrupted run, too.
             let be = learner.backend();
             super::print(format!("{}\n", profile::table(&be.take(), be.inner().threads())).as_bytes())?;
             done?
         }
-        Device::Cpu(be) => trainer::train(&mut begin(be, &run, options)?, &run, &data, &control)?,
-        Device::Cuda(be) => trainer::train(&mut begin(be, &run, options)?, &run, &data, &control)?,
+        Device::Cpu(be) => trainer::train(&mut begin(be, &run, resume, options)?, &run, &data, &control)?,
+        Device::Cuda(be) => trainer::train(&mut begin(be, &run, resume, options)?, &run, &data, &control)?,
     };
     let folder = run.folder.display().to_string();
     if options.output.json {
@@ -109,12 +121,17 @@ pub(super) fn run(options: &Options) -> Result<()> {
 }
 
 /// The learner of a run; a new run is written once there is memory for it.
-fn begin<B: Backend<Elem = f32>>(be: B, run: &Run, options: &Options) -> Result<Learner<B, OptMsm>> {
+fn begin<B: Backend<Elem = f32>>(
+    be: B,
+    run: &Run,
+    resume: bool,
+    options: &Options,
+) -> Result<Learner<B, OptMsm>> {
     let config = &run.config.train;
     let make = || -> Result<_> {
         let model = super::model(run)?;
         let mut learner = Learner::new(be, model, config.learner(), config.batch_size, config.seed)?;
-        if !options.resume {
+        if !resume {
             let preloaded = init::preload(&mut learner, run)?;
             preloaded.iter().filter(|_| !options.quiet).for_each(|table| say::line(&table.to_string()));
             run.create()?;
@@ -125,26 +142,40 @@ fn begin<B: Backend<Elem = f32>>(be: B, run: &Run, options: &Options) -> Result<
 }
 
 /// A new run: data is read and the configuration checked before anything is written.
-fn start(options: &Options) -> Result<(Run, Data, Device)> {
-    let name =
-        options.config.as_deref().and_then(Path::file_stem).map_or("default".into(), |s| s.to_string_lossy());
-    let folder = options.run.clone().unwrap_or_else(|| free_folder(&name));
-    Run::refuse_existing(&folder)?;
-    match &options.config {
-        Some(path) => {
-            let config = Config::load(path, &overrides(options))?;
+fn start(options: &Options) -> Result<Job> {
+    let config = options.config.as_deref().map(|path| Config::load(path, &overrides(options))).transpose()?;
+    let name = options.config.as_deref().map_or("default".into(), super::name);
+    let held = match &options.run {
+        Some(folder) => Folder::take(folder, OPTION)?,
+        None => Folder::take_free(folders(&name), OPTION)?,
+    };
+    let folder = held.path();
+    Run::refuse_existing(folder)?;
+    let (run, data, device) = match config {
+        Some(config) => {
             let device = open(&config, options)?;
-            create(&folder, config, device)
+            create(folder, config, device)?
         }
         None => {
-            let config = synthetic(&folder, options)?;
+            let data = folder.join(DATA);
+            if data.exists() && !held.abandoned() {
+                let fix = format!("choose another folder with {OPTION}");
+                return Err(Error::file(data.display(), "is there already, and not of this run", fix));
+            }
+            let config = synthetic(folder, options)?;
             let device = open(&config, options)?;
-            write_data(&folder, options)
-                .and_then(|()| create(&folder, config, device))
-                .inspect_err(|_| forget(&folder, options))
+            write_data(folder, options)
+                .and_then(|()| create(folder, config, device))
+                .inspect_err(|_| forget(folder, options))?
         }
-    }
+    };
+    Ok(Job { run, data, device, resume: false, held })
 }
+
+/// Names the folder of a run.
+const OPTION: &str = "--run";
+/// The built-in data's folder in that of its run.
+const DATA: &str = "data";
 
 fn overrides(options: &Options) -> Vec<String> {
     super::overrides(&options.set, options.backend)
@@ -173,31 +204,42 @@ fn create(folder: &Path, config: Config, device: Device) -> Result<(Run, Data, D
 /// Removes the built-in data of a run that did not begin.
 fn forget(folder: &Path, options: &Options) {
     if options.config.is_none() && !options.resume {
-        // Only what was made here; remove_dir leaves a folder that holds anything else.
-        std::fs::remove_dir_all(folder.join("data")).ok();
-        std::fs::remove_dir(folder).ok();
+        std::fs::remove_dir_all(folder.join(DATA)).ok();
     }
 }
 
-fn reopen(folder: &Path, options: &Options) -> Result<(Run, Data, Device)> {
+/// A run that goes on from its last checkpoint, or begins again if it has none.
+fn reopen(folder: &Path, options: &Options) -> Result<Job> {
     if options.config.is_some() {
         let fix = "leave out --config: a run continues with its own";
         return Err(Error::file("--resume", "takes no --config", fix));
+    }
+    if folder.is_dir() && !folder.join("config.toml").exists() {
+        let fix = "if it stopped before it wrote one, begin it again without --resume";
+        return Err(Error::file(folder.display(), "holds no run (no config.toml)", fix));
+    }
+    // Before it is taken, so that nothing is made where no run is.
+    Run::open_config(folder)?;
+    let held = Folder::take(folder, OPTION)?;
+    let resume = Run::has_begun(folder)?;
+    if !resume {
+        let config = Run::open_config(folder)?.override_with(&overrides(options))?;
+        let device = open(&config, options)?;
+        say::line(&format!("{}: stopped before its first checkpoint, and begins again", folder.display()));
+        let (run, data, device) = create(folder, config, device)?;
+        return Ok(Job { run, data, device, resume, held });
     }
     let mut run = Run::open(folder)?;
     run.config = run.config.override_with(&overrides(options))?;
     let device = open(&run.config, options)?;
     let data = inputs::load(&run.config, &run.schema, true)?;
-    Ok((run, data, device))
+    Ok(Job { run, data, device, resume, held })
 }
 
-/// `runs/name`, or the first free of `runs/name-2`, `runs/name-3`, ….
-fn free_folder(name: &str) -> PathBuf {
-    let folder = |n: u32| match n {
-        1 => PathBuf::from(format!("runs/{name}")),
-        n => PathBuf::from(format!("runs/{name}-{n}")),
-    };
-    (1..).map(folder).find(|f| !f.exists()).unwrap_or_else(|| folder(1))
+/// `runs/name`, `runs/name-2`, `runs/name-3`, ….
+fn folders(name: &str) -> impl Iterator<Item = PathBuf> {
+    let first = PathBuf::from(format!("runs/{name}"));
+    std::iter::once(first).chain((2..=u32::MAX).map(move |n| PathBuf::from(format!("runs/{name}-{n}"))))
 }
 
 /// The built-in data's rows.
@@ -206,7 +248,7 @@ fn synth_config(options: &Options) -> SynthConfig {
 }
 
 fn data_path(folder: &Path, split: &str) -> PathBuf {
-    folder.join("data").join(format!("{split}.csv"))
+    folder.join(DATA).join(format!("{split}.csv"))
 }
 
 /// The configuration of the built-in data, which lies in the run folder.
@@ -229,7 +271,7 @@ fn write_data(folder: &Path, options: &Options) -> Result<()> {
     let io = |path: &Path, e: std::io::Error| {
         Error::file(path.display(), format!("cannot be written: {e}"), "choose another --run")
     };
-    let data = folder.join("data");
+    let data = folder.join(DATA);
     std::fs::create_dir_all(&data).map_err(|e| io(&data, e))?;
     for (split, range) in ["train", "valid", "test"].into_iter().zip(synth.splits()) {
         let path = data_path(folder, split);

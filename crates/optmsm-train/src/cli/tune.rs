@@ -32,8 +32,8 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let mut space = Space::new(&config)?;
     space.trials = options.trials.unwrap_or(space.trials);
     space.seed = options.seed.unwrap_or(space.seed);
-    let stem = options.config.file_stem().map_or("config".into(), |s| s.to_string_lossy());
-    let out = options.out.clone().unwrap_or_else(|| PathBuf::from(format!("runs/tune-{stem}")));
+    let default = || PathBuf::from(format!("runs/tune-{}", super::name(&options.config)));
+    let out = options.out.clone().unwrap_or_else(default);
     let study = tune(&config, &space, &out, &options.common.session(stop))?;
     if options.common.output.json {
         return Done::print(&out, &study.summary());
