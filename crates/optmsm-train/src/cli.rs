@@ -170,8 +170,10 @@ fn name(path: &Path) -> String {
     }
 }
 
+/// Whether a path is that of standard output: `-`, or what the system calls it, so that nothing is written beside or over what the
+/// program prints.
 fn is_stdout(path: &Path) -> bool {
-    path.as_os_str() == "-"
+    ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].iter().any(|name| path.as_os_str() == *name)
 }
 
 /// Prints one JSON document.

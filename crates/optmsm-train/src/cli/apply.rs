@@ -57,7 +57,7 @@ fn write<B: Backend<Elem = f32>>(be: B, run: &Run, rows: Predictions, out: &str)
     let predict = |predictions: &mut [f32], batch: &Batch| -> Result<()> {
         Ok(predictor.predict_into(predictions, batch)?)
     };
-    if out == "-" {
+    if super::is_stdout(Path::new(out)) {
         return rows.write("standard output", std::io::stdout(), predict);
     }
     super::synth::write_beside(Path::new(out), |file| rows.write(out, file, predict))
