@@ -13,7 +13,7 @@ pub(crate) struct Args {
     /// Minutes after which no new case begins.
     #[arg(long, default_value_t = 15)]
     minutes: u64,
-    /// The only case, by its name in an earlier run's output: kill/train/31
+    /// Only a case of an earlier run's output, or several by what their names begin with: kill/train/31, kill/train, kill
     #[arg(long)]
     case: Option<String>,
 }

@@ -98,6 +98,12 @@ impl DataError {
         }
     }
 
+    /// A thread that the system does not start.
+    pub fn thread(source: io::Error) -> Self {
+        let fix = "end other processes, or raise the limit on them (ulimit -u)";
+        DataError::file("a thread", format!("cannot be started: {source}"), fix)
+    }
+
     /// Whether a reader of this crate failed, which says itself what is wrong.
     pub(crate) fn is_inside(source: &io::Error) -> bool {
         source.get_ref().is_some_and(|e| e.is::<Self>())

@@ -193,7 +193,7 @@ impl Schema {
             scenarios: Vec::new(),
             known: Known::default(),
             scratch: String::new(),
-        });
+        })?;
         let mut read = 0;
         while read < rows {
             let Some(Done { made: found, error, .. }) = stream.next()? else { break };

@@ -135,7 +135,7 @@ impl Peek {
         let progress = Progress { rows: 0, bytes: 0, total_bytes: records.total_bytes() };
         let width = columns.len();
         Ok(Self {
-            stream: Stream::new(records, || Keep { width }),
+            stream: Stream::new(records, || Keep { width })?,
             rows: None,
             next: 0,
             error: None,

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::thread::Builder;
 
 use arrow_array::builder::StringBuilder;
 use arrow_array::{ArrayRef, Float32Array, RecordBatch};
@@ -204,7 +205,8 @@ where
         let mut rows = 0;
         std::thread::scope(|scope| -> std::result::Result<(), E> {
             let (ready, next) = sync_channel(1);
-            let ahead = scope.spawn(move || whole.each(&mut |rows| ready.send(rows).is_ok()));
+            let read = move || whole.each(&mut |rows| ready.send(rows).is_ok());
+            let ahead = Builder::new().spawn_scoped(scope, read).map_err(DataError::thread)?;
             for batch in next {
                 rows += batch.rows;
                 for start in (0..batch.rows).step_by(CHUNK) {

@@ -244,7 +244,7 @@ impl<'a> RowReader<'a> {
                     let schema = Arc::new(self.schema.clone());
                     let counting = self.missing.is_some();
                     let worker = || Encoder::new(schema.clone(), layout.clone(), selector.clone(), counting);
-                    State::Running(Box::new(Stream::new(*records, worker)))
+                    State::Running(Box::new(Stream::new(*records, worker)?))
                 }
                 State::Running(mut stream) => match stream.next()? {
                     Some(done) => {

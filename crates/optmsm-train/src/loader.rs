@@ -5,12 +5,13 @@
 //! alone, so a run that is continued in the middle of a pass finds its place without reading what came before.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::Builder;
 
 use optmsm_core::batch::{Batch, Column};
 use optmsm_core::config::InputSpec;
 use optmsm_core::philox::Stream;
 use optmsm_core::plan::Plan;
-use optmsm_data::{Cache, Extra};
+use optmsm_data::{Cache, DataError, Extra};
 
 use crate::error::Result;
 use crate::rows::Rows;
@@ -114,13 +115,16 @@ impl Order<'_> {
         }
         let (ready, next) = sync_channel(0);
         std::thread::scope(|scope| {
-            scope.spawn(move || {
+            let ahead = move || {
                 for (number, blocks) in windows {
                     if ready.send(read(cache, blocks).map(|window| (number, window))).is_err() {
                         return;
                     }
                 }
-            });
+            };
+            if let Err(e) = Builder::new().spawn_scoped(scope, ahead) {
+                return out.plans.send(Err(DataError::thread(e).into())).map_err(|_| Gone);
+            }
             let (mut batch, mut places) = (Batch::new(self.input), Vec::new());
             for window in next {
                 let (number, window) = match window {

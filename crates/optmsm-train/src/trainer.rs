@@ -2,11 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{channel, sync_channel};
+use std::thread::Builder;
 
 use optmsm_core::backend::Backend;
 use optmsm_core::learner::{Learner, StepLoss};
 use optmsm_core::model::Model;
 use optmsm_core::rounding::TableDtype;
+use optmsm_data::DataError;
 use serde::Serialize;
 
 use crate::checkpoint::{self, Outline, Progress as Position};
@@ -137,7 +139,8 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
         let (plans, planned) = sync_channel(AHEAD);
         let (give_back, spare) = channel();
         let begin = (at.epoch, at.batch);
-        scope.spawn(move || order.run(begin, config.epochs, &plans, &spare));
+        let plan = move || order.run(begin, config.epochs, &plans, &spare);
+        Builder::new().spawn_scoped(scope, plan).map_err(DataError::thread)?;
         let batches = data.train.rows().div_ceil(config.batch_size) as u64;
         let mut last_finite = None;
         while at.epoch < config.epochs && at.stale < config.patience.max(1) {

@@ -10,7 +10,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 
 use super::records::{Job, Records};
 use super::rows::Rows;
@@ -85,11 +85,14 @@ pub(crate) struct Pool<T> {
 
 impl<W: Work> Stream<W> {
     /// Reads the records by their threads, each with a worker of its own.
-    pub(crate) fn new(records: Records, mut worker: impl FnMut() -> W) -> Self {
-        match records.threads() {
+    ///
+    /// # Errors
+    /// The system does not start as many threads.
+    pub(crate) fn new(records: Records, mut worker: impl FnMut() -> W) -> Result<Self> {
+        Ok(match records.threads() {
             0 => Stream::Here(records, worker(), VecDeque::new()),
-            threads => Stream::Threads(Pool::start(records, (0..threads).map(|_| worker()).collect())),
-        }
+            threads => Stream::Threads(Pool::start(records, (0..threads).map(|_| worker()).collect())?),
+        })
     }
 
     /// What comes next; none at the end.
@@ -111,7 +114,7 @@ impl<W: Work> Stream<W> {
 }
 
 impl<T: Send + 'static> Pool<T> {
-    fn start<W: Work<Made = T>>(records: Records, workers: Vec<W>) -> Self {
+    fn start<W: Work<Made = T>>(records: Records, workers: Vec<W>) -> Result<Self> {
         let state = State {
             taking: false,
             all_taken: false,
@@ -129,11 +132,14 @@ impl<T: Send + 'static> Pool<T> {
             room: Condvar::new(),
             news: Condvar::new(),
         });
-        let run = |mut worker: W| {
-            let shared = shared.clone();
-            std::thread::spawn(move || shared.run(&mut worker))
-        };
-        Self { threads: workers.into_iter().map(run).collect(), shared }
+        // Dropped with an error, it ends those that were started.
+        let mut pool = Self { threads: Vec::with_capacity(workers.len()), shared };
+        for mut worker in workers {
+            let shared = pool.shared.clone();
+            let thread = Builder::new().spawn(move || shared.run(&mut worker)).map_err(DataError::thread)?;
+            pool.threads.push(thread);
+        }
+        Ok(pool)
     }
 
     fn next(&self) -> Result<Option<Done<T>>> {
@@ -326,7 +332,7 @@ mod tests {
         let path = folder.path().join("rows.csv");
         std::fs::write(&path, format!("a\n{}", "1\n".repeat(1_000_000))).unwrap();
         let records = Records::open(&Source::from(path).with_threads(4), ',').unwrap();
-        Stream::new(records, || Counts(panics_at))
+        Stream::new(records, || Counts(panics_at)).unwrap()
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::trace;
 use super::works::{WORKS, Work};
 
 const KILL: Kind = Kind { name: "kill", until: 0.45 };
+const THREAD: Kind = Kind { name: "thread", until: 0.48 };
 const FAIL: Kind = Kind { name: "fail", until: 0.7 };
 
 /// What an undisturbed run makes, and the system calls that it takes.
@@ -90,6 +91,27 @@ pub(crate) fn failing_calls(stage: &Stage, references: &[Reference], plan: &mut 
         }
         ended(stage, work, reference, case, &out, &story);
     });
+}
+
+/// Every thread that a command starts is refused once.
+pub(crate) fn threads(stage: &Stage, references: &[Reference], plan: &mut Plan) {
+    let starts = |call: &Call| trace::name(*call).starts_with("clone");
+    let few = ["train", "train streamed", "predict gzip", "init", "evaluate", "report"];
+    for (work, reference) in WORKS.iter().zip(references).filter(|(work, _)| few.contains(&work.name)) {
+        let Some(call) = reference.calls.iter().copied().find(starts) else { continue };
+        for nth in 0..reference.calls.iter().filter(|&&c| c == call).count() {
+            let Some(mut case) = plan.case(THREAD, work.name, nth) else { continue };
+            case.came(Came::Tried);
+            stage.set(work.state);
+            let fault = Fault { call: Some(call), nth, act: trace::acts(call)[0] };
+            let out = stage.run(work.command, Some(fault));
+            if out.struck {
+                case.came(Came::Struck);
+            }
+            let story = format!("{fault}\n  {}", said(work.command, &out));
+            ended(stage, work, reference, &mut case, &out, &story);
+        }
+    }
 }
 
 /// Runs the short form's or the long one's number of cases of each command, all commands in turn.

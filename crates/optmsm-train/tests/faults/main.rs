@@ -30,6 +30,7 @@ fn nothing_is_lost_and_nothing_silent() {
     let stage = works::stage();
     let references = disturb::references(&stage);
     disturb::kills(&stage, &references, &mut plan);
+    disturb::threads(&stage, &references, &mut plan);
     disturb::failing_calls(&stage, &references, &mut plan);
     damage::files(&stage, &mut plan);
     outputs::unread(&stage, &references, &mut plan);

@@ -10,7 +10,7 @@ use super::tally::{Came, Tally};
 pub(crate) struct Plan {
     long: bool,
     seed: u64,
-    /// The only case, if one is repeated.
+    /// The only case, or the start of the names of several.
     only: Option<String>,
     begun: Instant,
     limit: Duration,
@@ -55,7 +55,7 @@ impl Plan {
     pub(crate) fn case(&mut self, kind: Kind, name: &str, n: usize) -> Option<Case<'_>> {
         let id = format!("{}/{name}/{n}", kind.name);
         match &self.only {
-            Some(only) if *only != id => return None,
+            Some(only) if !format!("{id}/").starts_with(&format!("{only}/")) => return None,
             None if self.begun.elapsed() > self.limit.mul_f64(kind.until) => {
                 self.left += 1;
                 return None;

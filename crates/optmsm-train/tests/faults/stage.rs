@@ -54,7 +54,7 @@ impl Outcome {
             None => said(&path),
         };
         let start = message.starts_with("error: ") || message.starts_with("warning: ");
-        let other = ["standard output", "thread", "current directory"];
+        let other = ["standard output", "thread", "interrupt handler", "current directory"];
         start && (files.into_iter().any(named) || other.into_iter().any(said))
     }
 }
