@@ -6,6 +6,7 @@ use optmsm_core::config::Role;
 use optmsm_core::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::reading::{Quoting, Reading, Spelling, two_values};
 use crate::source::Paths;
 use crate::split::SplitConfig;
 use crate::stream::StreamConfig;
@@ -28,8 +29,11 @@ pub struct DataConfig {
     /// Makes the three parts from `train`, in place of `valid` and `test`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<SplitConfig>,
-    /// Column of the label, 0 or 1.
+    /// Column of the label.
     pub label: String,
+    /// How the labels 0 and 1 are written; `0`, `1` or as booleans when not given.
+    #[serde(deserialize_with = "two_values", skip_serializing_if = "Option::is_none")]
+    pub label_values: Option<[String; 2]>,
     /// Column of the scenario's name.
     pub scenario: String,
     /// Column of the sample weight, finite and at least 0; none weighs every row 1.
@@ -43,6 +47,15 @@ pub struct DataConfig {
     pub probability: Option<String>,
     /// Character between values; ASCII.
     pub delimiter: char,
+    /// What quotes mean in a CSV.
+    #[serde(skip_serializing_if = "Quoting::is_strict")]
+    pub quoting: Quoting,
+    /// Names of the columns of CSV files without a header; empty for files with one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
+    /// Texts of missing values beside the empty one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub null_values: Option<Vec<String>>,
     /// What to do with a scenario that training never saw.
     pub unseen_scenario: UnseenScenario,
     /// Share of training rows that train the fallback when `unseen_scenario = "oov"`, in [0, 1).
@@ -66,7 +79,11 @@ impl Default for DataConfig {
             weight: None,
             group: None,
             probability: None,
+            label_values: None,
             delimiter: ',',
+            quoting: Quoting::default(),
+            columns: Vec::new(),
+            null_values: None,
             unseen_scenario: UnseenScenario::Error,
             oov_rate: 0.05,
             stream: StreamConfig::default(),
@@ -87,6 +104,18 @@ pub enum UnseenScenario {
 }
 
 impl DataConfig {
+    /// How files are read.
+    pub fn reading(&self) -> Reading {
+        Reading {
+            delimiter: self.delimiter,
+            quoting: self.quoting,
+            columns: self.columns.clone(),
+            null_values: self.null_values.clone(),
+            label_values: self.label_values.clone(),
+            spelling: Spelling::Canonical,
+        }
+    }
+
     /// Checks every setting; whether the files exist is not looked at.
     ///
     /// # Errors
@@ -94,11 +123,7 @@ impl DataConfig {
     pub fn validate(&self) -> Result<()> {
         let fail =
             |key: &str, problem: String, fix: &str| Err(Error::config(format!("data.{key}"), problem, fix));
-        let d = self.delimiter;
-        if !d.is_ascii() || matches!(d, '"' | '\n' | '\r' | '\0') {
-            let problem = format!("{d:?} cannot stand between values");
-            return fail("delimiter", problem, "use one ASCII character, such as \",\" or \"\\t\"");
-        }
+        self.reading().validate()?;
         self.stream.validate()?;
         if !(0.0..1.0).contains(&self.oov_rate) {
             return fail("oov_rate", format!("must be in [0, 1), got {}", self.oov_rate), "0.05 is usual");

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::hash::{hash_bytes, mix};
 use crate::parse::{Parsed, text};
+use crate::reading::Speller;
 use crate::source::Dictionary;
 
 /// How often each value of a field came, by its UTF-8.
@@ -115,30 +116,31 @@ impl Counter {
     }
 
     /// Turns to a dictionary, which may be the one at hand.
-    pub(crate) fn turn_to(&mut self, dictionary: &Arc<Dictionary>, shared: &Shared) {
+    pub(crate) fn turn_to(&mut self, dictionary: &Arc<Dictionary>, speller: &Speller, shared: &Shared) {
         if self.dictionary.as_ref().is_none_or(|d| d.stamp != dictionary.stamp) {
-            self.end_dictionary(shared);
+            self.end_dictionary(speller, shared);
             self.entries.resize(dictionary.len(), 0);
             self.dictionary = Some(dictionary.clone());
         }
     }
 
-    /// Counts an entry of the dictionary at hand once more; false if it is the empty text, which is not counted.
+    /// Counts an entry of the dictionary at hand once more; false if it is a missing value, which is not counted.
     #[inline]
-    pub(crate) fn add_entry(&mut self, entry: usize, dictionary: &Dictionary) -> Parsed<bool> {
-        if self.entries[entry] == 0 && dictionary.cell(entry).text(&mut String::new())?.is_empty() {
+    pub(crate) fn add_entry(&mut self, entry: usize, dictionary: &Dictionary, speller: &Speller) -> Parsed<bool> {
+        let value = || speller.cell(dictionary.cell(entry));
+        if self.entries[entry] == 0 && value().text(&mut String::new())?.is_empty() {
             return Ok(false);
         }
         self.entries[entry] += 1;
         Ok(true)
     }
 
-    fn end_dictionary(&mut self, shared: &Shared) {
+    fn end_dictionary(&mut self, speller: &Speller, shared: &Shared) {
         let (dictionary, mut scratch) = (self.dictionary.take(), String::new());
         let mut entries = std::mem::take(&mut self.entries);
         if let Some(dictionary) = dictionary {
             for (entry, n) in entries.iter().enumerate().filter(|(_, n)| **n > 0) {
-                if let Ok(value) = dictionary.cell(entry).bytes(&mut scratch) {
+                if let Ok(value) = speller.cell(dictionary.cell(entry)).bytes(&mut scratch) {
                     shared.add(value, *n);
                 }
             }
@@ -153,8 +155,8 @@ impl Counter {
     }
 
     /// Hands everything over.
-    pub(crate) fn finish(&mut self, shared: &Shared) {
-        self.end_dictionary(shared);
+    pub(crate) fn finish(&mut self, speller: &Speller, shared: &Shared) {
+        self.end_dictionary(speller, shared);
         self.empty(shared);
     }
 }

@@ -5,6 +5,7 @@ use optmsm_core::batch::Column;
 use crate::numeric::Transform;
 use crate::parse::{self, ListFormat, Parsed, fault};
 use crate::quantile::bucket;
+use crate::reading::Speller;
 use crate::schema::Encoding;
 use crate::source::Cell;
 use crate::vocab::Vocabulary;
@@ -15,26 +16,27 @@ use crate::vocab::Vocabulary;
 /// If the column is not that of such a field: a batch of another schema.
 pub(crate) fn encode_value(
     encoding: &Encoding,
+    speller: &Speller,
     cell: Cell,
     scratch: &mut String,
     column: &mut Column,
 ) -> Parsed<()> {
     match (encoding, column) {
         (Encoding::Categorical { vocabulary }, Column::Categorical(ids)) => {
-            ids.push(id(vocabulary, cell, scratch)?);
+            ids.push(id(vocabulary, speller.cell(cell), scratch)?);
         }
         (Encoding::Multi { .. }, Column::Multi { offsets, ids, weights }) => {
-            encode_list(encoding, cell, scratch, ids, weights)?;
+            encode_list(encoding, speller, cell, scratch, ids, weights)?;
             offsets.push(offset(ids.len())?);
         }
         (Encoding::Buckets { cuts, .. }, Column::Categorical(ids)) => {
-            ids.push(match parse::number(cell, Transform::None)? {
+            ids.push(match parse::number(cell, speller, Transform::None)? {
                 Some(v) => 1 + bucket(v, cuts),
                 None => cuts.len() as u32 + 2,
             });
         }
         (Encoding::Numeric { transform, stats, fill, ladder }, Column::Numeric(values)) => {
-            let value = match parse::number(cell, *transform)? {
+            let value = match parse::number(cell, speller, *transform)? {
                 Some(v) => transform.apply(v, stats, ladder) as f32,
                 None => *fill,
             };
@@ -72,6 +74,7 @@ pub(crate) fn id(vocabulary: &Vocabulary, cell: Cell, scratch: &mut String) -> P
 /// Appends the ids and weights of a list.
 fn encode_list(
     encoding: &Encoding,
+    speller: &Speller,
     cell: Cell,
     scratch: &mut String,
     ids: &mut Vec<u32>,
@@ -80,7 +83,7 @@ fn encode_list(
     let Encoding::Multi { separator, weight_separator, max_length, vocabulary, .. } = encoding else {
         return Ok(());
     };
-    let format = ListFormat { separator, weight_separator: weight_separator.as_deref() };
+    let format = ListFormat { separator, weight_separator: weight_separator.as_deref(), speller };
     let weighted = weight_separator.is_some();
     let mut push = |id, weight| {
         ids.push(id);
@@ -101,8 +104,8 @@ fn encode_list(
 }
 
 /// Whether nothing but an entry of a list's dictionary decides about its id, and no limit which entries count.
-pub(crate) fn is_plain_list(format: ListFormat, max_length: Option<u32>) -> bool {
-    format.weight_separator.is_none() && max_length.is_none()
+pub(crate) fn is_plain_list(weight_separator: Option<&str>, max_length: Option<u32>) -> bool {
+    weight_separator.is_none() && max_length.is_none()
 }
 
 /// Hands the first `max_length` values of a list and their weights to `each`, up to its first fault.
@@ -123,12 +126,12 @@ pub(crate) fn each_value(
     done
 }
 
-/// Whether a value that can be encoded is none: a null or an empty text, of numbers also blanks, of lists also one without a value in it.
-pub(crate) fn is_missing(encoding: &Encoding, cell: Cell, scratch: &mut String) -> bool {
-    match (encoding, cell) {
-        (_, Cell::Missing) => true,
-        (Encoding::Multi { separator, weight_separator, max_length, .. }, _) => {
-            let format = ListFormat { separator, weight_separator: weight_separator.as_deref() };
+/// Whether a value that can be encoded is a missing one: of lists also one without a value in it.
+pub(crate) fn is_missing(encoding: &Encoding, speller: &Speller, cell: Cell, scratch: &mut String) -> bool {
+    match encoding {
+        Encoding::Multi { separator, weight_separator, max_length, .. } => {
+            let format =
+                ListFormat { separator, weight_separator: weight_separator.as_deref(), speller };
             let mut empty = true;
             let each = |_: &[u8], _| {
                 empty = false;
@@ -137,8 +140,8 @@ pub(crate) fn is_missing(encoding: &Encoding, cell: Cell, scratch: &mut String) 
             each_value(cell, format, *max_length, scratch, each).is_ok() && empty
         }
         // Blanks are a category of their own.
-        (Encoding::Categorical { .. }, Cell::Text(text)) => text.is_empty(),
-        (_, Cell::Text(text)) => text.trim_ascii().is_empty(),
-        _ => false,
+        Encoding::Categorical { .. } => matches!(speller.cell(cell), Cell::Missing | Cell::Text(b"")),
+        Encoding::Buckets { .. } => matches!(parse::number(cell, speller, Transform::None), Ok(None)),
+        Encoding::Numeric { transform, .. } => matches!(parse::number(cell, speller, *transform), Ok(None)),
     }
 }

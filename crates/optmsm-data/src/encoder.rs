@@ -9,8 +9,9 @@ use crate::encode::{self, encode_value, is_plain_list};
 use crate::error::{DataError, Result, list, quote};
 use crate::fit::scenario_name;
 use crate::hash::hash_bytes;
-use crate::parse::{self, ListFormat, Parsed, fault};
+use crate::parse::{self, Parsed, fault};
 use crate::reader::{Extra, Need};
+use crate::reading::Speller;
 use crate::schema::{Encoding, Schema};
 use crate::source::{Cell, Done, Records, Rows, Span, Values, Work, with_values};
 use crate::split::Selector;
@@ -104,6 +105,7 @@ pub(crate) struct Encoder {
     input: InputSpec,
     layout: Layout,
     selector: Option<Selector>,
+    speller: Speller,
     ids: Vec<Known<u32>>, // one a field
     scenarios: Known<u32>,
     groups: Known<u64>,
@@ -121,16 +123,17 @@ impl Encoder {
         let ids = schema.fields.iter().map(|_| Known::default()).collect();
         let (scenarios, groups) = (Known::default(), Known::default());
         let input = schema.input_spec();
-        Self { schema, input, layout, selector, ids, scenarios, groups, counting, scratch: String::new() }
+        let (speller, scratch) = (Speller::new(&schema.reading), String::new());
+        Self { schema, input, layout, selector, speller, ids, scenarios, groups, counting, scratch }
     }
 
     /// The rows up to the first that cannot be used, and what is wrong with that.
     fn encode(&mut self, mut rows: Rows) -> (Block, Option<DataError>) {
-        let Self { schema, input, layout, selector, ids, scenarios, groups, counting, scratch } = self;
+        let Self { schema, input, layout, selector, speller, ids, scenarios, groups, counting, scratch } = self;
         let (mut batch, mut extra) = (Batch::new(input), Extra::default());
         let mut sweep = Sweep::new(rows.len());
         if let Some(selector) = selector {
-            selector.pick(&rows, &mut sweep, scratch);
+            selector.pick(&rows, speller, &mut sweep, scratch);
         }
         let good = sweep.good();
         let columns = layout.fields.iter().zip(ids).zip(&mut batch.columns);
@@ -138,13 +141,13 @@ impl Encoder {
             with_values!(rows, c, |values| match (&field.encoding, column) {
                 (Encoding::Categorical { vocabulary }, Column::Categorical(ids)) => {
                     ids.reserve_exact(good);
-                    look_up!(sweep, c, values, known, |cell| encode::id(vocabulary, cell, scratch), |id| ids
+                    look_up!(sweep, c, values, known, |cell| encode::id(vocabulary, speller.cell(cell), scratch), |id| ids
                         .push(id));
                 }
                 (
                     Encoding::Multi { vocabulary, separator, weight_separator, max_length, .. },
                     Column::Multi { offsets, ids, .. },
-                ) if is_plain_list(format(separator, weight_separator), *max_length)
+                ) if is_plain_list(weight_separator.as_deref(), *max_length)
                     && vocabulary.is_listed()
                     && let Some(lists) = values.lists() =>
                 {
@@ -154,7 +157,7 @@ impl Encoder {
                         let before = ids.len();
                         for key in lists.items(row).filter_map(|item| lists.keys.key(item)) {
                             let id = known.get(key, || {
-                                let name = lists.keys.dictionary.cell(key).bytes(scratch)?;
+                                let name = speller.cell(lists.keys.dictionary.cell(key)).bytes(scratch)?;
                                 if name.is_empty() { Ok(NO_ID) } else { vocabulary.find_bytes(name) }
                             })?;
                             if id != NO_ID {
@@ -172,14 +175,14 @@ impl Encoder {
                 }
                 (encoding, column) => {
                     reserve(column, good);
-                    sweep.each(c, |row| encode_value(encoding, values.cell(row), scratch, column));
+                    sweep.each(c, |row| encode_value(encoding, speller, values.cell(row), scratch, column));
                 }
             });
         }
         if let Some(c) = layout.label {
             batch.labels.reserve_exact(good);
             with_values!(rows, c, |values| sweep.each(c, |row| {
-                batch.labels.push(parse::label(values.cell(row))?);
+                batch.labels.push(parse::label(values.cell(row), speller)?);
                 Ok(())
             }));
         }
@@ -196,7 +199,7 @@ impl Encoder {
                 c,
                 values,
                 groups,
-                |cell| cell.bytes(scratch).map(hash_bytes),
+                |cell| speller.cell(cell).bytes(scratch).map(hash_bytes),
                 |group| extra.groups.push(group)
             ));
         }
@@ -214,7 +217,7 @@ impl Encoder {
             c,
             values,
             scenarios,
-            |cell| scenario(schema, cell, scratch),
+            |cell| scenario(schema, speller.cell(cell), scratch),
             |id| batch.scenarios.push(id)
         ));
         if sweep.good() < good {
@@ -227,7 +230,7 @@ impl Encoder {
             for (field, &c) in schema.fields.iter().zip(&layout.fields) {
                 let (mut row, mut of_field) = (0, Vec::new());
                 with_values!(rows, c, |values| sweep.each(c, |at| {
-                    if encode::is_missing(&field.encoding, values.cell(at), scratch) {
+                    if encode::is_missing(&field.encoding, speller, values.cell(at), scratch) {
                         of_field.push(row);
                     }
                     row += 1;
@@ -254,10 +257,6 @@ impl Work for Encoder {
 
 /// What an empty item of a list has; a vocabulary has fewer ids.
 const NO_ID: u32 = u32::MAX;
-
-fn format<'a>(separator: &'a str, weight_separator: &'a Option<String>) -> ListFormat<'a> {
-    ListFormat { separator, weight_separator: weight_separator.as_deref() }
-}
 
 fn reserve(column: &mut Column, rows: usize) {
     match column {

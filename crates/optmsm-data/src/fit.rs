@@ -7,6 +7,7 @@ use crate::config::{DataConfig, UnseenScenario};
 use crate::error::{DataError, Result, quote};
 use crate::gather::{self, Gathered, Local, Numbers, Statistics};
 use crate::parse::{self, Parsed, fault};
+use crate::reading::Speller;
 use crate::schema::{FALLBACK, ScenarioSchema, Schema};
 use crate::source::{Cell, Done, Progress, Records, Rows, Source, Stream, Values, Work, with_values};
 use crate::split::{self, Part, Selector};
@@ -26,6 +27,7 @@ struct Pass {
     weight: Option<usize>,
     probability: Option<usize>,
     fields: Vec<(usize, Gathered)>,
+    speller: Speller,
     scenarios: Mutex<BTreeMap<String, ScenarioCount>>,
     most: u64, // rows
 }
@@ -54,11 +56,11 @@ impl Worker {
         let looked = all.min(usize::try_from(most).unwrap_or(usize::MAX));
         let mut sweep = Sweep::new(looked);
         if let Some(selector) = selector {
-            selector.pick(rows, &mut sweep, scratch);
+            selector.pick(rows, &pass.speller, &mut sweep, scratch);
         }
         let (c, mut labels) = (pass.label, Vec::with_capacity(sweep.good()));
         with_values!(rows, c, |values| sweep.each(c, |row| {
-            labels.push(parse::label(values.cell(row))? == 1.0);
+            labels.push(parse::label(values.cell(row), &pass.speller)? == 1.0);
             Ok(())
         }));
         let (c, mut labels) = (pass.scenario, labels.into_iter());
@@ -68,7 +70,7 @@ impl Worker {
             values,
             known,
             |cell| {
-                let name = scenario_name(cell, scratch)?;
+                let name = scenario_name(pass.speller.cell(cell), scratch)?;
                 Ok(scenarios.iter().position(|s| s.name == name).unwrap_or_else(|| {
                     scenarios.push(ScenarioCount { name: name.to_owned(), ..ScenarioCount::default() });
                     scenarios.len() - 1
@@ -90,7 +92,7 @@ impl Worker {
         }
         let mut numbers = Vec::with_capacity(fields.len());
         for ((column, gathered), local) in pass.fields.iter().zip(fields) {
-            numbers.push(gathered.look(local, rows, *column, &mut sweep, scratch));
+            numbers.push(gathered.look(local, rows, *column, &pass.speller, &mut sweep, scratch));
         }
         let (_, error) = sweep.finish(rows);
         let behind = rows.take_error().filter(|_| looked == all && most > all as u64);
@@ -111,7 +113,7 @@ impl Drop for Worker {
     /// Hands over what the thread has counted.
     fn drop(&mut self) {
         for ((_, gathered), local) in self.pass.fields.iter().zip(&mut self.fields) {
-            gathered.collect(local);
+            gathered.collect(local, &self.pass.speller);
         }
         let mut all = self.pass.scenarios.lock().unwrap_or_else(PoisonError::into_inner);
         for found in self.scenarios.drain(..) {
@@ -162,7 +164,8 @@ impl Schema {
             let fix = "give a file: training reads it more than once";
             return Err(DataError::file("standard input", "cannot be trained on", fix));
         }
-        let mut file = Records::open(&source, config.delimiter)?;
+        let reading = config.reading();
+        let mut file = Records::open(&source, &reading)?;
         let label = file.find(&config.label, "data.label")?;
         let scenario = file.find(&config.scenario, "data.scenario")?;
         let mut optional =
@@ -184,8 +187,8 @@ impl Schema {
         };
         let name = file.name().to_owned();
         let mut numbers: Vec<_> = fields.iter().map(|_| Statistics::default()).collect();
-        let scenarios = Mutex::default();
-        let pass = Arc::new(Pass { label, scenario, weight, probability, fields, scenarios, most: rows });
+        let (scenarios, speller) = (Mutex::default(), Speller::new(&reading));
+        let pass = Arc::new(Pass { label, scenario, weight, probability, fields, speller, scenarios, most: rows });
         let mut stream = Stream::new(file, || Worker {
             pass: pass.clone(),
             selector: selector.clone(),
@@ -224,7 +227,7 @@ impl Schema {
             scenarios.push(ScenarioSchema { name: FALLBACK.to_owned(), rows: 0, positives: 0 });
         }
         Ok(Schema {
-            delimiter: config.delimiter,
+            reading,
             label: config.label.clone(),
             scenario: config.scenario.clone(),
             weight: config.weight.clone(),

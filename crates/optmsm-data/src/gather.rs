@@ -6,6 +6,7 @@ use crate::encode::{each_value, is_plain_list};
 use crate::numeric::{Accumulator, NumericStats, Transform};
 use crate::parse::{self, ListFormat, Parsed};
 use crate::quantile::Quantiles;
+use crate::reading::Speller;
 use crate::schema::{Encoding, FieldSchema};
 use crate::source::{Rows, Values as _, with_values};
 use crate::sweep::{Known, Sweep, look_up};
@@ -110,6 +111,7 @@ impl Gathered {
         local: &mut Local,
         rows: &Rows,
         column: usize,
+        speller: &Speller,
         sweep: &mut Sweep,
         scratch: &mut String,
     ) -> Numbers {
@@ -120,28 +122,30 @@ impl Gathered {
                 column,
                 cells,
                 local.checked,
-                |cell| vocabulary.find_bytes(cell.bytes(scratch)?).map(|_| ()),
+                |cell| vocabulary.find_bytes(speller.cell(cell).bytes(scratch)?).map(|_| ()),
                 |()| {}
             ),
             What::Values(values @ Values::Counted(shared, _)) => match cells.keys() {
                 Some(keys) => {
-                    local.counter.turn_to(keys.dictionary, shared);
+                    local.counter.turn_to(keys.dictionary, speller, shared);
                     sweep.each(column, |row| match keys.key(row) {
-                        Some(key) if local.counter.add_entry(key, keys.dictionary)? => Ok(()),
+                        Some(key) if local.counter.add_entry(key, keys.dictionary, speller)? => Ok(()),
                         _ => values.add(b"", &mut local.counter),
                     });
                 }
                 None => sweep
-                    .each(column, |row| { values.add(cells.cell(row).bytes(scratch)?, &mut local.counter) }),
+                    .each(column, |row| {
+                        values.add(speller.cell(cells.cell(row)).bytes(scratch)?, &mut local.counter)
+                    }),
             },
             What::Lists(values) => {
-                let format = list_format(&self.config);
-                let plain = is_plain_list(format, self.config.max_length);
+                let format = list_format(&self.config, speller);
+                let plain = is_plain_list(format.weight_separator, self.config.max_length);
                 if let (true, Values::Counted(shared, _), Some(lists)) = (plain, values, cells.lists()) {
-                    local.counter.turn_to(lists.keys.dictionary, shared);
+                    local.counter.turn_to(lists.keys.dictionary, speller, shared);
                     sweep.each(column, |row| {
                         for key in lists.items(row).filter_map(|item| lists.keys.key(item)) {
-                            local.counter.add_entry(key, lists.keys.dictionary)?; // an empty one is no value
+                            local.counter.add_entry(key, lists.keys.dictionary, speller)?; // a missing one is no value
                         }
                         Ok(())
                     });
@@ -156,7 +160,7 @@ impl Gathered {
             What::Numbers(transform, _) => {
                 numbers.values.reserve_exact(sweep.good());
                 sweep.each(column, |row| {
-                    match parse::number(cells.cell(row), *transform)? {
+                    match parse::number(cells.cell(row), speller, *transform)? {
                         None => numbers.missing += 1,
                         Some(v) if *transform == Transform::Log1p => numbers.values.push(libm::log1p(v)),
                         Some(v) => numbers.values.push(v),
@@ -187,9 +191,9 @@ impl Gathered {
     }
 
     /// Hands over what a thread has kept for itself.
-    pub(crate) fn collect(&self, local: &mut Local) {
+    pub(crate) fn collect(&self, local: &mut Local, speller: &Speller) {
         if let Some(shared) = self.counted() {
-            local.counter.finish(shared);
+            local.counter.finish(speller, shared);
         }
     }
 
@@ -207,7 +211,7 @@ impl Gathered {
         let encoding = match &self.what {
             What::Values(values) => Encoding::Categorical { vocabulary: vocabulary(values) },
             What::Lists(values) => Encoding::Multi {
-                separator: list_format(config).separator.to_owned(),
+                separator: separator(config).to_owned(),
                 weight_separator: config.weight_separator.clone(),
                 pooling: config.pooling.unwrap_or_default(),
                 max_length: config.max_length,
@@ -254,11 +258,12 @@ pub(crate) fn finish(fields: &[(usize, Gathered)], numbers: Vec<Statistics>) -> 
     schemas
 }
 
-fn list_format(config: &FieldConfig) -> ListFormat<'_> {
-    ListFormat {
-        separator: config.separator.as_deref().unwrap_or(DEFAULT_SEPARATOR),
-        weight_separator: config.weight_separator.as_deref(),
-    }
+fn separator(config: &FieldConfig) -> &str {
+    config.separator.as_deref().unwrap_or(DEFAULT_SEPARATOR)
+}
+
+fn list_format<'a>(config: &'a FieldConfig, speller: &'a Speller) -> ListFormat<'a> {
+    ListFormat { separator: separator(config), weight_separator: config.weight_separator.as_deref(), speller }
 }
 
 fn fill(given: Option<f64>, transform: Transform, stats: &NumericStats, ladder: &[f64]) -> f32 {

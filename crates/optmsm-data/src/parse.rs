@@ -4,6 +4,7 @@ use std::str;
 
 use crate::error::quote;
 use crate::numeric::Transform;
+use crate::reading::{Speller, respell};
 use crate::source::{Cell, List};
 
 /// A value that cannot be used, before the file, line and column are known.
@@ -31,22 +32,45 @@ pub(crate) fn text(bytes: &[u8]) -> Parsed<&str> {
 
 /// A label, 0 or 1.
 #[inline]
-pub(crate) fn label(cell: Cell) -> Parsed<f32> {
-    match cell {
-        Cell::Text(b"0") | Cell::Int(0) | Cell::UInt(0) | Cell::Bool(false) => return Ok(0.0),
-        Cell::Text(b"1") | Cell::Int(1) | Cell::UInt(1) | Cell::Bool(true) => return Ok(1.0),
+pub(crate) fn label(cell: Cell, speller: &Speller) -> Parsed<f32> {
+    match (cell, speller.labels()) {
+        (_, Some(labels)) => return given_label(cell, speller, labels),
+        (Cell::Text(b"0") | Cell::Int(0) | Cell::UInt(0) | Cell::Bool(false), None) => return Ok(0.0),
+        (Cell::Text(b"1") | Cell::Int(1) | Cell::UInt(1) | Cell::Bool(true), None) => return Ok(1.0),
         _ => {}
     }
     let mut scratch = String::new();
     let value = cell.text(&mut scratch)?;
-    match value.trim().parse::<f64>() {
-        Ok(0.0) => Ok(0.0),
-        Ok(1.0) => Ok(1.0),
-        _ if value.trim().is_empty() => fault("the label is empty", "give 0 or 1, or drop the row"),
+    let text = respell(value.trim().as_bytes());
+    match str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok()) {
+        Some(0.0) => Ok(0.0),
+        Some(1.0) => Ok(1.0),
+        _ if speller.text(text).is_empty() => fault("the label is empty", "give 0 or 1, or drop the row"),
         _ => fault(
             format!("{} is not 0 or 1", quote(value)),
-            "fix the value, or name the column of the label in data.label",
+            "fix the value, name the column of the label in data.label, or say how 0 and 1 are written: data.label_values = [\"no\", \"yes\"]",
         ),
+    }
+}
+
+/// A label that is one of two texts; numbers are the same however they are written.
+fn given_label(cell: Cell, speller: &Speller, labels: &[Box<[u8]>; 2]) -> Parsed<f32> {
+    let mut scratch = String::new();
+    let value = speller.cell(cell).text(&mut scratch)?;
+    let text = speller.text(value.trim().as_bytes());
+    let number = |text: &[u8]| str::from_utf8(text).ok()?.parse::<f64>().ok();
+    let is = |label: &[u8]| text == label || number(text).is_some_and(|v| number(label) == Some(v));
+    match labels.each_ref().map(|label| is(label)) {
+        [true, _] => Ok(0.0),
+        [_, true] => Ok(1.0),
+        _ if text.is_empty() => fault("the label is empty", "give it a value, or drop the row"),
+        _ => {
+            let [zero, one] = labels.each_ref().map(|label| quote(&String::from_utf8_lossy(label)));
+            fault(
+                format!("{} is not {zero} or {one}, which data.label_values names", quote(value)),
+                "fix the value, or data.label_values",
+            )
+        }
     }
 }
 
@@ -101,7 +125,7 @@ pub(crate) fn probability(cell: Cell, scratch: &mut String) -> Parsed<f32> {
 
 /// A number of a numeric field, before its transform; none when missing.
 #[inline]
-pub(crate) fn number(cell: Cell, transform: Transform) -> Parsed<Option<f64>> {
+pub(crate) fn number(cell: Cell, speller: &Speller, transform: Transform) -> Parsed<Option<f64>> {
     let written = |cell: Cell| cell.text(&mut String::new()).map(quote); // for messages
     let v = match cell {
         Cell::Missing => return Ok(None),
@@ -109,6 +133,7 @@ pub(crate) fn number(cell: Cell, transform: Transform) -> Parsed<Option<f64>> {
         Cell::UInt(v) => v as f64,
         Cell::Double(v) => v,
         Cell::Single(v) => shortest(v),
+        Cell::Bool(v) if speller.reads_booleans() => f64::from(v),
         Cell::Bool(_) => {
             return fault(
                 format!("{} is not a number", written(cell)?),
@@ -121,16 +146,24 @@ pub(crate) fn number(cell: Cell, transform: Transform) -> Parsed<Option<f64>> {
             if trimmed.is_empty() {
                 return Ok(None);
             }
-            let Ok(v) = trimmed.parse::<f64>() else {
-                return fault(
-                    format!("{} is not a number", quote(value)),
-                    "fix the value, or set kind = \"categorical\"",
-                );
-            };
-            v
+            match trimmed.parse::<f64>() {
+                Ok(v) => v,
+                Err(_) => match speller.number(trimmed) {
+                    Some(meant) => return Ok(meant),
+                    None => {
+                        return fault(
+                            format!("{} is not a number", quote(value)),
+                            "fix the value, name it in data.null_values if it is a missing one, or set kind = \"categorical\"",
+                        );
+                    }
+                },
+            }
         }
         Cell::List(_) => return cell.text(&mut String::new()).map(|_| None),
     };
+    if speller.is_missing_number(v) {
+        return Ok(None);
+    }
     if !v.is_finite() {
         return fault(
             format!("{} is not a finite number", written(cell)?),
@@ -178,9 +211,10 @@ pub(crate) fn too_large(cell: &Cell) -> Parsed<String> {
 pub(crate) struct ListFormat<'a> {
     pub(crate) separator: &'a str,
     pub(crate) weight_separator: Option<&'a str>,
+    pub(crate) speller: &'a Speller,
 }
 
-/// Hands every value of a list, as UTF-8, and its weight to `each`; empty values are skipped.
+/// Hands every value of a list, as UTF-8, and its weight to `each`; missing values are skipped.
 ///
 /// Weights are read only if the format has a `weight_separator`; without one every weight is 1.
 #[inline]
@@ -190,18 +224,25 @@ pub(crate) fn list(
     scratch: &mut String,
     mut each: impl FnMut(&[u8], f32),
 ) -> Parsed<()> {
+    let speller = format.speller;
+    let mut each = |name: &[u8], weight| match speller.text(name) {
+        b"" => {}
+        name => each(name, weight),
+    };
     if let Cell::List(elements) = cell {
         return elements_of(elements, format, scratch, |name, weight| each(name.as_bytes(), weight));
     }
-    let value = cell.bytes(scratch)?;
+    let value = match cell {
+        Cell::Text(value) => speller.list(value),
+        other => speller.cell(other).bytes(scratch)?,
+    };
     match (format.separator.as_bytes(), format.weight_separator) {
         // Searching a byte is several times faster than searching a string, and nearly all separators are one.
         ([separator], None) => {
             if !value.is_ascii() {
                 text(value)?;
             }
-            let names = value.split(|byte| byte == separator).filter(|name| !name.is_empty());
-            names.for_each(|name| each(name, 1.0));
+            value.split(|byte| byte == separator).for_each(|name| each(name, 1.0));
             Ok(())
         }
         _ => split(text(value)?, format, |name, weight| each(name.as_bytes(), weight)),
@@ -226,7 +267,7 @@ fn elements_of(
                 }
             },
         };
-        match elements.cell(i).text(scratch)? {
+        match format.speller.cell(elements.cell(i)).text(scratch)? {
             "" => {}
             // Strings of a list may have their weights in them, as in a CSV.
             text if format.weight_separator.is_some() && !elements.weighted() => {
@@ -279,11 +320,16 @@ fn bad_weight<T>(name: &str, weight: &str) -> Parsed<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reading::Reading;
     use crate::source::Elements;
+
+    fn speller() -> Speller {
+        Speller::new(&Reading::default())
+    }
 
     fn elements(value: &str, separator: &str, weight_separator: Option<&str>) -> Vec<(String, f32)> {
         let mut out = Vec::new();
-        let format = ListFormat { separator, weight_separator };
+        let format = ListFormat { separator, weight_separator, speller: &speller() };
         let cell = Cell::Text(value.as_bytes());
         list(cell, format, &mut String::new(), |name, w| {
             out.push((str::from_utf8(name).unwrap().to_owned(), w))

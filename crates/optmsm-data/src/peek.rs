@@ -4,6 +4,7 @@ use arrow_schema::DataType;
 
 use crate::error::{DataError, Result};
 use crate::parse::Parsed;
+use crate::reading::{Quoting, Reading, Speller};
 use crate::source::{
     Cell, Done, Progress, Records, Rows, Source, Stream, Values, Whole, Work, can_be_read, with_values,
 };
@@ -52,7 +53,7 @@ pub struct PeekColumn {
 /// A value as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
-    /// One, as a CSV would have it; a missing one is empty.
+    /// One, in the spelling that stands for all of its; a missing one is empty.
     One(&'a str),
     /// Those of a list, without missing ones.
     Many(&'a [String]),
@@ -65,7 +66,8 @@ pub struct Peek {
     next: usize,              // row of them
     error: Option<DataError>, // to come behind them
     progress: Progress,
-    delimiter: Option<char>,
+    csv: Option<Reading>,
+    speller: Speller,
     columns: Vec<PeekColumn>,
     places: Vec<Option<usize>>, // none of a column that cannot be read
     text: String,
@@ -96,17 +98,27 @@ impl std::fmt::Debug for Peek {
 }
 
 impl Peek {
-    /// Opens the first file of a source. The delimiter of a CSV is the one that cuts its header into the most columns.
+    /// Opens the first file of a source. The delimiter of a CSV is the one that cuts its first line into the most values.
     ///
     /// # Errors
-    /// There is no such file, it cannot be read, or two columns have the same name.
+    /// There is no such file, it cannot be read, its first line is a row, or two columns have the same name.
     pub fn open(source: impl Into<Source>) -> Result<Self> {
+        Self::open_as(source, Quoting::default(), true)
+    }
+
+    /// [`Peek::open`] of a CSV with these quotes; the columns of one without a header are `c1`, `c2` and so on.
+    ///
+    /// # Errors
+    /// As [`Peek::open`].
+    pub fn open_as(source: impl Into<Source>, quoting: Quoting, header: bool) -> Result<Self> {
         let source = source.into();
         let whole = Whole::open(&source)?;
-        let (mut records, delimiter) = match &whole {
-            Some(_) => (Records::open(&source, ',')?, None),
-            None => delimited(&source).map(|(records, delimiter)| (records, Some(delimiter)))?,
+        let csv = match &whole {
+            Some(_) => None,
+            None => Some(csv(&source, quoting, header)?),
         };
+        let reading = csv.clone().unwrap_or_default();
+        let mut records = Records::open(&source, &reading)?;
         let columns: Vec<PeekColumn> = match &whole {
             Some(whole) => {
                 let fields = whole.schema().fields().iter().enumerate();
@@ -140,7 +152,8 @@ impl Peek {
             next: 0,
             error: None,
             progress,
-            delimiter,
+            csv,
+            speller: Speller::new(&reading),
             columns,
             places,
             text: String::new(),
@@ -148,9 +161,9 @@ impl Peek {
         })
     }
 
-    /// What stands between the values of a row; none of other files than CSV.
-    pub fn delimiter(&self) -> Option<char> {
-        self.delimiter
+    /// How a CSV is read; none of other files.
+    pub fn reading(&self) -> Option<&Reading> {
+        self.csv.as_ref()
     }
 
     /// The columns of the first file, then those of its folders.
@@ -187,56 +200,48 @@ impl Peek {
     /// # Errors
     /// It is no valid UTF-8.
     pub fn value(&mut self, column: usize) -> Result<Value<'_>> {
-        let Self { rows, next, places, text, items, .. } = self;
+        let Self { rows, next, places, speller, text, items, .. } = self;
         let (Some(place), Some(rows), Some(row)) = (places[column], rows, next.checked_sub(1)) else {
             return Ok(Value::One(""));
         };
-        let taken = with_values!(rows, place, |values| take(values.cell(row), text, items));
+        let taken = with_values!(rows, place, |values| take(values.cell(row), speller, text, items));
         let many = taken.map_err(|fault| rows.value_error(row, place, fault))?;
         Ok(if many { Value::Many(items) } else { Value::One(text) })
     }
 }
 
 /// The value of a cell, and whether it is a list.
-fn take(cell: Cell, text: &mut String, items: &mut Vec<String>) -> Parsed<bool> {
+fn take(cell: Cell, speller: &Speller, text: &mut String, items: &mut Vec<String>) -> Parsed<bool> {
     let mut scratch = String::new();
     items.clear();
     if let Cell::List(list) = cell {
         for i in 0..list.len() {
-            let item = list.cell(i).text(&mut scratch)?;
+            let item = speller.cell(list.cell(i)).text(&mut scratch)?;
             if !item.is_empty() {
                 items.push(item.to_owned());
             }
         }
         return Ok(true);
     }
-    let value = cell.text(&mut scratch)?;
+    let value = speller.cell(cell).text(&mut scratch)?;
     text.clear();
     text.push_str(value);
     Ok(false)
 }
 
-/// Opens a CSV with the delimiter that cuts its header into the most columns.
-fn delimited(source: &Source) -> Result<(Records, char)> {
-    let (mut best, mut failed): (Option<(Records, char)>, _) = (None, None);
+/// How a CSV is read: with the delimiter that cuts its first line into the most values.
+fn csv(source: &Source, quoting: Quoting, header: bool) -> Result<Reading> {
+    // With a name, whatever it is, the first line is not taken for a header, which it may not be.
+    let reading = |delimiter| Reading { delimiter, quoting, columns: vec!["c1".into()], ..Reading::default() };
+    let (mut best, mut most) = (reading(DELIMITERS[0]), 0);
     for delimiter in DELIMITERS {
-        match Records::open(source, delimiter) {
-            Ok(records) => {
-                let most = best.as_ref().map_or(0, |(best, _)| best.header().len());
-                if records.header().len() > most {
-                    best = Some((records, delimiter));
-                }
-            }
-            Err(e) => _ = failed.get_or_insert(e),
+        let width = Records::open(source, &reading(delimiter))?.width();
+        if width > most {
+            (best, most) = (reading(delimiter), width);
         }
     }
-    match (best, failed) {
-        // A header in one piece is cut by none; what went wrong with another one says more.
-        (Some((records, _)), Some(e)) if records.header().len() == 1 => Err(e),
-        (Some(best), _) => Ok(best),
-        (None, Some(e)) => Err(e),
-        (None, None) => Err(DataError::file(&source.to_string(), "has no column", "give a header line")),
-    }
+    let columns = if header { Vec::new() } else { (1..=most).map(|i| format!("c{i}")).collect() };
+    Ok(Reading { columns, ..best })
 }
 
 fn holds(of: &DataType) -> Holds {

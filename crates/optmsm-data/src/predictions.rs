@@ -8,7 +8,7 @@ use std::thread::Builder;
 use arrow_array::builder::StringBuilder;
 use arrow_array::{ArrayRef, Float32Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema as ArrowSchema, SchemaRef};
-use csv::ByteRecord;
+use csv::{ByteRecord, QuoteStyle};
 use flate2::write::GzEncoder;
 use optmsm_core::batch::Batch;
 use parquet::arrow::ArrowWriter;
@@ -18,6 +18,7 @@ use parquet::file::properties::WriterProperties;
 
 use crate::error::{DataError, Result};
 use crate::reader::{Extra, Need, RecordBuffer, RowReader};
+use crate::reading::{Quoting, Reading};
 use crate::schema::Schema;
 use crate::source::{Source, Whole};
 
@@ -116,12 +117,11 @@ impl<'a> Predictions<'a> {
     ) -> std::result::Result<(), E> {
         let Self { reader, schema, format, whole } = self;
         let batch = Batch::new(&schema.input_spec());
-        let delimiter = schema.delimiter as u8;
         let rows = Rows { reader, predict, batch, extra: Extra::default(), predictions: Vec::new() };
         match (format, whole) {
             (OutputFormat::Parquet, Some(whole)) => rows.typed(&whole, name, out),
             (OutputFormat::Parquet, None) => rows.text(name, out),
-            _ => rows.csv(delimiter, name, Packed::new(format, out).map_err(|e| failed(name, e))?),
+            _ => rows.csv(&schema.reading, name, Packed::new(format, out).map_err(|e| failed(name, e))?),
         }
     }
 }
@@ -158,22 +158,46 @@ where
         if self.batch.rows() > 0 { (self.predict)(&mut self.predictions, &self.batch) } else { Ok(()) }
     }
 
-    fn csv(mut self, delimiter: u8, name: &str, out: Packed<impl Write>) -> std::result::Result<(), E> {
+    fn csv(mut self, reading: &Reading, name: &str, out: Packed<impl Write>) -> std::result::Result<(), E> {
         let fail = |e: csv::Error| failed(name, e);
-        let mut to = csv::WriterBuilder::new().delimiter(delimiter).from_writer(out);
-        let mut header = self.reader.header().clone();
-        header.push_field(COLUMN.as_bytes());
-        to.write_byte_record(&header).map_err(fail)?;
-        let mut records = RecordBuffer::default();
+        let plain = reading.quoting == Quoting::None;
+        let style = if plain { QuoteStyle::Never } else { QuoteStyle::Necessary };
+        let delimiter = reading.delimiter as u8;
+        let mut to = csv::WriterBuilder::new().delimiter(delimiter).quote_style(style).from_writer(out);
+        if self.reader.has_header() {
+            let mut header = self.reader.header().clone();
+            header.push_field(COLUMN.as_bytes());
+            to.write_byte_record(&header).map_err(fail)?;
+        }
+        let (mut records, mut written) = (RecordBuffer::default(), 0);
         while self.next(&mut records)? {
             for (record, p) in records.iter().zip(&self.predictions) {
+                // Of the values, only a folder's may hold them.
+                if plain && record.iter().any(|value| value.iter().any(|b| [delimiter, b'\r', b'\n'].contains(b))) {
+                    let problem = format!("the name of its folder has {:?} or a line break in it", reading.delimiter);
+                    let fix = "rename the folder, or write the predictions as Parquet";
+                    return Err(DataError::file(self.reader.name(), problem, fix).into());
+                }
                 record.iter().try_for_each(|field| to.write_field(field)).map_err(fail)?;
                 to.write_field(p.to_string()).map_err(fail)?;
                 to.write_record(None::<&[u8]>).map_err(fail)?;
+                written += 1;
             }
         }
+        self.all(written)?;
         let out = to.into_inner().map_err(|e| failed(name, e.error()))?;
         Ok(out.finish().map_err(|e| failed(name, e))?)
+    }
+
+    /// Makes sure that each row has its prediction: rows are counted where the file is cut into pieces, and again where they are parsed.
+    fn all(&self, written: u64) -> Result<()> {
+        match self.reader.progress().rows {
+            rows if rows == written => Ok(()),
+            rows => {
+                let problem = format!("has {rows} rows, of which {written} were read");
+                Err(DataError::file(self.reader.name(), problem, "report this"))
+            }
+        }
     }
 
     /// The rows of a CSV as Parquet.
@@ -196,6 +220,7 @@ where
             let columns = columns.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef);
             to.write(columns.collect(), &self.predictions)?;
         }
+        self.all(row)?;
         Ok(to.finish()?)
     }
 

@@ -84,6 +84,7 @@ impl RecordBuffer {
 pub struct RowReader<'a> {
     schema: &'a Schema,
     header: ByteRecord,
+    has_header: bool,
     name: String,
     state: State,
     block: Option<Block>,      // the one at hand
@@ -105,7 +106,7 @@ impl<'a> RowReader<'a> {
     /// # Errors
     /// The file cannot be opened, is empty, or lacks a column; the message says what to do.
     pub fn open(source: impl Into<Source>, schema: &'a Schema, need: Need) -> Result<Self> {
-        Self::new(Records::open(&source.into(), schema.delimiter)?, schema, need)
+        Self::new(Records::open(&source.into(), &schema.reading)?, schema, need)
     }
 
     /// Reads from anything; `name` stands for the path in messages.
@@ -118,15 +119,27 @@ impl<'a> RowReader<'a> {
         schema: &'a Schema,
         need: Need,
     ) -> Result<Self> {
-        Self::new(Records::from_reader(name, Box::new(reader), schema.delimiter)?, schema, need)
+        Self::new(Records::from_reader(name, Box::new(reader), &schema.reading)?, schema, need)
     }
 
     fn new(mut records: Records, schema: &'a Schema, need: Need) -> Result<Self> {
         let layout = Layout::new(&mut records, schema, need)?;
         let (header, name) = (records.header().clone(), records.name().to_owned());
+        let has_header = records.has_header();
         let progress = Progress { rows: 0, bytes: 0, total_bytes: records.total_bytes() };
         let state = State::Opened(Box::new(records), layout, None);
-        Ok(Self { schema, header, name, state, block: None, taken: 0, error: None, progress, missing: None })
+        Ok(Self {
+            schema,
+            header,
+            has_header,
+            name,
+            state,
+            block: None,
+            taken: 0,
+            error: None,
+            progress,
+            missing: None,
+        })
     }
 
     /// The first file, as messages name it.
@@ -153,8 +166,8 @@ impl<'a> RowReader<'a> {
         self
     }
 
-    /// Rows read so far that have no value, one count a field: a null or an empty text, of numbers also blanks, of lists also one without
-    /// a value in it. Empty without [`RowReader::count_missing`].
+    /// Rows read so far that have no value, one count a field: a null or a text that stands for one, of numbers also blanks, of lists
+    /// also one without a value in it. Empty without [`RowReader::count_missing`].
     pub fn missing(&self) -> &[u64] {
         self.missing.as_deref().unwrap_or_default()
     }
@@ -163,6 +176,11 @@ impl<'a> RowReader<'a> {
     /// columns of its folders at the end; of other files one column, `row`, the number of the row from 1.
     pub fn header(&self) -> &ByteRecord {
         &self.header
+    }
+
+    /// Whether the names stand in the file, of a CSV; one without a header has them from `data.columns`.
+    pub fn has_header(&self) -> bool {
+        self.has_header
     }
 
     /// How far it has come: behind the rows that were read last. Bytes between two batches are estimated.

@@ -12,15 +12,19 @@ use crate::config::UnseenScenario;
 use crate::error::{DataError, Result};
 use crate::file::write_atomic;
 use crate::numeric::{NumericStats, Transform};
+use crate::reading::Reading;
 use crate::vocab::Vocabulary;
 
 /// Name of the fallback scenario of `unseen_scenario = "oov"`.
 pub const FALLBACK: &str = "<unseen>";
 
 const FORMAT: &str = "optmsm-schema";
-/// What a schema without the features of the second version is still written as: older programs read it.
+/// What a schema without the features of the later versions is still written as: older programs read it.
 const PLAIN: u64 = 1;
-const VERSION: u64 = 2;
+/// That of fields with more than lists of values and statistics.
+const FIELDS: u64 = 2;
+/// That of files read otherwise than with each text as a value of its own.
+const VERSION: u64 = 3;
 
 /// Everything needed to encode a row: columns, vocabularies, scenarios and numeric statistics.
 ///
@@ -28,8 +32,9 @@ const VERSION: u64 = 2;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schema {
-    /// Character between values.
-    pub delimiter: char,
+    /// How files are read.
+    #[serde(flatten)]
+    pub reading: Reading,
     /// Column of the label.
     pub label: String,
     /// Column of the scenario's name.
@@ -245,7 +250,11 @@ impl Schema {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let is_plain = |f: &FieldSchema| f.table.is_none() && f.encoding.is_plain();
-        let version = if self.fields.iter().all(is_plain) { PLAIN } else { VERSION };
+        let version = match self.reading.is_plain() {
+            false => VERSION,
+            true if self.fields.iter().all(is_plain) => PLAIN,
+            true => FIELDS,
+        };
         let saved = Saved { format: FORMAT, version, fingerprint: self.fingerprint(), schema: self };
         let mut json = serde_json::to_vec_pretty(&saved)
             .map_err(|e| DataError::io(&path.display().to_string(), "write", io::Error::from(e)))?;

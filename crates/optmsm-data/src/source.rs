@@ -8,6 +8,8 @@ mod csv;
 mod csv_parts;
 mod csv_rows;
 mod file;
+mod foreign;
+mod header;
 #[cfg(feature = "object-store")]
 mod object;
 mod parts;

@@ -14,6 +14,7 @@ use optmsm_core::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::hash::{hash_bytes, mix};
+use crate::reading::Speller;
 use crate::source::{Rows, Values, with_values};
 use crate::sweep::Sweep;
 
@@ -124,7 +125,7 @@ impl Selector {
     }
 
     /// Leaves the rows of the part, up to the first whose group cannot be read.
-    pub(crate) fn pick(&self, rows: &Rows, sweep: &mut Sweep, scratch: &mut String) {
+    pub(crate) fn pick(&self, rows: &Rows, speller: &Speller, sweep: &mut Sweep, scratch: &mut String) {
         let Self { split, part, column } = self;
         let mut picked = Vec::new();
         match *column {
@@ -135,7 +136,7 @@ impl Selector {
                     .extend((0..sweep.good() as u32).filter(|&row| split.part(&key(row as usize)) == *part));
             }
             Some(c) => with_values!(rows, c, |values| sweep.each(c, |row| {
-                if split.part(values.cell(row).bytes(scratch)?) == *part {
+                if split.part(speller.cell(values.cell(row)).bytes(scratch)?) == *part {
                     picked.push(row as u32);
                 }
                 Ok(())

@@ -1,6 +1,6 @@
 //! A CSV file as pieces of text that hold whole records.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,12 +9,15 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::Progress;
 use super::csv_rows::{Common, Text};
+use super::foreign::foreign;
+use super::header::{self, looks_like_row};
 use super::nearest;
 use super::parts::{Format, Part, Partition};
 use super::rows::{Span, folders};
 use super::stored::Stored;
-use super::text::{Grammar, Records, Whole, breaks};
+use super::text::{Grammar, Record, Records, Whole, breaks};
 use crate::error::{DataError, Place, Result, list};
+use crate::reading::Reading;
 
 /// Bytes of a piece, a little more or less: text and values of one fit the second cache.
 const PIECE: usize = 1 << 18;
@@ -30,11 +33,11 @@ pub(crate) struct CsvFile {
     reader: Box<dyn Read + Send>,
     patient: bool, // whether a piece is to be full, however long that takes
     header: ByteRecord,
-    header_line: u64,
+    header_line: Option<u64>, // none of a file without a header
+    width: usize,             // values of the first line
     rest: Vec<u8>, // read, and not yet handed out
     line: u64,     // on which `rest` begins
     bytes: u64,    // of the file before `rest`
-    last: u8,      // last byte of the file so far that is no line break
     rows: u64,
     ended: bool,
     failure: Option<DataError>, // to come behind `rest`
@@ -54,58 +57,94 @@ impl Read for Counted {
     }
 }
 
+/// Says of a file that is to be packed what it is, if it is not.
+fn packed(name: &str, head: &[u8], by: &str, is_packed: bool) -> Result<()> {
+    if is_packed || head.is_empty() {
+        return Ok(());
+    }
+    let (problem, fix) = match foreign(head) {
+        Some((kind, fix)) => (format!("its name says that it is packed with {by}, but it {kind}"), fix),
+        None => (format!("is not packed with {by}, as its name says"), "pack it, or let its name end in .csv"),
+    };
+    Err(DataError::file(name, problem, fix))
+}
+
+/// The first rows of a text.
+fn some_rows(grammar: Grammar, text: &[u8]) -> Vec<Vec<Vec<u8>>> {
+    let (mut records, mut rows, mut values) = (Records::new(grammar, text, 1), Vec::new(), Vec::new());
+    while rows.len() < header::ROWS {
+        values.clear();
+        if !records.next(&mut values).is_some_and(|record| record.stray.is_none()) {
+            break;
+        }
+        rows.push(values.iter().map(|value| records.value(value).to_vec()).collect());
+    }
+    rows
+}
+
 impl CsvFile {
     /// Opens a file; its folders' values become columns behind its own.
     ///
     /// `optional`: a file without a row, or without a header, is no error.
-    pub(super) fn open(part: &Part, delimiter: char, optional: bool) -> Result<Self> {
+    pub(super) fn open(part: &Part, reading: &Reading, optional: bool) -> Result<Self> {
         let name = &part.name;
         let file = Stored::open(part)?.into_reader();
         let mut compressed = None;
         let reader: Box<dyn Read + Send> = match part.format {
             Format::CsvGzip | Format::CsvZstd => {
                 let count = compressed.insert(Arc::new(AtomicU64::new(0))).clone();
-                let file = Counted(file, count);
+                let mut file = BufReader::new(Counted(file, count));
+                let head = file.fill_buf().map_err(|e| DataError::io(name, "read", e))?;
                 if part.format == Format::CsvGzip {
-                    Box::new(MultiGzDecoder::new(BufReader::new(file)))
+                    packed(name, head, "gzip", head.starts_with(&[0x1f, 0x8b]))?;
+                    Box::new(MultiGzDecoder::new(file))
                 } else {
-                    let decoder = zstd::Decoder::new(file).map_err(|e| DataError::io(name, "open", e))?;
-                    Box::new(decoder)
+                    // A frame, or one to be skipped.
+                    let frame = head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || head.get(1..4) == Some(&[0x2a, 0x4d, 0x18]);
+                    packed(name, head, "Zstandard", frame)?;
+                    Box::new(zstd::Decoder::with_buffer(file).map_err(|e| DataError::io(name, "open", e))?)
                 }
             }
             _ => file,
         };
-        let mut file = Self::new(name, reader, delimiter);
+        let mut file = Self::new(name, reader, reading);
         (file.total_bytes, file.compressed, file.optional) = (part.bytes, compressed, optional);
-        file.read_header(&part.partitions)?;
+        file.read_header(&part.partitions, &reading.columns)?;
         Ok(file)
     }
 
     /// Reads the standard input.
-    pub(super) fn stdin(delimiter: char) -> Result<Self> {
-        Self::from_reader("standard input", Box::new(io::stdin()), delimiter)
+    pub(super) fn stdin(reading: &Reading) -> Result<Self> {
+        Self::from_reader("standard input", Box::new(io::stdin()), reading)
     }
 
     /// Reads from anything; `name` stands for the path in messages.
-    pub(super) fn from_reader(name: &str, reader: Box<dyn Read + Send>, delimiter: char) -> Result<Self> {
-        let mut file = Self { patient: false, ..Self::new(name, reader, delimiter) };
-        file.read_header(&[])?;
+    pub(super) fn from_reader(name: &str, reader: Box<dyn Read + Send>, reading: &Reading) -> Result<Self> {
+        let mut file = Self { patient: false, ..Self::new(name, reader, reading) };
+        file.read_header(&[], &reading.columns)?;
         Ok(file)
     }
 
-    fn new(name: &str, reader: Box<dyn Read + Send>, delimiter: char) -> Self {
-        let grammar = Grammar::new(u8::try_from(delimiter).unwrap_or(b',')); // ASCII, checked by DataConfig::validate
-        let (name, columns, folders) = (name.to_owned(), Vec::new(), Arc::default());
+    fn new(name: &str, reader: Box<dyn Read + Send>, reading: &Reading) -> Self {
+        let common = Common {
+            name: name.to_owned(),
+            grammar: Grammar::new(reading),
+            delimiter: reading.delimiter,
+            columns: Vec::new(),
+            own: 0,
+            named: !reading.columns.is_empty(),
+            folders: Arc::default(),
+        };
         Self {
-            common: Arc::new(Common { name, grammar, delimiter, columns, own: 0, folders }),
+            common: Arc::new(common),
             reader,
             patient: true,
             header: ByteRecord::new(),
-            header_line: 1,
+            header_line: None,
+            width: 0,
             rest: Vec::new(),
             line: 1,
             bytes: 0,
-            last: 0,
             rows: 0,
             ended: false,
             failure: None,
@@ -140,9 +179,14 @@ impl CsvFile {
             }
         }
         self.rest.truncate(filled);
-        let read = &self.rest[before..];
-        if let Some(&byte) = read.iter().rev().find(|&&b| !matches!(b, b'\r' | b'\n')) {
-            self.last = byte;
+    }
+
+    /// [`CsvFile::fill`]; the first bytes must be those of a text.
+    fn read_on(&mut self) -> Result<()> {
+        self.fill();
+        match foreign(&self.rest).filter(|_| self.bytes == 0) {
+            Some((problem, fix)) => Err(DataError::file(&self.common.name, format!("{problem}, no CSV"), fix)),
+            None => Ok(()),
         }
     }
 
@@ -167,7 +211,7 @@ impl CsvFile {
     fn text(&mut self) -> Result<Option<Text>> {
         let start = self.progress();
         if self.rest.is_empty() && !self.ended && self.failure.is_none() {
-            self.fill();
+            self.read_on()?;
         }
         let mut whole = self.whole();
         while whole.records == 0 && !self.ended {
@@ -182,7 +226,7 @@ impl CsvFile {
                     fix: "close the quote that it opens, or break its line".into(),
                 });
             }
-            self.fill();
+            self.read_on()?;
             whole = self.whole();
         }
         if whole.records == 0 {
@@ -194,67 +238,91 @@ impl CsvFile {
         self.line += breaks(&bytes);
         self.bytes += bytes.len() as u64;
         self.rows += whole.records;
-        let closed = !self.ended || !self.rest.is_empty() || self.last == b'"';
         let span = Span { start, end: self.progress() };
-        Ok(Some(Text { common: self.common.clone(), bytes, line, records: whole.records, closed, span }))
+        Ok(Some(Text { common: self.common.clone(), bytes, line, records: whole.records, span }))
     }
 
-    /// Reads the header, and adds the columns that folders hold. The innermost counts, should two name the same
-    /// column; a column of the file comes before both.
-    fn read_header(&mut self, partitions: &[Partition]) -> Result<()> {
+    /// Reads the header, if the columns are not `named`, and adds the columns that folders hold. The innermost counts, should two name
+    /// the same column; a column of the file comes before both.
+    fn read_header(&mut self, partitions: &[Partition], named: &[String]) -> Result<()> {
         let Some(Text { bytes, line, records, .. }) = self.text()? else {
             if self.optional {
                 return Ok(());
             }
-            let fix = "give a header line and at least one row";
+            let fix = match named {
+                [] => "give a header line and at least one row",
+                _ => "give at least one row",
+            };
             return Err(DataError::file(&self.common.name, "the file is empty", fix));
         };
         let (mut found, mut values) = (Records::new(self.common.grammar, &bytes, 1), Vec::new());
-        let begin = found.next(&mut values).map_or(0, |record| record.begin);
-        let end = found.at();
-        self.header_line = line + breaks(&bytes[..begin]);
+        let Some(Record { begin, stray, .. }) = found.next(&mut values) else { return Ok(()) }; // there is one
+        let first: Vec<Vec<u8>> = values.iter().map(|value| found.value(value).to_vec()).collect();
+        self.width = first.len();
+        // A line that says the same is a header all the same: the columns are known, and it is no row.
+        let is_header = named.is_empty() || named.iter().map(String::as_bytes).eq(first.iter().map(Vec::as_slice));
+        self.header_line = is_header.then(|| line + breaks(&bytes[..begin]));
+        let end = if is_header { found.at() } else { 0 };
         // What is behind it is read again.
         self.line = line + breaks(&bytes[..end]);
         self.bytes -= (bytes.len() - end) as u64;
         self.rows -= records;
         self.rest.splice(0..0, bytes[end..].iter().copied());
-        let mut columns: Vec<String> = Vec::with_capacity(values.len());
-        for (i, value) in values.iter().enumerate() {
-            let column = found.value(value);
-            let Ok(name) = std::str::from_utf8(column) else {
-                let problem = format!("the name of column {} is not valid UTF-8", i + 1);
-                return Err(self.header_error(problem, "save the file as UTF-8"));
-            };
-            if let Some(first) = columns.iter().position(|c| c == name) {
-                let problem =
-                    format!("column '{name}' appears twice, as columns {} and {}", first + 1, i + 1);
-                return Err(self.header_error(problem, "rename or drop one"));
+        let mut columns = named.to_vec();
+        if named.is_empty() {
+            if let Some(stray) = stray {
+                let (problem, fix) = self.common.stray(stray);
+                return Err(self.header_error(problem, fix));
             }
-            self.header.push_field(column);
-            columns.push(name.to_owned());
+            columns = self.names(&first)?;
+            // How much of a pipe has come by now is chance.
+            if self.patient {
+                let rows = some_rows(self.common.grammar, &bytes[end..]);
+                if let Some(why) = looks_like_row(&columns, &rows) {
+                    return Err(self.header_error(format!("looks like a row, not like a header: {why}"), header::FIX));
+                }
+            }
+            for (i, name) in columns.iter().enumerate() {
+                if let Some(first) = columns[..i].iter().position(|c| c == name) {
+                    let problem =
+                        format!("column '{name}' appears twice, as columns {} and {}", first + 1, i + 1);
+                    return Err(self.header_error(problem, "rename or drop one"));
+                }
+            }
         }
         let (own, mut of_folders) = (columns.len(), Vec::new());
         for (i, partition) in partitions.iter().enumerate() {
             let later = partitions[i + 1..].iter().any(|p| p.column == partition.column);
             if !later && !columns.contains(&partition.column) {
                 columns.push(partition.column.clone());
-                self.header.push_field(partition.column.as_bytes());
                 of_folders.push(partition.value.clone().unwrap_or_default());
             }
         }
-        let Common { name, grammar, delimiter, .. } = &*self.common;
-        let (name, grammar, delimiter) = (name.clone(), *grammar, *delimiter);
+        columns.iter().for_each(|name| self.header.push_field(name.as_bytes()));
+        let Common { name, grammar, delimiter, named, .. } = &*self.common;
+        let (name, grammar, delimiter, named) = (name.clone(), *grammar, *delimiter, *named);
         let folders = folders(of_folders);
-        self.common = Arc::new(Common { name, grammar, delimiter, columns, own, folders });
+        self.common = Arc::new(Common { name, grammar, delimiter, columns, own, named, folders });
         Ok(())
     }
 
+    /// The header's values as names.
+    fn names(&self, header: &[Vec<u8>]) -> Result<Vec<String>> {
+        let name = |(i, name): (usize, &Vec<u8>)| {
+            let fix = "save the file as UTF-8";
+            let problem = || format!("the name of column {} is not valid UTF-8", i + 1);
+            String::from_utf8(name.clone()).map_err(|_| self.header_error(problem(), fix))
+        };
+        header.iter().enumerate().map(name).collect()
+    }
+
     fn header_error(&self, problem: impl Into<String>, fix: impl Into<String>) -> DataError {
-        DataError::Row {
-            path: self.common.name.clone(),
-            place: Place::Line(self.header_line),
-            problem: problem.into(),
-            fix: fix.into(),
+        let path = self.common.name.clone();
+        match self.header_line {
+            Some(line) => {
+                DataError::Row { path, place: Place::Line(line), problem: problem.into(), fix: fix.into() }
+            }
+            None => DataError::File { path, problem: problem.into(), fix: fix.into() },
         }
     }
 
@@ -265,6 +333,10 @@ impl CsvFile {
             return Ok(i);
         }
         let problem = format!("no column '{column}', which {key} names");
+        if self.common.named {
+            let names: Vec<&str> = columns.iter().map(String::as_str).collect();
+            return Err(self.header_error(format!("{problem}, in data.columns"), nearest(column, &names)));
+        }
         let have = list(columns.iter().map(String::as_str));
         if columns.len() == 1 {
             let fix = format!(
@@ -274,8 +346,7 @@ impl CsvFile {
             return Err(self.header_error(problem, fix));
         }
         let names: Vec<&str> = columns.iter().map(String::as_str).collect();
-        let fix = nearest(column, &names);
-        Err(self.header_error(problem, fix))
+        Err(self.header_error(problem, nearest(column, &names)))
     }
 
     /// Reads the next rows; none at the end. A file without any row is an error.
@@ -288,8 +359,14 @@ impl CsvFile {
         Ok(text)
     }
 
-    pub(super) fn header_line(&self) -> u64 {
+    /// Line of the header; none of a file without one.
+    pub(super) fn header_line(&self) -> Option<u64> {
         self.header_line
+    }
+
+    /// Values of the first line, header or row.
+    pub(super) fn width(&self) -> usize {
+        self.width
     }
 
     pub(crate) fn header(&self) -> &ByteRecord {
@@ -312,9 +389,11 @@ impl CsvFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reading::Quoting;
 
     fn open(text: &'static [u8]) -> Result<CsvFile> {
-        CsvFile::from_reader("t.csv", Box::new(text), ',')
+        let reading = Reading { quoting: Quoting::Standard, ..Reading::default() };
+        CsvFile::from_reader("t.csv", Box::new(text), &reading)
     }
 
     /// Line of every row.
@@ -364,9 +443,10 @@ mod tests {
 
     #[test]
     fn a_byte_order_mark_in_pieces_is_dropped() {
-        let file = CsvFile::from_reader("t.csv", Box::new(Drip(b"\xef\xbb\xbfa,b\n1,2\n")), ',').unwrap();
+        let drip = |text| CsvFile::from_reader("t.csv", Box::new(Drip(text)), &Reading::default()).unwrap();
+        let file = drip(b"\xef\xbb\xbfa,b\n1,2\n");
         assert_eq!(file.common.columns, ["a", "b"]);
-        let file = CsvFile::from_reader("t.csv", Box::new(Drip(b"a")), ',').unwrap();
+        let file = drip(b"a");
         assert_eq!(file.common.columns, ["a"]);
     }
 
@@ -387,10 +467,10 @@ mod tests {
         };
         let (rows, error) = read(b"a,b\n1,2\n3,\"4\n5,6\n7,8\n");
         assert_eq!(rows, [["1", "2"]]);
-        assert_eq!(error.unwrap(), "t.csv line 3: a quote is opened and never closed; close or remove it");
+        assert_eq!(error.unwrap(), "t.csv line 3: a quote is opened and never closed; close or remove it; or set data.quoting = \"none\" if quotes mean nothing in this file");
         let (rows, error) = read(b"a,b\n1,2\n3,\"4\"\"\n5,6\n7,8");
         assert_eq!(rows, [["1", "2"]]);
-        assert_eq!(error.unwrap(), "t.csv line 3: a quote is opened and never closed; close or remove it");
+        assert_eq!(error.unwrap(), "t.csv line 3: a quote is opened and never closed; close or remove it; or set data.quoting = \"none\" if quotes mean nothing in this file");
         for text in [&b"a,b\n3,\"4\n5\"\n"[..], b"a,b\n3,\"4\n5\""] {
             assert_eq!(read(text), (vec![vec!["3".to_owned(), "4\n5".to_owned()]], None));
         }

@@ -9,41 +9,43 @@ use super::csv::CsvFile;
 use super::csv_rows::Text;
 use super::parts::Part;
 use crate::error::{DataError, Place, Result, list};
+use crate::reading::Reading;
 
 /// A stream of the rows of several files with the same header.
 pub(crate) struct CsvParts {
     file: CsvFile,
-    delimiter: char,
+    reading: Reading,
     header: ByteRecord, // of the first file
+    has_header: bool,
     parts: Vec<Part>,
     next: usize,    // part after `file`
     done: Progress, // of the files before it
 }
 
 impl CsvParts {
-    pub(super) fn open(parts: Vec<Part>, delimiter: char) -> Result<Self> {
+    pub(super) fn open(parts: Vec<Part>, reading: &Reading) -> Result<Self> {
         let one = parts.len() == 1;
         for (i, part) in parts.iter().enumerate() {
-            let file = CsvFile::open(part, delimiter, !one)?;
+            let file = CsvFile::open(part, reading, !one)?;
             if !file.header().is_empty() {
-                return Ok(Self { next: i + 1, parts, ..Self::new(file, delimiter) });
+                return Ok(Self { next: i + 1, parts, ..Self::new(file, reading) });
             }
         }
         Err(no_row(&parts))
     }
 
-    pub(super) fn stdin(delimiter: char) -> Result<Self> {
-        Ok(Self::new(CsvFile::stdin(delimiter)?, delimiter))
+    pub(super) fn stdin(reading: &Reading) -> Result<Self> {
+        Ok(Self::new(CsvFile::stdin(reading)?, reading))
     }
 
-    pub(super) fn from_reader(name: &str, reader: Box<dyn Read + Send>, delimiter: char) -> Result<Self> {
-        Ok(Self::new(CsvFile::from_reader(name, reader, delimiter)?, delimiter))
+    pub(super) fn from_reader(name: &str, reader: Box<dyn Read + Send>, reading: &Reading) -> Result<Self> {
+        Ok(Self::new(CsvFile::from_reader(name, reader, reading)?, reading))
     }
 
-    fn new(file: CsvFile, delimiter: char) -> Self {
-        let header = file.header().clone();
+    fn new(file: CsvFile, reading: &Reading) -> Self {
+        let (header, has_header) = (file.header().clone(), file.header_line().is_some());
         let done = Progress { rows: 0, bytes: 0, total_bytes: None };
-        Self { file, delimiter, header, parts: Vec::new(), next: 0, done }
+        Self { file, reading: reading.clone(), header, has_header, parts: Vec::new(), next: 0, done }
     }
 
     pub(super) fn find(&self, column: &str, key: &str) -> Result<usize> {
@@ -66,7 +68,7 @@ impl CsvParts {
     fn next_file(&mut self) -> Result<bool> {
         while let Some(part) = self.parts.get(self.next) {
             self.next += 1;
-            let file = CsvFile::open(part, self.delimiter, true)?;
+            let file = CsvFile::open(part, &self.reading, true)?;
             let before = std::mem::replace(&mut self.file, file);
             let Progress { rows, total_bytes, .. } = before.progress();
             self.done.rows += rows;
@@ -103,7 +105,7 @@ impl CsvParts {
         let here = list(here.iter().map(String::as_str));
         DataError::Row {
             path: self.file.name().to_owned(),
-            place: Place::Line(self.file.header_line()),
+            place: Place::Line(self.file.header_line().unwrap_or(1)),
             problem: format!("{problem}; its columns are: {here}"),
             fix: "write all files with the same header".into(),
         }
@@ -118,6 +120,16 @@ impl CsvParts {
 
     pub(super) fn header(&self) -> &ByteRecord {
         &self.header
+    }
+
+    /// Whether the first file has a header.
+    pub(super) fn has_header(&self) -> bool {
+        self.has_header
+    }
+
+    /// Values of the first line of the file at hand.
+    pub(super) fn width(&self) -> usize {
+        self.file.width()
     }
 
     pub(super) fn name(&self) -> &str {

@@ -8,9 +8,10 @@ use csv::ByteRecord;
 use super::Progress;
 use super::column::Column;
 use super::rows::{AnyColumn, Span, TextColumn};
-use super::text::{Grammar, Records, breaks};
+use super::text::{Grammar, Record, Records, Stray, breaks};
 use crate::error::{DataError, Place};
 use crate::parse::Fault;
+use crate::reading::Quoting;
 
 /// What the rows of a file have in common.
 pub(super) struct Common {
@@ -19,7 +20,42 @@ pub(super) struct Common {
     pub(super) delimiter: char,
     pub(super) columns: Vec<String>,
     pub(super) own: usize,                // columns of the file itself
+    pub(super) named: bool,               // whether data.columns names them
     pub(super) folders: Arc<Vec<Column>>, // the others
+}
+
+impl Common {
+    /// Problem and fix of a record with a stray quote.
+    #[cold]
+    pub(super) fn stray(&self, stray: Stray) -> (String, String) {
+        let none = "set data.quoting = \"none\" if quotes mean nothing in this file";
+        let (problem, fix) = match (stray, self.grammar.quoting()) {
+            (Stray::Open, Quoting::Strict) => (
+                "a quote is opened and not closed on its line".into(),
+                format!("close or remove it; or {none}, \"standard\" if values have line breaks in them"),
+            ),
+            (Stray::Open, _) => ("a quote is opened and never closed".into(), format!("close or remove it; or {none}")),
+            (Stray::Behind, _) => (
+                format!("a quote is closed before {:?} or the end of the line", self.delimiter),
+                format!("write a quote inside a value in quotes twice; or {none}"),
+            ),
+        };
+        (problem, fix)
+    }
+
+    /// Problem and fix of a record with another number of values than there are columns.
+    #[cold]
+    fn other_number(&self, found: usize) -> (String, String) {
+        let Self { delimiter, own, .. } = self;
+        let values = if found == 1 { "value" } else { "values" };
+        let columns = if self.named { "data.columns names" } else { "the header has" };
+        let quotes = match self.grammar.quoting() {
+            Quoting::Strict => format!("a value with {delimiter:?} in it must be in quotes"),
+            Quoting::Standard => format!("a value with {delimiter:?} or a line break in it must be in quotes"),
+            Quoting::None => format!("no value may have {delimiter:?} in it where data.quoting = \"none\""),
+        };
+        (format!("{found} {values} where {columns} {own} columns"), format!("fix the row; {quotes}"))
+    }
 }
 
 /// Whole records of a file, not yet parsed.
@@ -28,8 +64,7 @@ pub(crate) struct Text {
     pub(super) bytes: Vec<u8>,
     pub(super) line: u64, // on which they begin
     pub(super) records: u64,
-    pub(super) closed: bool, // whether more of the file follows, or it ends with a quote
-    pub(super) span: Span,   // of the file alone
+    pub(super) span: Span, // of the file alone
 }
 
 /// The rows of a [`Text`].
@@ -57,40 +92,26 @@ impl Text {
         let (mut begins, mut values) = (Vec::with_capacity(records), Vec::with_capacity(records * own + 1));
         let (mut found, mut wrong) = (Records::new(grammar, &self.bytes, own), None);
         while let Some(record) = found.next(&mut values) {
-            // An open quote swallows the rest of the file into the last value, which then looks like a good row.
-            let swallowed = !record.broken
-                && !self.closed
-                && values.last().is_some_and(|last| found.value(last).contains(&b'\n'));
-            if record.values != own || swallowed {
+            if record.stray.is_some() || record.values != own {
                 values.truncate(values.len() - record.values);
-                wrong = Some((record.begin, record.values));
+                wrong = Some(record);
                 break;
             }
             begins.push(record.begin as u32);
         }
         let fields = found.finish();
-        let error = wrong.map(|(begin, found)| self.wrong(begin, found));
+        let error = wrong.map(|Record { begin, values, stray }| {
+            let (problem, fix) = match stray {
+                Some(stray) => self.common.stray(stray),
+                None => self.common.other_number(values),
+            };
+            let place = Place::Line(self.line + breaks(&self.bytes[..begin]));
+            DataError::Row { path: self.common.name.clone(), place, problem, fix }
+        });
         if error.is_some() {
             self.cut(begins.len());
         }
         TextRows { text: self, begins, fields, values, error }
-    }
-
-    /// The error of a record that is no row.
-    #[cold]
-    fn wrong(&self, begin: usize, found: usize) -> DataError {
-        let Common { name, own, delimiter, .. } = &*self.common;
-        let (problem, fix) = if found == *own {
-            ("a quote is opened and never closed".to_owned(), "close or remove it".to_owned())
-        } else {
-            let values = if found == 1 { "value" } else { "values" };
-            let fix = format!(
-                "fix the row; a value with {delimiter:?} or a line break in it must be in quotes, and every quote closed"
-            );
-            (format!("{found} {values} where the header has {own} columns"), fix)
-        };
-        let place = Place::Line(self.line + breaks(&self.bytes[..begin]));
-        DataError::Row { path: name.clone(), place, problem, fix }
     }
 
     /// Keeps the first `rows` rows.

@@ -314,6 +314,7 @@ impl<T> Shared<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reading::Reading;
     use crate::source::Source;
 
     /// Counts rows, each batch as large as all that may wait; panics at a batch.
@@ -331,7 +332,7 @@ mod tests {
     fn stream(folder: &tempfile::TempDir, panics_at: Option<usize>) -> Stream<Counts> {
         let path = folder.path().join("rows.csv");
         std::fs::write(&path, format!("a\n{}", "1\n".repeat(1_000_000))).unwrap();
-        let records = Records::open(&Source::from(path).with_threads(4), ',').unwrap();
+        let records = Records::open(&Source::from(path).with_threads(4), &Reading::default()).unwrap();
         Stream::new(records, || Counts(panics_at)).unwrap()
     }
 

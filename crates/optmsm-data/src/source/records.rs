@@ -10,6 +10,7 @@ use super::csv_rows::Text;
 use super::rows::Rows;
 use super::{Source, parts};
 use crate::error::{DataError, Result};
+use crate::reading::Reading;
 
 /// Threads that decode, at most, unless the user says otherwise.
 const MOST_THREADS: usize = 8;
@@ -33,20 +34,20 @@ pub(crate) enum Job {
 
 impl Records {
     /// Opens the first file.
-    pub(crate) fn open(source: &Source, delimiter: char) -> Result<Self> {
+    pub(crate) fn open(source: &Source, reading: &Reading) -> Result<Self> {
         if source.is_stdin() {
             if source.paths.len() > 1 {
                 let fix = "give it alone";
                 return Err(DataError::file("standard input", "cannot be one of several files", fix));
             }
-            return Ok(Self::here(CsvParts::stdin(delimiter)?));
+            return Ok(Self::here(CsvParts::stdin(reading)?));
         }
         let parts = parts::parts(&source.paths)?;
         let Some(first) = parts.first() else {
             return Err(DataError::file("data", "no file is named", "give at least one path"));
         };
         let files = match first.format.is_csv() {
-            true => Files::Csv(Box::new(CsvParts::open(parts, delimiter)?)),
+            true => Files::Csv(Box::new(CsvParts::open(parts, reading)?)),
             false => Files::Columns(Box::new(ColumnParts::open(parts)?)),
         };
         let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
@@ -54,8 +55,8 @@ impl Records {
     }
 
     /// Reads a CSV from anything; `name` stands for the path in messages.
-    pub(crate) fn from_reader(name: &str, reader: Box<dyn Read + Send>, delimiter: char) -> Result<Self> {
-        Ok(Self::here(CsvParts::from_reader(name, reader, delimiter)?))
+    pub(crate) fn from_reader(name: &str, reader: Box<dyn Read + Send>, reading: &Reading) -> Result<Self> {
+        Ok(Self::here(CsvParts::from_reader(name, reader, reading)?))
     }
 
     /// Read by the thread that asks: one that waits for a pipe could not be stopped.
@@ -89,6 +90,22 @@ impl Records {
         match &self.files {
             Files::Csv(files) => files.header(),
             Files::Columns(files) => files.header(),
+        }
+    }
+
+    /// Whether a CSV begins with a header.
+    pub(crate) fn has_header(&self) -> bool {
+        match &self.files {
+            Files::Csv(files) => files.has_header(),
+            Files::Columns(_) => true,
+        }
+    }
+
+    /// Values of the first line of a CSV; 0 of other files.
+    pub(crate) fn width(&self) -> usize {
+        match &self.files {
+            Files::Csv(files) => files.width(),
+            Files::Columns(_) => 0,
         }
     }
 
