@@ -126,7 +126,12 @@ impl Counter {
 
     /// Counts an entry of the dictionary at hand once more; false if it is a missing value, which is not counted.
     #[inline]
-    pub(crate) fn add_entry(&mut self, entry: usize, dictionary: &Dictionary, speller: &Speller) -> Parsed<bool> {
+    pub(crate) fn add_entry(
+        &mut self,
+        entry: usize,
+        dictionary: &Dictionary,
+        speller: &Speller,
+    ) -> Parsed<bool> {
         let value = || speller.cell(dictionary.cell(entry));
         if self.entries[entry] == 0 && value().text(&mut String::new())?.is_empty() {
             return Ok(false);

@@ -130,8 +130,7 @@ pub(crate) fn each_value(
 pub(crate) fn is_missing(encoding: &Encoding, speller: &Speller, cell: Cell, scratch: &mut String) -> bool {
     match encoding {
         Encoding::Multi { separator, weight_separator, max_length, .. } => {
-            let format =
-                ListFormat { separator, weight_separator: weight_separator.as_deref(), speller };
+            let format = ListFormat { separator, weight_separator: weight_separator.as_deref(), speller };
             let mut empty = true;
             let each = |_: &[u8], _| {
                 empty = false;

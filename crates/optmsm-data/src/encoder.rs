@@ -129,7 +129,8 @@ impl Encoder {
 
     /// The rows up to the first that cannot be used, and what is wrong with that.
     fn encode(&mut self, mut rows: Rows) -> (Block, Option<DataError>) {
-        let Self { schema, input, layout, selector, speller, ids, scenarios, groups, counting, scratch } = self;
+        let Self { schema, input, layout, selector, speller, ids, scenarios, groups, counting, scratch } =
+            self;
         let (mut batch, mut extra) = (Batch::new(input), Extra::default());
         let mut sweep = Sweep::new(rows.len());
         if let Some(selector) = selector {
@@ -141,8 +142,14 @@ impl Encoder {
             with_values!(rows, c, |values| match (&field.encoding, column) {
                 (Encoding::Categorical { vocabulary }, Column::Categorical(ids)) => {
                     ids.reserve_exact(good);
-                    look_up!(sweep, c, values, known, |cell| encode::id(vocabulary, speller.cell(cell), scratch), |id| ids
-                        .push(id));
+                    look_up!(
+                        sweep,
+                        c,
+                        values,
+                        known,
+                        |cell| encode::id(vocabulary, speller.cell(cell), scratch),
+                        |id| ids.push(id)
+                    );
                 }
                 (
                     Encoding::Multi { vocabulary, separator, weight_separator, max_length, .. },

@@ -188,7 +188,8 @@ impl Schema {
         let name = file.name().to_owned();
         let mut numbers: Vec<_> = fields.iter().map(|_| Statistics::default()).collect();
         let (scenarios, speller) = (Mutex::default(), Speller::new(&reading));
-        let pass = Arc::new(Pass { label, scenario, weight, probability, fields, speller, scenarios, most: rows });
+        let pass =
+            Arc::new(Pass { label, scenario, weight, probability, fields, speller, scenarios, most: rows });
         let mut stream = Stream::new(file, || Worker {
             pass: pass.clone(),
             selector: selector.clone(),

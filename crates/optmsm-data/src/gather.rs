@@ -133,10 +133,9 @@ impl Gathered {
                         _ => values.add(b"", &mut local.counter),
                     });
                 }
-                None => sweep
-                    .each(column, |row| {
-                        values.add(speller.cell(cells.cell(row)).bytes(scratch)?, &mut local.counter)
-                    }),
+                None => sweep.each(column, |row| {
+                    values.add(speller.cell(cells.cell(row)).bytes(scratch)?, &mut local.counter)
+                }),
             },
             What::Lists(values) => {
                 let format = list_format(&self.config, speller);

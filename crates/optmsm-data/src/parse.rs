@@ -320,7 +320,7 @@ fn bad_weight<T>(name: &str, weight: &str) -> Parsed<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reading::Reading;
+    use crate::reading::{Reading, Spelling};
     use crate::source::Elements;
 
     fn speller() -> Speller {
@@ -357,10 +357,10 @@ mod tests {
     #[test]
     fn labels_may_be_written_as_floats() {
         for (value, wanted) in [("0", 0.0), ("1", 1.0), ("1.0", 1.0), ("0.0", 0.0), (" 1 ", 1.0)] {
-            assert_eq!(label(Cell::Text(value.as_bytes())).unwrap(), wanted);
+            assert_eq!(label(Cell::Text(value.as_bytes()), &speller()).unwrap(), wanted);
         }
-        for value in ["", " ", "2", "0.5", "-1", "true", "nan"] {
-            assert!(label(Cell::Text(value.as_bytes())).is_err(), "{value}");
+        for value in ["", " ", "2", "0.5", "-1", "yes", "nan", "NULL"] {
+            assert!(label(Cell::Text(value.as_bytes()), &speller()).is_err(), "{value}");
         }
     }
 
@@ -381,15 +381,20 @@ mod tests {
             assert_eq!(cell.text(scratch).unwrap(), wanted);
         }
         for (cell, wanted) in [(Cell::Int(1), 1.0), (Cell::Bool(false), 0.0), (Cell::Double(1.0), 1.0)] {
-            assert_eq!(label(cell).unwrap(), wanted);
+            assert_eq!(label(cell, &speller()).unwrap(), wanted);
         }
-        assert_eq!(label(Cell::Missing).unwrap_err().problem, "the label is empty");
-        assert_eq!(label(Cell::Int(2)).unwrap_err().problem, "\"2\" is not 0 or 1");
+        assert_eq!(label(Cell::Missing, &speller()).unwrap_err().problem, "the label is empty");
+        assert_eq!(label(Cell::Int(2), &speller()).unwrap_err().problem, "\"2\" is not 0 or 1");
         assert_eq!(weight(Cell::Double(0.1), scratch).unwrap(), 0.1);
         assert_eq!(weight(Cell::Missing, scratch).unwrap_err().problem, "\"\" is not a weight");
-        let nan = number(Cell::Double(f64::NAN), Transform::None).unwrap_err().problem;
-        assert_eq!(nan, "\"NaN\" is not a finite number");
-        let flag = number(Cell::Bool(true), Transform::None).unwrap_err().problem;
+        let none = |v| number(v, &speller(), Transform::None).unwrap();
+        assert_eq!(
+            [none(Cell::Double(f64::NAN)), none(Cell::Text(b"nan")), none(Cell::Text(b"N/A"))],
+            [None; 3]
+        );
+        assert_eq!([none(Cell::Bool(true)), none(Cell::Text(b"TRUE"))], [Some(1.0); 2]);
+        let old = Speller::new(&Reading { spelling: Spelling::AsWritten, ..Reading::default() });
+        let flag = number(Cell::Bool(true), &old, Transform::None).unwrap_err().problem;
         assert_eq!(flag, "\"true\" is not a number");
     }
 
@@ -448,7 +453,7 @@ mod tests {
         let read = |start, end, weight_separator| {
             let mut out = Vec::new();
             let cell = Cell::List(List { elements: &pairs, start, end });
-            let format = ListFormat { separator: "|", weight_separator };
+            let format = ListFormat { separator: "|", weight_separator, speller: &speller() };
             list(cell, format, &mut String::new(), |name, w| {
                 out.push((str::from_utf8(name).unwrap().to_owned(), w));
             })
@@ -463,14 +468,15 @@ mod tests {
 
     #[test]
     fn numbers() {
-        let parse = |v: &str| number(Cell::Text(v.as_bytes()), Transform::None).map_err(|f| f.problem);
+        let parse =
+            |v: &str| number(Cell::Text(v.as_bytes()), &speller(), Transform::None).map_err(|f| f.problem);
         assert_eq!(parse(" -1.5e2 "), Ok(Some(-150.0)));
         assert_eq!(parse(""), Ok(None));
         assert_eq!(parse(" "), Ok(None));
         assert_eq!(parse("1,5"), Err("\"1,5\" is not a number".into()));
         assert_eq!(parse("1e999"), Err("\"1e999\" is not a finite number".into()));
         assert_eq!(parse("1e39"), Err("\"1e39\" is too large for a 32-bit number".into()));
-        let problem = number(Cell::Text(b"-1"), Transform::Log1p).unwrap_err().problem;
+        let problem = number(Cell::Text(b"-1"), &speller(), Transform::Log1p).unwrap_err().problem;
         assert_eq!(problem, "\"-1\" has no log1p");
     }
 }

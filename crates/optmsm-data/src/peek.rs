@@ -161,6 +161,11 @@ impl Peek {
         })
     }
 
+    /// What stands between the values of a row; none of other files than CSV.
+    pub fn delimiter(&self) -> Option<char> {
+        self.csv.as_ref().map(|reading| reading.delimiter)
+    }
+
     /// How a CSV is read; none of other files.
     pub fn reading(&self) -> Option<&Reading> {
         self.csv.as_ref()
@@ -232,7 +237,8 @@ fn take(cell: Cell, speller: &Speller, text: &mut String, items: &mut Vec<String
 /// How a CSV is read: with the delimiter that cuts its first line into the most values.
 fn csv(source: &Source, quoting: Quoting, header: bool) -> Result<Reading> {
     // With a name, whatever it is, the first line is not taken for a header, which it may not be.
-    let reading = |delimiter| Reading { delimiter, quoting, columns: vec!["c1".into()], ..Reading::default() };
+    let reading =
+        |delimiter| Reading { delimiter, quoting, columns: vec!["c1".into()], ..Reading::default() };
     let (mut best, mut most) = (reading(DELIMITERS[0]), 0);
     for delimiter in DELIMITERS {
         let width = Records::open(source, &reading(delimiter))?.width();

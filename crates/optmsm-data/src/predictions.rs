@@ -173,8 +173,11 @@ where
         while self.next(&mut records)? {
             for (record, p) in records.iter().zip(&self.predictions) {
                 // Of the values, only a folder's may hold them.
-                if plain && record.iter().any(|value| value.iter().any(|b| [delimiter, b'\r', b'\n'].contains(b))) {
-                    let problem = format!("the name of its folder has {:?} or a line break in it", reading.delimiter);
+                if plain
+                    && record.iter().any(|value| value.iter().any(|b| [delimiter, b'\r', b'\n'].contains(b)))
+                {
+                    let problem =
+                        format!("the name of its folder has {:?} or a line break in it", reading.delimiter);
                     let fix = "rename the folder, or write the predictions as Parquet";
                     return Err(DataError::file(self.reader.name(), problem, fix).into());
                 }

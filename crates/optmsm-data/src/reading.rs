@@ -122,7 +122,11 @@ impl Reading {
                 return fail("label_values", "holds a missing value".into(), "give the text of each label");
             }
             if zero == one {
-                return fail("label_values", "holds one value twice".into(), "give that of 0, then that of 1");
+                return fail(
+                    "label_values",
+                    "holds one value twice".into(),
+                    "give that of 0, then that of 1",
+                );
             }
         }
         Ok(())
@@ -140,7 +144,9 @@ enum Scalar {
 }
 
 /// Reads `data.label_values`, whose two values may be numbers, booleans or texts.
-pub(crate) fn two_values<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Option<[String; 2]>, D::Error> {
+pub(crate) fn two_values<'de, D: Deserializer<'de>>(
+    from: D,
+) -> std::result::Result<Option<[String; 2]>, D::Error> {
     let text = |scalar| match scalar {
         Scalar::Text(v) => v,
         Scalar::Integer(v) => v.to_string(),
@@ -324,9 +330,9 @@ mod tests {
     #[test]
     fn other_texts_stay() {
         let others = [
-            "", "0", "1", "100", "1024", "1.50", "1.05", "007", "007.0", "00.0", "1.", ".0", "-.0", "-", "1.0.0",
-            "v1.0", "1e3.0", "+1.0", " 1.0", "1.0 ", "NA", "null", "None", "nan", "NULL ", "tRUE", "T", "yes",
-            "é.0", "٣.0", "0.0.0", "--1.0",
+            "", "0", "1", "100", "1024", "1.50", "1.05", "007", "007.0", "00.0", "1.", ".0", "-.0", "-",
+            "1.0.0", "v1.0", "1e3.0", "+1.0", " 1.0", "1.0 ", "NA", "null", "None", "nan", "NULL ", "tRUE",
+            "T", "yes", "é.0", "٣.0", "0.0.0", "--1.0",
         ];
         for text in others {
             assert_eq!(Reading::default().canonical(text), text);
@@ -344,7 +350,9 @@ mod tests {
             ..Reading::default()
         };
         let reading = nulls(&["-", "NA", "-999.0", "x"]);
-        for (written, wanted) in [("-", ""), ("NA", ""), ("-999", ""), ("-999.00", ""), ("x", ""), ("NULL", "NULL")] {
+        for (written, wanted) in
+            [("-", ""), ("NA", ""), ("-999", ""), ("-999.00", ""), ("x", ""), ("NULL", "NULL")]
+        {
             assert_eq!(reading.canonical(written), wanted, "{written}");
         }
         let speller = Speller::new(&reading);

@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use optmsm_core::config::{FieldKind, Pooling, Role};
 use optmsm_data::{
-    DataConfig, Dataset, Encoding, FieldConfig, Need, RecordBuffer, RowReader, Schema, Transform,
+    DataConfig, Dataset, Encoding, FieldConfig, Need, Quoting, RecordBuffer, RowReader, Schema, Transform,
     UnseenScenario,
 };
 
@@ -89,13 +89,14 @@ fn line_ends_quotes_and_a_byte_order_mark_change_nothing() {
 #[test]
 fn quoted_delimiters_quotes_and_line_breaks_are_part_of_a_value() {
     let text = "label,scenario,city\n1,web,\"a,b\"\n1,web,\"say \"\"hi\"\"\"\n1,web,\"two\nlines\"\n";
-    let schema = fit(&config(vec![categorical("city")]), text);
+    let lines = DataConfig { quoting: Quoting::Standard, ..config(vec![categorical("city")]) };
+    let schema = fit(&lines, text);
     assert_eq!(values(&schema, 0), ["a,b", "say \"hi\"", "two\nlines"]);
     let other = text
         .replace(",web,", "\tweb\t")
         .replace("label,scenario,", "label\tscenario\t")
         .replace("1\t", "0\t");
-    let tab = DataConfig { delimiter: '\t', ..config(vec![categorical("city")]) };
+    let tab = DataConfig { delimiter: '\t', ..lines };
     assert_eq!(values(&fit(&tab, &other), 0), values(&schema, 0));
 }
 

@@ -62,7 +62,7 @@ fn columns_of_every_type() {
     let wanted = [
         ("text", Holds::Text, [Ok("t"), Ok("")]),
         ("word", Holds::Dictionary, [Ok("x"), Ok("y")]),
-        ("flag", Holds::Booleans, [Ok("true"), Ok("false")]),
+        ("flag", Holds::Booleans, [Ok("1"), Ok("0")]),
         ("count", Holds::Integers, [Ok("18446744073709551615"), Ok("0")]),
         ("float", Holds::Floats, [Ok("0.1"), Ok("1")]),
         ("decimal", Holds::Floats, [Ok("1.50"), Ok("0.01")]),

@@ -3,13 +3,14 @@
 mod common;
 
 use common::*;
-use optmsm_data::{DataConfig, Schema, UnseenScenario};
+use optmsm_data::{DataConfig, Quoting, Schema, UnseenScenario};
 
 fn sample() -> Schema {
     // 0.1 + 0.2 and thirds: numbers that a sloppy round trip would change.
     let text = "label,scenario,città,tags,x\n1,ü,\"a\"\"b\",x|y,0.1\n0,web,,,0.2\n0,web,\"c\nd\",y,\n1,web,c,,1e-7\n";
     let config = DataConfig {
         unseen_scenario: UnseenScenario::Oov,
+        quoting: Quoting::Standard,
         ..config(vec![categorical("città"), multi("tags"), numeric("x")])
     };
     fit(&config, text)
@@ -29,7 +30,7 @@ fn comes_back_exactly() {
     let need = optmsm_data::Need::Labelled;
     assert_eq!(read(&loaded, text, need).unwrap(), read(&schema, text, need).unwrap());
     let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    assert_eq!((json["format"].as_str(), json["version"].as_u64()), (Some("optmsm-schema"), Some(1)));
+    assert_eq!((json["format"].as_str(), json["version"].as_u64()), (Some("optmsm-schema"), Some(3)));
 }
 
 #[test]
@@ -52,8 +53,8 @@ fn other_files_are_told_apart() {
     let foreign = "schema.json: this is not a schema; give the schema.json of a run";
     assert_eq!([message(b"{}"), message(b"[1]"), message(br#"{"format":"x","version":1}"#)], [foreign; 3]);
     assert_eq!(
-        message(br#"{"format":"optmsm-schema","version":3,"schema":"unknown"}"#),
-        "schema.json: schema version 3, but this program reads 1 to 2; use the program that wrote it, or train again"
+        message(br#"{"format":"optmsm-schema","version":4,"schema":"unknown"}"#),
+        "schema.json: schema version 4, but this program reads 1 to 3; use the program that wrote it, or train again"
     );
     assert_eq!(
         message(b""),

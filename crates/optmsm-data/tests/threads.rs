@@ -11,8 +11,8 @@ use arrow_array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, S
 use common::*;
 use optmsm_core::batch::Batch;
 use optmsm_data::{
-    Cache, DataConfig, Dataset, Encoding, Extra, FieldConfig, Missing, Need, Part, RowReader, Schema, Source,
-    SplitConfig, Transform,
+    Cache, DataConfig, Dataset, Encoding, Extra, FieldConfig, Missing, Need, Part, Quoting, RowReader,
+    Schema, Source, SplitConfig, Transform,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
@@ -149,7 +149,8 @@ fn settings() -> DataConfig {
     fields.push(FieldConfig { hash_buckets: Some(50), ..other(categorical("user"), "hash") });
     fields.push(FieldConfig { missing: Missing::Own, ..other(categorical("city"), "own") });
     fields.push(FieldConfig { max_length: Some(2), ..other(multi("tags"), "two") });
-    DataConfig { weight: Some("w".into()), group: Some("user".into()), ..config(fields) }
+    let quoting = Quoting::Standard;
+    DataConfig { quoting, weight: Some("w".into()), group: Some("user".into()), ..config(fields) }
 }
 
 fn source(paths: &[PathBuf], threads: usize) -> Source {

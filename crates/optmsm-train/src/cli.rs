@@ -120,6 +120,9 @@ struct ApplyTo {
     /// What computes, whatever trained it.
     #[arg(long, value_enum, default_value_t = BackendKind::Cpu)]
     backend: BackendKind,
+    /// Change how the file is read: --set 'data.delimiter=";"', or data.quoting, columns, null_values, label_values.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
 }
 
 /// Runs the command of the process's arguments.

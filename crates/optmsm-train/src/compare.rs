@@ -244,6 +244,7 @@ fn same_data(first: &Entry, entries: &[Entry]) -> Result<Vec<DataFile>> {
 fn settings(config: &Config) -> Vec<(&'static str, String)> {
     let data = &config.data;
     let optional = |value: &Option<String>| value.clone().unwrap_or_else(|| "not given".into());
+    let listed = |values: Option<&[String]>| values.map_or_else(|| "not given".into(), |v| format!("{v:?}"));
     let split = data
         .split
         .as_ref()
@@ -256,6 +257,10 @@ fn settings(config: &Config) -> Vec<(&'static str, String)> {
         ("data.group", optional(&data.group)),
         ("data.probability", optional(&data.probability)),
         ("data.delimiter", format!("{:?}", data.delimiter)),
+        ("data.quoting", format!("{:?}", data.quoting).to_lowercase()),
+        ("data.columns", if data.columns.is_empty() { "the header".into() } else { data.columns.join(", ") }),
+        ("data.null_values", listed(data.null_values.as_deref())),
+        ("data.label_values", listed(data.label_values.as_ref().map(<[String; 2]>::as_slice))),
     ]
 }
 

@@ -7,7 +7,7 @@ use optmsm_core::backend::Backend;
 use optmsm_core::learner::Learner;
 use optmsm_core::model::Model;
 use optmsm_core::rounding::TableDtype;
-use optmsm_data::{FieldConfig, Vocabulary};
+use optmsm_data::{FieldConfig, Reading, Vocabulary};
 use safetensors::tensor::TensorInfo;
 
 use crate::error::{Error, Result};
@@ -99,16 +99,18 @@ struct Source<'a> {
     tensor: &'a str,
     values: Option<std::path::PathBuf>,
     vocabulary: &'a Vocabulary,
+    reading: &'a Reading,
 }
 
 impl<'a> Source<'a> {
-    fn new(run: &Run, config: &FieldConfig, from: &'a str, vocabulary: &'a Vocabulary) -> Result<Self> {
+    fn new(run: &'a Run, config: &FieldConfig, from: &'a str, vocabulary: &'a Vocabulary) -> Result<Self> {
         let key = format!("data.fields.{}.init_from", config.name);
         let (path, tensor) = from
             .rsplit_once(':')
             .ok_or_else(|| Error::file(&key, "names no tensor", "write it as FILE.safetensors:TENSOR"))?;
         let values = config.init_values.as_ref().map(|values| run.config.path(values));
-        Ok(Self { key, path: run.config.path(path), tensor, values, vocabulary })
+        let reading = &run.schema.reading;
+        Ok(Self { key, path: run.config.path(path), tensor, values, vocabulary, reading })
     }
 
     fn fail(&self, path: &Path, problem: impl Into<String>, fix: impl Into<String>) -> Error {
@@ -176,7 +178,9 @@ impl<'a> Source<'a> {
                 return Err(fail(problem, "give each value one row"));
             }
         }
-        let id = |value: &&str| Some(self.vocabulary.id(value) as usize).filter(|&id| id > 0);
+        let id = |value: &&str| {
+            Some(self.vocabulary.id(self.reading.canonical(value)) as usize).filter(|&id| id > 0)
+        };
         Ok(values.iter().map(id).collect())
     }
 

@@ -19,6 +19,7 @@ pub mod origin;
 pub mod profile;
 pub mod progress;
 pub mod provenance;
+pub mod reading;
 pub mod report;
 pub mod rows;
 pub mod run;

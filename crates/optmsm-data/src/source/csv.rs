@@ -35,9 +35,9 @@ pub(crate) struct CsvFile {
     header: ByteRecord,
     header_line: Option<u64>, // none of a file without a header
     width: usize,             // values of the first line
-    rest: Vec<u8>, // read, and not yet handed out
-    line: u64,     // on which `rest` begins
-    bytes: u64,    // of the file before `rest`
+    rest: Vec<u8>,            // read, and not yet handed out
+    line: u64,                // on which `rest` begins
+    bytes: u64,               // of the file before `rest`
     rows: u64,
     ended: bool,
     failure: Option<DataError>, // to come behind `rest`
@@ -64,7 +64,9 @@ fn packed(name: &str, head: &[u8], by: &str, is_packed: bool) -> Result<()> {
     }
     let (problem, fix) = match foreign(head) {
         Some((kind, fix)) => (format!("its name says that it is packed with {by}, but it {kind}"), fix),
-        None => (format!("is not packed with {by}, as its name says"), "pack it, or let its name end in .csv"),
+        None => {
+            (format!("is not packed with {by}, as its name says"), "pack it, or let its name end in .csv")
+        }
     };
     Err(DataError::file(name, problem, fix))
 }
@@ -100,7 +102,8 @@ impl CsvFile {
                     Box::new(MultiGzDecoder::new(file))
                 } else {
                     // A frame, or one to be skipped.
-                    let frame = head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || head.get(1..4) == Some(&[0x2a, 0x4d, 0x18]);
+                    let frame = head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
+                        || head.get(1..4) == Some(&[0x2a, 0x4d, 0x18]);
                     packed(name, head, "Zstandard", frame)?;
                     Box::new(zstd::Decoder::with_buffer(file).map_err(|e| DataError::io(name, "open", e))?)
                 }
@@ -185,7 +188,9 @@ impl CsvFile {
     fn read_on(&mut self) -> Result<()> {
         self.fill();
         match foreign(&self.rest).filter(|_| self.bytes == 0) {
-            Some((problem, fix)) => Err(DataError::file(&self.common.name, format!("{problem}, no CSV"), fix)),
+            Some((problem, fix)) => {
+                Err(DataError::file(&self.common.name, format!("{problem}, no CSV"), fix))
+            }
             None => Ok(()),
         }
     }
@@ -260,7 +265,8 @@ impl CsvFile {
         let first: Vec<Vec<u8>> = values.iter().map(|value| found.value(value).to_vec()).collect();
         self.width = first.len();
         // A line that says the same is a header all the same: the columns are known, and it is no row.
-        let is_header = named.is_empty() || named.iter().map(String::as_bytes).eq(first.iter().map(Vec::as_slice));
+        let is_header =
+            named.is_empty() || named.iter().map(String::as_bytes).eq(first.iter().map(Vec::as_slice));
         self.header_line = is_header.then(|| line + breaks(&bytes[..begin]));
         let end = if is_header { found.at() } else { 0 };
         // What is behind it is read again.
@@ -279,7 +285,9 @@ impl CsvFile {
             if self.patient {
                 let rows = some_rows(self.common.grammar, &bytes[end..]);
                 if let Some(why) = looks_like_row(&columns, &rows) {
-                    return Err(self.header_error(format!("looks like a row, not like a header: {why}"), header::FIX));
+                    return Err(
+                        self.header_error(format!("looks like a row, not like a header: {why}"), header::FIX)
+                    );
                 }
             }
             for (i, name) in columns.iter().enumerate() {
@@ -467,10 +475,16 @@ mod tests {
         };
         let (rows, error) = read(b"a,b\n1,2\n3,\"4\n5,6\n7,8\n");
         assert_eq!(rows, [["1", "2"]]);
-        assert_eq!(error.unwrap(), "t.csv line 3: a quote is opened and never closed; close or remove it; or set data.quoting = \"none\" if quotes mean nothing in this file");
+        assert_eq!(
+            error.unwrap(),
+            "t.csv line 3: a quote is opened and never closed; close or remove it; or set data.quoting = \"none\" if quotes mean nothing in this file"
+        );
         let (rows, error) = read(b"a,b\n1,2\n3,\"4\"\"\n5,6\n7,8");
         assert_eq!(rows, [["1", "2"]]);
-        assert_eq!(error.unwrap(), "t.csv line 3: a quote is opened and never closed; close or remove it; or set data.quoting = \"none\" if quotes mean nothing in this file");
+        assert_eq!(
+            error.unwrap(),
+            "t.csv line 3: a quote is opened and never closed; close or remove it; or set data.quoting = \"none\" if quotes mean nothing in this file"
+        );
         for text in [&b"a,b\n3,\"4\n5\"\n"[..], b"a,b\n3,\"4\n5\""] {
             assert_eq!(read(text), (vec![vec!["3".to_owned(), "4\n5".to_owned()]], None));
         }

@@ -34,7 +34,9 @@ impl Common {
                 "a quote is opened and not closed on its line".into(),
                 format!("close or remove it; or {none}, \"standard\" if values have line breaks in them"),
             ),
-            (Stray::Open, _) => ("a quote is opened and never closed".into(), format!("close or remove it; or {none}")),
+            (Stray::Open, _) => {
+                ("a quote is opened and never closed".into(), format!("close or remove it; or {none}"))
+            }
             (Stray::Behind, _) => (
                 format!("a quote is closed before {:?} or the end of the line", self.delimiter),
                 format!("write a quote inside a value in quotes twice; or {none}"),
@@ -51,7 +53,9 @@ impl Common {
         let columns = if self.named { "data.columns names" } else { "the header has" };
         let quotes = match self.grammar.quoting() {
             Quoting::Strict => format!("a value with {delimiter:?} in it must be in quotes"),
-            Quoting::Standard => format!("a value with {delimiter:?} or a line break in it must be in quotes"),
+            Quoting::Standard => {
+                format!("a value with {delimiter:?} or a line break in it must be in quotes")
+            }
             Quoting::None => format!("no value may have {delimiter:?} in it where data.quoting = \"none\""),
         };
         (format!("{found} {values} where {columns} {own} columns"), format!("fix the row; {quotes}"))

@@ -6,7 +6,11 @@ const KINDS: [(&[u8], &str, &str); 24] = [
     (b"PARE", "an encrypted Parquet file", "write it without encryption"),
     (b"ARROW1", "an Arrow file", "let its name end in .arrow, which says how it is read"),
     (b"\xff\xff\xff\xff", "an Arrow stream", "let its name end in .arrow, which says how it is read"),
-    (b"FEA1", "a Feather file of the first version", "write it as Feather of the second version or as Parquet"),
+    (
+        b"FEA1",
+        "a Feather file of the first version",
+        "write it as Feather of the second version or as Parquet",
+    ),
     (b"\x1f\x8b", "packed with gzip", "let its name end in .csv.gz, which says how it is read"),
     (b"\x28\xb5\x2f\xfd", "packed with Zstandard", "let its name end in .csv.zst, which says how it is read"),
     (b"BZh", "packed with bzip2", "unpack it with bunzip2, or pack it with gzip or Zstandard"),
@@ -24,7 +28,11 @@ const KINDS: [(&[u8], &str, &str); 24] = [
     (b"\x80\x04\x95", "a Python pickle", PARQUET),
     (b"\x80\x05\x95", "a Python pickle", PARQUET),
     (b"%PDF", "a PDF document", "export its table as CSV"),
-    (b"version https://git-lfs.github.com/", "a pointer of Git LFS, without the data", "fetch it with git lfs pull"),
+    (
+        b"version https://git-lfs.github.com/",
+        "a pointer of Git LFS, without the data",
+        "fetch it with git lfs pull",
+    ),
     (b"<?xml", "an XML document", PARQUET),
 ];
 
@@ -54,7 +62,7 @@ pub(super) fn foreign(head: &[u8]) -> Option<(String, &'static str)> {
     is(wide(head).map(|kind| (kind, UTF8)).or_else(|| text(head))?)
 }
 
-/// A text of more than one byte a character, or no text at all.
+/// A text of more than one byte a character.
 fn wide(head: &[u8]) -> Option<&'static str> {
     if head.starts_with(b"\xff\xfe\0\0") || head.starts_with(b"\0\0\xfe\xff") {
         return Some("a text in UTF-32");
@@ -68,7 +76,7 @@ fn wide(head: &[u8]) -> Option<&'static str> {
         (0, _) | (_, 0..4) => None,
         (zeros, all) if zeros >= all * 5 / 8 => Some("a text in UTF-32"),
         (zeros, all) if zeros >= all / 4 => Some("a text in UTF-16"),
-        _ => Some("no text: it has zero bytes"),
+        _ => None,
     }
 }
 
@@ -78,12 +86,18 @@ fn text(head: &[u8]) -> Option<(&'static str, &'static str)> {
     let line = head.split(|&b| b == b'\n').next().unwrap_or_default().trim_ascii_end();
     let lower = head[..head.len().min(16)].to_ascii_lowercase();
     if lower.starts_with(b"<!doctype") || lower.starts_with(b"<html") {
-        return Some(("a page of HTML", "download the data itself: a server may have sent an error or a login page"));
+        return Some((
+            "a page of HTML",
+            "download the data itself: a server may have sent an error or a login page",
+        ));
     }
     let behind = |open: &[u8]| head.strip_prefix(open).map(<[u8]>::trim_ascii_start);
     let object = |text: &[u8]| text.starts_with(b"\"") && text.contains(&b':') || text.starts_with(b"}");
     if behind(b"{").is_some_and(object) {
-        return Some(("JSON", "write its rows as CSV or Parquet, for example with pandas.read_json(…, lines=True)"));
+        return Some((
+            "JSON",
+            "write its rows as CSV or Parquet, for example with pandas.read_json(…, lines=True)",
+        ));
     }
     if behind(b"[").is_some_and(|text| text.starts_with(b"{") || text.starts_with(b"[")) {
         return Some(("JSON", PARQUET));
@@ -126,7 +140,6 @@ mod tests {
             (b"\xff\xfel\0", "is a text in UTF-16"),
             (&utf16, "is a text in UTF-16"),
             (&utf32, "is a text in UTF-32"),
-            (b"a,b\n1,\0\n", "is no text: it has zero bytes"),
             (b"{\"label\": 1, \"x\": 2}\n{\"label\": 0, \"x\": 3}\n", "is JSON"),
             (b"\xef\xbb\xbf\n[\n  {\"label\": 1}]", "is JSON"),
             (b"[[1, 2], [3, 4]]", "is JSON"),
@@ -143,9 +156,24 @@ mod tests {
     #[test]
     fn what_may_be_a_csv_is_none_of_them() {
         for head in [
-            &b""[..], b"\n", b"label,scenario\n1,web\n", b"\xef\xbb\xbfid;click\n", b"[id],[click]\n1,0\n",
-            b"{id},{click}\n", b"1,2,3\n", b"0\t\t1\t68fd1e64\n", b"time 12:30,x\n", b"BZ,h\n", b"ORDER,label\n",
-            b"Obj,label\n", b"PK,label\n", b"12:30,1\n", b"1\n0\n", "größe,клик\n".as_bytes(), b"a b:1\n", b"1 2 3\n",
+            &b""[..],
+            b"\n",
+            b"label,scenario\n1,web\n",
+            b"\xef\xbb\xbfid;click\n",
+            b"[id],[click]\n1,0\n",
+            b"{id},{click}\n",
+            b"1,2,3\n",
+            b"0\t\t1\t68fd1e64\n",
+            b"time 12:30,x\n",
+            b"BZ,h\n",
+            b"ORDER,label\n",
+            b"Obj,label\n",
+            b"PK,label\n",
+            b"12:30,1\n",
+            b"1\n0\n",
+            "größe,клик\n".as_bytes(),
+            b"a b:1\n",
+            b"1 2 3\n",
         ] {
             assert_eq!(kind(head), None, "{:?}", String::from_utf8_lossy(head));
         }

@@ -11,7 +11,8 @@ pub(super) const ROWS: usize = 100;
 pub(super) fn looks_like_row(names: &[String], rows: &[Vec<Vec<u8>>]) -> Option<String> {
     let said = names.iter().filter(|name| !name.trim().is_empty()).count();
     let values: Vec<&String> = names.iter().filter(|name| is_value(name.trim())).collect();
-    let again = |at: usize| rows.iter().any(|row| row.get(at).is_some_and(|value| **value == *names[at].as_bytes()));
+    let again =
+        |at: usize| rows.iter().any(|row| row.get(at).is_some_and(|value| **value == *names[at].as_bytes()));
     let repeated: Vec<usize> =
         (0..names.len()).filter(|&at| !names[at].trim().is_empty() && again(at)).collect();
     let texts = repeated.iter().filter(|&&at| !is_value(names[at].trim())).count();
@@ -59,7 +60,8 @@ mod tests {
 
     fn row(first: &str, rows: &[&str]) -> bool {
         let names: Vec<String> = first.split(',').map(str::to_owned).collect();
-        let rows: Vec<_> = rows.iter().map(|r| r.split(',').map(|v| v.as_bytes().to_vec()).collect()).collect();
+        let rows: Vec<_> =
+            rows.iter().map(|r| r.split(',').map(|v| v.as_bytes().to_vec()).collect()).collect();
         looks_like_row(&names, &rows).is_some()
     }
 
@@ -70,7 +72,10 @@ mod tests {
             ("0,,1,,,3,00000000,0000001a", &["1,,1,,,3,00000002,00000003"]),
             ("1,0.5,2.75", &["0,0.25,1.5"]),
             ("click,home,ios", &["no,home,web", "click,ads,ios"]),
-            ("1,https://x.org/a,2024-01-31", &["0,https://x.org/b,2024-02-01", "1,https://x.org/c,2024-02-02"]),
+            (
+                "1,https://x.org/a,2024-01-31",
+                &["0,https://x.org/b,2024-02-01", "1,https://x.org/c,2024-02-02"],
+            ),
             ("1,a,a", &["0,b,c"]),
             ("True,u7,3.5", &["False,u8,1.5", "True,u9,2.5"]),
         ] {
