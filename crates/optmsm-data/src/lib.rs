@@ -45,7 +45,7 @@ pub use error::{DataError, Place, Result, printable};
 pub use file::{NewFile, is_taken, read_at, write_atomic, write_whole};
 pub use lock::Lock;
 pub use numeric::{NumericStats, Transform};
-pub use peek::{Holds, Peek, PeekColumn, Value};
+pub use peek::{Form, Holds, Peek, PeekColumn, Value};
 pub use predictions::{OutputFormat, Predictions};
 pub use reader::{Extra, Need, RecordBuffer, RowReader};
 pub use reading::{Quoting, Reading, Spelling};

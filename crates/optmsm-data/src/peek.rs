@@ -59,6 +59,15 @@ pub enum Value<'a> {
     Many(&'a [String]),
 }
 
+/// What cannot be seen of a CSV.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Form {
+    /// What quotes mean.
+    pub quoting: Quoting,
+    /// Whether there is no header: the columns are then `c1`, `c2` and so on.
+    pub no_header: bool,
+}
+
 /// Rows of files of any kind, read without a schema.
 pub struct Peek {
     stream: Stream<Keep>,
@@ -103,19 +112,19 @@ impl Peek {
     /// # Errors
     /// There is no such file, it cannot be read, its first line is a row, or two columns have the same name.
     pub fn open(source: impl Into<Source>) -> Result<Self> {
-        Self::open_as(source, Quoting::default(), true)
+        Self::open_as(source, Form::default())
     }
 
-    /// [`Peek::open`] of a CSV with these quotes; the columns of one without a header are `c1`, `c2` and so on.
+    /// [`Peek::open`] of a CSV of this form.
     ///
     /// # Errors
     /// As [`Peek::open`].
-    pub fn open_as(source: impl Into<Source>, quoting: Quoting, header: bool) -> Result<Self> {
+    pub fn open_as(source: impl Into<Source>, form: Form) -> Result<Self> {
         let source = source.into();
         let whole = Whole::open(&source)?;
         let csv = match &whole {
             Some(_) => None,
-            None => Some(csv(&source, quoting, header)?),
+            None => Some(csv(&source, form)?),
         };
         let reading = csv.clone().unwrap_or_default();
         let mut records = Records::open(&source, &reading)?;
@@ -235,18 +244,19 @@ fn take(cell: Cell, speller: &Speller, text: &mut String, items: &mut Vec<String
 }
 
 /// How a CSV is read: with the delimiter that cuts its first line into the most values.
-fn csv(source: &Source, quoting: Quoting, header: bool) -> Result<Reading> {
+fn csv(source: &Source, Form { quoting, no_header }: Form) -> Result<Reading> {
     // With a name, whatever it is, the first line is not taken for a header, which it may not be.
     let reading =
         |delimiter| Reading { delimiter, quoting, columns: vec!["c1".into()], ..Reading::default() };
     let (mut best, mut most) = (reading(DELIMITERS[0]), 0);
     for delimiter in DELIMITERS {
-        let width = Records::open(source, &reading(delimiter))?.width();
+        // What goes wrong does so again, when the file is read for good.
+        let width = Records::open(source, &reading(delimiter)).map_or(0, |records| records.width());
         if width > most {
             (best, most) = (reading(delimiter), width);
         }
     }
-    let columns = if header { Vec::new() } else { (1..=most).map(|i| format!("c{i}")).collect() };
+    let columns = if no_header { (1..=most).map(|i| format!("c{i}")).collect() } else { Vec::new() };
     Ok(Reading { columns, ..best })
 }
 

@@ -20,6 +20,10 @@ fn all() -> DataConfig {
     }
 }
 
+fn cities() -> DataConfig {
+    DataConfig { quoting: Quoting::Standard, ..config(vec![categorical("city")]) }
+}
+
 const GOOD: &str = "label,scenario,w,p,city,tags,age\n1,web,1,0.5,Rome,a:2|b,30\n0,app,2,0.5,\"Pa\nris\",,\n";
 
 /// The message of fitting to a file, which must be that of loading it too: the same text whoever reads first.
@@ -93,7 +97,7 @@ fn headers() {
 
 #[test]
 fn rows() {
-    let fix = "fix the row; a value with ',' or a line break in it must be in quotes, and every quote closed";
+    let fix = "fix the row; a value with ',' or a line break in it must be in quotes";
     assert_eq!(row("1,web,1"), format!("data.csv line 5: 3 values where the header has 7 columns; {fix}"));
     assert_eq!(
         row("1,web,1,0.5,Rome,a,30,40"),
@@ -173,7 +177,7 @@ fn text_that_is_not_utf8_in_every_kind_of_column() {
 
 #[test]
 fn scenarios_that_training_never_saw() {
-    let schema = fit(&config(vec![categorical("city")]), GOOD);
+    let schema = fit(&cities(), GOOD);
     let error = read(&schema, "label,scenario,city\n1,web,Rome\n1,mail,Rome\n", Need::Labelled).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -220,7 +224,7 @@ fn lines_count_in_files_of_windows_with_quoted_line_breaks() {
 
 #[test]
 fn columns_that_predicting_needs() {
-    let schema = fit(&config(vec![categorical("city")]), GOOD);
+    let schema = fit(&cities(), GOOD);
     let open = |text: &'static str, need| RowReader::from_reader("t.csv", text.as_bytes(), &schema, need);
     assert!(open("scenario,city\n", Need::Unlabelled).is_ok());
     let error = open("scenario,city\n", Need::Labelled).unwrap_err().to_string();

@@ -4,9 +4,9 @@ mod columns;
 mod guess;
 mod toml_text;
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
+
+use optmsm_data::Form;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -23,6 +23,8 @@ pub struct Given {
     pub label: Option<String>,
     /// Column of the scenario.
     pub scenario: Option<String>,
+    /// Of a CSV: its quotes, and whether it has a header.
+    pub form: Form,
 }
 
 /// The text of a configuration for the files at `path`, which is written into it as it is given here.
@@ -37,17 +39,9 @@ pub fn starter(path: &Path, given: &Given) -> Result<String> {
     if shown == "-" {
         return Err(Error::file("standard input", "cannot be trained on", "give a file"));
     }
-    if let Some(ending) = misnamed(path) {
-        let problem = format!("is no CSV: it begins as {ending} files do");
-        return Err(Error::file(
-            shown,
-            problem,
-            format!("let its name end in {ending}, which says how it is read"),
-        ));
-    }
-    let columns = Columns::read(&path.into(), ROWS)?;
+    let columns = Columns::read(&path.into(), ROWS, given.form)?;
     let guessed = guess::guess(shown, &columns, given)?;
-    let siblings = ["valid", "test"].map(|split| sibling(shown, split, &columns));
+    let siblings = ["valid", "test"].map(|split| sibling(shown, split, &columns, given.form));
     let text = toml_text::write(shown, &columns, &guessed, &siblings);
     // A starter that this program refuses would be worse than none.
     Config::parse("the starter", &text, &[])?;
@@ -63,32 +57,14 @@ pub fn name(path: &Path) -> PathBuf {
     format!("{}.toml", if stem.is_empty() { "optmsm" } else { stem }).into()
 }
 
-/// The ending of the kind of file that a file is by its first bytes, where its name says that it is a CSV.
-fn misnamed(path: &Path) -> Option<&'static str> {
-    let name = path.to_str()?.to_ascii_lowercase();
-    let others = [".gz", ".zst", ".parquet", ".pq", ".parq", ".arrow", ".feather", ".ipc"];
-    if others.iter().any(|ending| name.ends_with(ending)) {
-        return None;
-    }
-    let mut head = Vec::new();
-    File::open(path).ok()?.take(6).read_to_end(&mut head).ok()?;
-    let kinds: [(&[u8], &str); 4] = [
-        (b"PAR1", ".parquet"),
-        (b"ARROW1", ".arrow"),
-        (&[0x1f, 0x8b], ".csv.gz"),
-        (&[0x28, 0xb5, 0x2f, 0xfd], ".csv.zst"),
-    ];
-    kinds.iter().find(|(start, _)| head.starts_with(start)).map(|(_, ending)| *ending)
-}
-
 /// The files of another split beside these, when they have the same columns: `train.csv` → `valid.csv`,
 /// `train/part-*.parquet` → `test/part-*.parquet`.
-fn sibling(path: &str, split: &str, columns: &Columns) -> Option<String> {
+fn sibling(path: &str, split: &str, columns: &Columns, form: Form) -> Option<String> {
     let at = path.rfind("train")?;
     let others: &[&str] = if split == "valid" { &["valid", "val", "dev", "validation"] } else { &["test"] };
     others.iter().find_map(|other| {
         let beside = format!("{}{other}{}", &path[..at], &path[at + "train".len()..]);
-        let found = Columns::read(&beside.as_str().into(), 1).ok()?;
+        let found = Columns::read(&beside.as_str().into(), 1, form).ok()?;
         found.same_header(columns).then_some(beside)
     })
 }

@@ -18,6 +18,7 @@ use parquet::file::reader::ChunkReader;
 
 use super::arrow;
 use super::column::{Column, Memory};
+use super::foreign::{HEAD, misnamed};
 use super::parts::{Format, Part};
 use super::stored::{ReadSeek, Stored};
 use crate::error::{DataError, Place, Result};
@@ -82,7 +83,13 @@ impl Opened {
             if let Some(failure) = file.failure() {
                 return failure;
             }
-            let kind = if part.format == Format::Arrow { "an Arrow" } else { "a Parquet" };
+            let is_arrow = part.format == Format::Arrow;
+            let kind = if is_arrow { "an Arrow" } else { "a Parquet" };
+            let mut head = Vec::new();
+            file.reader().and_then(|file| file.take(HEAD as u64).read_to_end(&mut head)).ok();
+            if let Some((problem, fix)) = misnamed(&head, is_arrow) {
+                return DataError::file(&part.name, format!("{problem}, not {kind} file"), fix);
+            }
             let fix = "check that it is one, and that it was written or copied to its end";
             DataError::file(&part.name, format!("cannot be read as {kind} file: {problem}"), fix)
         })

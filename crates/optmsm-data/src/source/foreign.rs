@@ -1,7 +1,7 @@
 //! Files that are of another kind than their names say: told by their first bytes.
 
 /// How a kind of file begins, what it is called, and how its rows can be read all the same.
-const KINDS: [(&[u8], &str, &str); 24] = [
+const KINDS: [(&[u8], &str, &str); 21] = [
     (b"PAR1", "a Parquet file", "let its name end in .parquet, which says how it is read"),
     (b"PARE", "an encrypted Parquet file", "write it without encryption"),
     (b"ARROW1", "an Arrow file", "let its name end in .arrow, which says how it is read"),
@@ -27,13 +27,6 @@ const KINDS: [(&[u8], &str, &str); 24] = [
     (b"\x93NUMPY", "a NumPy array", PARQUET),
     (b"\x80\x04\x95", "a Python pickle", PARQUET),
     (b"\x80\x05\x95", "a Python pickle", PARQUET),
-    (b"%PDF", "a PDF document", "export its table as CSV"),
-    (
-        b"version https://git-lfs.github.com/",
-        "a pointer of Git LFS, without the data",
-        "fetch it with git lfs pull",
-    ),
-    (b"<?xml", "an XML document", PARQUET),
 ];
 
 const PARQUET: &str = "write its rows as CSV or Parquet";
@@ -53,13 +46,34 @@ pub(super) fn foreign(head: &[u8]) -> Option<(String, &'static str)> {
             false => is(("a ZIP archive", "unpack it with unzip, or pack its file with gzip or Zstandard")),
         };
     }
-    if let Some((_, kind, fix)) = KINDS.iter().find(|(start, ..)| head.starts_with(start)) {
+    // A name of a column may begin with the same letters.
+    let control = |b: &u8| b.is_ascii_control() && !b"\t\r\n".contains(b);
+    let binary =
+        head.iter().any(control) || std::str::from_utf8(head).is_err_and(|e| e.error_len().is_some());
+    if let Some((_, kind, fix)) = KINDS.iter().find(|(start, ..)| binary && head.starts_with(start)) {
         return is((kind, fix));
     }
     if head.get(257..262) == Some(b"ustar") {
         return is(("a tar archive", "unpack it with tar -x"));
     }
     is(wide(head).map(|kind| (kind, UTF8)).or_else(|| text(head))?)
+}
+
+/// What a file is whose name says that it is Parquet or Arrow, and what to do; none if it may be that.
+pub(super) fn misnamed(head: &[u8], is_arrow: bool) -> Option<(String, &'static str)> {
+    let starts: &[&[u8]] = if is_arrow { &[b"ARROW1", b"\xff\xff\xff\xff"] } else { &[b"PAR1"] };
+    if starts.iter().any(|start| head.starts_with(start)) {
+        return None;
+    }
+    let whole = head.len() < HEAD;
+    let text = match std::str::from_utf8(head) {
+        Ok(_) => true,
+        Err(e) => !whole && e.error_len().is_none(), // a character is cut
+    };
+    let plain =
+        text && head.contains(&b'\n') && !head.iter().any(|b| b.is_ascii_control() && !b"\t\r\n".contains(b));
+    foreign(head)
+        .or(plain.then(|| ("is a text".into(), "let its name end in .csv, which says how it is read")))
 }
 
 /// A text of more than one byte a character.
@@ -90,6 +104,15 @@ fn text(head: &[u8]) -> Option<(&'static str, &'static str)> {
             "a page of HTML",
             "download the data itself: a server may have sent an error or a login page",
         ));
+    }
+    for (start, kind, fix) in [
+        (&b"%PDF-"[..], "a PDF document", "export its table as CSV"),
+        (b"<?xml", "an XML document", PARQUET),
+        (b"version https://git-lfs", "a pointer of Git LFS, without the data", "fetch it with git lfs pull"),
+    ] {
+        if head.starts_with(start) {
+            return Some((kind, fix));
+        }
     }
     let behind = |open: &[u8]| head.strip_prefix(open).map(<[u8]>::trim_ascii_start);
     let object = |text: &[u8]| text.starts_with(b"\"") && text.contains(&b':') || text.starts_with(b"}");
@@ -132,7 +155,7 @@ mod tests {
             (&b"PAR1\x15\x04"[..], "is a Parquet file"),
             (b"ARROW1\0\0", "is an Arrow file"),
             (b"\x1f\x8b\x08", "is packed with gzip"),
-            (b"BZh91AY", "is packed with bzip2"),
+            (b"BZh91AY&SY\0", "is packed with bzip2"),
             (b"PK\x03\x04\x14\0data.csv", "is a ZIP archive"),
             (b"PK\x03\x04\x14\0[Content_Types].xml", "is an Excel workbook"),
             (b"ORC\x08\x03", "is an ORC file"),
@@ -154,6 +177,21 @@ mod tests {
     }
 
     #[test]
+    fn names_of_columnar_files_may_be_wrong() {
+        let kind = |head: &[u8], is_arrow| misnamed(head, is_arrow).map(|(kind, _)| kind);
+        assert_eq!(kind("label,città\n1,x\n".as_bytes(), false).as_deref(), Some("is a text"));
+        assert_eq!(kind(b"ARROW1\0\0", false).as_deref(), Some("is an Arrow file"));
+        assert_eq!(kind(b"PAR1\x15", true).as_deref(), Some("is a Parquet file"));
+        assert_eq!(kind(b"\x1f\x8b\x08", false).as_deref(), Some("is packed with gzip"));
+        for (head, is_arrow) in
+            [(&b"PAR1"[..], false), (b"ARROW1", true), (b"\xff\xff\xff\xff", true), (b"", true)]
+        {
+            assert_eq!(kind(head, is_arrow), None);
+        }
+        assert_eq!(kind(b"\x07\x13\n\xfe", false), None);
+    }
+
+    #[test]
     fn what_may_be_a_csv_is_none_of_them() {
         for head in [
             &b""[..],
@@ -166,7 +204,9 @@ mod tests {
             b"0\t\t1\t68fd1e64\n",
             b"time 12:30,x\n",
             b"BZ,h\n",
-            b"ORDER,label\n",
+            b"ORC,label\n",
+            b"PAR1,label\n",
+            b"ARROW1\n",
             b"Obj,label\n",
             b"PK,label\n",
             b"12:30,1\n",

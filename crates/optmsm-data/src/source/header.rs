@@ -22,7 +22,7 @@ pub(super) fn looks_like_row(names: &[String], rows: &[Vec<Vec<u8>>]) -> Option<
     let row = !values.is_empty() && no_names
         || said > 0 && values.len() == said && !count
         || texts > 0 && (!values.is_empty() || repeated.len() > 1)
-        || 2 * values.len() >= said && !repeated.is_empty() && !count;
+        || names.iter().any(|name| is_no_name(name.trim())) && (values.len() > 1 || !repeated.is_empty());
     if !row {
         return None;
     }
@@ -35,9 +35,15 @@ pub(super) fn looks_like_row(names: &[String], rows: &[Vec<Vec<u8>>]) -> Option<
     })
 }
 
-/// Whether a text is what a value is, and a name is not: a number, a date, a boolean or an address.
+/// Whether a text is what a value is, and a name seldom: a number, a date, a boolean or an address.
 fn is_value(text: &str) -> bool {
-    let number = text.bytes().any(|b| b.is_ascii_digit()) && text.parse::<f64>().is_ok();
+    is_no_name(text) || !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Whether it is a value other than such an integer as columns are numbered by.
+fn is_no_name(text: &str) -> bool {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    let number = !digits && text.bytes().any(|b| b.is_ascii_digit()) && text.parse::<f64>().is_ok();
     let shape = |c: char| if c.is_ascii_digit() { '0' } else { c };
     let date = text.chars().take(10).map(shape).collect::<String>() == "0000-00-00";
     let word = ["true", "false", "null", "\\n", "nan"].contains(&text.to_ascii_lowercase().as_str());
@@ -52,7 +58,7 @@ fn counts(names: &[&String]) -> bool {
 
 /// What to do about a CSV without a header.
 pub(super) const FIX: &str = "if the file has no header, name its columns: data.columns = [\"label\", …], or run optmsm init \
-     --no-header; else rename the columns";
+     --no-header; if these are their names, give just them there";
 
 #[cfg(test)]
 mod tests {
@@ -93,6 +99,7 @@ mod tests {
             ("label,scenario,other", &["1,web,other", "0,web,x"]),
             ("y,y", &["1,2"]),
             ("label,,x", &["1,2,3"]),
+            ("label,scenario,3,7,12", &["1,web,3,7,12", "0,web,3,1,1"]),
             ("a,b", &[]),
         ] {
             assert!(!row(first, rows), "{first}");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
-use optmsm_data::{DataConfig, Dataset, FieldConfig, Schema, Source};
+use optmsm_data::{DataConfig, Dataset, FieldConfig, Quoting, Schema, Source};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 
@@ -26,7 +26,8 @@ pub fn all() -> DataConfig {
     fields.extend(["flag", "city", "code"].map(categorical));
     fields.extend(["tags", "clicks"].map(multi));
     fields.push(FieldConfig { weight_separator: Some(":".into()), ..multi("interests") });
-    DataConfig { weight: Some("w".into()), group: Some("code".into()), ..config(fields) }
+    let quoting = Quoting::Standard;
+    DataConfig { quoting, weight: Some("w".into()), group: Some("code".into()), ..config(fields) }
 }
 
 /// Schema and rows of a source, each by this many decoding threads.

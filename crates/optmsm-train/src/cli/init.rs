@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use optmsm_data::is_taken;
+use optmsm_data::{Form, Quoting, is_taken};
 use optmsm_train::error::{Error, Result};
 use optmsm_train::starter::{self, Given, starter};
 
@@ -20,15 +20,32 @@ pub(super) struct Options {
     /// Column of the scenario's name.
     #[arg(long, value_name = "COL")]
     scenario: Option<String>,
+    /// The CSV has no header: its columns are called c1, c2 and so on.
+    #[arg(long)]
+    no_header: bool,
+    /// What quotes mean in the CSV: strict, standard (values may have line breaks in them) or none.
+    #[arg(long, value_name = "QUOTING", default_value = "strict", value_parser = quoting)]
+    quoting: Quoting,
+}
+
+fn quoting(text: &str) -> std::result::Result<Quoting, String> {
+    match text {
+        "strict" => Ok(Quoting::Strict),
+        "standard" => Ok(Quoting::Standard),
+        "none" => Ok(Quoting::None),
+        _ => Err("give strict, standard or none".into()),
+    }
 }
 
 pub(super) fn run(options: &Options) -> Result<()> {
-    let Options { data, out, label, scenario } = options;
+    let &Options { no_header, quoting, .. } = options;
+    let Options { data, out, label, scenario, .. } = options;
     let out = out.clone().unwrap_or_else(|| starter::name(data));
     if !super::is_stdout(&out) && is_taken(&out) {
         return Err(Error::file(out.display(), "is there already", "choose another file with --out"));
     }
-    let text = starter(data, &Given { label: label.clone(), scenario: scenario.clone() })?;
+    let (label, scenario, form) = (label.clone(), scenario.clone(), Form { quoting, no_header });
+    let text = starter(data, &Given { label, scenario, form })?;
     super::write_out(&out, text.as_bytes())?;
     if super::is_stdout(&out) {
         return Ok(());

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 
-use optmsm_data::{Holds, Peek, PeekColumn, Source, Value};
+use optmsm_data::{Form, Holds, Peek, PeekColumn, Reading, Source, Value};
 
 use crate::error::Result;
 
@@ -16,8 +16,8 @@ const EXAMPLES: usize = 3;
 /// The columns of a file.
 #[derive(Debug)]
 pub(super) struct Columns {
-    /// Of a CSV.
-    pub(super) delimiter: char,
+    /// How a CSV is read.
+    pub(super) reading: Reading,
     pub(super) list: Vec<Column>,
     /// Rows that were looked at.
     pub(super) rows: u64,
@@ -68,8 +68,8 @@ pub(super) struct Lists {
 
 impl Columns {
     /// Reads at most `rows` rows, at least one.
-    pub(super) fn read(source: &Source, rows: u64) -> Result<Self> {
-        let mut peek = Peek::open(source.clone())?;
+    pub(super) fn read(source: &Source, rows: u64, form: Form) -> Result<Self> {
+        let mut peek = Peek::open_as(source.clone(), form)?;
         let mut list: Vec<Column> = peek.columns().iter().cloned().map(Column::new).collect();
         let hasher = RandomState::new();
         let (mut seen, mut whole, mut hashes) = (0, false, Vec::new());
@@ -86,8 +86,8 @@ impl Columns {
         let progress = peek.progress();
         let scaled = |total: u64| (seen as f64 * total as f64 / progress.bytes.max(1) as f64) as u64;
         let about = progress.total_bytes.filter(|_| !whole).map_or(seen, scaled);
-        let delimiter = peek.delimiter().unwrap_or(',');
-        Ok(Self { delimiter, list, rows: seen, whole, about: about.max(seen), hashes })
+        let reading = peek.reading().cloned().unwrap_or_default();
+        Ok(Self { reading, list, rows: seen, whole, about: about.max(seen), hashes })
     }
 
     /// Whether both files have the same columns, in any order.

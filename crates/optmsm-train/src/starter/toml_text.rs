@@ -1,7 +1,7 @@
 //! The text of a starter configuration.
 
 use optmsm_core::config::Role;
-use optmsm_data::Holds;
+use optmsm_data::{Holds, Quoting, Reading};
 
 use super::columns::{Column, Columns};
 use super::guess::{Field, Guessed, Kind, Use};
@@ -90,9 +90,7 @@ pub(super) fn write(
             string(by)
         );
     }
-    if columns.delimiter != ',' {
-        text += &format!("delimiter = {}\n", string(&columns.delimiter.to_string()));
-    }
+    text += &form(&columns.reading);
     let label = &list[guessed.label];
     let positives = percent(label.sum as u64, label.present());
     text += &format!("\n# {positives} of the rows are 1.\nlabel = {}\n", string(&label.name));
@@ -130,6 +128,29 @@ pub(super) fn write(
         }
     }
     text + &rest(*about, valid.is_some())
+}
+
+/// How the rows of a CSV are told apart, where that is not as usual.
+fn form(reading: &Reading) -> String {
+    let mut text = String::new();
+    if reading.delimiter != ',' {
+        text += &format!("delimiter = {}\n", string(&reading.delimiter.to_string()));
+    }
+    match reading.quoting {
+        Quoting::Strict => {}
+        Quoting::Standard => {
+            text += "quoting = \"standard\"   # values in quotes may have line breaks in them\n"
+        }
+        Quoting::None => text += "quoting = \"none\"\n",
+    }
+    if !reading.columns.is_empty() {
+        let names: Vec<String> = reading.columns.iter().map(|name| string(name)).collect();
+        text += &format!(
+            "# There is no header: these are the columns' names, here and below.\ncolumns = [{}]\n",
+            names.join(", ")
+        );
+    }
+    text
 }
 
 fn field_text(column: &Column, field: &Field, rows: u64) -> String {
