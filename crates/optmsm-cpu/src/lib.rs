@@ -3,6 +3,7 @@
 //! A worker takes a lane's blocks through the whole model while their activations are hot in the cache;
 //! inside a lane everything runs on one thread. Gradients accumulate in a fixed number of lanes and are
 //! summed in order, so results are bit-equal for any number of threads. A warm step allocates nothing.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod backend;
 mod gemm;
@@ -85,7 +86,7 @@ impl Cpu {
             .num_threads(options.threads.unwrap_or(0))
             .thread_name(|i| format!("optmsm-{i}"))
             .build()
-            .map_err(|e| fail(format!("worker threads cannot be started: {e}")))?;
+            .map_err(|e| fail(format!("worker threads cannot be started: {e}; lower train.threads, or raise the limit of this process (ulimit -u)")))?;
         Ok(Self { pool, lanes: options.lanes, block_rows: options.block_rows, isa })
     }
 

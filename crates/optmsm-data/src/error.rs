@@ -119,14 +119,21 @@ pub(crate) fn quote(value: &str) -> String {
     }
 }
 
-/// Escapes control characters, so that a name out of a stranger's data can neither move the cursor of a terminal nor begin a line.
+/// Whether a character steers what shows it: control characters, ends of lines and paragraphs, and what turns the direction of text
+/// (embeddings, overrides, isolates).
+pub fn is_control(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Escapes control characters, so that a name out of a stranger's data can neither move the cursor of a terminal nor begin a line,
+/// nor turn the direction of what is written behind it.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
+    if !text.contains(is_control) {
         return text.into();
     }
     let mut shown = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        match c.is_control() {
+        match is_control(c) {
             true => shown.extend(c.escape_default()),
             false => shown.push(c),
         }
@@ -153,6 +160,8 @@ mod tests {
     fn control_characters_are_escaped_and_all_others_stay() {
         assert_eq!(printable("é 日本"), "é 日本");
         assert_eq!(printable("a\u{1b}[2Jb\r\n\u{9b}"), r"a\u{1b}[2Jb\r\n\u{9b}");
+        assert_eq!(printable("a\u{202e}b\u{2028}c\u{2067}\0"), r"a\u{202e}b\u{2028}c\u{2067}\u{0}");
+        assert_eq!(printable("12\u{202f}000 \u{200d}שלום"), "12\u{202f}000 \u{200d}שלום");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! Ids of a field: 0 is out-of-vocabulary; then come its values, by default those of the training file ordered by falling count, then
 //! by value; last the missing value, if it has an id of its own ([`Missing::Own`]).
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod cache;
 pub mod config;
@@ -41,7 +42,7 @@ mod xxh64;
 pub use cache::{Cache, Prepared};
 pub use config::{DataConfig, FieldConfig, Kind, Missing, UnseenScenario};
 pub use dataset::Dataset;
-pub use error::{DataError, Place, Result, printable};
+pub use error::{DataError, Place, Result, is_control, printable};
 pub use file::{NewFile, is_taken, read_at, write_atomic, write_whole};
 pub use lock::Lock;
 pub use numeric::{NumericStats, Transform};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use optmsm_data::write_atomic;
+use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Progress as Position, sha256};
 use crate::config::Config;
@@ -15,8 +15,8 @@ use crate::evaluate::Evaluation;
 use crate::folder::Folder;
 use crate::inputs::{self, DataFile};
 use crate::run::Run;
-use crate::say;
 use crate::trainer::{Control, Data, Next, Observer};
+use crate::{say, seal};
 
 /// The program's choice of backend and architecture.
 pub trait Trainer {
@@ -84,20 +84,32 @@ pub(crate) const OPTION: &str = "--out";
 /// When it holds another one.
 pub(crate) fn claim(folder: &Path, fingerprint: &str) -> Result<()> {
     let path = folder.join(FINGERPRINT);
-    let other = match fs::read_to_string(&path) {
-        Ok(found) => found != fingerprint,
-        Err(_) => folder.join("config.toml").exists(),
+    let other = match seal::load::<Claim>(&path, "delete the folder to begin again")? {
+        Some(found) => found.fingerprint != fingerprint,
+        None => folder.join("config.toml").exists(),
     };
     if other {
         let problem = "holds work of another configuration, data, or version of this program";
         return Err(Error::file(folder.display(), problem, "choose another folder with --out, or delete it"));
     }
-    Ok(write_atomic(&path, fingerprint.as_bytes())?)
+    seal::save(&path, &Claim { fingerprint: fingerprint.into() })
 }
 
 /// Files beside the run's own.
 const FINGERPRINT: &str = "fingerprint";
 const SECONDS: &str = "seconds";
+
+/// What a folder belongs to.
+#[derive(Serialize, Deserialize)]
+struct Claim {
+    fingerprint: String,
+}
+
+/// Time that a run took so far.
+#[derive(Serialize, Deserialize)]
+struct Taken {
+    seconds: f64,
+}
 
 /// A run in a folder that is its own.
 #[derive(Debug)]
@@ -140,7 +152,7 @@ impl Attempt {
             })?;
         }
         let path = self.run.folder.join(SECONDS);
-        let before = if resume { self.seconds() } else { 0.0 };
+        let before = if resume { self.seconds()? } else { 0.0 };
         let watch = Watch { inner: observer, began: Instant::now(), before, at: Cell::new(before), path };
         let Session { trainer, stop, max_steps, quiet } = *session;
         let control = Control { resume, stop, max_steps, quiet, observer: Some(&watch) };
@@ -152,9 +164,12 @@ impl Attempt {
     }
 
     /// Seconds that were noted.
-    pub(crate) fn seconds(&self) -> f64 {
-        let text = fs::read_to_string(self.run.folder.join(SECONDS)).unwrap_or_default();
-        text.trim().parse().unwrap_or(0.0)
+    ///
+    /// # Errors
+    /// When the note is damaged.
+    pub(crate) fn seconds(&self) -> Result<f64> {
+        let noted: Option<Taken> = seal::load(&self.run.folder.join(SECONDS), "delete it: time counts anew")?;
+        Ok(noted.map_or(0.0, |noted| noted.seconds))
     }
 }
 
@@ -172,7 +187,7 @@ impl Watch<'_> {
     fn note(&self) {
         self.at.set(self.before + self.began.elapsed().as_secs_f64());
         // Only a figure of the report hangs on it; a full disk stops the checkpoint, which says so.
-        write_atomic(&self.path, self.at.get().to_string().as_bytes()).ok();
+        seal::save(&self.path, &Taken { seconds: self.at.get() }).ok();
     }
 }
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::tensors::{Checked, TensorFile, table_type};
+use crate::tensors::{Checked, TensorFile, are_finite, table_type};
 
 pub use save::{Outline, save};
 
@@ -96,9 +96,13 @@ impl Checkpoint {
         let Some(header) = header.filter(|h| h.format == FORMAT) else {
             return Err(fail("is not a checkpoint of this program", "give a run folder that it wrote"));
         };
-        let found = checksum(&tensors, &header.progress, &header.fingerprint).map_err(damaged)?;
+        let (found, not_finite) =
+            checksum(&tensors, &header.progress, &header.fingerprint).map_err(damaged)?;
         if found != header.sha256 {
             return Err(fail("is damaged: its content does not match its checksum", again));
+        }
+        if let Some(name) = not_finite {
+            return Err(fail(&format!("tensor '{name}' has NaN or an infinity"), again));
         }
         if header.fingerprint != fingerprint {
             let problem = "is of another model: its configuration or schema is not that of this run";
@@ -116,9 +120,13 @@ impl Checkpoint {
     }
 }
 
-/// Over progress, fingerprint, names, types other than `f32`, and bytes.
-fn checksum(tensors: &TensorFile, progress: &Progress, fingerprint: &str) -> Checked<String> {
-    let mut hash = Sha256::new();
+/// Over progress, fingerprint, names, types other than `f32`, and bytes; and the first tensor with an element that is not finite.
+fn checksum(
+    tensors: &TensorFile,
+    progress: &Progress,
+    fingerprint: &str,
+) -> Checked<(String, Option<String>)> {
+    let (mut hash, mut not_finite) = (Sha256::new(), None);
     hash.update(serde_json::to_string(progress).map_err(|e| e.to_string())?);
     hash.update(fingerprint);
     for name in tensors.names() {
@@ -126,17 +134,22 @@ fn checksum(tensors: &TensorFile, progress: &Progress, fingerprint: &str) -> Che
         let dtype = table_type(info.dtype).ok_or_else(|| format!("{name} is stored as {:?}", info.dtype))?;
         hash.update(&name);
         hash.update(if dtype == TableDtype::F32 { "" } else { dtype.name() });
+        let mut finite = true;
         tensors.bytes(
             info,
             PIECE,
             |e| e.to_string(),
             |bytes| {
                 hash.update(bytes);
+                finite &= are_finite(bytes, dtype);
                 Ok(())
             },
         )?;
+        if !finite {
+            not_finite.get_or_insert(name);
+        }
     }
-    Ok(hex(&hash.finalize()))
+    Ok((hex(&hash.finalize()), not_finite))
 }
 
 impl TensorSource<f32> for Checkpoint {

@@ -11,11 +11,12 @@ mod many;
 mod prepare;
 mod recipe;
 mod report;
+mod signals;
+mod stdout;
 mod synth;
 mod train;
 mod tune;
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -26,10 +27,11 @@ use optmsm_core::params::TensorSource;
 use optmsm_core::predictor::Predictor;
 use optmsm_cpu::{Cpu, CpuOptions};
 use optmsm_cuda::{Cuda, CudaOptions};
-use optmsm_data::write_atomic;
+use optmsm_data::{printable, write_atomic};
 use optmsm_train::config::{BackendKind, TrainConfig};
 use optmsm_train::error::{Error, Result};
 use optmsm_train::run::Run;
+use optmsm_train::say;
 use serde::Serialize;
 
 /// Multi-scenario click-through-rate models: train, evaluate, predict.
@@ -127,7 +129,12 @@ struct ApplyTo {
 
 /// Runs the command of the process's arguments.
 pub(crate) fn run() -> Result<u8> {
-    match Cli::parse().command {
+    signals::survive_file_limits();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return no_command(&e),
+    };
+    match cli.command {
         Command::Train(options) => train::run(&options)?,
         Command::Prepare(options) => prepare::run(&options)?,
         Command::Init(options) => init::run(&options)?,
@@ -147,20 +154,25 @@ pub(crate) fn run() -> Result<u8> {
     Ok(0)
 }
 
-/// Writes to standard output; a reader that has seen enough ends it quietly.
-fn print(bytes: &[u8]) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::file("standard output", format!("cannot be written: {e}"), "check where it goes"))
-        }
-        _ => Ok(()),
+/// Prints help or the version, or says what is wrong with the arguments.
+fn no_command(e: &clap::Error) -> Result<u8> {
+    match e.use_stderr() {
+        true => e.render().to_string().lines().for_each(say::line),
+        false => stdout::done(e.print())?,
     }
+    Ok(if e.use_stderr() { 2 } else { 0 })
+}
+
+/// Prints lines; control characters other than their ends are escaped, as names in them come from data.
+fn print(text: &[u8]) -> Result<()> {
+    let text = String::from_utf8_lossy(text);
+    let lines: Vec<_> = text.split('\n').map(printable).collect();
+    stdout::write(lines.join("\n").as_bytes())
 }
 
 /// Writes a file, or to standard output where `-` is given.
 fn write_out(path: &Path, bytes: &[u8]) -> Result<()> {
-    if is_stdout(path) { print(bytes) } else { Ok(write_atomic(path, bytes)?) }
+    if is_stdout(path) { stdout::write(bytes) } else { Ok(write_atomic(path, bytes)?) }
 }
 
 /// The name of a configuration's runs: that of its file without the ending, and without dots in front, which would lead to another
@@ -183,7 +195,7 @@ fn is_stdout(path: &Path) -> bool {
 fn print_json(value: &impl Serialize) -> Result<()> {
     let text =
         serde_json::to_string_pretty(value).map_err(|e| Error::file("JSON", e.to_string(), "report this"))?;
-    print(format!("{text}\n").as_bytes())
+    stdout::write(format!("{text}\n").as_bytes())
 }
 
 /// What the user sets, the backend included.
@@ -223,6 +235,7 @@ fn predictor<B: Backend<Elem = f32>>(be: B, run: &Run, max_rows: usize) -> Resul
 /// A table with its last column to the right, and an empty line.
 fn table<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
+    let rows = rows.map(|row| row.map(|cell| printable(&cell).into_owned()));
     table.load_preset(presets::NOTHING).set_header(header).add_rows(rows);
     if let Some(column) = table.column_mut(N - 1) {
         column.set_cell_alignment(CellAlignment::Right);

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use optmsm_data::{Part, write_atomic};
+use optmsm_data::{Part, Schema, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, OPTION, Session, fingerprint};
@@ -24,6 +24,7 @@ use crate::folder::Folder;
 use crate::inputs::{self, DataFile};
 use crate::rows::Rows;
 use crate::run::Run;
+use crate::seal;
 use crate::trainer::Observer;
 
 pub use report::{Comparison, Configuration, Difference, Verdict};
@@ -97,7 +98,7 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, session: &Session) 
             let folder = out.join(&entry.name).join(format!("seed-{seed}"));
             let fingerprint = fingerprint(&config, &files, "")?;
             let attempt = Attempt::new(Run::new(&folder, config, schema.clone()), &fingerprint)?;
-            if let Some(result) = finished(&folder, &fingerprint)? {
+            if let Some(result) = finished(&folder, &fingerprint, seed, schema)? {
                 done.push(result);
                 continue;
             }
@@ -137,7 +138,7 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, session: &Session) 
                 scores: sha256([bytes]),
                 test,
             };
-            write_atomic(&folder.join(RESULT), json(&result)?.as_bytes())?;
+            seal::save(&folder.join(RESULT), &result)?;
             done.push(result);
         }
     }
@@ -172,19 +173,24 @@ impl Observer for Heard {
 }
 
 /// The result of a run that is done.
-fn finished(folder: &Path, fingerprint: &str) -> Result<Option<RunResult>> {
-    let path = folder.join(RESULT);
-    let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
-    let damaged = |problem: String| {
-        Error::file(path.display(), problem, "delete the folder: the run will be trained again")
-    };
-    let result: RunResult =
-        serde_json::from_str(&text).map_err(|e| damaged(format!("cannot be read: {e}")))?;
-    let bytes = fs::read(folder.join(SCORES)).unwrap_or_default();
-    match result.fingerprint == fingerprint && result.scores == sha256([bytes]) {
-        true => Ok(Some(result)),
-        false => Err(damaged(format!("does not belong to {SCORES} and the configuration beside it"))),
+fn finished(folder: &Path, fingerprint: &str, seed: u64, schema: &Schema) -> Result<Option<RunResult>> {
+    let fix = "delete the folder: the run will be trained again";
+    let (path, scores) = (folder.join(RESULT), folder.join(SCORES));
+    let Some(result) = seal::load::<RunResult>(&path, fix)? else { return Ok(None) };
+    let scenarios = schema.scenarios.iter().map(|s| &s.name);
+    if result.fingerprint != fingerprint
+        || result.seed != seed
+        || !result.test.scenarios.iter().map(|s| &s.scenario).eq(scenarios)
+    {
+        return Err(Error::file(path.display(), "is of another run than the configuration beside it", fix));
     }
+    let bytes =
+        fs::read(&scores).map_err(|e| Error::file(scores.display(), format!("cannot be read: {e}"), fix))?;
+    if result.scores != sha256([bytes]) {
+        let problem = format!("is damaged: it does not match its checksum in {RESULT}");
+        return Err(Error::file(scores.display(), problem, fix));
+    }
+    Ok(Some(result))
 }
 
 /// Reads what [`finished`] has checked.

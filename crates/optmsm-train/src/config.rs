@@ -15,6 +15,8 @@ use crate::origin::{Origin, place};
 
 /// Most rows of a batch.
 const MAX_BATCH: usize = 1 << 24;
+/// Most threads of the CPU.
+const MAX_THREADS: usize = 1024;
 
 /// A whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -208,6 +210,10 @@ impl Config {
         if train.batch_size > MAX_BATCH {
             let problem = format!("must be at most {MAX_BATCH}, got {}", train.batch_size);
             return Err(CoreError::config("train.batch_size", problem, "lower it").into());
+        }
+        if let Some(threads) = train.threads.filter(|threads| !(1..=MAX_THREADS).contains(threads)) {
+            let problem = format!("must be from 1 to {MAX_THREADS}, got {threads}");
+            return Err(CoreError::config("train.threads", problem, "leave it out for all cores").into());
         }
         Ok(())
     }

@@ -2,6 +2,9 @@
 
 use optmsm_data::DataError;
 
+/// Exit code of a program that the user stopped.
+pub const INTERRUPTED: u8 = 130;
+
 /// An error that says what is wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -77,7 +80,7 @@ impl Error {
     /// The program's exit code: 130 when interrupted, 1 when training diverged, 2 for bad input.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Interrupted { .. } | Error::Paused { .. } => 130,
+            Error::Interrupted { .. } | Error::Paused { .. } => INTERRUPTED,
             Error::Diverged { .. } => 1,
             _ => 2,
         }

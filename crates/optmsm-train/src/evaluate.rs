@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use optmsm_core::metrics::{self, Metrics, Report};
-use optmsm_data::{Dataset, Schema};
+use optmsm_data::{Dataset, Schema, printable};
 use serde::{Deserialize, Serialize};
 
 /// Metrics of a data set and the model's own diagnostics.
@@ -65,8 +65,12 @@ impl Evaluation {
         table.set_header(header);
         let number = |v: Option<f64>| v.map_or("–".to_string(), |v| format!("{v:.4}"));
         let mut line = |name: &str, m: &Metrics, ceiling: Option<&Metrics>| {
-            let mut cells =
-                vec![name.to_string(), m.rows.to_string(), m.positives.to_string(), number(m.auc)];
+            let mut cells = vec![
+                printable(name).into_owned(),
+                m.rows.to_string(),
+                m.positives.to_string(),
+                number(m.auc),
+            ];
             cells.extend(ceiling.map(|c| number(c.auc)));
             cells.extend([m.gauc, m.log_loss, m.calibration, m.ece].map(number));
             table.add_row(cells);

@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows an architecture: [`trainer::train`] takes any model on any backend.
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod attempt;
 pub mod check;
@@ -11,10 +12,12 @@ pub mod config;
 pub mod error;
 pub mod evaluate;
 pub mod folder;
+mod history;
 pub mod init;
 pub mod inputs;
 mod loader;
 mod markdown;
+mod note;
 pub mod origin;
 pub mod profile;
 pub mod progress;
@@ -24,6 +27,8 @@ pub mod report;
 pub mod rows;
 pub mod run;
 pub mod say;
+mod seal;
+mod settings;
 pub mod starter;
 pub mod statistics;
 pub mod tensorboard;

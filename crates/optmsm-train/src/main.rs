@@ -1,5 +1,6 @@
 //! The `optmsm` program.
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod cli;
 

@@ -1,5 +1,7 @@
 //! Tables and numbers as Markdown.
 
+use optmsm_data::printable;
+
 use crate::statistics::Spread;
 
 /// A table: the first column to the left, the others to the right.
@@ -12,7 +14,7 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 
 /// A name from the data or the user, which may hold what Markdown reads.
 pub(crate) fn name(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('|', "\\|").replace(['\n', '\r'], " ")
+    printable(text).replace('\\', "\\\\").replace('|', "\\|")
 }
 
 /// What is not there.

@@ -1,6 +1,5 @@
-//! What made a result: program, sources, machine.
-
-use std::process::Command;
+//! What made a result: program and machine. No version control is asked: in a folder that a stranger prepared, `git` runs what the
+//! folder says.
 
 use serde::Serialize;
 
@@ -9,8 +8,6 @@ use serde::Serialize;
 pub struct Provenance {
     /// Version of this program.
     pub version: &'static str,
-    /// Commit of the current folder, with `+` where files differ from it; none outside git.
-    pub git: Option<String>,
     /// Name of the processor.
     pub cpu: String,
     /// Logical cores that the program may use.
@@ -24,22 +21,11 @@ impl Provenance {
     pub fn here() -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),
-            git: git(),
             cpu: cpu(),
             cores: std::thread::available_parallelism().map_or(1, |n| n.get()),
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         }
     }
-}
-
-fn git() -> Option<String> {
-    let ask = |args: &[&str]| {
-        let out = Command::new("git").args(args).output().ok().filter(|out| out.status.success())?;
-        Some(String::from_utf8_lossy(&out.stdout).trim().to_string())
-    };
-    let commit = ask(&["rev-parse", "HEAD"])?;
-    let changed = ask(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|s| !s.is_empty());
-    Some(if changed { commit + "+" } else { commit })
 }
 
 fn cpu() -> String {

@@ -6,12 +6,10 @@ mod chart;
 mod coverage;
 mod files;
 mod gather;
-mod history;
 mod html;
 mod inside;
 mod page;
 mod sections;
-mod settings;
 
 use std::collections::BTreeMap;
 
@@ -21,8 +19,9 @@ use serde::Serialize;
 pub use coverage::FieldCoverage;
 pub use files::{FileFacts, Files};
 pub use gather::{CHUNK, gather};
-pub use history::Line;
 pub use page::page;
+
+pub use crate::history::Line;
 
 /// Role of the files whose rows the numbers are of.
 const SCORED: &str = "scored here";

@@ -1,23 +1,23 @@
 //! The folder of a run.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use optmsm_core::config::{EmbeddingsConfig, InputSpec, ModelConfig};
-use optmsm_data::{Schema, write_atomic};
+use optmsm_data::{Part, Schema, write_atomic};
 use serde::Serialize;
 
-use crate::checkpoint::{Checkpoint, sha256};
+use crate::checkpoint::{Checkpoint, Progress, sha256};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::folder::holds_checkpoints;
-use crate::tensorboard;
+use crate::history::{self, Line};
+use crate::{inputs, note, say, tensorboard};
 
 /// The way out where the parameters of the best pass are there, and those to go on from are not.
 const WITHOUT_LAST: &str = "restore it from a copy, or begin a new run; evaluate and predict do not need it";
 
-/// `config.toml`, `schema.json`, `metrics.jsonl`, `checkpoints/last.safetensors`, `checkpoints/best.safetensors`, and with
+/// `config.toml`, `config.json`, `schema.json`, `metrics.jsonl`, `checkpoints/last.safetensors`, `checkpoints/best.safetensors`, and with
 /// `train.tensorboard` an event file.
 #[derive(Debug)]
 pub struct Run {
@@ -46,6 +46,7 @@ impl Run {
         };
         fs::create_dir_all(folder.join("checkpoints")).map_err(io)?;
         schema.save(folder.join("schema.json"))?;
+        note::write(folder, config)?;
         // Last, because it is what makes the folder a run.
         Ok(write_atomic(&folder.join("config.toml"), config.to_toml()?.as_bytes())?)
     }
@@ -83,7 +84,9 @@ impl Run {
             let fix = "give the folder that optmsm train wrote";
             return Err(Error::file(folder.display(), "holds no run (no config.toml)", fix));
         }
-        Config::load(&path, &[])
+        let config = Config::load(&path, &[])?;
+        note::compare(folder, &config)?;
+        Ok(config)
     }
 
     /// Whether the run in a folder can go on from a checkpoint; one that was stopped before its first is to begin again.
@@ -146,27 +149,23 @@ impl Run {
 
     /// Appends a line to `metrics.jsonl`.
     pub fn log(&self, line: &impl Serialize) -> Result<()> {
-        let path = self.folder.join("metrics.jsonl");
-        let fail = |e: &dyn std::fmt::Display| {
-            Error::file(path.display(), format!("cannot be written: {e}"), "free some space")
-        };
-        let mut text = serde_json::to_string(line).map_err(|e| fail(&e))?;
-        text.push('\n');
-        let mut file: File =
-            OpenOptions::new().create(true).append(true).open(&path).map_err(|e| fail(&e))?;
-        file.write_all(text.as_bytes()).and_then(|()| file.flush()).map_err(|e| fail(&e))
+        history::append(&self.folder, line)
     }
 
-    /// Drops the lines of `metrics.jsonl`, and the scalars for TensorBoard, that a run continued at `step` will write again.
-    pub fn rewind(&self, step: u64) -> Result<()> {
-        tensorboard::rewind(&self.folder, step)?;
-        let path = self.folder.join("metrics.jsonl");
-        let Ok(text) = fs::read_to_string(&path) else { return Ok(()) };
-        let keep = |line: &&str| {
-            serde_json::from_str::<serde_json::Value>(line)
-                .is_ok_and(|v| v["split"] != "test" && v["step"].as_u64().is_some_and(|at| at <= step))
-        };
-        let kept: String = text.lines().filter(keep).flat_map(|line| [line, "\n"]).collect();
-        Ok(write_atomic(&path, kept.as_bytes())?)
+    /// Drops the lines of `metrics.jsonl`, and the scalars for TensorBoard, that a run continued at a position will write again.
+    ///
+    /// # Errors
+    /// When a line is damaged, or the disk refuses.
+    pub fn rewind(&self, at: &Progress) -> Result<()> {
+        let lines = history::retain(&self.folder, |line| line.split != "test" && line.step <= at.step)?;
+        if let Some(gap) = self.gap(&lines, at.epoch) {
+            say::warning(&gap);
+        }
+        tensorboard::rewind(&self.folder, at.step)
+    }
+
+    /// Says which evaluations of a run that has done so many passes are not in `metrics.jsonl`.
+    pub(crate) fn gap(&self, lines: &[Line], passes: u64) -> Option<String> {
+        inputs::has(&self.config, Part::Valid).then(|| history::gap(&self.folder, lines, passes)).flatten()
     }
 }

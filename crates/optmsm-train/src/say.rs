@@ -2,9 +2,11 @@
 
 use std::io::Write;
 
-/// A line on the way.
+use optmsm_data::printable;
+
+/// One line on the way; control characters are escaped, as names in it come from data.
 pub fn line(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", printable(text));
 }
 
 /// A line about something that the user will want to know, though it stops nothing.

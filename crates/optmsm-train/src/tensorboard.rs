@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use optmsm_core::metrics::Metrics;
-use optmsm_data::write_atomic;
+use optmsm_data::{printable, write_atomic};
 
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
@@ -53,7 +53,7 @@ impl Writer {
         if value.is_finite() {
             // Summary.Value { tag = 1, simple_value = 2 }, in Summary { value = 1 }
             self.bytes.clear();
-            put_bytes(&mut self.bytes, 1, tag.as_bytes());
+            put_bytes(&mut self.bytes, 1, printable(tag).as_bytes());
             self.bytes.push(2 << 3 | 5);
             self.bytes.extend((value as f32).to_le_bytes());
             put_bytes(&mut self.values, 1, &self.bytes);

@@ -130,7 +130,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     };
     if resume {
         same_order(&order, &at, run)?;
-        run.rewind(at.step)?;
+        run.rewind(&at)?;
     }
     at.order = order.describe();
     let mut board = config.tensorboard.then(|| Writer::open(&run.folder)).transpose()?;
@@ -339,6 +339,9 @@ fn save_last<B: Backend<Elem = f32>, M: Model<B>>(
     at: &Position,
 ) -> Result<()> {
     learner.export_state_to(&mut outline)?;
+    if !outline.is_finite() {
+        return Err(diverged(at.step, f64::NAN, Some(at.loss), run));
+    }
     checkpoint::save(&run.checkpoint_path("last"), &outline, at, &run.fingerprint()?, |sink| {
         learner.export_to(sink)?;
         learner.export_state_to(sink)

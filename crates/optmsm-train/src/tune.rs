@@ -7,6 +7,7 @@ mod judge;
 mod space;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use optmsm_data::{Part, Schema, write_atomic};
@@ -17,10 +18,11 @@ use crate::attempt::{Attempt, OPTION, Session, claim, fingerprint};
 use crate::config::{Config, Monitor};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
-use crate::inputs;
+use crate::history::{self, Line};
 use crate::markdown::{NONE, name, table};
 use crate::run::Run;
 use crate::trainer::{Data, Next};
+use crate::{inputs, seal};
 
 use judge::Judge;
 pub use space::Space;
@@ -186,31 +188,33 @@ impl Study {
         // Killed between the judgement and its note: judge again rather than train on.
         let judged = attempt.position()?.filter(|at| at.batch == 0 && at.epoch > 0);
         let over = judged.is_some_and(|at| judge.decide(&at) == Next::Stop);
-        let done = if over { Ok(attempt.seconds()) } else { attempt.train(data, session, &judge) };
-        let curve = self.curve(folder)?;
-        match done {
-            Ok(seconds) if judge.stopped() => ended(State::Stopped, None, curve, seconds),
-            Ok(seconds) => ended(State::Finished, None, curve, seconds),
-            Err(e @ Error::Diverged { .. }) => {
-                ended(State::Diverged, Some(e.to_string()), curve, attempt.seconds())
-            }
-            Err(e) => Err(e),
-        }
+        let done = if over { attempt.seconds() } else { attempt.train(data, session, &judge) };
+        let (state, problem, seconds) = match done {
+            Ok(seconds) if judge.stopped() => (State::Stopped, None, seconds),
+            Ok(seconds) => (State::Finished, None, seconds),
+            Err(e @ Error::Diverged { .. }) => (State::Diverged, Some(e.to_string()), attempt.seconds()?),
+            Err(e) => return Err(e),
+        };
+        ended(state, problem, self.curve(&attempt)?, seconds)
     }
 
     /// The monitored values in a run's `metrics.jsonl`.
-    fn curve(&self, folder: &Path) -> Result<Vec<f64>> {
-        let text = fs::read_to_string(folder.join("metrics.jsonl")).unwrap_or_default();
-        let value = |line: &str| {
-            let line: serde_json::Value = serde_json::from_str(line).ok()?;
-            let all = &line["overall"];
+    fn curve(&self, attempt: &Attempt) -> Result<Vec<f64>> {
+        let lines = history::read(&attempt.run.folder)?;
+        let passes = attempt.position()?.map_or(0, |at| at.epoch);
+        if let Some(gap) = attempt.run.gap(&lines, passes) {
+            let fix = "restore the file, or delete the folder: the trial will be trained again";
+            return Err(Error::file("trial", gap, fix));
+        }
+        let value = |line: &Line| {
+            let all = &line.evaluation.overall;
             let value = match self.monitor {
-                Monitor::Auc => all["auc"].as_f64(),
-                Monitor::LogLoss => all["log_loss"].as_f64().map(|v| -v),
+                Monitor::Auc => all.auc,
+                Monitor::LogLoss => all.log_loss.map(|v| -v),
             };
-            value.filter(|_| line["split"] == "valid")
+            value.filter(|_| line.split == "valid")
         };
-        Ok(text.lines().filter_map(value).collect())
+        Ok(lines.iter().filter_map(value).collect())
     }
 
     /// The trial with the best value; of equal ones the first.
@@ -278,13 +282,16 @@ fn shown(values: &[(String, Value)]) -> String {
 
 /// The trials that are done.
 fn read(path: &Path, space: &Space) -> Result<Vec<Trial>> {
-    let Ok(text) = fs::read_to_string(path) else { return Ok(Vec::new()) };
+    let fix = "restore the file, or delete the folder of the search";
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::file(path.display(), format!("cannot be read: {e}"), fix)),
+    };
     let mut trials = Vec::new();
-    for (i, line) in text.lines().enumerate() {
+    for (i, line) in String::from_utf8_lossy(&bytes).split_terminator('\n').enumerate() {
         let place = format!("{} line {}", path.display(), i + 1);
-        let fix = "restore the file, or delete the folder of the search";
-        let trial: Trial = serde_json::from_str(line)
-            .map_err(|e| Error::file(&place, format!("cannot be read: {e}"), fix))?;
+        let trial: Trial = seal::parse(line).map_err(|problem| Error::file(&place, problem, fix))?;
         if trial.trial != i as u64 || trial.values != space.values(i as u64) {
             return Err(Error::file(&place, "is not that trial of this search", fix));
         }
@@ -297,7 +304,7 @@ fn read(path: &Path, space: &Space) -> Result<Vec<Trial>> {
 fn write(path: &Path, trials: &[Trial]) -> Result<()> {
     let mut text = String::new();
     for trial in trials {
-        let line = serde_json::to_string(trial);
+        let line = seal::line(trial);
         text += &line.map_err(|e| Error::file(path.display(), e.to_string(), "report this"))?;
         text.push('\n');
     }

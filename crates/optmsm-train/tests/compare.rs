@@ -285,7 +285,9 @@ fn a_folder_of_other_work_is_refused() {
     place.write("c/config/seed-1/test.f32", [0; 8]);
     let stderr = code(&place.run(&args), 2);
     assert!(
-        stderr.starts_with("error: c/config/seed-1/result.json: does not belong to test.f32"),
+        stderr.starts_with(
+            "error: c/config/seed-1/test.f32: is damaged: it does not match its checksum in result.json"
+        ),
         "{stderr}"
     );
 }

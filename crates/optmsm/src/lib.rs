@@ -25,6 +25,7 @@
 //! # Ok::<(), optmsm::error::Error>(())
 //! ```
 #![forbid(unsafe_code)]
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 #[doc(no_inline)]
 pub use optmsm_core::{

@@ -75,7 +75,7 @@ pub fn save(
             return Err(io(e).into());
         }
         let written = TensorFile::of(file.try_clone().map_err(io)?).map_err(io)?.map_err(bug)?;
-        let sha256 = checksum(&written, progress, fingerprint).map_err(bug)?;
+        let (sha256, _) = checksum(&written, progress, fingerprint).map_err(bug)?;
         file.seek(SeekFrom::Start(0)).map_err(io)?;
         file.write_all(&header(ENTRY, entry(sha256)?, tensors.clone()).map_err(bug)?).map_err(io)?;
         Ok(())

@@ -73,7 +73,7 @@ fn write<B: Backend<Elem = f32>>(be: B, run: &Run, rows: Predictions, out: &str)
         Ok(predictor.predict_into(predictions, batch)?)
     };
     if super::is_stdout(Path::new(out)) {
-        return rows.write("standard output", std::io::stdout(), predict);
+        return super::stdout::fill(|out| rows.write("standard output", out, predict));
     }
     super::synth::write_beside(Path::new(out), |file| rows.write(out, file, predict))
 }

@@ -28,7 +28,7 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: &Options) -> Result<()> {
-    let stop = super::train::stop_on_interrupt()?;
+    let stop = super::signals::stop_on_interrupt()?;
     let mut entries: Vec<Entry> = Vec::new();
     for path in &options.configs {
         let mut config = Config::load(path, &options.common.set)?;

@@ -14,12 +14,12 @@ use super::Cli;
 pub(super) fn completions(shell: Shell) -> Result<()> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "optmsm", &mut text);
-    super::print(&text)
+    super::stdout::write(&text)
 }
 
 /// Prints the program's page, or writes one for it and one for each command into a folder.
 pub(super) fn man(out: Option<&Path>) -> Result<()> {
-    let Some(folder) = out else { return super::print(&page(&Man::new(Cli::command()))?) };
+    let Some(folder) = out else { return super::stdout::write(&page(&Man::new(Cli::command()))?) };
     let fail = |e: std::io::Error| {
         let fix = "check the folder and the space on its disk";
         Error::file(folder.display(), format!("cannot be written: {e}"), fix)

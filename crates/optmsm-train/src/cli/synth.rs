@@ -44,12 +44,14 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let by_name = if parquet { Format::Parquet } else { Format::Csv };
     let format = options.format.unwrap_or(by_name);
     if super::is_stdout(&options.out) {
-        let (rows, out) = (0..config.rows, std::io::stdout());
-        match format {
-            Format::Csv => synth::write_csv(&config, rows, out)?,
-            Format::Parquet => synth::write_parquet(&config, rows, out)?,
-        }
-        return Ok(());
+        let rows = 0..config.rows;
+        return super::stdout::fill(|out| {
+            match format {
+                Format::Csv => synth::write_csv(&config, rows, out)?,
+                Format::Parquet => synth::write_parquet(&config, rows, out)?,
+            }
+            Ok(())
+        });
     }
     write_beside(&options.out, |file| write(&config, format, 0..config.rows, file, &options.out))
 }

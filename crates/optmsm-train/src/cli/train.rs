@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
 use optmsm_core::backend::Backend;
@@ -66,21 +65,6 @@ struct Done {
     test: Option<Evaluation>,
 }
 
-static STOP: AtomicBool = AtomicBool::new(false);
-
-/// What becomes true when the user interrupts the program.
-pub(super) fn stop_on_interrupt() -> Result<&'static AtomicBool> {
-    // The first interrupt asks for a clean stop, the second takes the program down.
-    let handler = || {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    };
-    ctrlc::set_handler(handler)
-        .map_err(|e| Error::file("interrupt handler", e.to_string(), "run as an ordinary process"))?;
-    Ok(&STOP)
-}
-
 /// A run that is ready to train.
 struct Job {
     run: Run,
@@ -93,7 +77,7 @@ struct Job {
 }
 
 pub(super) fn run(options: &Options) -> Result<()> {
-    let stop = stop_on_interrupt()?;
+    let stop = super::signals::stop_on_interrupt()?;
     let Job { run, data, device, resume, held: _held } = match &options.run {
         Some(folder) if options.resume => reopen(folder, options)?,
         _ => start(options)?,

@@ -27,7 +27,7 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: &Options) -> Result<()> {
-    let stop = super::train::stop_on_interrupt()?;
+    let stop = super::signals::stop_on_interrupt()?;
     let config = Config::load(&options.config, &options.common.set)?;
     let mut space = Space::new(&config)?;
     space.trials = options.trials.unwrap_or(space.trials);

@@ -165,11 +165,7 @@ impl Comparison {
             text += &format!("- {called}: {path}, SHA-256 {} when resolved\n", c.sha256);
         }
         let here = &self.program;
-        let git = here.git.as_ref().map_or(String::new(), |g| format!(", git {g}"));
-        text + &format!(
-            "- optmsm {}{git}; {}, {} cores, {}\n",
-            here.version, here.cpu, here.cores, here.system
-        )
+        text + &format!("- optmsm {}; {}, {} cores, {}\n", here.version, here.cpu, here.cores, here.system)
     }
 }
 

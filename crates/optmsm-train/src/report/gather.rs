@@ -11,10 +11,10 @@ use optmsm_data::cache::Selection;
 use optmsm_data::{Extra, Need, Part, RowReader, Source};
 
 use super::coverage::{Counter, FieldCoverage};
-use super::{Files, Norms, RunReport, SCORED, SetReport, history, settings};
+use super::{Files, Norms, RunReport, SCORED, SetReport};
 use crate::error::{Error, Result};
-use crate::inputs;
 use crate::run::Run;
+use crate::{history, inputs, say, settings};
 
 /// Rows that the file is read and scored by.
 pub const CHUNK: usize = 4096;
@@ -55,6 +55,12 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
             ));
         }
     };
+    let history = history::read(&run.folder)?;
+    let done = ["last", "best"].into_iter().find(|name| run.checkpoint_path(name).exists());
+    let passes = done.map(|name| run.checkpoint(name)).transpose()?.map_or(0, |done| done.progress.epoch);
+    if let Some(gap) = run.gap(&history, passes) {
+        say::warning(&gap);
+    }
     let model = predictor.model();
     let scored = score(predictor, run, &source, selection)?;
     let shown = match selection {
@@ -91,7 +97,7 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
         parameters,
         best_step: run.checkpoint("best")?.progress.best_step,
         files: facts,
-        history: history::read(&run.folder)?,
+        history,
         data: shown,
         diagnostics: model.diagnostics(&scored.sums[1..], rows).into_iter().filter_map(mean).collect(),
         gates,

@@ -1,17 +1,17 @@
 //! Pieces of HTML. Whatever comes from a user goes through [`escape`], here and in `chart.rs`, and nowhere else.
 
-/// Text as HTML shows it, between tags and inside quoted attributes.
+use optmsm_data::{is_control, printable};
+
+/// Text as HTML shows it, between tags and inside quoted attributes; parsers refuse or replace control characters.
 pub(super) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
+    for c in printable(text).chars() {
         match c {
             '&' => safe += "&amp;",
             '<' => safe += "&lt;",
             '>' => safe += "&gt;",
             '"' => safe += "&quot;",
             '\'' => safe += "&#39;",
-            // Parsers refuse or replace these.
-            c if c.is_control() && c != '\n' && c != '\t' => safe.push('\u{fffd}'),
             c => safe.push(c),
         }
     }
@@ -20,7 +20,14 @@ pub(super) fn escape(text: &str) -> String {
 
 /// JSON that may stand inside a `script` element.
 pub(super) fn json(value: &impl serde::Serialize) -> serde_json::Result<String> {
-    Ok(serde_json::to_string(value)?.replace('<', "\\u003c"))
+    let mut safe = String::new();
+    for c in serde_json::to_string(value)?.chars() {
+        match c == '<' || is_control(c) {
+            true => safe += &format!("\\u{:04x}", u32::from(c)),
+            false => safe.push(c),
+        }
+    }
+    Ok(safe)
 }
 
 /// A number, or a dash.
@@ -134,7 +141,7 @@ mod tests {
     #[test]
     fn user_text_cannot_leave_its_place() {
         let evil = "</bdi></table><script>alert(\"1\")</script> 'x' & y\0";
-        let safe = "&lt;/bdi&gt;&lt;/table&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; &#39;x&#39; &amp; y\u{fffd}";
+        let safe = "&lt;/bdi&gt;&lt;/table&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; &#39;x&#39; &amp; y\\u{0}";
         assert_eq!(escape(evil), safe);
         assert_eq!(escape("Würfel 首页 🎲"), "Würfel 首页 🎲");
         let html = table(evil, &[evil.into()], &[vec![Cell::new(evil)]], 1);
@@ -142,6 +149,9 @@ mod tests {
         let block = json(&["</script><!--", "\""]).unwrap();
         assert_eq!(block, "[\"\\u003c/script>\\u003c!--\",\"\\\"\"]");
         assert_eq!(serde_json::from_str::<Vec<String>>(&block).unwrap(), ["</script><!--", "\""]);
+        let block = json(&["\u{202e}\u{9b}\n"]).unwrap();
+        assert_eq!(block, "[\"\\u202e\\u009b\\n\"]");
+        assert_eq!(serde_json::from_str::<Vec<String>>(&block).unwrap(), ["\u{202e}\u{9b}\n"]);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use super::chart;
 use super::html::{Cell, count, details, escape, head, number, percent, table};
 use super::sections::{left_out, pictured, scenarios};
-use super::settings::differences;
 use super::{FieldCoverage, RunReport};
+use crate::settings::differences;
 
 /// One block a run, beside each other where there is room.
 fn side(runs: &[RunReport], block: impl Fn(usize, &RunReport) -> String) -> String {

@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 
 /// Every setting as TOML; a field of the data is one setting, named by the field.
-pub(super) fn flatten(config: &Config) -> Result<BTreeMap<String, String>> {
+pub(crate) fn flatten(config: &Config) -> Result<BTreeMap<String, String>> {
     let table = toml::Table::try_from(config)
         .map_err(|e| Error::file("configuration", e.to_string(), "report this"))?;
     let mut settings = BTreeMap::new();
@@ -32,7 +32,7 @@ fn put(settings: &mut BTreeMap<String, String>, key: String, value: &toml::Value
 }
 
 /// Keys whose value is not the same in all runs.
-pub(super) fn differences<'a>(
+pub(crate) fn differences<'a>(
     runs: impl Iterator<Item = &'a BTreeMap<String, String>> + Clone,
 ) -> Vec<&'a str> {
     let mut keys: Vec<&str> = runs.clone().flat_map(|s| s.keys()).map(String::as_str).collect();

@@ -1,0 +1,60 @@
+//! Results on standard output: what cannot be written is an error, but a reader that has seen enough ends the program quietly.
+
+use std::io::{self, ErrorKind, Write};
+
+use optmsm_train::error::{Error, Result};
+
+/// Writes all bytes.
+pub(super) fn write(bytes: &[u8]) -> Result<()> {
+    done(io::stdout().write_all(bytes))
+}
+
+/// What has become of a write; what waits in the buffer is written first.
+pub(super) fn done(written: io::Result<()>) -> Result<()> {
+    match written.and_then(|()| io::stdout().flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::file("standard output", format!("cannot be written: {e}"), "check where it goes"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Has `write` write piece by piece.
+///
+/// # Errors
+/// Those of `write`, unless it ended because standard output did: see [`done`].
+pub(super) fn fill(write: impl FnOnce(&mut Stdout) -> Result<()>) -> Result<()> {
+    let mut out = Stdout(None);
+    let filled = write(&mut out);
+    match out.0 {
+        Some(e) => done(Err(e)),
+        None => filled.and_then(|()| done(Ok(()))),
+    }
+}
+
+/// Remembers what the system said, which writers of formats wrap in errors of their own.
+pub(super) struct Stdout(Option<io::Error>);
+
+impl Stdout {
+    fn noted<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        result.map_err(|e| {
+            let kind = e.kind();
+            if kind != ErrorKind::Interrupted {
+                self.0 = Some(e);
+            }
+            kind.into()
+        })
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = io::stdout().write(bytes);
+        self.noted(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = io::stdout().flush();
+        self.noted(flushed)
+    }
+}

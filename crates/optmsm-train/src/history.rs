@@ -1,0 +1,106 @@
+//! `metrics.jsonl`: a line an evaluation, each with a checksum.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use optmsm_data::write_atomic;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::evaluate::Evaluation;
+use crate::{say, seal};
+
+/// An evaluation during training.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Line {
+    /// Steps that the parameters had.
+    pub step: u64,
+    /// Passes over the data.
+    pub epoch: u64,
+    /// `valid` or `test`.
+    pub split: String,
+    /// Loss of the last training step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train_loss: Option<f64>,
+    /// Speed.
+    pub rows_per_second: f64,
+    /// What was found.
+    #[serde(flatten)]
+    pub evaluation: Evaluation,
+}
+
+/// The file of a run.
+fn file(folder: &Path) -> PathBuf {
+    folder.join("metrics.jsonl")
+}
+
+/// Appends a line.
+///
+/// # Errors
+/// When the disk refuses.
+pub(crate) fn append(folder: &Path, line: &impl Serialize) -> Result<()> {
+    let path = file(folder);
+    let fail = |e: &dyn std::fmt::Display| {
+        Error::file(path.display(), format!("cannot be written: {e}"), "free some space")
+    };
+    let text = seal::line(line).map_err(|e| fail(&e))? + "\n";
+    let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| fail(&e))?;
+    // On the disk before the checkpoint that says how many lines there are.
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_data()).map_err(|e| fail(&e))
+}
+
+/// Every line; none where there is no file. A last line that was cut off by a crash is left out, with a warning.
+///
+/// # Errors
+/// When the file cannot be read, or a line does not match its checksum.
+pub(crate) fn read(folder: &Path) -> Result<Vec<Line>> {
+    Ok(lines(folder)?.into_iter().map(|(_, line)| line).collect())
+}
+
+/// Keeps the lines that `keep` says.
+///
+/// # Errors
+/// As [`read`], and when the disk refuses.
+pub(crate) fn retain(folder: &Path, keep: impl Fn(&Line) -> bool) -> Result<Vec<Line>> {
+    let (texts, kept): (Vec<_>, Vec<_>) = lines(folder)?.into_iter().filter(|(_, line)| keep(line)).unzip();
+    let path = file(folder);
+    if path.exists() {
+        let text: String = texts.iter().flat_map(|text: &String| [text, "\n"]).collect();
+        write_atomic(&path, text.as_bytes())?;
+    }
+    Ok(kept)
+}
+
+/// Says which of the first `passes` have no evaluation of validation rows.
+pub(crate) fn gap(folder: &Path, lines: &[Line], passes: u64) -> Option<String> {
+    let known = |pass: &u64| lines.iter().any(|line| line.split == "valid" && line.epoch == *pass);
+    let first = (1..=passes).find(|pass| !known(pass))?;
+    let count = (first..=passes).filter(|pass| !known(pass)).count();
+    Some(format!(
+        "{}: lacks the lines of {count} passes of {passes}, first that of pass {first}",
+        file(folder).display()
+    ))
+}
+
+/// Text and content of every line.
+fn lines(folder: &Path) -> Result<Vec<(String, Line)>> {
+    let path = file(folder);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::file(path.display(), format!("cannot be read: {e}"), "check the disk")),
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let mut found = Vec::new();
+    for (i, line) in text.split_inclusive('\n').enumerate() {
+        let place = format!("{} line {}", path.display(), i + 1);
+        let whole = line.strip_suffix('\n');
+        match seal::parse(whole.unwrap_or(line)) {
+            Ok(content) => found.push((whole.unwrap_or(line).to_string(), content)),
+            Err(_) if whole.is_none() => say::warning(&format!("{place}: was cut off; it is left out")),
+            Err(e) => return Err(Error::file(place, e, "restore the file from a copy, or remove the line")),
+        }
+    }
+    Ok(found)
+}

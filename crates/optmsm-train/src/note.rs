@@ -1,0 +1,40 @@
+//! `config.json`: what `config.toml` said when the program wrote it, so that what changed since is said.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::config::Config;
+use crate::error::Result;
+use crate::{say, seal, settings};
+
+/// Name of the file.
+const NAME: &str = "config.json";
+
+/// Every setting as TOML, by its dotted key.
+type Settings = BTreeMap<String, String>;
+
+/// Notes what the configuration says.
+///
+/// # Errors
+/// When the disk refuses.
+pub(crate) fn write(folder: &Path, config: &Config) -> Result<()> {
+    seal::save(&folder.join(NAME), &settings::flatten(config)?)
+}
+
+/// Warns of every setting that was noted with another value; of none where nothing was noted.
+///
+/// # Errors
+/// When the note is damaged.
+pub(crate) fn compare(folder: &Path, config: &Config) -> Result<()> {
+    let fix = "restore it from a copy, or delete it and check config.toml yourself";
+    let Some(mut noted) = seal::load::<Settings>(&folder.join(NAME), fix)? else { return Ok(()) };
+    noted.remove(seal::KEY);
+    let now = settings::flatten(config)?;
+    let path = folder.join("config.toml");
+    for key in settings::differences([&noted, &now].into_iter()) {
+        let value = |settings: &Settings| settings.get(key).map_or("not set".into(), |v| format!("`{v}`"));
+        let (was, is) = (value(&noted), value(&now));
+        say::warning(&format!("{}: {key} is {is}, but was {was} when the program wrote it", path.display()));
+    }
+    Ok(())
+}
