@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{DataError, Result};
-use crate::file::{read_at, write_whole};
+use crate::file::{read_at, remove_unlocked, write_whole};
 use crate::lock::Lock;
 use crate::reader::{Extra, Need, RowReader};
 use crate::schema::Schema;
@@ -133,7 +133,8 @@ impl Cache {
             return Ok((cache, Prepared::Found));
         }
         fs::create_dir_all(folder).map_err(|e| DataError::io(&folder.display().to_string(), "write", e))?;
-        let _lock = Lock::take(&path.with_extension("lock"), say)?;
+        sweep(folder);
+        let _lock = Lock::take(&folder.join(format!(".{stem}-{}.lock", &key[..16])), say)?;
         let mut prepared = Prepared::Made;
         if path.exists() {
             match open() {
@@ -262,6 +263,17 @@ fn read_index(file: &mut File) -> std::result::Result<Index, String> {
     match rows == index.rows && index.blocks.iter().all(inside) {
         true => Ok(index),
         false => Err("its index does not fit its blocks".into()),
+    }
+}
+
+/// Removes the locks of killed processes.
+fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let key = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(".lock")?.rsplit_once('-'));
+        if key.is_some_and(|(_, key)| key.len() == 16 && key.bytes().all(|b| b.is_ascii_hexdigit())) {
+            remove_unlocked(&entry.path()).ok();
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Files that are whole or not there, and reads at a place.
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, TempPath};
@@ -119,13 +119,36 @@ fn open(path: &Path, unnamed: impl FnOnce(&OpenOptions, &Path) -> Option<File>) 
     if let Some(file) = unnamed(&options, folder(&target)) {
         return Ok((file, To::Unnamed { target }));
     }
-    let (file, name) = beside(&target, |name| {
+    let (file, name) = named(&options, &target)?;
+    Ok((file, To::Named { target, name }))
+}
+
+/// A locked file of a name of its own beside `target`.
+fn named(options: &OpenOptions, target: &Path) -> io::Result<(File, TempPath)> {
+    beside(target, |name| {
         let file = options.clone().create_new(true).open(name)?;
         retry(|| file.lock()).ok();
         // Swept in the moment before it was locked: another name.
         if name.exists() { Ok(file) } else { Err(io::ErrorKind::AlreadyExists.into()) }
-    })?;
-    Ok((file, To::Named { target, name }))
+    })
+}
+
+/// Copies a file without a name to one that has one, where the system permits no link.
+fn copy(mut file: &File, target: &Path, old: Option<&Metadata>) -> io::Result<(File, TempPath)> {
+    let (mut to, name) = named(&options(old), target)?;
+    file.seek(SeekFrom::Start(0))?;
+    io::copy(&mut file, &mut to)?;
+    old.inspect(|old| keep(&to, old));
+    sync(&to)?;
+    Ok((to, name))
+}
+
+/// Flushes a file to the disk, where its file system can.
+fn sync(file: &File) -> io::Result<()> {
+    match file.sync_all() {
+        Err(e) if matches!(e.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput) => Ok(()),
+        done => done,
+    }
 }
 
 fn finish(file: &File, to: To) -> io::Result<()> {
@@ -138,23 +161,25 @@ fn finish(file: &File, to: To) -> io::Result<()> {
     if let Some(old) = &old {
         keep(file, old);
     }
-    match file.sync_all() {
-        // Of a file system that cannot.
-        Err(e) if matches!(e.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput) => {}
-        done => done?,
+    sync(file)?;
+    if name.is_none() && old.is_none() && retry(|| link(file, &target)).is_ok() {
+        flush(folder(&target));
+        return Ok(());
     }
-    let name = match name {
-        None if old.is_none() && retry(|| link(file, &target)).is_ok() => None,
-        // A link replaces nothing, a rename does.
-        None => Some(beside(&target, |name| retry(|| link(file, name)))?.1),
-        name => name,
+    // A link replaces nothing, a rename does.
+    let linked = || beside(&target, |name| retry(|| link(file, name))).map(|((), name)| name);
+    let (_locked, name) = match name.map_or_else(linked, Ok) {
+        Ok(name) => (None, name),
+        Err(_) => copy(file, &target, old.as_ref()).map(|(copy, name)| (Some(copy), name))?,
     };
-    if let Some(name) = name {
-        retry(|| fs::rename(&name, &target))?;
-    }
-    // The name lasts only once the folder is on the disk; not every system can do that.
-    File::open(folder(&target)).and_then(|folder| folder.sync_all()).ok();
+    retry(|| fs::rename(&name, &target))?;
+    flush(folder(&target));
     Ok(())
+}
+
+/// Names last only once their folder is on the disk; not every system can do that.
+fn flush(folder: &Path) {
+    File::open(folder).and_then(|folder| folder.sync_all()).ok();
 }
 
 /// Links that are followed, as many as the kernel does.
@@ -218,7 +243,7 @@ fn sweep(target: &Path) {
 }
 
 /// Removes a file that no process holds locked.
-fn remove_unlocked(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_unlocked(path: &Path) -> io::Result<()> {
     let file = no_follow().read(true).write(true).open(path)?;
     file.try_lock()?;
     fs::remove_file(path)

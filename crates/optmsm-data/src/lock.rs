@@ -1,6 +1,6 @@
 //! One writer at a time: locks that end with the process that holds them.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::error::{DataError, Result, printable};
 use crate::file::no_follow;
 
-/// A lock on what a small file stands for, held until it is dropped. The file says who holds it, and goes with the lock; that of a killed
-/// process is left, and not locked any more.
+/// A lock on what a small file stands for, held until it is dropped. The file says who holds it, and goes with the lock (but on Windows,
+/// where it is emptied); that of a killed process is left, and not locked any more.
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
@@ -78,9 +78,12 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         // Before it is unlocked: who locks a file without a name takes another.
+        #[cfg(unix)]
         if names(&self.path, &self.file) {
-            fs::remove_file(&self.path).ok();
+            std::fs::remove_file(&self.path).ok();
         }
+        #[cfg(not(unix))]
+        self.file.set_len(0).ok();
     }
 }
 
@@ -92,7 +95,7 @@ fn names(path: &Path, file: &File) -> bool {
     (named.dev(), named.ino()) == (open.dev(), open.ino())
 }
 
-/// Whether a path still leads to an open file: its name cannot be taken from it.
+/// Whether a path still leads to an open file: nobody takes its name from it.
 #[cfg(not(unix))]
 fn names(_: &Path, _: &File) -> bool {
     true

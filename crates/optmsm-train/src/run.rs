@@ -38,8 +38,15 @@ impl Run {
     /// Writes configuration and schema of a new run.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the disk refuses; nothing is left then.
     pub fn create(&self) -> Result<()> {
+        self.write().inspect_err(|_| {
+            fs::remove_file(self.folder.join("schema.json")).ok();
+            fs::remove_dir(self.folder.join("checkpoints")).ok();
+        })
+    }
+
+    fn write(&self) -> Result<()> {
         let Self { folder, config, schema } = self;
         let io = |e: std::io::Error| {
             Error::file(folder.display(), format!("cannot be made: {e}"), "choose another --run")

@@ -4,7 +4,6 @@ mod common;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use common::{CONFIG, Place, code};
@@ -274,6 +273,23 @@ fn built_in_data_is_written_again_and_a_users_is_not_written_over() {
 }
 
 #[test]
+fn a_run_that_cannot_be_written_leaves_nothing() {
+    let place = place();
+    for blocked in ["schema.json", "checkpoints"] {
+        // Of the wrong kind, so that nothing can be written there.
+        fs::create_dir(place.path("r")).unwrap();
+        match blocked {
+            "checkpoints" => place.write("r/checkpoints", ""),
+            _ => fs::create_dir(place.path("r/schema.json")).unwrap(),
+        }
+        let stderr = code(&place.run(&[&TRAIN[..], &["--run", "r"]].concat()), 2);
+        assert!(stderr.starts_with("error: r") && stderr.lines().count() == 1, "{stderr}");
+        assert_eq!(place.names("r"), [blocked]);
+        fs::remove_dir_all(place.path("r")).unwrap();
+    }
+}
+
+#[test]
 fn a_name_is_taken_again_only_where_nothing_is_lost() {
     let place = place();
     let trained = |run: &str| {
@@ -373,7 +389,7 @@ fn prepare_and_train_wait_for_the_cache_that_another_makes() {
     code(&place.run(&prepare), 0);
     let caches = place.names("caches");
     let cache = caches.iter().find(|name| name.starts_with("train-")).unwrap();
-    let lock = Path::new("caches").join(cache).with_extension("lock").display().to_string();
+    let lock = format!("caches/.{}.lock", cache.strip_suffix(".cache").unwrap());
     let good = place.bytes(&format!("caches/{cache}"));
     for args in [prepare, [&TRAIN[..], &stream[..]].concat()] {
         fs::remove_file(place.path(&format!("caches/{cache}"))).unwrap();

@@ -156,7 +156,8 @@ fn what_a_killed_program_left_is_removed() {
     let at = prepare(&path, &schema, &caches).0.path().to_path_buf();
     fs::remove_file(&at).unwrap();
     let stem = at.file_stem().unwrap().to_str().unwrap();
-    for name in [format!("{stem}.77.tmp"), format!("{stem}.lock"), ".optmsm-0123456789ab.tmp".into()] {
+    let locks = [format!(".{stem}.lock"), ".other-0123456789abcdef.lock".into()];
+    for name in [format!("{stem}.77.tmp"), ".optmsm-0123456789ab.tmp".into()].iter().chain(&locks) {
         fs::write(caches.join(name), "process 7 on elsewhere").unwrap();
     }
     assert_eq!(prepare(&path, &schema, &caches).1, Prepared::Made);
