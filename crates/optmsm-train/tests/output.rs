@@ -296,6 +296,7 @@ fn names_from_data_cannot_steer_a_terminal() {
 train = "tr\u001b[2J\u202eain.csv"
 valid = "tr\u001b[2J\u202eain.csv"
 test = "tr\u001b[2J\u202eain.csv"
+quoting = "standard"
 [[data.fields]]
 name = "us\u001b]0;er"
 [model]
