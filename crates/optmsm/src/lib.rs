@@ -25,7 +25,7 @@
 //! # Ok::<(), optmsm::error::Error>(())
 //! ```
 #![forbid(unsafe_code)]
-#![deny(clippy::print_stderr, clippy::print_stdout)]
+#![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 
 #[doc(no_inline)]
 pub use optmsm_core::{
