@@ -184,14 +184,14 @@ impl Speller {
             (None, true) => (all(&NULLS), all(&NUMBER_NULLS)),
             (None, false) => (Vec::new(), Vec::new()),
         };
-        let number = |null: &Box<[u8]>| std::str::from_utf8(null).ok()?.trim().parse::<f64>().ok();
+        let number = |null: &[u8]| std::str::from_utf8(null).ok()?.trim().parse::<f64>().ok();
         let mut changes = [false; 256];
         let ends = nulls.iter().filter_map(|null| null.last().copied());
         ends.chain(canonical.then_some(*b"0eE").into_iter().flatten())
             .for_each(|last| changes[usize::from(last)] = true);
         Self {
             canonical,
-            numbers: nulls.iter().filter_map(number).filter(|v| !v.is_nan()).collect(),
+            numbers: nulls.iter().filter_map(|null| number(null)).filter(|v| !v.is_nan()).collect(),
             nulls,
             number_nulls,
             changes,

@@ -76,7 +76,7 @@ fn some_rows(grammar: Grammar, text: &[u8]) -> Vec<Vec<Vec<u8>>> {
     let (mut records, mut rows, mut values) = (Records::new(grammar, text, 1), Vec::new(), Vec::new());
     while rows.len() < header::ROWS {
         values.clear();
-        if !records.next(&mut values).is_some_and(|record| record.stray.is_none()) {
+        if records.next(&mut values).is_none_or(|record| record.stray.is_some()) {
             break;
         }
         rows.push(values.iter().map(|value| records.value(value).to_vec()).collect());

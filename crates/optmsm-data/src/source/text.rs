@@ -362,7 +362,8 @@ mod tests {
     fn a_text_cut_behind_whole_records_holds_the_same_records() {
         for quoting in [Quoting::Strict, Quoting::Standard, Quoting::None] {
             let grammar = grammar(quoting);
-            each(b"a,\"\n\r", 6, |text| {
+            let most = if quoting == Quoting::Standard { 6 } else { 5 };
+            each(b"a,\"\n\r", most, |text| {
                 let said = String::from_utf8_lossy(text);
                 let (all, stray) = ours(text, quoting);
                 let last = grammar.whole(text, true);
