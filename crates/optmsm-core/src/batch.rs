@@ -81,6 +81,17 @@ impl Batch {
         self.scenarios.len()
     }
 
+    /// Bytes of its values.
+    pub fn bytes(&self) -> usize {
+        let column = |column: &Column| match column {
+            Column::Categorical(ids) => ids.len(),
+            Column::Numeric(values) => values.len(),
+            Column::Multi { offsets, ids, weights } => offsets.len() + ids.len() + weights.len(),
+        };
+        let columns: usize = self.columns.iter().map(column).sum();
+        4 * (self.labels.len() + self.weights.len() + self.scenarios.len() + columns)
+    }
+
     /// Drops the rows and keeps the memory.
     pub fn clear(&mut self) {
         self.labels.clear();

@@ -161,9 +161,13 @@ impl Cache {
             return Err("it belongs to another schema or to other files".into());
         }
         let cache = Self { path: path.to_path_buf(), file, index, input: schema.input_spec() };
-        let mut bytes = Vec::new();
+        let (mut batch, mut extra, mut bytes) = (cache.batch(), Extra::default(), Vec::new());
         for number in 0..cache.blocks() {
-            cache.load(number, &mut bytes)?;
+            batch.clear();
+            extra.clear();
+            cache.decode(number, &mut batch, &mut extra, &mut bytes)?;
+            // Checksums are those of what was written, which need not be rows of this schema.
+            block::check(&batch, &extra, schema).map_err(|problem| format!("block {number}: {problem}"))?;
         }
         Ok(cache)
     }
@@ -212,9 +216,20 @@ impl Cache {
                 "delete the file: it will be made anew",
             )
         };
-        let raw = self.load(number, bytes).map_err(fail)?;
-        let mut reader = block::Reader::new(raw);
-        reader.rows(self.block_rows(number), batch, extra).map_err(|problem| fail(problem.into()))
+        self.decode(number, batch, extra, bytes).map_err(fail)
+    }
+
+    /// Appends the rows of a block, or says what is wrong with it.
+    fn decode(
+        &self,
+        number: usize,
+        batch: &mut Batch,
+        extra: &mut Extra,
+        bytes: &mut Vec<u64>,
+    ) -> std::result::Result<(), String> {
+        let mut reader = block::Reader::new(self.load(number, bytes)?);
+        let read = reader.rows(self.block_rows(number), batch, extra);
+        read.map_err(|problem| format!("block {number}: {problem}"))
     }
 
     /// The bytes of a block, checked.
@@ -258,9 +273,16 @@ fn read_index(file: &mut File) -> std::result::Result<Index, String> {
         return Err("the checksum of its index differs".into());
     }
     let index: Index = serde_json::from_slice(&json).map_err(|e| e.to_string())?;
-    let inside = |b: &Entry| b.offset.checked_add(b.bytes).is_some_and(|end| end <= start);
-    let rows: u64 = index.blocks.iter().map(|b| u64::from(b.rows)).sum();
-    match rows == index.rows && index.blocks.iter().all(inside) {
+    // Blocks lie one after the other, and all but the last are full.
+    let mut end = Some(MAGIC.len() as u64);
+    let (mut rows, most) = (0, BLOCK as u32);
+    let fits = index.blocks.iter().enumerate().all(|(i, b)| {
+        let begins = end == Some(b.offset);
+        end = b.offset.checked_add(b.bytes);
+        rows += u64::from(b.rows);
+        begins && if i + 1 < index.blocks.len() { b.rows == most } else { (1..=most).contains(&b.rows) }
+    });
+    match fits && end == Some(start) && rows == index.rows && rows > 0 {
         true => Ok(index),
         false => Err("its index does not fit its blocks".into()),
     }

@@ -2,6 +2,7 @@
 
 use optmsm_core::batch::Batch;
 
+use crate::cache::Selection;
 use crate::error::Result;
 use crate::reader::{Extra, Need, RowReader};
 use crate::schema::Schema;
@@ -35,7 +36,8 @@ impl Dataset {
         schema: &Schema,
         mut progress: impl FnMut(Progress),
     ) -> Result<Self> {
-        Self::read(RowReader::open(source, schema, Need::Labelled)?, schema, &mut progress)
+        let reader = RowReader::open(source, schema, Need::Labelled)?;
+        Ok(Self::read(reader, schema, usize::MAX, &mut progress)?.0)
     }
 
     /// [`Dataset::load`] of one part of a file.
@@ -48,23 +50,65 @@ impl Dataset {
         split: &SplitConfig,
         part: Part,
     ) -> Result<Self> {
-        let reader = RowReader::open(source, schema, Need::Labelled)?.select(split, part)?;
+        Ok(Self::begin(source, schema, Some((split, part)), usize::MAX)?.0)
+    }
+
+    /// [`Dataset::load`] of a file or one part of it, where its rows take at most `most` bytes; none where they take more, which is known
+    /// after little more than that was read.
+    ///
+    /// # Errors
+    /// As [`Dataset::load_part`].
+    pub fn load_within(
+        source: impl Into<Source>,
+        schema: &Schema,
+        part: Selection,
+        most: usize,
+    ) -> Result<Option<Self>> {
+        let (set, whole) = Self::begin(source, schema, part, most)?;
+        Ok(whole.then_some(set))
+    }
+
+    /// Rows of a part, and whether these are all.
+    fn begin(
+        source: impl Into<Source>,
+        schema: &Schema,
+        part: Selection,
+        most: usize,
+    ) -> Result<(Self, bool)> {
+        let mut reader = RowReader::open(source, schema, Need::Labelled)?;
+        if let Some((split, part)) = part {
+            reader = reader.select(split, part)?;
+        }
         let name = reader.name().to_string();
-        let set = Self::read(reader, schema, &mut |_| {})?;
-        match set.rows() {
-            0 => Err(split::empty(&name, part)),
-            _ => Ok(set),
+        let (set, whole) = Self::read(reader, schema, most, &mut |_| {})?;
+        match part {
+            Some((_, part)) if set.rows() == 0 => Err(split::empty(&name, part)),
+            _ => Ok((set, whole)),
         }
     }
 
-    fn read(mut reader: RowReader, schema: &Schema, progress: &mut dyn FnMut(Progress)) -> Result<Self> {
+    fn read(
+        mut reader: RowReader,
+        schema: &Schema,
+        most: usize,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Self, bool)> {
         let mut set = Self { batch: Batch::new(&schema.input_spec()), extra: Extra::default() };
         let rows = PROGRESS_ROWS as usize;
         while reader.read(&mut set.batch, &mut set.extra, rows)? == rows {
             progress(reader.progress());
+            if set.bytes() > most {
+                return Ok((set, false));
+            }
         }
         progress(reader.progress());
-        Ok(set)
+        Ok((set, true))
+    }
+
+    /// Bytes that the rows take.
+    fn bytes(&self) -> usize {
+        let Extra { groups, probabilities } = &self.extra;
+        self.batch.bytes() + size_of_val(&groups[..]) + size_of_val(&probabilities[..])
     }
 
     /// Number of rows.

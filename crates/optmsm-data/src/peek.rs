@@ -145,11 +145,7 @@ impl Peek {
             }
         };
         let mut places = Vec::with_capacity(columns.len());
-        for (i, column) in columns.iter().enumerate() {
-            if columns[..i].iter().any(|c| c.name == column.name) {
-                let problem = format!("column '{}' appears twice", column.name);
-                return Err(DataError::file(records.name(), problem, "rename or drop one"));
-            }
+        for column in &columns {
             let readable = column.holds != Holds::Unreadable;
             places.push(readable.then(|| records.find(&column.name, "the file")).transpose()?);
         }

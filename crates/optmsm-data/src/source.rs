@@ -1,6 +1,7 @@
 //! Where rows come from: files of several kinds, in one stream.
 
 mod arrow;
+mod bounds;
 mod cell;
 mod column;
 mod columns;
@@ -10,6 +11,8 @@ mod csv_rows;
 mod file;
 mod foreign;
 mod header;
+mod int96;
+mod ipc;
 #[cfg(feature = "object-store")]
 mod object;
 mod parts;

@@ -8,6 +8,9 @@ use crate::cache::BLOCK;
 /// Files larger than this stream when nothing else is said.
 const LARGE: u64 = 256 << 20;
 
+/// Encoded rows that take more bytes than this stream, too, however small the files are that hold them.
+const HELD: usize = 1 << 30;
+
 /// When and how rows come from disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -24,7 +27,8 @@ pub struct StreamConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StreamMode {
-    /// From files above 256 MiB of text, or 64 MiB of packed or columnar data ([`Source::text_bytes`](crate::Source::text_bytes)).
+    /// From files above 256 MiB of text, or 64 MiB of packed or columnar data ([`Source::text_bytes`](crate::Source::text_bytes)), and
+    /// from those whose encoded rows turn out to take more than 1 GiB.
     #[default]
     Auto,
     /// Always.
@@ -51,6 +55,11 @@ impl StreamConfig {
             StreamMode::Always => true,
             StreamMode::Never => false,
         }
+    }
+
+    /// The most bytes of encoded rows that memory may hold, of files that do not stream by their size.
+    pub fn most_bytes(&self) -> usize {
+        if self.mode == StreamMode::Auto { HELD } else { usize::MAX }
     }
 
     /// Blocks that are held and shuffled together, at least 1.

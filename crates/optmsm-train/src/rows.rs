@@ -37,11 +37,22 @@ impl Rows {
         stream: &StreamConfig,
         folder: &Path,
     ) -> Result<Self> {
-        if !streams(source, stream)? {
-            return Ok(Rows::Memory(match part {
-                Some((split, part)) => Dataset::load_part(source.clone(), schema, split, part)?,
-                None => Dataset::load(source.clone(), schema)?,
-            }));
+        let most = if streams(source, stream)? { 0 } else { stream.most_bytes() };
+        Self::within(most, source, schema, part, folder)
+    }
+
+    /// Rows in memory, where they take at most so many bytes there: of small files that unpack to very many rows they take more.
+    fn within(
+        most: usize,
+        source: &Source,
+        schema: &Schema,
+        part: Selection,
+        folder: &Path,
+    ) -> Result<Self> {
+        if most > 0
+            && let Some(set) = Dataset::load_within(source.clone(), schema, part, most)?
+        {
+            return Ok(Rows::Memory(set));
         }
         let (cache, prepared) = Cache::prepare(source, schema, part, folder, say::line)?;
         if let Prepared::Rebuilt(why) = prepared {

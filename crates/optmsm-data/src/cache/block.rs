@@ -4,6 +4,7 @@ use bytemuck::Pod;
 use optmsm_core::batch::{Batch, Column};
 
 use crate::reader::Extra;
+use crate::schema::{Encoding, Schema};
 
 /// Arrays start at multiples of it, so that they can be read where they lie.
 const ALIGN: usize = 8;
@@ -74,6 +75,9 @@ impl<'a> Reader<'a> {
                 Column::Numeric(values) => values.extend_from_slice(self.array(Some(rows))?),
                 Column::Multi { offsets, ids, weights } => {
                     let (first, more) = (ids.len(), self.array::<u32>(Some(rows + 1))?);
+                    if more.first().is_some_and(|&o| o > 0) || more.windows(2).any(|o| o[0] > o[1]) {
+                        return Err("the offsets of lists do not rise from 0");
+                    }
                     let end = first + more.last().map_or(0, |&o| o as usize);
                     if u32::try_from(end).is_err() {
                         return Err("more than 2^32 values of one field in memory");
@@ -87,6 +91,45 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        Ok(())
+        match self.bytes {
+            [] => Ok(()),
+            _ => Err("it goes on behind its last array"),
+        }
     }
+}
+
+/// Checks that the rows of a block are rows of a schema.
+///
+/// # Errors
+/// In words, what is not so.
+pub(super) fn check(batch: &Batch, extra: &Extra, schema: &Schema) -> Result<(), String> {
+    batch.validate(&schema.input_spec()).map_err(|e| e.to_string())?;
+    let rows = batch.rows();
+    let counts = [
+        ("labels", batch.labels.len(), true),
+        ("weights", batch.weights.len(), schema.weight.is_some()),
+        ("groups", extra.groups.len(), schema.group.is_some()),
+        ("probabilities", extra.probabilities.len(), schema.probability.is_some()),
+    ];
+    for (name, found, is_there) in counts {
+        let wanted = if is_there { rows } else { 0 };
+        if found != wanted {
+            return Err(format!("{found} {name} where {wanted} are wanted"));
+        }
+    }
+    if let Some(p) = extra.probabilities.iter().find(|p| !(0.0..=1.0).contains(*p)) {
+        return Err(format!("{p} is not a probability"));
+    }
+    for (field, column) in schema.fields.iter().zip(&batch.columns) {
+        if let (Encoding::Multi { weight_separator, .. }, Column::Multi { ids, weights, .. }) =
+            (&field.encoding, column)
+        {
+            let wanted = if weight_separator.is_some() { ids.len() } else { 0 };
+            if weights.len() != wanted {
+                let problem = format!("{} weights where {wanted} are wanted", weights.len());
+                return Err(format!("field '{}': {problem}", field.name));
+            }
+        }
+    }
+    Ok(())
 }

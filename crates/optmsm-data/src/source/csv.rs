@@ -22,8 +22,8 @@ use crate::reading::Reading;
 /// Bytes of a piece, a little more or less: text and values of one fit the second cache.
 const PIECE: usize = 1 << 18;
 
-/// Longest record, with what is read along with it: places in a piece are 32-bit numbers.
-const LONGEST: usize = 1 << 30;
+/// Longest record, with what is read along with it, in bytes: a packed file may hold one line without end.
+const LONGEST: usize = 64 << 20;
 
 const MARK: &[u8] = b"\xef\xbb\xbf"; // byte order mark
 
@@ -227,7 +227,7 @@ impl CsvFile {
                 return Err(DataError::Row {
                     path: self.common.name.clone(),
                     place: Place::Line(self.line),
-                    problem: format!("the row is longer than {} GB", LONGEST >> 30),
+                    problem: format!("the row is longer than {} MiB", LONGEST >> 20),
                     fix: "close the quote that it opens, or break its line".into(),
                 });
             }

@@ -93,7 +93,9 @@ impl Text {
     pub(super) fn parse(mut self) -> TextRows {
         let Common { grammar, own, .. } = *self.common;
         let records = self.records as usize;
-        let (mut begins, mut values) = (Vec::with_capacity(records), Vec::with_capacity(records * own + 1));
+        // Behind each value is a byte at least, but for the last.
+        let most = records.saturating_mul(own).min(self.bytes.len()) + 1;
+        let (mut begins, mut values) = (Vec::with_capacity(records), Vec::with_capacity(most));
         let (mut found, mut wrong) = (Records::new(grammar, &self.bytes, own), None);
         while let Some(record) = found.next(&mut values) {
             if record.stray.is_some() || record.values != own {

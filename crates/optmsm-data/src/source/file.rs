@@ -1,12 +1,12 @@
 //! One Parquet or Arrow file: its columns, and its rows as batches.
 
-use std::io::{BufReader, Read, Seek};
+use std::collections::HashMap;
+use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchReader};
-use arrow_ipc::reader::{FileReader, StreamReader};
-use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
@@ -17,11 +17,14 @@ use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::ChunkReader;
 
 use super::arrow;
+use super::bounds::CheckedPages;
 use super::column::{Column, Memory};
 use super::foreign::{HEAD, misnamed};
+use super::int96;
+use super::ipc::Messages;
 use super::parts::{Format, Part};
-use super::stored::{ReadSeek, Stored};
-use crate::error::{DataError, Place, Result};
+use super::stored::Stored;
+use crate::error::{DataError, Place, Result, printable};
 
 /// Rows of a batch: a batch of usual columns fits the caches, and its overhead is small.
 pub(super) const ROWS: usize = 8192;
@@ -79,7 +82,7 @@ impl Opened {
             let metadata = metadata.map_err(|e| plain(&e.to_string()))?;
             Ok(Self { schema: metadata.schema().clone(), parquet: Some(metadata) })
         });
-        opened.map_err(|problem| {
+        let opened: Self = opened.map_err(|problem| {
             if let Some(failure) = file.failure() {
                 return failure;
             }
@@ -92,7 +95,16 @@ impl Opened {
             }
             let fix = "check that it is one, and that it was written or copied to its end";
             DataError::file(&part.name, format!("cannot be read as {kind} file: {problem}"), fix)
-        })
+        })?;
+        match twice(opened.schema.fields()) {
+            Some(problem) => Err(DataError::Row {
+                path: part.name.clone(),
+                place: Place::Columns,
+                problem,
+                fix: "rename or drop one".into(),
+            }),
+            None => Ok(opened),
+        }
     }
 
     /// The pieces of a Parquet file, in order.
@@ -165,8 +177,16 @@ impl Opened {
         sink: &mut dyn FnMut(RecordBatch) -> std::result::Result<bool, String>,
     ) -> std::result::Result<(), String> {
         let Some(parquet) = &self.parquet else { return Ok(()) };
+        let times = int96::roots(parquet, roots);
+        let mut first_row = piece.first_row;
+        // Without such columns there is nothing to read twice.
+        for batch in times.first().map(|_| row_group(file, parquet, piece.group, &times, &|of, _| int96::in_seconds(of))).transpose()?.into_iter().flatten() {
+            let batch = batch.map_err(|e| plain(&e.to_string()))?;
+            int96::check(&batch, times.iter().map(|&root| self.schema.field(root)), first_row)?;
+            first_row += batch.num_rows() as u64;
+        }
         let (mut rows, wanted) = (0, parquet.metadata().row_group(piece.group).num_rows());
-        for batch in row_group(file, parquet, piece.group, roots)? {
+        for batch in row_group(file, parquet, piece.group, roots, &as_stored)? {
             let batch = batch.map_err(|e| plain(&e.to_string()))?;
             rows += batch.num_rows();
             if !sink(batch)? {
@@ -221,6 +241,32 @@ impl Opened {
     }
 }
 
+/// What is wrong with columns of which two have one name, also those within a column.
+fn twice(fields: &Fields) -> Option<String> {
+    let mut places: HashMap<&str, usize> = HashMap::with_capacity(fields.len());
+    fields.iter().enumerate().find_map(|(i, field)| {
+        let name = field.name();
+        if let Some(first) = places.insert(name, i) {
+            let name = printable(name);
+            return Some(format!("column '{name}' appears twice, as columns {} and {}", first + 1, i + 1));
+        }
+        let within = inner(field.data_type()).and_then(twice);
+        within.map(|problem| format!("within column '{}', {problem}", printable(name)))
+    })
+}
+
+/// The fields of a column of structs, or of lists or maps of them.
+fn inner(of: &DataType) -> Option<&Fields> {
+    match of {
+        DataType::Struct(fields) => Some(fields),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::Map(item, _) => inner(item.data_type()),
+        _ => None,
+    }
+}
+
 /// Columns of a file that are read, in its order.
 pub(super) fn roots(from: &[From]) -> Vec<usize> {
     let columns = |f: &From| if let From::Column(c) = f { Some(*c) } else { None };
@@ -250,7 +296,11 @@ pub(super) fn convert(
 
 /// What to do about a file that cannot be decoded.
 pub(super) fn fix(problem: &str) -> &'static str {
-    if problem.to_lowercase().contains("utf") { "write the strings as UTF-8" } else { DAMAGED }
+    match problem {
+        _ if problem.starts_with(int96::PROBLEM) => "fix the value, or write the column as timestamps of microseconds",
+        _ if problem.to_lowercase().contains("utf") => "write the strings as UTF-8",
+        _ => DAMAGED,
+    }
 }
 
 /// An error's text without the name of its type before it.
@@ -266,26 +316,19 @@ pub(super) type Batches = Box<dyn RecordBatchReader + Send>;
 
 /// Batches of an Arrow file, or of the stream form of one.
 pub(super) fn batches(file: &Stored, columns: Option<Vec<usize>>) -> std::result::Result<Batches, String> {
-    let read = || -> std::result::Result<Batches, ArrowError> {
-        let mut file: Box<dyn ReadSeek> = file.reader()?;
-        let mut start = Vec::new();
-        (&mut file).take(6).read_to_end(&mut start)?;
-        file.rewind()?;
-        let reader = BufReader::new(file);
-        Ok(match &start[..] {
-            b"ARROW1" => Box::new(FileReader::try_new(reader, columns)?),
-            _ => Box::new(StreamReader::try_new(reader, columns)?),
-        })
-    };
-    read().map_err(|e| e.to_string())
+    let reader = file.reader().map_err(|e| e.to_string())?;
+    let messages = Messages::open(reader, columns).map_err(|e| plain(&e.to_string()))?;
+    Ok(Box::new(messages))
 }
 
-/// Batches of a row group. Strings that it holds as a dictionary stay one.
+/// Batches of a row group. `as_read` is the type to read a column of a type as; it also hears whether all of the column's pages are a
+/// dictionary.
 fn row_group(
     file: &Stored,
     parquet: &ArrowReaderMetadata,
     group: usize,
     roots: &[usize],
+    as_read: &dyn Fn(&DataType, bool) -> DataType,
 ) -> std::result::Result<Batches, String> {
     let metadata = parquet.metadata();
     let chunks = metadata.row_group(group);
@@ -298,7 +341,7 @@ fn row_group(
             chunk.dictionary_page_offset().is_some()
                 && (only(Encoding::RLE_DICTIONARY) || only(Encoding::PLAIN_DICTIONARY))
         });
-        Arc::new(Field::clone(field).with_data_type(as_stored(field.data_type(), kept)))
+        Arc::new(Field::clone(field).with_data_type(as_read(field.data_type(), kept)))
     });
     let schema = Schema::new_with_metadata(fields.collect::<Vec<_>>(), parquet.schema().metadata().clone());
     let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
@@ -327,7 +370,7 @@ fn reader(
     mask: ProjectionMask,
     group: usize,
 ) -> std::result::Result<Batches, ParquetError> {
-    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, described);
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(CheckedPages(file), described);
     let builder = builder.with_projection(mask).with_row_groups(vec![group]).with_batch_size(ROWS);
     Ok(Box::new(builder.build()?))
 }

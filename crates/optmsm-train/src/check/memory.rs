@@ -101,7 +101,7 @@ fn all_rows(seen: &Seen) -> usize {
 
 /// Bytes of a part's encoded rows in memory.
 fn held(seen: &Seen) -> usize {
-    let own = batch_bytes(&seen.batch) + 8 * seen.extra.groups.len() + 4 * seen.extra.probabilities.len();
+    let own = seen.batch.bytes() + 8 * seen.extra.groups.len() + 4 * seen.extra.probabilities.len();
     (own as f64 * all_rows(seen) as f64 / seen.file.rows.max(1) as f64) as usize
 }
 
@@ -115,7 +115,7 @@ fn window(stream: &StreamConfig, seen: &Seen) -> usize {
     };
     let lists = seen.batch.columns.iter().map(lists).sum::<usize>();
     let of = |bytes: usize, rows: usize| (bytes as f64 * rows as f64 / seen.file.rows.max(1) as f64) as usize;
-    let own = batch_bytes(&seen.batch);
+    let own = seen.batch.bytes();
     2 * (of(own + lists, rows) + 8 * rows) // 8: its place in the file
         + 4 * rows
         + of(own, rows.min(BLOCK))
@@ -128,16 +128,6 @@ fn scoring(seen: &Seen) -> usize {
     let groups = if seen.extra.groups.is_empty() { 0 } else { 8 };
     let probabilities = if seen.extra.probabilities.is_empty() { 0 } else { 4 };
     (12 + groups + probabilities + 16) * all_rows(seen)
-}
-
-fn batch_bytes(batch: &Batch) -> usize {
-    let column = |column: &Column| match column {
-        Column::Categorical(ids) => ids.len(),
-        Column::Numeric(values) => values.len(),
-        Column::Multi { offsets, ids, weights } => offsets.len() + ids.len() + weights.len(),
-    };
-    let columns: usize = batch.columns.iter().map(column).sum();
-    4 * (batch.labels.len() + batch.weights.len() + batch.scenarios.len() + columns)
 }
 
 /// Bytes of a batch and its plan, from the first rows.
