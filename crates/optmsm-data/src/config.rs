@@ -10,7 +10,7 @@ use crate::reading::{Quoting, Reading, Spelling, two_values};
 use crate::source::Paths;
 use crate::split::SplitConfig;
 use crate::stream::StreamConfig;
-pub(crate) use field::DEFAULT_SEPARATOR;
+pub(crate) use field::{DEFAULT_SEPARATOR, MAX_IDS};
 pub use field::{FieldConfig, Kind, Missing};
 
 /// Files, columns and fields of the data.

@@ -237,7 +237,7 @@ impl Schema {
             unseen_scenario: config.unseen_scenario,
             rows: scenarios.iter().map(|s| s.rows).sum(),
             scenarios,
-            fields: gather::finish(&pass.fields, numbers),
+            fields: gather::finish(&pass.fields, numbers)?,
         })
     }
 }

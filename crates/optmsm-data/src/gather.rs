@@ -1,8 +1,11 @@
 //! What a pass over the training file gathers of the fields, and the schema that they become.
 
+use optmsm_core::error::Error;
+
 use crate::config::{DEFAULT_SEPARATOR, FieldConfig, Kind, Missing};
 use crate::counts::{Counter, Shared};
 use crate::encode::{each_value, is_plain_list};
+use crate::error::Result;
 use crate::numeric::{Accumulator, NumericStats, Transform};
 use crate::parse::{self, ListFormat, Parsed};
 use crate::quantile::Quantiles;
@@ -204,7 +207,10 @@ impl Gathered {
     }
 
     /// The field's schema; `lent` are the ids of a field before it that shares its table.
-    fn finish(&self, numbers: Statistics, lent: Option<Vocabulary>) -> FieldSchema {
+    ///
+    /// # Errors
+    /// Its `fill` does not fit 32 bits once it is transformed.
+    fn finish(&self, numbers: Statistics, lent: Option<Vocabulary>) -> Result<FieldSchema> {
         let config = &self.config;
         let vocabulary = |values: &Values| lent.unwrap_or_else(|| values.finish(config));
         let encoding = match &self.what {
@@ -222,24 +228,27 @@ impl Gathered {
                     Some(parts) => Encoding::Buckets { cuts: quantiles.cuts(parts), stats },
                     None => {
                         let ladder = quantiles.ladder();
-                        let fill = fill(config.fill, transform, &stats, &ladder);
+                        let fill = fill(config, transform, &stats, &ladder)?;
                         Encoding::Numeric { transform, stats, fill, ladder }
                     }
                 }
             }
         };
-        FieldSchema {
+        Ok(FieldSchema {
             name: config.name.clone(),
             column: config.column().to_owned(),
             role: config.role,
             table: config.table.clone(),
             encoding,
-        }
+        })
     }
 }
 
 /// The fields' schemas. Fields of one table have one list, of the values of all their columns.
-pub(crate) fn finish(fields: &[(usize, Gathered)], numbers: Vec<Statistics>) -> Vec<FieldSchema> {
+///
+/// # Errors
+/// A field's `fill` does not fit 32 bits once it is transformed.
+pub(crate) fn finish(fields: &[(usize, Gathered)], numbers: Vec<Statistics>) -> Result<Vec<FieldSchema>> {
     let fields: Vec<&Gathered> = fields.iter().map(|(_, field)| field).collect();
     for (i, field) in fields.iter().enumerate() {
         let Some(table) = &field.config.table else { continue };
@@ -252,9 +261,9 @@ pub(crate) fn finish(fields: &[(usize, Gathered)], numbers: Vec<Statistics>) -> 
         let table = field.config.table.as_ref();
         let first = schemas.iter().find(|s| table.is_some() && s.table.as_ref() == table);
         let lent = first.and_then(|s| Some(s.encoding.vocabulary()?.lend(table?)));
-        schemas.push(field.finish(numbers, lent));
+        schemas.push(field.finish(numbers, lent)?);
     }
-    schemas
+    Ok(schemas)
 }
 
 fn separator(config: &FieldConfig) -> &str {
@@ -265,8 +274,16 @@ fn list_format<'a>(config: &'a FieldConfig, speller: &'a Speller) -> ListFormat<
     ListFormat { separator: separator(config), weight_separator: config.weight_separator.as_deref(), speller }
 }
 
-fn fill(given: Option<f64>, transform: Transform, stats: &NumericStats, ladder: &[f64]) -> f32 {
-    let value = given.map_or_else(|| transform.mean(stats), |v| transform.apply(v, stats, ladder));
-    // Only a spread of nearly zero can carry a fill value beyond f32.
-    (value as f32).clamp(f32::MIN, f32::MAX)
+fn fill(config: &FieldConfig, transform: Transform, stats: &NumericStats, ladder: &[f64]) -> Result<f32> {
+    let Some(given) = config.fill else {
+        // Only a spread of nearly zero can carry the mean beyond 32 bits.
+        return Ok((transform.mean(stats) as f32).clamp(f32::MIN, f32::MAX));
+    };
+    let value = transform.apply(given, stats, ladder) as f32;
+    if value.is_finite() {
+        return Ok(value);
+    }
+    let problem = format!("{given} is too large for a 32-bit number after the transform of the column");
+    let fix = "give a value like those of the column, or set transform = \"none\"";
+    Err(Error::config(format!("data.fields.{}.fill", config.name), problem, fix).into())
 }

@@ -1,5 +1,7 @@
 //! What the training file says of its columns, and the file that keeps it.
 
+mod check;
+
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -265,7 +267,7 @@ impl Schema {
     /// Reads a schema that [`Schema::save`] wrote.
     ///
     /// # Errors
-    /// There is no such file, it is not a schema or one of a later version, or it was changed or cut.
+    /// There is no such file, it is not a schema or one of a later version, it was changed or cut, or holds what no training file gives.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let name = path.display().to_string();
@@ -300,6 +302,10 @@ impl Schema {
             return Err(DataError::file(&name, problem, "restore the file, or train again"));
         }
         content.schema.borrow_vocabularies();
+        content.schema.check().map_err(|problem| {
+            let problem = format!("the schema is damaged: {problem}");
+            DataError::file(&name, problem, "restore the file, or train again")
+        })?;
         Ok(content.schema)
     }
 }

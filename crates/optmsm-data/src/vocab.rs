@@ -177,6 +177,13 @@ impl Vocabulary {
         list.iter().map(|v| &**v)
     }
 
+    /// A value that a list has more than once.
+    pub(crate) fn repeated(&self) -> Option<&str> {
+        let Ids::Listed(list) = &self.ids else { return None };
+        let repeated = list.values.iter().zip(1..).find(|(value, id)| list.id(value.as_bytes()) != *id);
+        repeated.map(|(value, _)| &**value)
+    }
+
     /// How a value becomes an id, in a few words.
     pub fn describe(&self) -> String {
         match &self.ids {

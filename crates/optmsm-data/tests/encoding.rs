@@ -290,3 +290,22 @@ fn a_data_set_reports_how_far_it_is() {
     assert_eq!((last.bytes, last.total_bytes), (SMALL.len() as u64, Some(SMALL.len() as u64)));
     assert_eq!(set.batch, read(&schema, SMALL, Need::Labelled).unwrap().0);
 }
+
+#[test]
+fn rows_that_take_more_than_they_may_are_given_up_early() {
+    let files = Files::new();
+    let config = config(vec![categorical("city"), multi("tags")]);
+    let row = |i: usize| format!("{},web,Rome,a|b\n", i % 2);
+    let text = format!("label,scenario,city,tags\n{}", (0..100_000).map(row).collect::<String>());
+    let packed = zstd::encode_all(text.as_bytes(), 1).unwrap();
+    assert!(packed.len() < 2000, "{}", packed.len());
+    let path = files.write("t.csv.zst", packed);
+    let schema = Schema::fit(&config, &path).unwrap();
+    // Label, scenario, city, end of the list and its two ids, 4 bytes each, and the list's beginning.
+    let bytes = 100_000 * 6 * 4 + 4;
+    let within = |most| Dataset::load_within(&path, &schema, None, most).unwrap();
+    assert_eq!(within(bytes), Some(Dataset::load(&path, &schema).unwrap()));
+    for less in [bytes / 2, 1000, 0] {
+        assert_eq!(within(less), None, "{less}");
+    }
+}

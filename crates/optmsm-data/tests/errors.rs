@@ -241,3 +241,45 @@ fn settings_are_checked_before_any_file_is_opened() {
         "config `data.fields`: is empty; declare at least one field with [[data.fields]]"
     );
 }
+
+/// A few kilobytes that hold one line without end, plain or in a quote.
+#[test]
+fn a_line_without_end_is_an_error_long_before_memory_ends() {
+    use std::io::{Read, Write};
+    const LONG: u64 = 200 << 20;
+    let files = Files::new();
+    let header = "label,scenario,city\n";
+    for (begin, line) in [("", 1), ("1,home,", 2), ("1,home,\"", 2)] {
+        let begin = if line == 1 { begin.to_owned() } else { format!("{header}{begin}") };
+        let text = || begin.as_bytes().chain(std::io::repeat(b'a').take(LONG));
+        let zstd = {
+            let mut to = zstd::Encoder::new(Vec::new(), 1).unwrap();
+            std::io::copy(&mut text(), &mut to).unwrap();
+            to.finish().unwrap()
+        };
+        let gzip = {
+            let mut to = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            std::io::copy(&mut text(), &mut to).unwrap();
+            to.flush().unwrap();
+            to.finish().unwrap()
+        };
+        for (name, bytes) in [("t.csv.zst", zstd), ("t.csv.gz", gzip)] {
+            assert!(bytes.len() < 2 << 20, "{name} is small: {}", bytes.len());
+            let error = files.plain(Schema::fit(&config(vec![categorical("city")]), files.write(name, bytes)).unwrap_err());
+            assert_eq!(
+                error,
+                format!("{name} line {line}: the row is longer than 64 MiB; close the quote that it opens, or break its line")
+            );
+        }
+    }
+}
+
+/// Room is made for the values that are there, not for those that a header promises.
+#[test]
+fn a_wide_header_over_many_short_rows_is_an_error_and_no_memory() {
+    let files = Files::new();
+    let columns: Vec<String> = (0..20_000).map(|i| format!("c{i}")).collect();
+    let text = format!("label,scenario,city,{}\n{}", columns.join(","), "1\n".repeat(1 << 20));
+    let error = files.plain(Schema::fit(&config(vec![categorical("city")]), files.write("t.csv", text)).unwrap_err());
+    assert!(error.starts_with("t.csv line 2: 1 value where the header has 20003 columns; "), "{error}");
+}

@@ -100,3 +100,69 @@ fn damage_anywhere_is_an_error_and_never_a_panic() {
         assert!(loaded.is_err() || good[at].is_ascii_whitespace(), "byte {at}");
     }
 }
+
+/// The message of a schema that was changed and signed again.
+fn resigned(change: impl FnOnce(&mut serde_json::Value)) -> String {
+    let files = Files::new();
+    let mut json = serde_json::to_value(sample()).unwrap();
+    change(&mut json);
+    let path = files.path("schema.json");
+    let schema: Schema = serde_json::from_value(json).unwrap();
+    schema.save(&path).unwrap();
+    files.plain(Schema::load(&path).unwrap_err())
+}
+
+#[test]
+fn what_no_training_file_gives_is_an_error_behind_a_good_fingerprint() {
+    type Change = fn(&mut serde_json::Value);
+    use serde_json::json;
+    let cases: [(Change, &str); 18] = [
+        (|s| s["scenarios"] = json!([]), "it has no scenario"),
+        (|s| s["scenarios"].as_array_mut().unwrap().truncate(2), "it has no scenario"),
+        (|s| s["scenarios"][2]["name"] = json!("x"), "it has no scenario"),
+        (|s| s["scenarios"].as_array_mut().unwrap().swap(0, 1), "its scenarios are not in order"),
+        (|s| s["scenarios"][1]["name"] = s["scenarios"][0]["name"].clone(), "its scenarios are not in order"),
+        (|s| s["scenarios"][0]["positives"] = json!(9), "a scenario has more positive rows than rows"),
+        (|s| s["rows"] = json!(5), "its scenarios have another number of rows than it has"),
+        (|s| s["fields"] = json!([]), "config `fields`: no field has the role shared"),
+        (|s| s["fields"][1]["name"] = json!("città"), "config `fields`: field 'città' is named twice"),
+        (
+            |s| s["fields"][1]["encoding"]["multi"]["vocabulary"] = json!(["x", "y", "x"]),
+            "field \"tags\" has \"x\" twice in its list",
+        ),
+        (
+            |s| s["fields"][1]["encoding"]["multi"]["vocabulary"] = json!({"ids": u32::MAX}),
+            "field \"tags\" has 4294967296 ids, more than 2147483648",
+        ),
+        (
+            |s| s["fields"][1]["encoding"]["multi"]["vocabulary"] = json!({"hash": {"buckets": u32::MAX, "salt": ""}}),
+            "field \"tags\" has 4294967296 ids, more than 2147483648",
+        ),
+        (
+            |s| s["fields"][1]["encoding"]["multi"]["vocabulary"] = json!({"table": "t"}),
+            "field \"tags\" takes its ids from a table that it does not share",
+        ),
+        (|s| s["fields"][1]["encoding"]["multi"]["separator"] = json!(""), "field \"tags\" has separators that part nothing"),
+        (|s| s["fields"][2]["encoding"]["numeric"]["fill"] = json!(1e39), "field \"x\" fills missing values with inf"),
+        (
+            |s| s["fields"][2]["encoding"]["numeric"]["stats"]["std"] = json!(-1.0),
+            "field \"x\" has statistics that no numbers have",
+        ),
+        (
+            |s| s["fields"][2]["encoding"]["numeric"]["ladder"] = json!([2.0, 1.0]),
+            "field \"x\" has quantiles that are not in order",
+        ),
+        (
+            |s| {
+                let stats = s["fields"][2]["encoding"]["numeric"]["stats"].clone();
+                s["fields"][2]["encoding"] = json!({"buckets": {"cuts": [1.0, 1.0], "stats": stats}});
+            },
+            "field \"x\" has buckets that are not in order",
+        ),
+    ];
+    for (change, wanted) in cases {
+        let error = resigned(change);
+        assert!(error.starts_with(&format!("schema.json: the schema is damaged: {wanted}")), "{error}\n{wanted}");
+        assert!(error.ends_with("; restore the file, or train again"), "{error}");
+    }
+}

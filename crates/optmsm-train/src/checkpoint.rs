@@ -154,8 +154,10 @@ fn checksum(
 
 impl TensorSource<f32> for Checkpoint {
     fn tensor(&self, name: &str, shape: &[usize]) -> optmsm_core::error::Result<Vec<f32>> {
-        let mut data = Vec::with_capacity(shape.iter().product());
+        let mut data = Vec::new();
         self.pieces(name, shape, &mut |piece| {
+            // Once the file is known to hold so many: the first of them makes room for all.
+            data.reserve_exact(shape.iter().product::<usize>() - data.len());
             data.extend_from_slice(piece);
             Ok(())
         })?;

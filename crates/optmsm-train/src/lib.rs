@@ -11,6 +11,7 @@ pub mod compare;
 pub mod config;
 pub mod error;
 pub mod evaluate;
+mod extreme;
 pub mod folder;
 mod history;
 pub mod init;

@@ -15,6 +15,7 @@ use crate::checkpoint::{self, Outline, Progress as Position};
 use crate::config::{Monitor, TrainConfig};
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluation, evaluate};
+use crate::extreme;
 use crate::loader::Order;
 use crate::progress::Progress;
 use crate::rows::Rows;
@@ -155,7 +156,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
                 let parts = learner.loss()?;
                 let loss = parts.total();
                 if !loss.is_finite() {
-                    return Err(diverged(at.step, loss, last_finite, run));
+                    return Err(diverged(at.step, loss, last_finite, run, &data.train)?);
                 }
                 at.loss = loss;
                 (last_finite, shown) = (Some(loss), Some(parts));
@@ -176,7 +177,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
                 }
             }
             if halt && at.epoch < config.epochs && at.stale < config.patience.max(1) {
-                save_last(finite(learner, run, &at, last_finite)?, learner, run, &at)?;
+                save_last(finite(learner, run, data, &at, last_finite)?, learner, run, &at)?;
                 let run = run.folder.display().to_string();
                 return Err(Error::Interrupted { step: at.step, run });
             }
@@ -256,13 +257,13 @@ fn epoch_end<B: Backend<Elem = f32>, M: Model<B>>(
     progress: &Progress,
     board: Option<&mut Writer>,
 ) -> Result<()> {
-    let outline = finite(learner, run, at, last_finite)?;
+    let outline = finite(learner, run, data, at, last_finite)?;
     let (mut better, mut note) = (true, String::new());
     if let Some(valid) = &data.valid {
         let (evaluation, _) = score(learner, run, valid)?;
         let all = &evaluation.overall;
         if all.log_loss.is_some_and(f64::is_nan) {
-            return Err(diverged(at.step, f64::NAN, last_finite, run));
+            return Err(diverged(at.step, f64::NAN, last_finite, run, valid)?);
         }
         // Higher is better.
         let value = match run.config.train.monitor {
@@ -321,13 +322,14 @@ fn outline<B: Backend<Elem = f32>, M: Model<B>>(learner: &Learner<B, M>) -> Resu
 fn finite<B: Backend<Elem = f32>, M: Model<B>>(
     learner: &Learner<B, M>,
     run: &Run,
+    data: &Data,
     at: &Position,
     last_finite: Option<f64>,
 ) -> Result<Outline> {
     let outline = outline(learner)?;
     match outline.is_finite() {
         true => Ok(outline),
-        false => Err(diverged(at.step, f64::NAN, last_finite, run)),
+        false => Err(diverged(at.step, f64::NAN, last_finite, run, &data.train)?),
     }
 }
 
@@ -361,7 +363,15 @@ fn score<B: Backend<Elem = f32>, M: Model<B>>(
     Ok((evaluation.with_diagnostics(diagnostics), predictions))
 }
 
-fn diverged(step: u64, loss: f64, last: Option<f64>, run: &Run) -> Error {
+/// The error of a loss of `rows` that is not finite, and what is likely to blame.
+fn diverged(step: u64, loss: f64, last: Option<f64>, run: &Run, rows: &Rows) -> Result<Error> {
+    let cause = extreme::cause(rows, &run.schema)?.unwrap_or_else(|| of_training(run));
+    let last = last.map_or("none".to_string(), |v| format!("{v:.6}"));
+    Ok(Error::Diverged { step, loss, last, cause })
+}
+
+/// What in the training is likely to blame.
+fn of_training(run: &Run) -> String {
     let train = &run.config.train;
     let mut cause = match train.clip_norm {
         None => format!(
@@ -375,6 +385,5 @@ fn diverged(step: u64, loss: f64, last: Option<f64>, run: &Run) -> Error {
     if run.config.model.embeddings.dtype == TableDtype::F16 {
         cause += "; or, if embeddings have to exceed 65504, set model.embeddings.dtype = \"bf16\"";
     }
-    let last = last.map_or("none".to_string(), |v| format!("{v:.6}"));
-    Error::Diverged { step, loss, last, cause }
+    cause
 }

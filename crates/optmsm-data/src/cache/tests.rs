@@ -2,6 +2,8 @@ use std::fs;
 
 use super::*;
 use crate::config::{DataConfig, FieldConfig, Kind};
+use optmsm_core::batch::Column;
+
 use crate::dataset::Dataset;
 
 /// Rows of every kind of field, with weights, groups and probabilities.
@@ -187,4 +189,116 @@ fn a_part_of_a_file_has_a_cache_of_its_own() {
         .to_string();
     assert!(error.contains("no row falls into the test part"), "{error}");
     assert_eq!(fs::read_dir(&caches).unwrap().count(), 3);
+}
+
+/// Puts a cache of these blocks, signed as a good one, in the place of `cache`; `index` may change what is said of them.
+fn forge(cache: &Cache, blocks: &[(Batch, Extra)], index: impl FnOnce(&mut Index)) {
+    let (mut bytes, mut entries) = (MAGIC.to_vec(), Vec::new());
+    for (batch, extra) in blocks {
+        let mut block = Vec::new();
+        block::write(&mut block, batch, extra);
+        let (offset, size, crc) = (bytes.len() as u64, block.len() as u64, crc32fast::hash(&block));
+        entries.push(Entry { offset, bytes: size, rows: batch.rows() as u32, crc });
+        bytes.extend(block);
+    }
+    let rows = entries.iter().map(|b| u64::from(b.rows)).sum();
+    let mut forged = Index { key: cache.index.key.clone(), rows, blocks: entries };
+    index(&mut forged);
+    let json = serde_json::to_vec(&forged).unwrap();
+    bytes.extend(&json);
+    bytes.extend((json.len() as u64).to_le_bytes());
+    bytes.extend(crc32fast::hash(&json).to_le_bytes());
+    bytes.extend(MAGIC);
+    fs::write(cache.path(), bytes).unwrap();
+}
+
+/// What a cache was made anew for.
+fn rebuilt(path: &Path, schema: &Schema, folder: &Path, want: &Dataset) -> String {
+    let (cache, prepared) = prepare(path, schema, folder);
+    assert_eq!(all(&cache), *want);
+    match prepared {
+        Prepared::Rebuilt(why) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn rows_that_cannot_be_are_found_behind_good_checksums() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, schema) = source(folder.path(), 50);
+    let caches = folder.path().join("cache");
+    let (cache, _) = prepare(&path, &schema, &caches);
+    let want = all(&cache);
+    type Change = fn(&mut Batch, &mut Extra);
+    fn column(batch: &mut Batch, change: impl FnOnce(&mut Vec<u32>, &mut Vec<u32>, &mut Vec<f32>)) {
+        let Column::Multi { offsets, ids, weights } = &mut batch.columns[1] else { panic!("no list") };
+        change(offsets, ids, weights);
+    }
+    let cases: [(Change, &str); 17] = [
+        (|b, _| b.labels[3] = 0.5, "block 0: label, row 3: 0.5 is not 0 or 1"),
+        (|b, _| b.labels[3] = f32::NAN, "block 0: label, row 3: NaN is not 0 or 1"),
+        (|b, _| b.labels.clear(), "block 0: 0 labels where 50 are wanted"),
+        (|b, _| b.weights[7] = f32::INFINITY, "block 0: weight, row 7"),
+        (|b, _| b.weights[7] = -1.0, "block 0: weight, row 7"),
+        (|b, _| b.weights.clear(), "block 0: 0 weights where 50 are wanted"),
+        (|b, _| b.scenarios[1] = 2, "block 0: scenario, row 1: 2 is not below the number of scenarios, 2"),
+        (|_, e| e.groups.clear(), "block 0: 0 groups where 50 are wanted"),
+        (|_, e| e.probabilities[0] = 1.5, "block 0: 1.5 is not a probability"),
+        (|_, e| e.probabilities[0] = f32::NAN, "block 0: NaN is not a probability"),
+        (|b, _| b.columns[0] = Column::Categorical(vec![12; 50]), "block 0: field 'user': id 12"),
+        (|b, _| b.columns[2] = Column::Numeric(vec![f32::NAN; 50]), "block 0: field 'price', row 0: NaN"),
+        (|b, _| column(b, |_, ids, _| ids[0] = u32::MAX), "block 0: field 'tags': id 4294967295"),
+        (|b, _| column(b, |_, _, w| w[2] = f32::NAN), "block 0: field 'tags': weight 2 is NaN"),
+        (|b, _| column(b, |_, _, w| w.clear()), "block 0: field 'tags': 0 weights where"),
+        (|b, _| column(b, |o, _, _| o.swap(1, 4)), "block 0: the offsets of lists do not rise from 0"),
+        (|b, _| column(b, |o, _, _| o[50] = u32::MAX), "block 0: lists have another length"),
+    ];
+    for (change, wanted) in cases {
+        let (mut batch, mut extra) = (want.batch.clone(), want.extra.clone());
+        change(&mut batch, &mut extra);
+        forge(&cache, &[(batch, extra)], |_| {});
+        let why = rebuilt(&path, &schema, &caches, &want);
+        assert!(why.starts_with(wanted), "{why}\n{wanted}");
+    }
+}
+
+#[test]
+fn an_index_that_cannot_be_is_found_behind_a_good_checksum() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, schema) = source(folder.path(), BLOCK + 1);
+    let caches = folder.path().join("cache");
+    let (cache, _) = prepare(&path, &schema, &caches);
+    let want = all(&cache);
+    let mut blocks: Vec<(Batch, Extra)> = Vec::new();
+    for number in 0..cache.blocks() {
+        let (mut batch, mut extra) = (cache.batch(), Extra::default());
+        cache.read(number, &mut batch, &mut extra, &mut Vec::new()).unwrap();
+        blocks.push((batch, extra));
+    }
+    forge(&cache, &blocks, |_| {});
+    assert_eq!(prepare(&path, &schema, &caches).1, Prepared::Found, "nothing is wrong with the forgery itself");
+    let cases: [fn(&mut Index); 9] = [
+        |index| index.rows += 1,
+        |index| index.blocks[0].rows -= 1,
+        |index| (index.blocks[1].rows, index.rows) = (0, BLOCK as u64),
+        |index| (index.blocks[0].rows, index.rows) = (u32::MAX, u64::from(u32::MAX) + 1),
+        |index| index.blocks[1].offset = 8,
+        |index| index.blocks[1].bytes = u64::MAX,
+        |index| index.blocks[1].bytes -= 8,
+        |index| (index.blocks, index.rows) = (Vec::new(), 0),
+        // Many more rows than the file has bytes.
+        |index| {
+            index.blocks = vec![index.blocks[0]; 10_000];
+            index.rows = 10_000 * BLOCK as u64;
+        },
+    ];
+    for change in cases {
+        forge(&cache, &blocks, change);
+        assert_eq!(rebuilt(&path, &schema, &caches, &want), "its index does not fit its blocks");
+    }
+    // Less rows in a block than its index says, where these are as many as there may be.
+    blocks[1].0.labels.clear();
+    forge(&cache, &blocks, |_| {});
+    let why = rebuilt(&path, &schema, &caches, &want);
+    assert_eq!(why, "block 1: 0 labels where 1 are wanted");
 }

@@ -10,7 +10,7 @@ use crate::numeric::Transform;
 pub(crate) const DEFAULT_SEPARATOR: &str = "|";
 
 /// Most ids that a field may ask for: with out-of-vocabulary and missing ones they fit 32 bits by far.
-const MAX_IDS: u32 = 1 << 31;
+pub(crate) const MAX_IDS: u32 = 1 << 31;
 
 /// One input field.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

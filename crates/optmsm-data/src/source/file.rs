@@ -177,14 +177,7 @@ impl Opened {
         sink: &mut dyn FnMut(RecordBatch) -> std::result::Result<bool, String>,
     ) -> std::result::Result<(), String> {
         let Some(parquet) = &self.parquet else { return Ok(()) };
-        let times = int96::roots(parquet, roots);
-        let mut first_row = piece.first_row;
-        // Without such columns there is nothing to read twice.
-        for batch in times.first().map(|_| row_group(file, parquet, piece.group, &times, &|of, _| int96::in_seconds(of))).transpose()?.into_iter().flatten() {
-            let batch = batch.map_err(|e| plain(&e.to_string()))?;
-            int96::check(&batch, times.iter().map(|&root| self.schema.field(root)), first_row)?;
-            first_row += batch.num_rows() as u64;
-        }
+        self.check_times(file, parquet, piece, roots)?;
         let (mut rows, wanted) = (0, parquet.metadata().row_group(piece.group).num_rows());
         for batch in row_group(file, parquet, piece.group, roots, &as_stored)? {
             let batch = batch.map_err(|e| plain(&e.to_string()))?;
@@ -197,6 +190,27 @@ impl Opened {
             Ok(wanted) if wanted == rows => Ok(()),
             _ => Err(format!("{rows} rows where {wanted} are announced")),
         }
+    }
+
+    /// Checks the times of 96 bits in a row group, which costs reading their columns twice.
+    fn check_times(
+        &self,
+        file: &Stored,
+        parquet: &ArrowReaderMetadata,
+        piece: Piece,
+        roots: &[usize],
+    ) -> std::result::Result<(), String> {
+        let times = int96::roots(parquet, roots);
+        if times.is_empty() {
+            return Ok(());
+        }
+        let mut first_row = piece.first_row;
+        for batch in row_group(file, parquet, piece.group, &times, &|of, _| int96::in_seconds(of))? {
+            let batch = batch.map_err(|e| plain(&e.to_string()))?;
+            int96::check(&batch, times.iter().map(|&root| self.schema.field(root)), first_row)?;
+            first_row += batch.num_rows() as u64;
+        }
+        Ok(())
     }
 
     /// What the store said, or names the column that cannot be decoded, by decoding each alone.

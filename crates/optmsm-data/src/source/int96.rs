@@ -55,7 +55,8 @@ pub(super) fn check<'a>(
                 let row = first_row + row as u64 + 1;
                 let year = 1970 + seconds.div_euclid(31_556_952); // of the mean length
                 let problem = format!(
-                    "{PROBLEM} in row {row}, about the year {year}, does not fit the 64 bits of its {unit:?}s since 1970"
+                    "{PROBLEM} in row {row}, about the year {year}, does not fit the 64 bits of its {} since 1970",
+                    name(unit)
                 );
                 return Err(problem);
             }
@@ -71,6 +72,15 @@ fn unit(of: &DataType) -> Option<TimeUnit> {
         DataType::List(item) | DataType::Map(item, _) => unit(item.data_type()),
         DataType::Struct(fields) => fields.iter().find_map(|field| unit(field.data_type())),
         _ => None,
+    }
+}
+
+fn name(unit: TimeUnit) -> &'static str {
+    match unit {
+        TimeUnit::Second => "seconds",
+        TimeUnit::Millisecond => "milliseconds",
+        TimeUnit::Microsecond => "microseconds",
+        TimeUnit::Nanosecond => "nanoseconds",
     }
 }
 

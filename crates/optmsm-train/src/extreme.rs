@@ -1,0 +1,91 @@
+//! Numbers of the data that no loss can stand: what a loss that is not finite is put down to before anything else.
+
+use optmsm_core::batch::{Batch, Column};
+use optmsm_data::{Encoding, Extra, Schema, Transform, printable};
+
+use crate::error::Result;
+use crate::rows::Rows;
+
+/// Numbers up to here are not to blame. Gradients grow with the square of a number, an optimizer squares them again, and 32 bits end
+/// near 10³⁸.
+const USUAL: f32 = 1e6;
+
+/// The largest number of some rows.
+struct Largest {
+    value: f32,
+    row: usize,  // of all rows
+    what: usize, // field, or behind them the sample weight
+}
+
+/// What is likely wrong with rows whose loss is not finite, and what to do; none where their numbers are not large.
+///
+/// # Errors
+/// The disk fails.
+pub(crate) fn cause(rows: &Rows, schema: &Schema) -> Result<Option<String>> {
+    let mut largest = Largest { value: USUAL, row: 0, what: usize::MAX };
+    match rows {
+        Rows::Memory(set) => largest.look(&set.batch, 0),
+        Rows::Disk(cache) => {
+            let (mut batch, mut extra, mut bytes) = (cache.batch(), Extra::default(), Vec::new());
+            let mut first = 0;
+            for block in 0..cache.blocks() {
+                batch.clear();
+                extra.clear();
+                cache.read(block, &mut batch, &mut extra, &mut bytes)?;
+                largest.look(&batch, first);
+                first += batch.rows();
+            }
+        }
+    }
+    let Largest { value, row, what } = largest;
+    Ok((what < usize::MAX).then(|| {
+        let (what, fix) = name(schema, what);
+        let row = row + 1;
+        format!("Likely the data: {what} is {value:e} in row {row} of those that were scored, too large for 32-bit sums; {fix}")
+    }))
+}
+
+impl Largest {
+    /// Looks at rows, of which `first` is the first one's place among all.
+    fn look(&mut self, batch: &Batch, first: usize) {
+        for (what, column) in batch.columns.iter().enumerate() {
+            match column {
+                Column::Numeric(values) => self.among(what, values, |row| first + row),
+                // The row of an entry is that of the last list that begins at or before it.
+                Column::Multi { offsets, weights, .. } => self.among(what, weights, |entry| {
+                    first + offsets.partition_point(|&begin| begin as usize <= entry) - 1
+                }),
+                Column::Categorical(_) => {}
+            }
+        }
+        self.among(batch.columns.len(), &batch.weights, |row| first + row);
+    }
+
+    fn among(&mut self, what: usize, values: &[f32], row: impl Fn(usize) -> usize) {
+        for (place, &value) in values.iter().enumerate() {
+            if value.abs() > self.value.abs() {
+                *self = Self { value, row: row(place), what };
+            }
+        }
+    }
+}
+
+/// A field or the sample weight in words, and what to do about it.
+fn name(schema: &Schema, what: usize) -> (String, String) {
+    let Some(field) = schema.fields.get(what) else {
+        let column = printable(schema.weight.as_deref().unwrap_or_default());
+        return (format!("the sample weight in column '{column}'"), "scale the weights, or fix the value".into());
+    };
+    let (name, column) = (printable(&field.name), printable(&field.column));
+    match &field.encoding {
+        Encoding::Numeric { transform: Transform::None, .. } => {
+            let fix = format!("set data.fields.{name}.transform = \"standardize\", or fix the value");
+            (format!("column '{column}'"), fix)
+        }
+        Encoding::Numeric { .. } => {
+            let fix = format!("set data.fields.{name}.transform = \"quantile\", or fix the value");
+            (format!("column '{column}' after its transform"), fix)
+        }
+        _ => (format!("a weight in the lists of column '{column}'"), "scale the weights, or fix the value".into()),
+    }
+}
