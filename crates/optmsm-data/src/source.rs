@@ -11,6 +11,7 @@ mod csv_rows;
 mod file;
 mod foreign;
 mod header;
+mod guard;
 mod int96;
 mod ipc;
 #[cfg(feature = "object-store")]

@@ -224,10 +224,10 @@ fn declared_sizes_of_packed_parts_are_not_believed() {
 #[test]
 fn lengths_of_arrow_messages_are_not_believed() {
     let files = Files::new();
-    for name in ["polars.arrow", "stream.arrow", "lz4.feather"] {
+    for (name, step) in [("polars.arrow", 24), ("stream.arrow", 40), ("lz4.feather", 40)] {
         let bytes = std::fs::read(fixture(name)).unwrap();
-        // Every word of 8 bytes once as large as it can be, and once about the size of a machine's memory.
-        for at in (0..bytes.len() - 8).step_by(8) {
+        // Words of 8 bytes, once as large as they can be, and once about the size of a machine's memory.
+        for at in (0..bytes.len() - 8).step_by(step) {
             for huge in [i64::MAX, 1 << 38] {
                 let mut broken = bytes.clone();
                 broken[at..at + 8].copy_from_slice(&huge.to_le_bytes());
@@ -356,9 +356,12 @@ fn times_of_96_bits_that_do_not_fit_are_errors_and_never_wrap() {
         assert_eq!(values, ["-9223286400000000000", "5", "9223286399999999999"]);
     }
     // Spark's last day, a year that no calendar has, the first and last days that there can be.
-    for (day, nanos, year) in
-        [(5_373_484, 0, 9999), (EPOCH + 110_000, 3, 2271), (i32::MAX, 0, 5_874_898), (i32::MIN, DAY, -5_884_323)]
-    {
+    for (day, nanos, year) in [
+        (5_373_484, 0, 9999),
+        (EPOCH + 110_000, 3, 2271),
+        (i32::MAX, 0, 5_874_898),
+        (i32::MIN, DAY, -5_884_323),
+    ] {
         for list in [false, true] {
             let path = with_times(&files, &[(EPOCH, 0), (EPOCH, 1), (day, nanos)], list);
             let error = files.plain(Schema::fit(&config(list), &path).unwrap_err());
@@ -370,5 +373,50 @@ fn times_of_96_bits_that_do_not_fit_are_errors_and_never_wrap() {
                 )
             );
         }
+    }
+}
+
+#[test]
+fn numbers_that_32_bits_do_not_hold_are_errors_of_their_row() {
+    use arrow_array::{ArrayRef, Decimal256Array, Float64Array};
+    let files = Files::new();
+    let double = |v: f64| Arc::new(Float64Array::from(vec![1.0, v, 2.0])) as ArrayRef;
+    let decimal = |digits: u32| {
+        let value = (0..digits).fold(arrow_buffer::i256::ONE, |v, _| v * arrow_buffer::i256::from_i128(10));
+        let values = Decimal256Array::from(vec![arrow_buffer::i256::ONE, value, arrow_buffer::i256::ONE]);
+        Arc::new(values.with_precision_and_scale(76, 0).unwrap()) as ArrayRef
+    };
+    for (name, column) in [
+        ("most.parquet", double(f64::MAX)),
+        ("least.arrow", double(-1e300)),
+        ("just.parquet", double(3.5e38)),
+        ("decimal.parquet", decimal(60)),
+        ("decimal.arrow", decimal(39)),
+    ] {
+        let path = with_column(&files, name, ("x", column));
+        let error =
+            files.plain(Schema::fit(&config(vec![numeric("x"), categorical("city")]), &path).unwrap_err());
+        assert!(error.starts_with(&format!("{name} row 2, column 'x': ")), "{error}");
+        assert!(
+            error.ends_with(" is too large for a 32-bit number; fix the value, or scale the column"),
+            "{error}"
+        );
+    }
+    // What 32 bits do hold.
+    let path = with_column(&files, "good.parquet", ("x", double(f64::from(f32::MAX))));
+    Schema::fit(&config(vec![numeric("x"), categorical("city")]), &path).unwrap();
+}
+
+#[test]
+fn a_fill_that_its_transform_makes_infinite_is_an_error_of_its_key() {
+    let files = Files::new();
+    let text = "label,scenario,x\n0,a,0\n1,a,1e-30\n";
+    for (transform, fill) in
+        [(optmsm_data::Transform::Standardize, 1e30), (optmsm_data::Transform::MinMax, -3e38)]
+    {
+        let field = FieldConfig { transform: Some(transform), fill: Some(fill), ..numeric("x") };
+        let fields = vec![field, categorical("scenario")];
+        let error = Schema::fit(&config(fields), files.write("t.csv", text)).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("config `data.fields.x.fill`: {fill} is too large")), "{error}");
     }
 }

@@ -298,7 +298,7 @@ fn rows_that_take_more_than_they_may_are_given_up_early() {
     let row = |i: usize| format!("{},web,Rome,a|b\n", i % 2);
     let text = format!("label,scenario,city,tags\n{}", (0..100_000).map(row).collect::<String>());
     let packed = zstd::encode_all(text.as_bytes(), 1).unwrap();
-    assert!(packed.len() < 2000, "{}", packed.len());
+    assert!(packed.len() < 20_000, "{}", packed.len());
     let path = files.write("t.csv.zst", packed);
     let schema = Schema::fit(&config, &path).unwrap();
     // Label, scenario, city, end of the list and its two ids, 4 bytes each, and the list's beginning.

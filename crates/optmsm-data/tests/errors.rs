@@ -265,10 +265,14 @@ fn a_line_without_end_is_an_error_long_before_memory_ends() {
         };
         for (name, bytes) in [("t.csv.zst", zstd), ("t.csv.gz", gzip)] {
             assert!(bytes.len() < 2 << 20, "{name} is small: {}", bytes.len());
-            let error = files.plain(Schema::fit(&config(vec![categorical("city")]), files.write(name, bytes)).unwrap_err());
+            let error = files.plain(
+                Schema::fit(&config(vec![categorical("city")]), files.write(name, bytes)).unwrap_err(),
+            );
             assert_eq!(
                 error,
-                format!("{name} line {line}: the row is longer than 64 MiB; close the quote that it opens, or break its line")
+                format!(
+                    "{name} line {line}: the row is longer than 64 MiB; close the quote that it opens, or break its line"
+                )
             );
         }
     }
@@ -280,6 +284,7 @@ fn a_wide_header_over_many_short_rows_is_an_error_and_no_memory() {
     let files = Files::new();
     let columns: Vec<String> = (0..20_000).map(|i| format!("c{i}")).collect();
     let text = format!("label,scenario,city,{}\n{}", columns.join(","), "1\n".repeat(1 << 20));
-    let error = files.plain(Schema::fit(&config(vec![categorical("city")]), files.write("t.csv", text)).unwrap_err());
+    let error =
+        files.plain(Schema::fit(&config(vec![categorical("city")]), files.write("t.csv", text)).unwrap_err());
     assert!(error.starts_with("t.csv line 2: 1 value where the header has 20003 columns; "), "{error}");
 }

@@ -1,7 +1,7 @@
 //! Numbers of the data that no loss can stand: what a loss that is not finite is put down to before anything else.
 
 use optmsm_core::batch::{Batch, Column};
-use optmsm_data::{Encoding, Extra, Schema, Transform, printable};
+use optmsm_data::{Encoding, Extra, Part, Schema, Transform, printable};
 
 use crate::error::Result;
 use crate::rows::Rows;
@@ -21,7 +21,7 @@ struct Largest {
 ///
 /// # Errors
 /// The disk fails.
-pub(crate) fn cause(rows: &Rows, schema: &Schema) -> Result<Option<String>> {
+pub(crate) fn cause(rows: &Rows, part: Part, schema: &Schema) -> Result<Option<String>> {
     let mut largest = Largest { value: USUAL, row: 0, what: usize::MAX };
     match rows {
         Rows::Memory(set) => largest.look(&set.batch, 0),
@@ -40,8 +40,8 @@ pub(crate) fn cause(rows: &Rows, schema: &Schema) -> Result<Option<String>> {
     let Largest { value, row, what } = largest;
     Ok((what < usize::MAX).then(|| {
         let (what, fix) = name(schema, what);
-        let row = row + 1;
-        format!("Likely the data: {what} is {value:e} in row {row} of those that were scored, too large for 32-bit sums; {fix}")
+        let (row, part) = (row + 1, part.name());
+        format!("Likely the data: {what} is {value:e} in row {row} of the {part} rows, too large for 32-bit sums; {fix}")
     }))
 }
 
@@ -74,7 +74,10 @@ impl Largest {
 fn name(schema: &Schema, what: usize) -> (String, String) {
     let Some(field) = schema.fields.get(what) else {
         let column = printable(schema.weight.as_deref().unwrap_or_default());
-        return (format!("the sample weight in column '{column}'"), "scale the weights, or fix the value".into());
+        return (
+            format!("the sample weight in column '{column}'"),
+            "scale the weights, or fix the value".into(),
+        );
     };
     let (name, column) = (printable(&field.name), printable(&field.column));
     match &field.encoding {
@@ -86,6 +89,9 @@ fn name(schema: &Schema, what: usize) -> (String, String) {
             let fix = format!("set data.fields.{name}.transform = \"quantile\", or fix the value");
             (format!("column '{column}' after its transform"), fix)
         }
-        _ => (format!("a weight in the lists of column '{column}'"), "scale the weights, or fix the value".into()),
+        _ => (
+            format!("a weight in the lists of column '{column}'"),
+            "scale the weights, or fix the value".into(),
+        ),
     }
 }

@@ -42,13 +42,7 @@ impl Rows {
     }
 
     /// Rows in memory, where they take at most so many bytes there: of small files that unpack to very many rows they take more.
-    fn within(
-        most: usize,
-        source: &Source,
-        schema: &Schema,
-        part: Selection,
-        folder: &Path,
-    ) -> Result<Self> {
+    fn within(most: usize, source: &Source, schema: &Schema, part: Selection, folder: &Path) -> Result<Self> {
         if most > 0
             && let Some(set) = Dataset::load_within(source.clone(), schema, part, most)?
         {

@@ -8,7 +8,7 @@ use optmsm_core::backend::Backend;
 use optmsm_core::learner::{Learner, StepLoss};
 use optmsm_core::model::Model;
 use optmsm_core::rounding::TableDtype;
-use optmsm_data::DataError;
+use optmsm_data::{DataError, Part};
 use serde::Serialize;
 
 use crate::checkpoint::{self, Outline, Progress as Position};
@@ -156,7 +156,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
                 let parts = learner.loss()?;
                 let loss = parts.total();
                 if !loss.is_finite() {
-                    return Err(diverged(at.step, loss, last_finite, run, &data.train)?);
+                    return Err(diverged(at.step, loss, last_finite, run, (&data.train, Part::Train))?);
                 }
                 at.loss = loss;
                 (last_finite, shown) = (Some(loss), Some(parts));
@@ -263,7 +263,7 @@ fn epoch_end<B: Backend<Elem = f32>, M: Model<B>>(
         let (evaluation, _) = score(learner, run, valid)?;
         let all = &evaluation.overall;
         if all.log_loss.is_some_and(f64::is_nan) {
-            return Err(diverged(at.step, f64::NAN, last_finite, run, valid)?);
+            return Err(diverged(at.step, f64::NAN, last_finite, run, (valid, Part::Valid))?);
         }
         // Higher is better.
         let value = match run.config.train.monitor {
@@ -329,7 +329,7 @@ fn finite<B: Backend<Elem = f32>, M: Model<B>>(
     let outline = outline(learner)?;
     match outline.is_finite() {
         true => Ok(outline),
-        false => Err(diverged(at.step, f64::NAN, last_finite, run, &data.train)?),
+        false => Err(diverged(at.step, f64::NAN, last_finite, run, (&data.train, Part::Train))?),
     }
 }
 
@@ -364,8 +364,14 @@ fn score<B: Backend<Elem = f32>, M: Model<B>>(
 }
 
 /// The error of a loss of `rows` that is not finite, and what is likely to blame.
-fn diverged(step: u64, loss: f64, last: Option<f64>, run: &Run, rows: &Rows) -> Result<Error> {
-    let cause = extreme::cause(rows, &run.schema)?.unwrap_or_else(|| of_training(run));
+fn diverged(
+    step: u64,
+    loss: f64,
+    last: Option<f64>,
+    run: &Run,
+    (rows, part): (&Rows, Part),
+) -> Result<Error> {
+    let cause = extreme::cause(rows, part, &run.schema)?.unwrap_or_else(|| of_training(run));
     let last = last.map_or("none".to_string(), |v| format!("{v:.6}"));
     Ok(Error::Diverged { step, loss, last, cause })
 }

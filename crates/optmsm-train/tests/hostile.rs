@@ -47,9 +47,8 @@ fn packed() -> Vec<u8> {
     use std::sync::Arc;
 
     let rows = 200;
-    let text = |of: &dyn Fn(usize) -> String| {
-        Arc::new(StringArray::from_iter_values((0..rows).map(of))) as ArrayRef
-    };
+    let text =
+        |of: &dyn Fn(usize) -> String| Arc::new(StringArray::from_iter_values((0..rows).map(of))) as ArrayRef;
     let columns = [
         ("scenario", text(&|i| ["home", "ads"][i % 2].into())),
         ("user", text(&|i| format!("u{}", i % 7))),
@@ -107,28 +106,76 @@ fn checkpoints_and_schemas_that_ask_for_too_much_are_refused() {
         let good = place.bytes(name);
         place.write(name, bytes);
         let message = code(&run(&place, &["predict", "run", "--data", "new.csv", "--out", "out.csv"]), 2);
-        assert!(message.contains(name) && message.contains(words) && !place.path("out.csv").exists(), "{message}");
+        assert!(
+            message.contains(name) && message.contains(words) && !place.path("out.csv").exists(),
+            "{message}"
+        );
         place.write(name, good);
     };
-    let checkpoint = place.bytes("run/best.safetensors");
+    let checkpoint = place.bytes("run/checkpoints/best.safetensors");
     for length in [1 << 33, 1 << 60, u64::MAX] {
         let bytes = [&u64::to_le_bytes(length), &checkpoint[8..]].concat();
-        refuses("run/best.safetensors", bytes, "a header of");
+        refuses("run/checkpoints/best.safetensors", bytes, "a header of");
     }
     let text = String::from_utf8_lossy(&checkpoint[8..]).into_owned();
-    for (from, to) in [("\"shape\":[", "\"shape\":[4611686018427387904,"), ("\"data_offsets\":[0,", "\"data_offsets\":[0,9")] {
+    for (from, to) in [
+        ("\"shape\":[", "\"shape\":[4611686018427387904,"),
+        ("\"data_offsets\":[0,", "\"data_offsets\":[0,9"),
+    ] {
         let header_end = text.find("}}").map_or(0, |at| at + 2);
         let header = text[..header_end].replacen(from, to, 1);
-        let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &checkpoint[8 + header_end..]].concat();
-        refuses("run/best.safetensors", bytes, "is truncated or damaged");
+        let bytes =
+            [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &checkpoint[8 + header_end..]].concat();
+        refuses("run/checkpoints/best.safetensors", bytes, "is truncated or damaged");
     }
     // A vocabulary of more ids than a field can have, with a good fingerprint.
     let schema = Schema::load(place.path("run/schema.json")).unwrap();
-    for vocabulary in [serde_json::json!({"ids": u32::MAX}), serde_json::json!({"hash": {"buckets": u32::MAX, "salt": ""}})] {
+    for vocabulary in
+        [serde_json::json!({"ids": u32::MAX}), serde_json::json!({"hash": {"buckets": u32::MAX, "salt": ""}})]
+    {
         let mut json = serde_json::to_value(&schema).unwrap();
         json["fields"][0]["encoding"]["categorical"]["vocabulary"] = vocabulary;
         let path = place.path("forged.json");
         serde_json::from_value::<Schema>(json).unwrap().save(&path).unwrap();
         refuses("run/schema.json", std::fs::read(path).unwrap(), "more than 2147483648");
     }
+}
+
+#[test]
+fn a_loss_that_is_not_finite_is_put_down_to_large_numbers_before_the_learning_rate() {
+    // Of tables of large numbers, so that a product with a larger one is infinite.
+    let config = CONFIG.replace("embedding_dim = 5", "embedding_dim = 5\ninit_std = 100.0");
+    let none = config.replace("name = \"price\"\n", "name = \"price\"\ntransform = \"none\"\n");
+    let weights = config.replace("kind = \"multi\"\n", "kind = \"multi\"\nweight_separator = \":\"\n");
+    let from_disk = none.replace("[data]\n", "[data]\nstream = { mode = \"always\" }\n");
+    let advice = "set data.fields.price.transform = \"standardize\"";
+    // Of both labels: one of them is far from any prediction.
+    let price = |value: &str| format!("home,u1,a,{value}");
+    let cases = [
+        (&none, 5, price("1e37"), "column 'price' is 1e37 in row 5 of the train rows", advice),
+        (&none, 79, price("-3e38"), "column 'price' is -3e38 in row 79 of the train rows", advice),
+        (&from_disk, 7, price("2e38"), "column 'price' is 2e38 in row 7 of the train rows", advice),
+        (
+            &weights,
+            9,
+            "ads,u1,a:1|b:1e38,1".to_string(),
+            "a weight in the lists of column 'tags' is 1e38 in row 9",
+            "scale the weights",
+        ),
+    ];
+    for (config, row, line, wanted, advice) in cases {
+        let place = Place::new(config, 80, 7);
+        let text = place.text("train.csv");
+        let lines = text.lines().enumerate().map(|(i, l)| match i.checked_sub(row) {
+            Some(label @ (0 | 1)) => format!("{label},{line}"),
+            _ => l.to_owned(),
+        });
+        place.write("train.csv", lines.collect::<Vec<_>>().join("\n"));
+        let message = code(&run(&place, &["train", "--config", "config.toml", "--run", "run", "-q"]), 1);
+        assert!(message.contains(wanted) && message.contains(advice), "{message}");
+        assert!(!message.contains("learning rate"), "{message}");
+    }
+    let place = Place::new(&CONFIG.replace("lr = 0.01", "lr = 1e30"), 80, 7);
+    let message = code(&run(&place, &["train", "--config", "config.toml", "--run", "run", "-q"]), 1);
+    assert!(message.contains("Likely the learning rate 1e30 is too high"), "{message}");
 }

@@ -83,7 +83,9 @@ pub fn run(bytes: &[u8]) {
         let (cache, prepared) = prepare();
         let mut set = Dataset { batch: cache.batch(), extra: Extra::default() };
         for block in 0..cache.blocks() {
-            cache.read(block, &mut set.batch, &mut set.extra, &mut Vec::new()).expect("a block that was checked");
+            cache
+                .read(block, &mut set.batch, &mut set.extra, &mut Vec::new())
+                .expect("a block that was checked");
         }
         set.batch.validate(&spec).expect("rows that fit their schema");
         assert_eq!(set.rows(), cache.rows());

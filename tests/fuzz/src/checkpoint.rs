@@ -11,7 +11,15 @@ use crate::{Folder, memory};
 const FINGERPRINT: &str = "f";
 
 /// Texts that mean something.
-pub const WORDS: &[&str] = &["\"F16\"", "\"BF16\"", "\"U8\"", "\"I64\"", "[0,0]", "[18446744073709551615]", "\"data_offsets\":[0,8]"];
+pub const WORDS: &[&str] = &[
+    "\"F16\"",
+    "\"BF16\"",
+    "\"U8\"",
+    "\"I64\"",
+    "[0,0]",
+    "[18446744073709551615]",
+    "\"data_offsets\":[0,8]",
+];
 
 /// The tensors of the seed.
 const TENSORS: [(&str, &[usize], TableDtype); 3] = [

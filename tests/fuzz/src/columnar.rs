@@ -10,8 +10,10 @@ use crate::{Folder, field, fit_and_load, memory};
 
 /// The fixtures of the readers' tests.
 pub fn seeds() -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/optmsm-data/tests/fixtures/columnar");
-    let mut files: Vec<_> = std::fs::read_dir(folder).expect("fixtures").flatten().map(|e| e.path()).collect();
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/optmsm-data/tests/fixtures/columnar");
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).expect("fixtures").flatten().map(|e| e.path()).collect();
     files.retain(|path| {
         path.extension().is_some_and(|end| ["parquet", "arrow", "feather"].iter().any(|known| end == *known))
     });

@@ -6,9 +6,24 @@ use crate::memory;
 
 /// Texts that mean something.
 pub const WORDS: &[&str] = &[
-    "[[data.fields]]\nname = \"x\"\n", "kind = \"numeric\"\n", "kind = \"multi\"\n", "transform = \"log1p\"\n", "fill = 1e300\n",
-    "[model]\n", "[train]\n", "hash_buckets = 4294967295\n", "ids = 0\n", "= nan\n", "= inf\n", "= -0.0\n", "\"\"\"", "{ }", "delimiter = \"\\t\"\n",
-    "split = { valid = 0.1, test = 0.1 }\n", "[tune]\n", "data.stream.mode = \"always\"\n",
+    "[[data.fields]]\nname = \"x\"\n",
+    "kind = \"numeric\"\n",
+    "kind = \"multi\"\n",
+    "transform = \"log1p\"\n",
+    "fill = 1e300\n",
+    "[model]\n",
+    "[train]\n",
+    "hash_buckets = 4294967295\n",
+    "ids = 0\n",
+    "= nan\n",
+    "= inf\n",
+    "= -0.0\n",
+    "\"\"\"",
+    "{ }",
+    "delimiter = \"\\t\"\n",
+    "split = { valid = 0.1, test = 0.1 }\n",
+    "[tune]\n",
+    "data.stream.mode = \"always\"\n",
 ];
 
 /// Good configurations.

@@ -5,14 +5,20 @@ use optmsm_data::{DataConfig, FieldConfig, Kind, Peek, Source};
 use crate::{Folder, field, fit_and_load, memory};
 
 /// Texts that mean something.
-pub const WORDS: &[&str] = &["\"", "\"\"", ",", "\n", "\r\n", "|", ":", "\u{feff}", "\"\n\"", "1,home,a,b|c,2\n"];
+pub const WORDS: &[&str] =
+    &["\"", "\"\"", ",", "\n", "\r\n", "|", ":", "\u{feff}", "\"\n\"", "1,home,a,b|c,2\n"];
 
 /// Good files.
 pub fn seeds() -> Vec<Vec<u8>> {
     let rows = "label,scenario,a,m,n\n1,home,x,b:2|c,2.5\n0,ads,y,,-1\n0,home,\"x\"\"y\",c:0.5,\n1,ads,\"two\nlines\",b,7\n";
-    [rows.to_owned(), rows.replace('\n', "\r\n"), format!("\u{feff}{rows}\n\n"), rows.repeat(1) + &"0,home,x,b,1\n".repeat(200)]
-        .map(String::into_bytes)
-        .into()
+    [
+        rows.to_owned(),
+        rows.replace('\n', "\r\n"),
+        format!("\u{feff}{rows}\n\n"),
+        rows.repeat(1) + &"0,home,x,b,1\n".repeat(200),
+    ]
+    .map(String::into_bytes)
+    .into()
 }
 
 /// Reads a file.

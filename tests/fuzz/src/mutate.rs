@@ -42,8 +42,20 @@ const NUMBERS: [u64; 12] = [
 
 /// Numbers as texts that readers get wrong.
 const TEXTS: [&str; 14] = [
-    "0", "-1", "1e39", "-1e300", "NaN", "inf", "1e-320", "4294967296", "9223372036854775808",
-    "18446744073709551616", "true", "null", "\"", "\u{0}",
+    "0",
+    "-1",
+    "1e39",
+    "-1e300",
+    "NaN",
+    "inf",
+    "1e-320",
+    "4294967296",
+    "9223372036854775808",
+    "18446744073709551616",
+    "true",
+    "null",
+    "\"",
+    "\u{0}",
 ];
 
 /// A seed changed in one to four ways; `others` are inputs to take parts from, `words` texts that mean something.
@@ -59,7 +71,11 @@ pub fn mutate(random: &mut Random, seed: &[u8], others: &[Vec<u8>], words: &[&st
             3 => {
                 let width = [1, 2, 4, 8][random.below(4)];
                 let number = NUMBERS[random.below(NUMBERS.len())].wrapping_add(random.below(3) as u64);
-                bytes.iter_mut().skip(at).zip(&number.to_le_bytes()[..width]).for_each(|(to, from)| *to = *from);
+                bytes
+                    .iter_mut()
+                    .skip(at)
+                    .zip(&number.to_le_bytes()[..width])
+                    .for_each(|(to, from)| *to = *from);
             }
             4 => drop(bytes.drain(at..end.max(at))),
             5 => {

@@ -10,8 +10,17 @@ use crate::{Folder, memory};
 
 /// Texts that mean something.
 pub const WORDS: &[&str] = &[
-    "\"missing\":true", "\"oov\"", "\"<unseen>\"", "\"table\":\"users\"", "\"hash\":{\"buckets\":4294967295,\"salt\":\"\"}",
-    "\"ids\":4294967295", "[]", "{}", "1e308", "\"transform\":\"none\"", "\"max_length\":0",
+    "\"missing\":true",
+    "\"oov\"",
+    "\"<unseen>\"",
+    "\"table\":\"users\"",
+    "\"hash\":{\"buckets\":4294967295,\"salt\":\"\"}",
+    "\"ids\":4294967295",
+    "[]",
+    "{}",
+    "1e308",
+    "\"transform\":\"none\"",
+    "\"max_length\":0",
 ];
 
 /// A good schema: alone, and as its file.
@@ -40,7 +49,8 @@ pub fn run(bytes: &[u8]) {
         columns.sort_unstable();
         columns.dedup();
         let by = schema.delimiter.to_string();
-        let line = |value: &dyn Fn(&str) -> String| columns.iter().map(|c| value(c)).collect::<Vec<_>>().join(&by);
+        let line =
+            |value: &dyn Fn(&str) -> String| columns.iter().map(|c| value(c)).collect::<Vec<_>>().join(&by);
         let mut text = line(&|column| quoted(column)) + "\n";
         for value in ["", "u1", "3", "1e30", "a:1|b", "-7.5"] {
             let cell = |column: &str| match column == schema.scenario {
@@ -49,7 +59,10 @@ pub fn run(bytes: &[u8]) {
             };
             text += &(line(&cell) + "\n");
         }
-        let Ok(mut reader) = RowReader::from_reader("t.csv", Cursor::new(text), &schema, Need::Unlabelled) else { return };
+        let Ok(mut reader) = RowReader::from_reader("t.csv", Cursor::new(text), &schema, Need::Unlabelled)
+        else {
+            return;
+        };
         let mut batch = Batch::new(&schema.input_spec());
         while reader.read(&mut batch, &mut Extra::default(), 1).is_ok_and(|rows| rows > 0) {}
         batch.validate(&schema.input_spec()).expect("rows that fit their schema");

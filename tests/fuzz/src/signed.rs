@@ -50,8 +50,16 @@ pub(crate) fn sample() -> &'static Sample {
                 numeric("price", None),
                 FieldConfig { buckets: Some(4), ..field("age", Kind::Numeric) },
                 numeric("rank", Some(Transform::Quantile)),
-                FieldConfig { column: Some("user".into()), hash_buckets: Some(9), ..field("hashed", Kind::Categorical) },
-                FieldConfig { column: Some("age".into()), ids: Some(50), ..field("whole", Kind::Categorical) },
+                FieldConfig {
+                    column: Some("user".into()),
+                    hash_buckets: Some(9),
+                    ..field("hashed", Kind::Categorical)
+                },
+                FieldConfig {
+                    column: Some("age".into()),
+                    ids: Some(50),
+                    ..field("whole", Kind::Categorical)
+                },
             ],
             ..DataConfig::default()
         };

@@ -13,14 +13,16 @@ const RUNS: u64 = 1000;
 /// Found inputs of a target.
 fn corpus(target: &Target) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target.name);
-    let mut files: Vec<_> = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).collect();
+    let mut files: Vec<_> =
+        std::fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).collect();
     files.sort();
     files.iter().map(|path| std::fs::read(path).unwrap()).collect()
 }
 
 fn hostile_files_are_errors(name: &str) {
     let target = TARGETS.into_iter().find(|target| target.name == name).unwrap();
-    let time = std::env::var("OPTMSM_FUZZ_SECONDS").ok().map(|text| Duration::from_secs(text.parse().unwrap()));
+    let time =
+        std::env::var("OPTMSM_FUZZ_SECONDS").ok().map(|text| Duration::from_secs(text.parse().unwrap()));
     let inputs = [(target.seeds)(), corpus(&target)].concat();
     inputs.iter().for_each(|input| (target.run)(input));
     let (begin, mut runs) = (Instant::now(), 0);

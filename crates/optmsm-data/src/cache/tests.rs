@@ -276,7 +276,11 @@ fn an_index_that_cannot_be_is_found_behind_a_good_checksum() {
         blocks.push((batch, extra));
     }
     forge(&cache, &blocks, |_| {});
-    assert_eq!(prepare(&path, &schema, &caches).1, Prepared::Found, "nothing is wrong with the forgery itself");
+    assert_eq!(
+        prepare(&path, &schema, &caches).1,
+        Prepared::Found,
+        "nothing is wrong with the forgery itself"
+    );
     let cases: [fn(&mut Index); 9] = [
         |index| index.rows += 1,
         |index| index.blocks[0].rows -= 1,

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::{Encoding, FALLBACK, FieldSchema, Schema};
-use crate::error::quote;
 use crate::config::{MAX_IDS, UnseenScenario};
+use crate::error::quote;
 use crate::numeric::{NumericStats, Transform};
 use crate::vocab::Vocabulary;
 
@@ -37,7 +37,9 @@ impl Schema {
             () if known.iter().any(|s| s.positives > s.rows) => {
                 Err("a scenario has more positive rows than rows".into())
             }
-            () if rows != Some(self.rows) => Err("its scenarios have another number of rows than it has".into()),
+            () if rows != Some(self.rows) => {
+                Err("its scenarios have another number of rows than it has".into())
+            }
             () => Ok(()),
         }
     }

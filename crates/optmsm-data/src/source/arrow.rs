@@ -5,7 +5,8 @@
 use arrow_array::RecordBatch;
 
 use super::column::{Column, Memory};
-use super::file::{self as decode, From, ROWS, guard};
+use super::file::{self as decode, From, ROWS};
+use super::guard::guard;
 use super::parts::Part;
 use super::stored::Stored;
 use crate::error::{DataError, Result};

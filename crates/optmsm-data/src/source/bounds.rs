@@ -107,7 +107,8 @@ mod tests {
         for (packed, bytes) in [(0, PAGE), (1, 1), (1 << 20, 1000 << 20), (100, 1000)] {
             assert_eq!(unpacks(packed, bytes, PAGE), Ok(()), "{packed} {bytes}");
         }
-        for (packed, bytes) in [(0, PAGE + 1), (1 << 20, (1000 << 20) + 1), (1 << 50, u64::MAX), (9, 1 << 61)] {
+        for (packed, bytes) in [(0, PAGE + 1), (1 << 20, (1000 << 20) + 1), (1 << 50, u64::MAX), (9, 1 << 61)]
+        {
             assert!(unpacks(packed, bytes, PAGE).is_err(), "{packed} {bytes}");
         }
         // As many as there may be, and more than there can be.

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchReader};
@@ -20,6 +19,7 @@ use super::arrow;
 use super::bounds::CheckedPages;
 use super::column::{Column, Memory};
 use super::foreign::{HEAD, misnamed};
+use super::guard::guard;
 use super::int96;
 use super::ipc::Messages;
 use super::parts::{Format, Part};
@@ -54,13 +54,6 @@ pub(super) enum From {
     Column(usize),
     /// A folder above the file.
     Folder(usize),
-}
-
-/// Runs what may panic on a damaged file, and says what went wrong.
-pub(super) fn guard<T>(
-    work: impl FnOnce() -> std::result::Result<T, String>,
-) -> std::result::Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("its content contradicts itself".into()))
 }
 
 impl Opened {
@@ -311,7 +304,9 @@ pub(super) fn convert(
 /// What to do about a file that cannot be decoded.
 pub(super) fn fix(problem: &str) -> &'static str {
     match problem {
-        _ if problem.starts_with(int96::PROBLEM) => "fix the value, or write the column as timestamps of microseconds",
+        _ if problem.starts_with(int96::PROBLEM) => {
+            "fix the value, or write the column as timestamps of microseconds"
+        }
         _ if problem.to_lowercase().contains("utf") => "write the strings as UTF-8",
         _ => DAMAGED,
     }

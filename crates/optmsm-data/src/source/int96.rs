@@ -25,7 +25,8 @@ pub(super) fn roots(parquet: &ArrowReaderMetadata, roots: &[usize]) -> Vec<usize
 
 /// The type to read a column as: times in seconds.
 pub(super) fn in_seconds(of: &DataType) -> DataType {
-    let inner = |field: &Arc<Field>| Arc::new(Field::clone(field).with_data_type(in_seconds(field.data_type())));
+    let inner =
+        |field: &Arc<Field>| Arc::new(Field::clone(field).with_data_type(in_seconds(field.data_type())));
     match of {
         DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Second, zone.clone()),
         DataType::List(item) => DataType::List(inner(item)),

@@ -54,7 +54,8 @@ impl<R: Read + Seek> Messages<R> {
         let (schema, next) = match begin.as_slice() == MAGIC {
             true => footer(&mut reader, size)?,
             false => {
-                let (bytes, body) = message(&mut reader, size, 0)?.ok_or_else(|| error("it holds nothing"))?;
+                let (bytes, body) =
+                    message(&mut reader, size, 0)?.ok_or_else(|| error("it holds nothing"))?;
                 let message = parse(&bytes)?;
                 (schema(message.header_as_schema())?, Next::Here(end(body, &message)?))
             }
@@ -114,12 +115,13 @@ impl<R: Read + Seek> Messages<R> {
                     let batch = batch.ok_or_else(|| error("a record batch is not there"))?;
                     check(batch, &body)?;
                     let (schema, columns) = (self.schema.clone(), self.columns.as_deref());
-                    let read =
-                        read_record_batch(&body, batch, schema, &self.dictionaries, columns, &version);
+                    let read = read_record_batch(&body, batch, schema, &self.dictionaries, columns, &version);
                     return read.map(Some);
                 }
                 MessageHeader::NONE => {}
-                other => return Err(error(format!("a message holds neither rows nor a dictionary: {other:?}"))),
+                other => {
+                    return Err(error(format!("a message holds neither rows nor a dictionary: {other:?}")));
+                }
             }
         }
     }

@@ -12,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
+use super::guard::caught;
 use super::records::{Job, Records};
 use super::rows::Rows;
 use crate::error::{DataError, Result};
@@ -292,7 +293,7 @@ impl<T> Shared<T> {
     ) -> MutexGuard<'a, State<T>> {
         drop(state);
         // Where decoding panics, it is the file's fault and becomes an error; here it is not.
-        let done = catch_unwind(AssertUnwindSafe(|| worker.work(rows)));
+        let done = caught(|| worker.work(rows));
         let mut state = self.lock();
         if let Ok(done) = &done {
             state.waiting += done.bytes;
