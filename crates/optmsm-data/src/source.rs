@@ -10,8 +10,8 @@ mod csv_parts;
 mod csv_rows;
 mod file;
 mod foreign;
-mod header;
 mod guard;
+mod header;
 mod int96;
 mod ipc;
 #[cfg(feature = "object-store")]

@@ -108,7 +108,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
         at = checkpoint.progress;
     } else {
         // So that a run can be continued from its first step on.
-        save_last(outline(learner)?, learner, run, &at)?;
+        save_last(outline(learner)?, learner, run, data, &at)?;
     }
     let config = &run.config.train;
     let input = run.schema.input_spec();
@@ -177,7 +177,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
                 }
             }
             if halt && at.epoch < config.epochs && at.stale < config.patience.max(1) {
-                save_last(finite(learner, run, data, &at, last_finite)?, learner, run, &at)?;
+                save_last(finite(learner, run, data, &at, last_finite)?, learner, run, data, &at)?;
                 let run = run.folder.display().to_string();
                 return Err(Error::Interrupted { step: at.step, run });
             }
@@ -308,7 +308,7 @@ fn epoch_end<B: Backend<Elem = f32>, M: Model<B>>(
         let path = run.checkpoint_path("best");
         checkpoint::save(&path, &outline, at, &run.fingerprint()?, |sink| learner.export_to(sink))?;
     }
-    save_last(outline, learner, run, at)
+    save_last(outline, learner, run, data, at)
 }
 
 /// What the parameters are.
@@ -338,11 +338,12 @@ fn save_last<B: Backend<Elem = f32>, M: Model<B>>(
     mut outline: Outline,
     learner: &Learner<B, M>,
     run: &Run,
+    data: &Data,
     at: &Position,
 ) -> Result<()> {
     learner.export_state_to(&mut outline)?;
     if !outline.is_finite() {
-        return Err(diverged(at.step, f64::NAN, Some(at.loss), run));
+        return Err(diverged(at.step, f64::NAN, Some(at.loss), run, (&data.train, Part::Train))?);
     }
     checkpoint::save(&run.checkpoint_path("last"), &outline, at, &run.fingerprint()?, |sink| {
         learner.export_to(sink)?;

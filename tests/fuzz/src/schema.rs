@@ -48,7 +48,7 @@ pub fn run(bytes: &[u8]) {
         columns.extend(schema.fields.iter().map(|field| field.column.as_str()));
         columns.sort_unstable();
         columns.dedup();
-        let by = schema.delimiter.to_string();
+        let by = schema.reading.delimiter.to_string();
         let line =
             |value: &dyn Fn(&str) -> String| columns.iter().map(|c| value(c)).collect::<Vec<_>>().join(&by);
         let mut text = line(&|column| quoted(column)) + "\n";

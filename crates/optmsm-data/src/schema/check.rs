@@ -16,6 +16,7 @@ impl Schema {
     /// # Errors
     /// In words, the first thing that cannot be.
     pub(super) fn check(&self) -> Checked {
+        self.reading.validate().map_err(|e| e.to_string())?;
         self.check_scenarios()?;
         for field in &self.fields {
             field.encoding.check().map_err(|problem| format!("field {} {problem}", quote(&field.name)))?;
