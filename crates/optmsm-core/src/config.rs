@@ -203,6 +203,20 @@ impl ModelConfig {
             return Err(Error::config("model.init_std", problem, fix));
         }
         let (k, s) = (self.expert_count(input.scenarios), input.scenarios);
+        if k > MAX_EXPERTS && self.experts.count == 0 {
+            let problem = format!(
+                "has {s} scenarios, and model.experts.count = 0 gives each an expert, of which there may be {MAX_EXPERTS}"
+            );
+            let fix = match self.combine {
+                Combine::Gate => {
+                    "name a column of fewer values, or set model.experts.count, to 8 for example"
+                }
+                Combine::Select => {
+                    "name a column of fewer values, or set model.combine = \"gate\" and model.experts.count = 8"
+                }
+            };
+            return Err(Error::config("data.scenario", problem, fix));
+        }
         if k > MAX_EXPERTS {
             let problem = format!("must be at most {MAX_EXPERTS}, got {k}");
             return Err(Error::config("model.experts.count", problem, "set it to fewer"));

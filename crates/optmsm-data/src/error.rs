@@ -111,7 +111,7 @@ impl DataError {
 }
 
 /// Quotes a value for a message: control characters escaped, long ones cut.
-pub(crate) fn quote(value: &str) -> String {
+pub fn quote(value: &str) -> String {
     const LONGEST: usize = 60; // characters: a message stays on a line or two
     match value.char_indices().nth(LONGEST) {
         None => format!("{value:?}"),

@@ -71,6 +71,17 @@ pub struct Source {
     threads: Option<usize>,
 }
 
+/// One file of a [`Source`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Path or URL.
+    pub path: PathBuf,
+    /// Columns that its folders hold, and their value; none for a missing one.
+    pub folders: Vec<(String, Option<String>)>,
+    /// Of an object in a store: size, e-tag, version and time of change.
+    pub state: Option<String>,
+}
+
 impl<P: AsRef<Path>> From<P> for Source {
     fn from(path: P) -> Self {
         Self::list([path])
@@ -103,6 +114,20 @@ impl Source {
     /// A path, glob or folder names none, or files that do not go together.
     pub fn files(&self) -> Result<Vec<PathBuf>> {
         Ok(self.parts()?.into_iter().map(|part| part.path).collect())
+    }
+
+    /// The files with what is known of them without reading them, in the order of their rows.
+    ///
+    /// # Errors
+    /// As [`Source::files`].
+    pub fn described(&self) -> Result<Vec<SourceFile>> {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let described = |part: Part| SourceFile {
+            state: part.state_in_store(),
+            folders: part.partitions.into_iter().map(|p| (p.column, p.value.map(text))).collect(),
+            path: part.path,
+        };
+        Ok(self.parts()?.into_iter().map(described).collect())
     }
 
     /// About the size of all files as plain text: packed and columnar ones count four times. What has none, such as a pipe, counts as 0.

@@ -1,11 +1,13 @@
 //! One run of a larger piece of work: done, to be continued, or to be begun, which the fingerprint in its folder tells.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use optmsm_data::{Part, StreamConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Progress as Position, sha256};
@@ -14,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
 use crate::folder::Folder;
 use crate::inputs::{self, DataFile};
+use crate::record;
 use crate::run::Run;
 use crate::trainer::{Control, Data, Next, Observer};
 use crate::{say, seal};
@@ -59,20 +62,33 @@ impl Session<'_> {
     }
 }
 
-/// Hash of all that a run's result depends on. Threads are no part of it: results do not depend on them.
+/// Hash of all that a run's result depends on. Threads are no part of it, as results do not depend on them, nor is where files lie:
+/// of those of `files` the content counts.
 pub(crate) fn fingerprint(config: &Config, files: &[DataFile], more: &str) -> Result<String> {
-    let mut config = config.clone();
-    config.train.threads = None;
-    let text = config.to_toml()?;
-    // Names too: folders such as scenario=home are columns.
-    let mut hashes: Vec<String> = files.iter().flat_map(|f| [f.path.clone(), f.sha256.clone()]).collect();
-    for field in &config.data.fields {
-        let from = field.init_from.as_ref().and_then(|from| Some(from.rsplit_once(':')?.0));
-        for path in from.into_iter().chain(field.init_values.as_deref()) {
+    let mut plain = config.clone();
+    plain.train.threads = None;
+    (plain.data_dir, plain.data.stream.folder) = (None, StreamConfig::default().folder);
+    let contents: HashMap<&str, &str> = files.iter().map(|f| (f.path.as_str(), f.sha256.as_str())).collect();
+    let mut hashes = Vec::new();
+    for part in [Part::Train, Part::Valid, Part::Test] {
+        let source = inputs::source(config, part).filter(|_| !files.is_empty());
+        for file in source.and_then(|source| source.described().ok()).unwrap_or_default() {
+            let path = file.path.display().to_string();
+            let Some(content) = contents.get(path.as_str()) else { break }; // no part that is read
+            // Folders such as scenario=home are columns.
+            hashes.push(format!("{} {content} {:?}", part.name(), record::folders(&file, config)));
+        }
+    }
+    (plain.data.train, plain.data.valid, plain.data.test) = (None, None, None);
+    for field in &mut plain.data.fields {
+        let (from, values) = (field.init_from.take(), field.init_values.take());
+        let from = from.as_ref().and_then(|from| from.rsplit_once(':'));
+        hashes.extend(from.map(|(_, tensor)| tensor.to_string()));
+        for path in from.map(|(path, _)| path).into_iter().chain(values.as_deref()) {
             hashes.push(inputs::hash(&config.path(path))?.sha256);
         }
     }
-    Ok(sha256([text.as_str(), &hashes.join(" "), env!("CARGO_PKG_VERSION"), more]))
+    Ok(sha256([plain.to_toml()?.as_str(), &hashes.join(" "), env!("CARGO_PKG_VERSION"), more]))
 }
 
 /// Names the folder of a piece of work.

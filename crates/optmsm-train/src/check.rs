@@ -11,11 +11,15 @@ use optmsm_core::counting::Counting;
 use optmsm_core::model::{Model, OptMsm};
 use optmsm_data::{
     Extra, FieldConfig, Need, Part, Progress, RowReader, ScenarioSchema, Schema, Source, UnseenScenario,
+    printable,
 };
 use serde::Serialize;
 
+use crate::alone::{SUSPICIOUS, alone};
 use crate::config::Config;
+use crate::coverage::Counter;
 use crate::error::Result;
+use crate::verify::{Labels, expected};
 use crate::{inputs, rows};
 
 pub use memory::Memory;
@@ -38,6 +42,8 @@ pub struct Check {
     pub parameters: usize,
     /// What training takes, in bytes.
     pub memory: Memory,
+    /// What the rows that were looked at say against training on them as they are.
+    pub warnings: Vec<String>,
 }
 
 /// The rows of one part of the data.
@@ -80,6 +86,9 @@ pub struct FieldCheck {
     pub oov: BTreeMap<&'static str, f64>,
     /// Share of rows without a value by file.
     pub missing: BTreeMap<&'static str, f64>,
+    /// AUC of the field alone on the rows of valid, or else of test, a value scoring as the mean label of the training rows that have it;
+    /// null without such rows of both labels.
+    pub auc: Option<f64>,
 }
 
 /// One tensor of the model.
@@ -99,6 +108,7 @@ struct Seen {
     batch: Batch,
     extra: Extra,
     missing: Vec<u64>, // by field
+    source: Source,
 }
 
 /// Reads up to `rows` rows of each file and builds the model on a backend that only counts.
@@ -137,6 +147,8 @@ fn look(config: &Config, rows: u64) -> Result<Check> {
     scenarios.truncate(input.scenarios);
     let model = OptMsm::new(&config.model, &input)?;
     let tensors = tensors(&model);
+    let judged = seen.get(1).map(|judged| alone(&seen[0].batch, &judged.batch));
+    let auc = |field: usize| judged.as_ref()?[field];
     let fields = schema.fields.iter().zip(&input.fields).enumerate().map(|(i, (f, spec))| {
         let (kind, ids) = match spec.kind {
             FieldKind::Categorical { vocab } => ("categorical", Some(vocab)),
@@ -155,16 +167,61 @@ fn look(config: &Config, rows: u64) -> Result<Check> {
             exact: exact || ids.is_none() || has_fixed_size(&config.data.fields[i]),
             oov: shares(&|s| oov(&s.batch.columns[i])),
             missing: shares(&|s| Some(share(s.missing[i], s.file.rows))),
+            auc: auc(i),
         }
     });
+    let fields: Vec<FieldCheck> = fields.collect();
     Ok(Check {
-        fields: fields.collect(),
+        warnings: warnings(config, &schema, &seen, &fields, exact),
+        fields,
         scenarios,
         parameters: tensors.iter().map(|t| t.elements).sum(),
         tensors,
         memory: memory::memory(config, model, &schema.input_spec(), &seen)?,
         files: seen.into_iter().map(|s| s.file).collect(),
     })
+}
+
+/// What training would stop at or warn of, as far as the rows show it. Of a part of the training rows (not `exact`), the vocabulary is
+/// small: only a field of which it has no value at all stands out.
+fn warnings(
+    config: &Config,
+    schema: &Schema,
+    seen: &[Seen],
+    fields: &[FieldCheck],
+    exact: bool,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut trained = BTreeMap::new();
+    for Seen { file, batch, source, .. } in seen {
+        let (mut labels, mut counter) = (Labels::default(), Counter::new(schema));
+        labels.add(batch);
+        counter.add(batch);
+        let problem = match file.split {
+            "train" => labels.teach().err(),
+            "valid" => labels.judge(&file.path, config.train.monitor).err(),
+            _ => None,
+        };
+        let looked = if file.whole { "" } else { " (of the rows that were looked at)" };
+        warnings.extend(problem.map(|e| format!("{}{looked}", config.origin.locate(e))));
+        if file.split == "train" {
+            trained = counter.unknown_shares();
+        } else {
+            let wholly = |f: &FieldCheck| f.oov.get(file.split).is_some_and(|&share| share == 1.0);
+            let shares = fields.iter().filter(|f| !exact && !wholly(f)).map(|f| (f.name.clone(), 1.0));
+            let shares = expected(config, &trained).into_iter().chain(shares).collect();
+            warnings.extend(counter.warnings(schema, &shares, source));
+        }
+    }
+    for field in fields {
+        if let Some(auc) = field.auc.filter(|&auc| auc > SUSPICIOUS) {
+            let name = printable(&field.name);
+            warnings.push(format!(
+                "field '{name}' alone gives an AUC of {auc:.4}, so it may hold the outcome: leave it out unless it is known before the click"
+            ));
+        }
+    }
+    warnings
 }
 
 fn share(part: u64, of: u64) -> f64 {
@@ -211,7 +268,7 @@ fn read(config: &Config, part: Part, source: &Source, schema: &Schema, rows: u64
         streamed: rows::streams(source, &config.data.stream)?,
     };
     let missing = reader.missing().to_vec();
-    Ok(Seen { file, batch, extra, missing })
+    Ok(Seen { file, batch, extra, missing, source: source.clone() })
 }
 
 /// The ids of a column; `None` for numbers.

@@ -41,6 +41,9 @@ pub struct Progress {
     /// What the batches of the current pass follow from; of older files nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub order: String,
+    /// What `best` is a value of; of older files nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub monitor: String,
 }
 
 /// What a file says of itself: one metadata entry, because several would be written in any order.

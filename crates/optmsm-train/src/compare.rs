@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
 use crate::folder::Folder;
 use crate::inputs::{self, DataFile};
+use crate::record::{Hashes, Record};
 use crate::rows::Rows;
 use crate::run::Run;
 use crate::seal;
@@ -78,7 +79,8 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, session: &Session) 
         return Err(Error::file("comparison", "has no run", "give a configuration and a seed"));
     };
     let _held = Folder::take(out, OPTION)?;
-    let files = same_data(first, entries)?;
+    let mut hashes = Hashes::default();
+    let files = same_data(first, entries, &mut hashes)?;
     let schemas = entries.iter().map(|e| inputs::fit(&e.config)).collect::<Result<Vec<_>>>()?;
     for (entry, schema) in entries.iter().zip(&schemas) {
         // The same bytes below folders of other names, which may be columns.
@@ -109,7 +111,10 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, session: &Session) 
             session.say(&format!("{}, seed {seed} (run {} of {total})", entry.name, done.len() + 1));
             let data = match &mut data {
                 Some(data) => data,
-                none => none.insert(inputs::load(&entry.config, schema, true)?),
+                none => {
+                    let record = Record::of(&entry.config, true, &mut hashes)?;
+                    none.insert(inputs::load(&entry.config, schema, true, record)?)
+                }
             };
             let heard = Heard::default();
             let seconds = attempt.train(data, session, &heard).map_err(|e| match e {
@@ -204,7 +209,7 @@ fn scores(folder: &Path) -> Result<Scores> {
 }
 
 /// The files of all configurations, whose rows, labels and scenarios must be the same; and there must be test rows.
-fn same_data(first: &Entry, entries: &[Entry]) -> Result<Vec<DataFile>> {
+fn same_data(first: &Entry, entries: &[Entry], hashes: &mut Hashes) -> Result<Vec<DataFile>> {
     for part in [Part::Train, Part::Test] {
         if !inputs::has(&first.config, part) {
             return Err(inputs::missing(part));
@@ -217,7 +222,7 @@ fn same_data(first: &Entry, entries: &[Entry]) -> Result<Vec<DataFile>> {
         let mut found = Vec::new();
         for path in files {
             if !known.contains_key(&path) {
-                known.insert(path.clone(), inputs::hash(&path)?);
+                known.insert(path.clone(), hashes.of(&path)?.0);
             }
             found.extend(known.get(&path).cloned());
         }
@@ -243,7 +248,7 @@ fn same_data(first: &Entry, entries: &[Entry]) -> Result<Vec<DataFile>> {
             }
         }
     }
-    inputs::files(&first.config, true)
+    inputs::files(&first.config, true, hashes)
 }
 
 /// The settings that decide which rows there are, what is predicted, and how it is scored.

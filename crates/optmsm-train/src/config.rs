@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use optmsm_core::config::ModelConfig;
 use optmsm_core::error::Error as CoreError;
 use optmsm_core::learner::LearnerConfig;
+use optmsm_core::metrics::Metrics;
 use optmsm_core::optim::{OptimizerConfig, ScheduleConfig};
 use optmsm_cuda::Precision;
 use optmsm_data::{DataConfig, Paths, Source, is_url};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::origin::{Origin, place};
+use crate::origin::{Origin, element, place, split};
 
 /// Most rows of a batch.
 const MAX_BATCH: usize = 1 << 24;
@@ -117,6 +118,24 @@ pub enum Monitor {
     LogLoss,
 }
 
+impl Monitor {
+    /// As in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Monitor::Auc => "auc",
+            Monitor::LogLoss => "log_loss",
+        }
+    }
+
+    /// What is watched: higher is better.
+    pub fn value(self, of: &Metrics) -> Option<f64> {
+        match self {
+            Monitor::Auc => of.auc,
+            Monitor::LogLoss => of.log_loss.map(|v| -v),
+        }
+    }
+}
+
 impl TrainConfig {
     /// The part that a learner reads.
     pub fn learner(&self) -> LearnerConfig {
@@ -162,6 +181,7 @@ impl Config {
     }
 
     fn with_overrides(mut table: toml::Table, overrides: &[String], origin: Origin) -> Result<Self> {
+        let mut given = Vec::with_capacity(overrides.len());
         for text in overrides {
             let place = format!("--set {text}");
             let Some((key, value)) = text.split_once('=') else {
@@ -171,9 +191,9 @@ impl Config {
             let parsed = toml::from_str::<toml::Table>(&format!("v = {value}"));
             let value = parsed.ok().and_then(|mut t| t.remove("v"));
             let value = value.unwrap_or_else(|| toml::Value::String(text[key.len() + 1..].to_string()));
-            assign(&mut table, &place, key, value)?;
+            given.push((assign(&mut table, &place, key.trim(), value)?, text.clone()));
         }
-        Self::finish(table, origin.with_overrides(overrides))
+        Self::finish(table, origin.with_overrides(given))
     }
 
     /// This configuration with values for dotted keys; `place` is where they come from.
@@ -182,7 +202,9 @@ impl Config {
     /// As [`Config::load`].
     pub fn with_values(&self, place: &str, values: &[(String, toml::Value)]) -> Result<Self> {
         let mut table = self.table()?;
-        values.iter().try_for_each(|(key, value)| assign(&mut table, place, key, value.clone()))?;
+        values
+            .iter()
+            .try_for_each(|(key, value)| assign(&mut table, place, key, value.clone()).map(|_| ()))?;
         Self::finish(table, self.origin.clone())
     }
 
@@ -235,26 +257,66 @@ impl Config {
     }
 }
 
-/// Sets a dotted key to a value that a configuration can have there.
-fn assign(table: &mut toml::Table, place: &str, key: &str, value: toml::Value) -> Result<()> {
-    set(table, key, value)
-        .ok_or_else(|| Error::file(place, format!("'{key}' is inside a value"), "check the key"))?;
+/// Sets a dotted key to a value that a configuration can have there; returns the key as errors name it.
+fn assign(table: &mut toml::Table, place: &str, key: &str, value: toml::Value) -> Result<String> {
+    let named = set(table, key, value).map_err(|(problem, fix)| Error::file(place, problem, fix))?;
     let whole = toml::to_string(table).unwrap_or_default();
     let _: Config = toml::from_str(&whole).map_err(|e| explain(place, "", &e))?;
-    Ok(())
+    Ok(named)
 }
 
-/// Sets a dotted key; `None` when a part of it is not a table.
-fn set(table: &mut toml::Table, key: &str, value: toml::Value) -> Option<()> {
-    match key.split_once('.') {
-        None => {
-            table.insert(key.to_string(), value);
-            Some(())
-        }
-        Some((first, rest)) => {
-            let inner = table.entry(first).or_insert_with(|| toml::Table::new().into());
-            set(inner.as_table_mut()?, rest, value)
-        }
+/// The key that was set, with names in place of indices; or problem and fix of a key that leads nowhere.
+type Set = std::result::Result<String, (String, String)>;
+
+/// Sets a dotted key of a table, which gets the tables on the way there.
+fn set(table: &mut toml::Table, key: &str, value: toml::Value) -> Set {
+    let (first, rest) = split(key);
+    if first.is_empty() || key.ends_with('.') {
+        return Err((format!("'{key}' is no key"), "write words with dots between them: train.seed".into()));
+    }
+    if rest.is_empty() {
+        table.insert(first.to_string(), value);
+        return Ok(first.to_string());
+    }
+    let inner = table.entry(first).or_insert_with(|| toml::Table::new().into());
+    Ok(format!("{first}{}", set_inside(inner, rest, value)?))
+}
+
+/// Sets what `rest` leads to inside a value: elements of an array are found by index or name, and none is made.
+fn set_inside(outer: &mut toml::Value, rest: &str, value: toml::Value) -> Set {
+    let list = match outer {
+        toml::Value::Table(table) => return Ok(format!(".{}", set(table, rest, value)?)),
+        toml::Value::Array(list) => list,
+        _ => return Err((format!("'{rest}' is inside a value"), "check the key".into())),
+    };
+    let Some((at, after)) = element(list.iter().map(name_of), rest).filter(|(at, _)| *at < list.len()) else {
+        let wanted = rest.rsplit_once('.').map_or(rest, |(name, _)| name);
+        let names: Vec<&str> = list.iter().filter_map(name_of).collect();
+        let fix = match &names[..] {
+            [] => format!("give an index below {}, as in [0]", list.len()),
+            names => known("names", wanted, names),
+        };
+        return Err((format!("nothing in the list is named '{wanted}'"), fix));
+    };
+    let here = name_of(&list[at]).map_or(format!("[{at}]"), |name| format!(".{name}"));
+    if after.is_empty() {
+        list[at] = value;
+        return Ok(here);
+    }
+    Ok(here + &set_inside(&mut list[at], after, value)?)
+}
+
+/// The `name` of a table in an array.
+fn name_of(value: &toml::Value) -> Option<&str> {
+    value.as_table()?.get("name")?.as_str()
+}
+
+/// The known name that an unknown one is most like, or all known `what`.
+fn known(what: &str, unknown: &str, known: &[&str]) -> String {
+    let score = |name: &&&str| (strsim::jaro_winkler(unknown, name) * 1e6) as u64;
+    match known.iter().max_by_key(score) {
+        Some(name) if strsim::jaro_winkler(unknown, name) > 0.8 => format!("did you mean '{name}'?"),
+        _ => format!("known {what}: {}", known.join(", ")),
     }
 }
 
@@ -275,10 +337,6 @@ fn explain(name: &str, text: &str, error: &toml::de::Error) -> Error {
     let mut names = message.split('`').skip(1).step_by(2);
     let unknown = names.next().unwrap_or_default();
     let known: Vec<&str> = names.collect();
-    let score = |name: &&&str| (strsim::jaro_winkler(unknown, name) * 1e6) as u64;
-    let fix = match known.iter().max_by_key(score) {
-        Some(name) if strsim::jaro_winkler(unknown, name) > 0.8 => format!("did you mean '{name}'?"),
-        _ => format!("known keys: {}", known.join(", ")),
-    };
+    let fix = self::known("keys", unknown, &known);
     Error::file(place, format!("unknown key '{unknown}'"), fix)
 }

@@ -12,9 +12,11 @@ use sha2::{Digest, Sha256};
 use crate::checkpoint::hex;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::record::{Hashes, Record};
 use crate::rows::Rows;
 use crate::say;
 use crate::trainer::Data;
+use crate::verify;
 
 /// A file that was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,11 +39,12 @@ pub fn fit(config: &Config) -> Result<Schema> {
     Ok(schema)
 }
 
-/// The encoded rows; those of the test part only when they are asked for. Warns of files that are trained on and scored.
+/// The encoded rows of the files of `record`; those of the test part only when they are asked for. Warns of files that are trained on
+/// and scored, and of values that training does not know.
 ///
 /// # Errors
-/// As [`Rows::load`].
-pub fn load(config: &Config, schema: &Schema, test: bool) -> Result<Data> {
+/// As [`Rows::load`]; the rows cannot be trained on, or not be judged by.
+pub fn load(config: &Config, schema: &Schema, test: bool, record: Record) -> Result<Data> {
     let stream = &config.data.stream;
     let folder = config.path(&stream.folder);
     let part = |part| -> Result<Option<Rows>> {
@@ -58,7 +61,10 @@ pub fn load(config: &Config, schema: &Schema, test: bool) -> Result<Data> {
             ));
         }
     }
-    Ok(Data { train, valid: part(Part::Valid)?, test: if test { part(Part::Test)? } else { None } })
+    let test = if test { part(Part::Test)? } else { None };
+    let mut data = Data { train, valid: part(Part::Valid)?, test, record };
+    verify::verify(config, schema, &mut data)?;
+    Ok(data)
 }
 
 /// Files of a part that are files of `data.train`, as a glob may name them unasked; none where `data.split` parts their rows.
@@ -84,7 +90,7 @@ pub fn has(config: &Config, part: Part) -> bool {
 ///
 /// # Errors
 /// A file cannot be read.
-pub fn files(config: &Config, test: bool) -> Result<Vec<DataFile>> {
+pub fn files(config: &Config, test: bool, hashes: &mut Hashes) -> Result<Vec<DataFile>> {
     let parts: &[Part] =
         if test { &[Part::Train, Part::Valid, Part::Test] } else { &[Part::Train, Part::Valid] };
     let mut paths = Vec::new();
@@ -93,7 +99,7 @@ pub fn files(config: &Config, test: bool) -> Result<Vec<DataFile>> {
     }
     let mut seen = BTreeSet::new();
     paths.retain(|path| seen.insert(path.clone()));
-    paths.iter().map(|path| hash(path)).collect()
+    paths.iter().map(|path| Ok(hashes.of(path)?.0)).collect()
 }
 
 /// The error of a part that is needed and not there.
@@ -105,6 +111,16 @@ pub fn missing(part: Part) -> Error {
         }
     };
     optmsm_core::error::Error::config(format!("data.{}", part.name()), "is missing", fix).into()
+}
+
+/// The error of a run's files that are no longer where they were; `how` names them anew.
+pub fn gone(error: Error, how: &str) -> Error {
+    match error {
+        Error::Data(DataError::File { path, problem, fix }) => {
+            Error::file(path, problem, format!("{fix}; where it is elsewhere now, say so by {how}"))
+        }
+        other => other,
+    }
 }
 
 /// The error of a part of `data.split` that is empty.

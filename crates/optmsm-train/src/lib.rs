@@ -4,11 +4,13 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 
+pub mod alone;
 pub mod attempt;
 pub mod check;
 pub mod checkpoint;
 pub mod compare;
 pub mod config;
+pub mod coverage;
 pub mod error;
 pub mod evaluate;
 mod extreme;
@@ -20,11 +22,14 @@ mod loader;
 mod markdown;
 mod note;
 pub mod origin;
+mod paths;
 pub mod profile;
 pub mod progress;
 pub mod provenance;
 pub mod reading;
+pub mod record;
 pub mod report;
+pub mod resume;
 pub mod rows;
 pub mod run;
 pub mod say;
@@ -36,3 +41,4 @@ pub mod tensorboard;
 mod tensors;
 pub mod trainer;
 pub mod tune;
+mod verify;

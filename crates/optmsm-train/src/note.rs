@@ -18,7 +18,7 @@ type Settings = BTreeMap<String, String>;
 /// # Errors
 /// When the disk refuses.
 pub(crate) fn write(folder: &Path, config: &Config) -> Result<()> {
-    seal::save(&folder.join(NAME), &settings::flatten(config)?)
+    seal::save(&folder.join(NAME), &settings::flatten(config, false)?)
 }
 
 /// Warns of every setting that was noted with another value; of none where nothing was noted.
@@ -29,7 +29,7 @@ pub(crate) fn compare(folder: &Path, config: &Config) -> Result<()> {
     let fix = "restore it from a copy, or delete it and check config.toml yourself";
     let Some(mut noted) = seal::load::<Settings>(&folder.join(NAME), fix)? else { return Ok(()) };
     noted.remove(seal::KEY);
-    let now = settings::flatten(config)?;
+    let now = settings::flatten(config, false)?;
     let path = folder.join("config.toml");
     for key in settings::differences([&noted, &now].into_iter()) {
         let value = |settings: &Settings| settings.get(key).map_or("not set".into(), |v| format!("`{v}`"));

@@ -14,8 +14,8 @@ use crate::error::Error;
 pub struct Origin {
     /// The file as the user gave it, and its text.
     file: Option<(String, String)>,
-    /// `key=value`, in the order in which they were applied.
-    overrides: Vec<String>,
+    /// Keys as errors name them, and `key=value` as the user gave it, in the order in which they were applied.
+    overrides: Vec<(String, String)>,
 }
 
 /// Where a setting was written is no part of a configuration: two are equal when their settings are.
@@ -40,9 +40,9 @@ impl Origin {
         Self { file: Some((name.into(), text.into())), overrides: Vec::new() }
     }
 
-    /// The same with more `key=value` set over it.
-    pub(crate) fn with_overrides(mut self, overrides: &[String]) -> Self {
-        self.overrides.extend_from_slice(overrides);
+    /// The same with more keys set over it, each by a `key=value`.
+    pub(crate) fn with_overrides(mut self, overrides: Vec<(String, String)>) -> Self {
+        self.overrides.extend(overrides);
         self
     }
 
@@ -62,11 +62,10 @@ impl Origin {
     }
 
     fn place(&self, key: &str) -> Option<String> {
-        let sets = |text: &&String| {
-            let set = text.split_once('=').map_or("", |(key, _)| key.trim());
-            key.strip_prefix(set).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        let sets = |(set, _): &&(String, String)| {
+            key.strip_prefix(set.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         };
-        if let Some(text) = self.overrides.iter().rev().find(sets) {
+        if let Some((_, text)) = self.overrides.iter().rev().find(sets) {
             return Some(format!("--set {text}"));
         }
         let (name, text) = self.file.as_ref()?;
@@ -104,7 +103,9 @@ fn find(text: &str, key: &str) -> Option<Found> {
         let mut value = value;
         rest = after;
         while let (DeValue::Array(array), false) = (value.get_ref(), rest.is_empty()) {
-            let Some((inner, after)) = element(array, rest) else { return Some(Found::Inside(value.span())) };
+            let found = element(array.iter().map(name_of), rest)
+                .and_then(|(at, after)| Some((array.get(at)?, after)));
+            let Some((inner, after)) = found else { return Some(Found::Inside(value.span())) };
             (value, rest) = (inner, after);
         }
         if rest.is_empty() {
@@ -116,30 +117,34 @@ fn find(text: &str, key: &str) -> Option<Found> {
 }
 
 /// The first word of a key, and what follows its dot (with the bracket of an index).
-fn split(key: &str) -> (&str, &str) {
+pub(crate) fn split(key: &str) -> (&str, &str) {
     match key.find(['.', '[']) {
         Some(at) => (&key[..at], key[at..].strip_prefix('.').unwrap_or(&key[at..])),
         None => (key, ""),
     }
 }
 
-/// The element that `rest` begins with, by index or by name; and what follows it. Names may hold dots: the longest counts.
-fn element<'a, 'k>(
-    array: &'a [Spanned<DeValue<'a>>],
+/// The element of an array that `rest` begins with, by index or by name; and what follows it. Names may hold dots: the longest counts.
+pub(crate) fn element<'a, 'k>(
+    names: impl Iterator<Item = Option<&'a str>>,
     rest: &'k str,
-) -> Option<(&'a Spanned<DeValue<'a>>, &'k str)> {
+) -> Option<(usize, &'k str)> {
+    let inside = |after: &'k str| after.strip_prefix('.').unwrap_or(after);
     if let Some((index, after)) = rest.strip_prefix('[').and_then(|r| r.split_once(']')) {
-        return Some((array.get(index.parse::<usize>().ok()?)?, after.strip_prefix('.').unwrap_or(after)));
+        return Some((index.parse().ok()?, inside(after)));
     }
-    let named = array.iter().filter_map(|value| {
-        let DeValue::Table(table) = value.get_ref() else { return None };
-        let (_, name) = table.iter().find(|(k, _)| k.get_ref() == "name")?;
-        let DeValue::String(name) = name.get_ref() else { return None };
-        let after = rest.strip_prefix(name.as_ref())?;
-        let ends = after.is_empty() || after.starts_with('.');
-        ends.then(|| (value, after.strip_prefix('.').unwrap_or(after)))
+    let named = names.enumerate().filter_map(|(at, name)| {
+        let after = rest.strip_prefix(name?)?;
+        (after.is_empty() || after.starts_with('.')).then(|| (at, inside(after)))
     });
     named.min_by_key(|(_, after)| after.len())
+}
+
+/// The `name` of a table in an array.
+fn name_of<'a>(value: &'a Spanned<DeValue<'a>>) -> Option<&'a str> {
+    let DeValue::Table(table) = value.get_ref() else { return None };
+    let (_, name) = table.iter().find(|(k, _)| k.get_ref() == "name")?;
+    name.get_ref().as_str()
 }
 
 #[cfg(test)]
@@ -190,10 +195,11 @@ tower.hidden = []
     #[test]
     fn the_last_override_of_a_key_is_named() {
         let sets = ["model.experts.hidden=[3]", "model.experts.hidden=[]", "model.experts.hid=1"];
-        let origin = Origin::of_file("my.toml", TEXT).with_overrides(&sets.map(String::from));
+        let given = |set: &str| (set.split_once('=').unwrap().0.to_string(), set.to_string());
+        let origin = Origin::of_file("my.toml", TEXT).with_overrides(sets.map(given).into());
         assert_eq!(origin.place("model.experts.hidden").unwrap(), "--set model.experts.hidden=[]");
         assert_eq!(origin.place("model.tower.hidden").unwrap(), "my.toml line 15 column 16");
-        let whole = Origin::default().with_overrides(&["data.fields=[]".into()]);
+        let whole = Origin::default().with_overrides(vec![given("data.fields=[]")]);
         assert_eq!(whole.place("data.fields.age.column").unwrap(), "--set data.fields=[]");
         assert_eq!(whole.place("data.train"), None);
     }

@@ -3,7 +3,6 @@
 //! [`gather()`] reads a run and a file, [`page()`] draws any number of runs as one HTML file that asks for nothing else.
 
 mod chart;
-mod coverage;
 mod files;
 mod gather;
 mod html;
@@ -16,7 +15,8 @@ use std::collections::BTreeMap;
 use optmsm_core::metrics::{Bin, Metrics};
 use serde::Serialize;
 
-pub use coverage::FieldCoverage;
+use crate::coverage::FieldCoverage;
+
 pub use files::{FileFacts, Files};
 pub use gather::{CHUNK, gather};
 pub use page::page;

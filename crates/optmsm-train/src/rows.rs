@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use optmsm_core::backend::Backend;
+use optmsm_core::batch::Batch;
+use optmsm_core::config::InputSpec;
 use optmsm_core::learner::Learner;
 use optmsm_core::model::Model;
 use optmsm_data::cache::Selection;
@@ -68,19 +70,58 @@ impl Rows {
     /// # Errors
     /// The disk fails.
     pub fn labels(&self) -> Result<std::borrow::Cow<'_, [f32]>> {
+        if let Rows::Memory(set) = self {
+            return Ok(std::borrow::Cow::Borrowed(&set.batch.labels));
+        }
+        let mut labels = Vec::with_capacity(self.rows());
+        self.each(|batch| {
+            labels.extend_from_slice(&batch.labels);
+            Ok(true)
+        })?;
+        Ok(labels.into())
+    }
+
+    /// Hands over all rows in order, in pieces, until `take` has seen enough.
+    ///
+    /// # Errors
+    /// Those of `take`, and when the disk fails.
+    pub(crate) fn each(&self, mut take: impl FnMut(&Batch) -> Result<bool>) -> Result<()> {
         let cache = match self {
-            Rows::Memory(set) => return Ok(std::borrow::Cow::Borrowed(&set.batch.labels)),
+            Rows::Memory(set) => return take(&set.batch).map(|_| ()),
             Rows::Disk(cache) => cache,
         };
-        let (mut labels, mut batch) = (Vec::with_capacity(cache.rows()), cache.batch());
-        let (mut extra, mut bytes) = (Extra::default(), Vec::new());
+        let (mut batch, mut extra, mut bytes) = (cache.batch(), Extra::default(), Vec::new());
         for block in 0..cache.blocks() {
             batch.clear();
             extra.clear();
             cache.read(block, &mut batch, &mut extra, &mut bytes)?;
-            labels.extend_from_slice(&batch.labels);
+            if !take(&batch)? {
+                break;
+            }
         }
-        Ok(labels.into())
+        Ok(())
+    }
+
+    /// About `most` rows, spread over all of them.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub(crate) fn sample(&self, most: usize, input: &InputSpec) -> Result<Batch> {
+        let mut sample = Batch::new(input);
+        let step = self.rows().div_ceil(most).max(1);
+        match self {
+            Rows::Memory(set) => {
+                let rows: Vec<u32> = (0..set.rows() as u32).step_by(step).collect();
+                sample.push_rows(&set.batch, &rows);
+            }
+            Rows::Disk(cache) => {
+                let (mut extra, mut bytes) = (Extra::default(), Vec::new());
+                for block in (0..cache.blocks()).step_by(step) {
+                    cache.read(block, &mut sample, &mut extra, &mut bytes)?;
+                }
+            }
+        }
+        Ok(sample)
     }
 
     /// Predictions of all rows in order, with labels, scenarios, groups and true probabilities; the columns of what is returned are empty

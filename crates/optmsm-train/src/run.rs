@@ -12,7 +12,8 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::folder::holds_checkpoints;
 use crate::history::{self, Line};
-use crate::{inputs, note, say, tensorboard};
+use crate::record::Record;
+use crate::{inputs, note, paths, say, tensorboard};
 
 /// The way out where the parameters of the best pass are there, and those to go on from are not.
 const WITHOUT_LAST: &str = "restore it from a copy, or begin a new run; evaluate and predict do not need it";
@@ -27,12 +28,14 @@ pub struct Run {
     pub config: Config,
     /// Fitted schema.
     pub schema: Schema,
+    /// What it was made from, of a run that was opened and knows it.
+    pub record: Option<Record>,
 }
 
 impl Run {
     /// A run that is to be written to a folder that has none yet.
     pub fn new(folder: &Path, config: Config, schema: Schema) -> Self {
-        Self { folder: folder.to_path_buf(), config, schema }
+        Self { folder: folder.to_path_buf(), config, schema, record: None }
     }
 
     /// Writes configuration and schema of a new run.
@@ -41,21 +44,32 @@ impl Run {
     /// When the disk refuses; nothing is left then.
     pub fn create(&self) -> Result<()> {
         self.write().inspect_err(|_| {
-            fs::remove_file(self.folder.join("schema.json")).ok();
+            for name in ["schema.json", "config.json"] {
+                fs::remove_file(self.folder.join(name)).ok();
+            }
             fs::remove_dir(self.folder.join("checkpoints")).ok();
         })
     }
 
     fn write(&self) -> Result<()> {
-        let Self { folder, config, schema } = self;
+        let Self { folder, schema, .. } = self;
         let io = |e: std::io::Error| {
             Error::file(folder.display(), format!("cannot be made: {e}"), "choose another --run")
         };
         fs::create_dir_all(folder.join("checkpoints")).map_err(io)?;
         schema.save(folder.join("schema.json"))?;
-        note::write(folder, config)?;
         // Last, because it is what makes the folder a run.
-        Ok(write_atomic(&folder.join("config.toml"), config.to_toml()?.as_bytes())?)
+        self.save_config()
+    }
+
+    /// Writes the configuration, with paths that do not depend on the current folder.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(crate) fn save_config(&self) -> Result<()> {
+        let config = self.config.anchored();
+        note::write(&self.folder, &config)?;
+        Ok(write_atomic(&self.folder.join("config.toml"), config.to_toml()?.as_bytes())?)
     }
 
     /// An error when the folder holds a run, or what may be left of one.
@@ -78,7 +92,7 @@ impl Run {
     pub fn open(folder: &Path) -> Result<Self> {
         let config = Self::open_config(folder)?;
         let schema = Schema::load(folder.join("schema.json"))?;
-        Ok(Self { folder: folder.to_path_buf(), config, schema })
+        Ok(Self { folder: folder.to_path_buf(), config, schema, record: Record::load(folder)? })
     }
 
     /// Reads the configuration of a run.
@@ -91,8 +105,11 @@ impl Run {
             let fix = "give the folder that optmsm train wrote";
             return Err(Error::file(folder.display(), "holds no run (no config.toml)", fix));
         }
-        let config = Config::load(&path, &[])?;
+        let mut config = Config::load(&path, &[])?;
         note::compare(folder, &config)?;
+        if let Some(record) = Record::load(folder)? {
+            config.follow(record.folder(), &paths::whole(folder));
+        }
         Ok(config)
     }
 
@@ -157,6 +174,16 @@ impl Run {
     /// Appends a line to `metrics.jsonl`.
     pub fn log(&self, line: &impl Serialize) -> Result<()> {
         history::append(&self.folder, line)
+    }
+
+    /// What early stopping watches, as it was on the validation rows after a step; none of a step that no line is of.
+    ///
+    /// # Errors
+    /// When a line is damaged.
+    pub(crate) fn monitored(&self, step: u64) -> Result<Option<f64>> {
+        let lines = history::read(&self.folder)?;
+        let line = lines.iter().find(|line| line.split == "valid" && line.step == step);
+        Ok(line.and_then(|line| self.config.train.monitor.value(&line.evaluation.overall)))
     }
 
     /// Drops the lines of `metrics.jsonl`, and the scalars for TensorBoard, that a run continued at a position will write again.

@@ -5,24 +5,28 @@ use std::collections::BTreeMap;
 use crate::config::Config;
 use crate::error::{Error, Result};
 
-/// Every setting as TOML; a field of the data is one setting, named by the field.
-pub(crate) fn flatten(config: &Config) -> Result<BTreeMap<String, String>> {
+/// Every setting as TOML. A field of the data is named by the field: it is one setting, or with `inside` each of its settings is.
+pub(crate) fn flatten(config: &Config, inside: bool) -> Result<BTreeMap<String, String>> {
     let table = toml::Table::try_from(config)
         .map_err(|e| Error::file("configuration", e.to_string(), "report this"))?;
     let mut settings = BTreeMap::new();
-    table.iter().for_each(|(key, value)| put(&mut settings, key.clone(), value));
+    table.iter().for_each(|(key, value)| put(&mut settings, key.clone(), value, inside));
     Ok(settings)
 }
 
-fn put(settings: &mut BTreeMap<String, String>, key: String, value: &toml::Value) {
+fn put(settings: &mut BTreeMap<String, String>, key: String, value: &toml::Value, inside: bool) {
     let named = |v: &toml::Value| Some(v.as_table()?.get("name")?.as_str()?.to_string());
     match value {
         toml::Value::Table(table) => {
-            table.iter().for_each(|(k, v)| put(settings, format!("{key}.{k}"), v));
+            table.iter().for_each(|(k, v)| put(settings, format!("{key}.{k}"), v, inside));
         }
         toml::Value::Array(list) if !list.is_empty() && list.iter().all(|v| named(v).is_some()) => {
             for item in list {
-                settings.insert(format!("{key}.{}", named(item).unwrap_or_default()), item.to_string());
+                let key = format!("{key}.{}", named(item).unwrap_or_default());
+                match inside {
+                    true => put(settings, key, item, inside),
+                    false => _ = settings.insert(key, item.to_string()),
+                }
             }
         }
         value => {
@@ -57,7 +61,7 @@ mod tests {
         let mut b = a.clone();
         (b.train.seed, b.train.clip_norm) = (2, Some(1.0));
         b.data.fields[0].min_frequency = 3;
-        let [a, b] = [a, b].map(|c| flatten(&c).unwrap());
+        let [a, b] = [a, b].map(|c| flatten(&c, false).unwrap());
         assert_eq!((a["train.seed"].as_str(), b["train.seed"].as_str()), ("1", "2"));
         assert_eq!(a["data.train"], "\"t.csv\"");
         let found = differences([&a, &b].into_iter());

@@ -11,15 +11,19 @@ use optmsm_core::rounding::TableDtype;
 use optmsm_data::{DataError, Part};
 use serde::Serialize;
 
+use crate::alone::{SUSPICIOUS, suspicion};
 use crate::checkpoint::{self, Outline, Progress as Position};
-use crate::config::{Monitor, TrainConfig};
+use crate::config::TrainConfig;
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::extreme;
 use crate::loader::Order;
 use crate::progress::Progress;
+use crate::record::Record;
+use crate::resume;
 use crate::rows::Rows;
 use crate::run::Run;
+use crate::say;
 use crate::tensorboard::Writer;
 
 /// Steps between two looks at the loss: a device need not stop for it.
@@ -38,6 +42,8 @@ pub struct Data {
     pub valid: Option<Rows>,
     /// Rows that are scored once, at the end, with the best parameters.
     pub test: Option<Rows>,
+    /// The files that they come from.
+    pub record: Record,
 }
 
 /// What follows an evaluation.
@@ -107,6 +113,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
         learner.import_state(&checkpoint, checkpoint.progress.step)?;
         at = checkpoint.progress;
     } else {
+        resume::keep(run, &data.record, false)?;
         // So that a run can be continued from its first step on.
         save_last(outline(learner)?, learner, run, data, &at)?;
     }
@@ -132,8 +139,13 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     if resume {
         same_order(&order, &at, run)?;
         run.rewind(&at)?;
+        if !at.monitor.is_empty() && at.monitor != config.monitor.name() {
+            // What was best so far goes on as that, by the value that early stopping watches now.
+            at.best = run.monitored(at.best_step)?;
+        }
+        resume::keep(run, &data.record, true)?;
     }
-    at.order = order.describe();
+    (at.order, at.monitor) = (order.describe(), config.monitor.name().into());
     let mut board = config.tensorboard.then(|| Writer::open(&run.folder)).transpose()?;
     let mut progress = Progress::new(config.epochs * data.train.rows() as u64, quiet);
     let done = std::thread::scope(|scope| {
@@ -143,7 +155,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
         let plan = move || order.run(begin, config.epochs, &plans, &spare);
         Builder::new().spawn_scoped(scope, plan).map_err(DataError::thread)?;
         let batches = data.train.rows().div_ceil(config.batch_size) as u64;
-        let mut last_finite = None;
+        let (mut last_finite, mut suspected) = (None, false);
         while at.epoch < config.epochs && at.stale < config.patience.max(1) {
             let Ok(plan) = planned.recv() else { break };
             let plan = plan?;
@@ -171,7 +183,13 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
             let _ = give_back.send(plan);
             if end {
                 (at.epoch, at.batch) = (at.epoch + 1, 0);
-                epoch_end(learner, run, data, &mut at, last_finite, &progress, board.as_mut())?;
+                let auc = epoch_end(learner, run, data, &mut at, last_finite, &progress, board.as_mut())?;
+                if let (Some(auc), Some(valid), false) =
+                    (auc.filter(|&auc| auc > SUSPICIOUS), &data.valid, suspected)
+                {
+                    suspected = true;
+                    say::warning(&suspicion(auc, &run.schema, &data.train, valid)?);
+                }
                 if observer.is_some_and(|o| o.evaluated(&at) == Next::Stop) {
                     break;
                 }
@@ -247,7 +265,7 @@ fn step_scalars(
     board.write(step)
 }
 
-/// Evaluates, decides whether this is the best so far, and saves.
+/// Evaluates, decides whether this is the best so far, and saves; returns the validation AUC.
 fn epoch_end<B: Backend<Elem = f32>, M: Model<B>>(
     learner: &mut Learner<B, M>,
     run: &Run,
@@ -256,20 +274,17 @@ fn epoch_end<B: Backend<Elem = f32>, M: Model<B>>(
     last_finite: Option<f64>,
     progress: &Progress,
     board: Option<&mut Writer>,
-) -> Result<()> {
+) -> Result<Option<f64>> {
     let outline = finite(learner, run, data, at, last_finite)?;
-    let (mut better, mut note) = (true, String::new());
+    let (mut better, mut note, mut auc) = (true, String::new(), None);
     if let Some(valid) = &data.valid {
         let (evaluation, _) = score(learner, run, valid)?;
         let all = &evaluation.overall;
+        auc = all.auc;
         if all.log_loss.is_some_and(f64::is_nan) {
             return Err(diverged(at.step, f64::NAN, last_finite, run, (valid, Part::Valid))?);
         }
-        // Higher is better.
-        let value = match run.config.train.monitor {
-            Monitor::Auc => all.auc,
-            Monitor::LogLoss => all.log_loss.map(|v| -v),
-        };
+        let value = run.config.train.monitor.value(all);
         let value = value.ok_or_else(|| {
             Error::file(
                 "data.valid",
@@ -308,7 +323,8 @@ fn epoch_end<B: Backend<Elem = f32>, M: Model<B>>(
         let path = run.checkpoint_path("best");
         checkpoint::save(&path, &outline, at, &run.fingerprint()?, |sink| learner.export_to(sink))?;
     }
-    save_last(outline, learner, run, data, at)
+    save_last(outline, learner, run, data, at)?;
+    Ok(auc)
 }
 
 /// What the parameters are.

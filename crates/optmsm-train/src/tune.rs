@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::history::{self, Line};
 use crate::markdown::{NONE, name, table};
+use crate::record::{Hashes, Record};
 use crate::run::Run;
 use crate::trainer::{Data, Next};
 use crate::{inputs, seal};
@@ -116,7 +117,8 @@ pub fn tune(config: &Config, space: &Space, out: &Path, session: &Session) -> Re
     }
     let _held = Folder::take(out, OPTION)?;
     let schema = inputs::fit(config)?;
-    let files = inputs::files(config, false)?;
+    let mut hashes = Hashes::default();
+    let files = inputs::files(config, false, &mut hashes)?;
     let base = Config { tune: None, ..config.clone() };
     claim(out, &fingerprint(&base, &files, &space.identity())?)?;
     let path = out.join("trials.jsonl");
@@ -138,7 +140,10 @@ pub fn tune(config: &Config, space: &Space, out: &Path, session: &Session) -> Re
         session.say(&format!("trial {trial} of {total}: {}", shown(&values)));
         let data = match &mut data {
             Some(data) => data,
-            none => none.insert(inputs::load(config, &schema, false)?),
+            none => {
+                let record = Record::of(config, false, &mut hashes)?;
+                none.insert(inputs::load(config, &schema, false, record)?)
+            }
         };
         let folder = out.join(format!("trial-{trial:03}"));
         let ended = study.run(trial as u64, values, &folder, &schema, data, space.stop, session);
@@ -150,7 +155,7 @@ pub fn tune(config: &Config, space: &Space, out: &Path, session: &Session) -> Re
     }
     if let Some(best) = study.winner() {
         let config = study.base.with_values("best trial", &best.values)?;
-        write_atomic(&out.join(BEST), config.to_toml()?.as_bytes())?;
+        write_atomic(&out.join(BEST), config.anchored().to_toml()?.as_bytes())?;
         study.best = Some(config);
     }
     write_atomic(&out.join("trials.md"), study.markdown().as_bytes())?;
@@ -206,14 +211,8 @@ impl Study {
             let fix = "restore the file, or delete the folder: the trial will be trained again";
             return Err(Error::file("trial", gap, fix));
         }
-        let value = |line: &Line| {
-            let all = &line.evaluation.overall;
-            let value = match self.monitor {
-                Monitor::Auc => all.auc,
-                Monitor::LogLoss => all.log_loss.map(|v| -v),
-            };
-            value.filter(|_| line.split == "valid")
-        };
+        let value =
+            |line: &Line| self.monitor.value(&line.evaluation.overall).filter(|_| line.split == "valid");
         Ok(lines.iter().filter_map(value).collect())
     }
 

@@ -11,6 +11,7 @@ use optmsm_cuda::Precision;
 use optmsm_data::{Dataset, Schema};
 use optmsm_train::config::Config;
 use optmsm_train::error::Error;
+use optmsm_train::record::Record;
 use optmsm_train::rows::Rows;
 use optmsm_train::run::Run;
 use optmsm_train::trainer::{self, Control, Data};
@@ -86,7 +87,12 @@ fn train(place: &Place, folder: &str, be: impl Backend<Elem = f32>, resume: bool
         Run::new(&place.path(folder), config, schema)
     };
     let load = |name: &str| Rows::Memory(Dataset::load(place.path(name), &run.schema).unwrap());
-    let data = Data { train: load("train.csv"), valid: Some(load("valid.csv")), test: None };
+    let data = Data {
+        train: load("train.csv"),
+        valid: Some(load("valid.csv")),
+        test: None,
+        record: Record::default(),
+    };
     let config = &run.config.train;
     let model = OptMsm::new(&run.config.model, &run.schema.input_spec()).unwrap();
     let mut learner = Learner::new(be, model, config.learner(), config.batch_size, config.seed).unwrap();

@@ -175,7 +175,8 @@ fn a_run_goes_on_with_its_own_rows_and_order_only() {
     }
     let text = place.bytes("train.csv");
     place.write("train.csv", [&text[..], b"1,home,u1,a,2.5,1\n"].concat());
-    let error = refused(&[]);
+    assert!(refused(&[]).contains("train.csv (data.train): has other content than when the run began"));
+    let error = refused(&["--allow-changed-data"]);
     let fix = "restore the file, or begin a new run";
     assert_eq!(error, format!("error: data.train: has 121 rows, but had 120 when the run began; {fix}"));
     // A pass that is over binds nothing.

@@ -168,7 +168,7 @@ fn the_page_keeps_user_text_in_its_place_and_asks_for_nothing() {
     let place = runs();
     // On its own valid file.
     let (page, numbers) = report(&place, &[RUN, "other"]);
-    assert_eq!(numbers[0]["data"], "valid.csv");
+    assert_eq!(numbers[0]["data"], place.path("valid.csv").to_str().unwrap());
     assert!(page.contains(
         "&lt;/td&gt;&lt;/title&gt;&lt;script&gt;document.title=&quot;x&quot;&lt;/script&gt;&#39;&amp;首页"
     ));
@@ -208,7 +208,8 @@ fn a_run_of_a_split_file_is_scored_on_its_validation_rows() {
     train(&place, "r", &[]);
     let (_, numbers) = report(&place, &["r"]);
     let of = &numbers[0];
-    assert_eq!(of["data"], "train.csv (valid part of data.split)");
+    let train = place.path("train.csv");
+    assert_eq!(of["data"], format!("{} (valid part of data.split)", train.display()));
     let history = of["history"].as_array().unwrap();
     let best = history.iter().find(|l| l["split"] == "valid" && l["step"] == of["best_step"]).unwrap();
     for key in ["rows", "positives", "auc"] {

@@ -10,6 +10,7 @@ use optmsm_cpu::{Cpu, CpuOptions};
 use optmsm_data::{Cache, Prepared, Schema, Source, SynthConfig, synth};
 use optmsm_train::config::Config;
 use optmsm_train::error::Error;
+use optmsm_train::record::Record;
 use optmsm_train::rows::Rows;
 use optmsm_train::run::Run;
 use optmsm_train::trainer::{self, Control, Data};
@@ -63,8 +64,12 @@ fn train(folder: &TempDir, run: &str, threads: usize, resume: bool, steps: Optio
         Rows::Disk(cache)
     };
     let caches = path(&format!("{name}-caches"));
-    let data =
-        Data { train: load("parts", &caches), valid: Some(load("valid.parquet", &caches)), test: None };
+    let data = Data {
+        train: load("parts", &caches),
+        valid: Some(load("valid.parquet", &caches)),
+        test: None,
+        record: Record::default(),
+    };
     let config = &run.config.train;
     let model = OptMsm::new(&run.config.model, &run.schema.input_spec()).unwrap();
     let be = Cpu::new(CpuOptions { threads: Some(1), ..CpuOptions::default() }).unwrap();

@@ -90,8 +90,7 @@ pub(crate) fn parts(paths: &[PathBuf]) -> Result<Vec<Part>> {
                 matches(&shown, &mut parts)?;
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let fix = "check the path; it starts from the current directory";
-                return Err(DataError::file(&shown, "no such file", fix));
+                return Err(DataError::file(&shown, "no such file", check("path", path)));
             }
             Err(e) => return Err(DataError::io(&shown, "open", e)),
         }
@@ -129,10 +128,15 @@ fn matches(pattern: &str, parts: &mut Vec<Part>) -> Result<()> {
         }
     }
     if parts.len() == before {
-        let fix = "check the pattern; it starts from the current directory";
-        return Err(DataError::file(pattern, "no file matches", fix));
+        return Err(DataError::file(pattern, "no file matches", check("pattern", Path::new(pattern))));
     }
     Ok(())
+}
+
+/// What to do about a path or pattern that leads nowhere.
+fn check(what: &str, path: &Path) -> String {
+    let from = if path.is_absolute() { "" } else { "; it starts from the current directory" };
+    format!("check the {what}{from}")
 }
 
 pub(super) fn no_pattern(pattern: &str, e: &glob::PatternError) -> DataError {

@@ -5,10 +5,12 @@ use std::path::Path;
 use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
 use optmsm_data::{Dataset, Need, OutputFormat, Predictions, RowReader, Schema};
+use optmsm_train::coverage::Counter;
 use optmsm_train::error::Result;
 use optmsm_train::evaluate;
 use optmsm_train::reading::reading;
 use optmsm_train::run::Run;
+use optmsm_train::say;
 
 use super::{ApplyTo, Device, Output};
 
@@ -42,12 +44,15 @@ fn score<B: Backend<Elem = f32>>(
     // What metrics need of a row is kept, its fields are not.
     let (mut scored, mut predictions) = (Dataset::default(), Vec::new());
     let mut batch = Batch::new(&schema.input_spec());
+    let mut counter = Counter::new(schema);
     while reader.read(&mut batch, &mut scored.extra, CHUNK)? > 0 {
+        counter.add(&batch);
         predictions.extend(predictor.predict(&batch)?);
         scored.batch.labels.append(&mut batch.labels);
         scored.batch.scenarios.append(&mut batch.scenarios);
         batch.clear();
     }
+    warn(&counter, run, schema, path);
     let evaluation = evaluate::evaluate(&scored, schema, &predictions);
     match output.json {
         true => super::print_json(&evaluation),
@@ -62,18 +67,36 @@ pub(super) fn predict(on: &ApplyTo, out: &str) -> Result<()> {
     let device = super::open(on.backend, &run.config.train)?;
     let rows = Predictions::open(&on.data, &schema, format)?;
     match device {
-        Device::Cpu(be) => write(be, &run, rows, out),
-        Device::Cuda(be) => write(be, &run, rows, out),
+        Device::Cpu(be) => write(be, &run, &schema, rows, &on.data, out),
+        Device::Cuda(be) => write(be, &run, &schema, rows, &on.data, out),
     }
 }
 
-fn write<B: Backend<Elem = f32>>(be: B, run: &Run, rows: Predictions, out: &str) -> Result<()> {
+/// Warns of values that training does not know.
+fn warn(counter: &Counter, run: &Run, schema: &Schema, path: &str) {
+    let trained = run.record.as_ref().map(|record| record.unknown.clone()).unwrap_or_default();
+    let warnings = counter.warnings(schema, &trained, &path.into());
+    warnings.iter().for_each(|text| say::warning(text));
+}
+
+fn write<B: Backend<Elem = f32>>(
+    be: B,
+    run: &Run,
+    schema: &Schema,
+    rows: Predictions,
+    path: &str,
+    out: &str,
+) -> Result<()> {
     let predictor = super::predictor(be, run, CHUNK)?;
+    let mut counter = Counter::new(schema);
     let predict = |predictions: &mut [f32], batch: &Batch| -> Result<()> {
+        counter.add(batch);
         Ok(predictor.predict_into(predictions, batch)?)
     };
-    if super::is_stdout(Path::new(out)) {
-        return super::stdout::fill(|out| rows.write("standard output", out, predict));
+    match super::is_stdout(Path::new(out)) {
+        true => super::stdout::fill(|out| rows.write("standard output", out, predict))?,
+        false => super::synth::write_beside(Path::new(out), |file| rows.write(out, file, predict))?,
     }
-    super::synth::write_beside(Path::new(out), |file| rows.write(out, file, predict))
+    warn(&counter, run, schema, path);
+    Ok(())
 }

@@ -6,6 +6,7 @@ use clap::Args;
 use optmsm_train::check::{Check, FieldCheck, Memory, check};
 use optmsm_train::config::{BackendKind, Config};
 use optmsm_train::error::Result;
+use optmsm_train::say;
 
 use super::Output;
 
@@ -30,6 +31,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let overrides = super::overrides(&options.set, options.backend);
     let config = Config::load(&options.config, &overrides)?;
     let found = check(&config, options.rows)?;
+    found.warnings.iter().for_each(|text| say::warning(text));
     match options.output.json {
         true => super::print_json(&found),
         false => super::print(text(&found).as_bytes()),
@@ -67,13 +69,14 @@ fn text(found: &Check) -> String {
         move |f: &FieldCheck| oov(f)
     });
     text += &super::table(
-        ["field", "column", "kind", "role", "missing", "OOV valid", "OOV test", "ids"],
+        ["field", "column", "kind", "role", "missing", "OOV valid", "OOV test", "AUC alone", "ids"],
         found.fields.iter().map(|f| {
             let ids =
                 f.ids.map_or("number".into(), |n| if f.exact { n.to_string() } else { format!("about {n}") });
             let missing = f.missing.get("train").map_or("–".to_string(), |&s| percent(s));
             let role = format!("{:?}", f.role).to_lowercase();
-            [f.name.clone(), f.column.clone(), f.kind.into(), role, missing, valid(f), test(f), ids]
+            let auc = f.auc.map_or("–".to_string(), |auc| format!("{auc:.4}"));
+            [f.name.clone(), f.column.clone(), f.kind.into(), role, missing, valid(f), test(f), auc, ids]
         }),
     );
     if found.files.iter().any(|f| !f.whole) {

@@ -16,6 +16,8 @@ use optmsm_train::folder::Folder;
 use optmsm_train::init;
 use optmsm_train::inputs;
 use optmsm_train::profile;
+use optmsm_train::record::{Hashes, Record};
+use optmsm_train::resume;
 use optmsm_train::run::Run;
 use optmsm_train::say;
 use optmsm_train::trainer::{self, Control, Data};
@@ -40,6 +42,9 @@ pub(super) struct Options {
     /// Continue the run in --run where it stopped.
     #[arg(long, requires = "run")]
     resume: bool,
+    /// With --resume: go on though rows that the run is trained on or judged by have changed.
+    #[arg(long, requires = "resume")]
+    allow_changed_data: bool,
     /// Rows of the built-in data.
     #[arg(long, conflicts_with = "config")]
     rows: Option<u64>,
@@ -178,7 +183,8 @@ fn open(config: &Config, options: &Options) -> Result<Device> {
 fn create(folder: &Path, config: Config, device: Device) -> Result<(Run, Data, Device)> {
     let read = || {
         let schema = inputs::fit(&config)?;
-        let data = inputs::load(&config, &schema, true)?;
+        let record = Record::of(&config, true, &mut Hashes::default())?;
+        let data = inputs::load(&config, &schema, true, record)?;
         Ok((schema, data))
     };
     let (schema, data) = read().map_err(|e| config.origin.locate(e))?;
@@ -207,16 +213,27 @@ fn reopen(folder: &Path, options: &Options) -> Result<Job> {
     let held = Folder::take(folder, OPTION)?;
     let resume = Run::has_begun(folder)?;
     if !resume {
-        let config = Run::open_config(folder)?.override_with(&overrides(options))?;
+        let before = Run::open_config(folder)?;
+        let mut config = before.override_with(&overrides(options))?;
+        config.seen_from_here();
         let device = open(&config, options)?;
         say::line(&format!("{}: stopped before its first checkpoint, and begins again", folder.display()));
+        resume::say_changes(&before, &config)?;
         let (run, data, device) = create(folder, config, device)?;
         return Ok(Job { run, data, device, resume, held });
     }
     let mut run = Run::open(folder)?;
-    run.config = run.config.override_with(&overrides(options))?;
-    let device = open(&run.config, options)?;
-    let data = inputs::load(&run.config, &run.schema, true)?;
+    let mut config = run.config.override_with(&overrides(options))?;
+    config.seen_from_here();
+    let before = std::mem::replace(&mut run.config, config);
+    let Run { config, schema, record: known, .. } = &run;
+    resume::allow_settings(&before, config).map_err(|e| config.origin.locate(e))?;
+    let device = open(config, options)?;
+    let anew = "--set data_dir=… or --set data.train=… and so on";
+    let record = Record::of(config, true, &mut Hashes::known(known.as_ref()));
+    let record = record.map_err(|e| inputs::gone(e, anew))?;
+    resume::allow_data(known.as_ref(), &record, options.allow_changed_data)?;
+    let data = inputs::load(config, schema, true, record).map_err(|e| config.origin.locate(e))?;
     Ok(Job { run, data, device, resume, held })
 }
 
@@ -244,7 +261,8 @@ fn synthetic(folder: &Path, options: &Options) -> Result<Config> {
     // tiny initial embeddings find only slowly.
     (config.model.embedding_dim, config.model.init_std) = (8, 0.1);
     (config.train.optimizer.lr, config.train.optimizer.weight_decay) = (3e-3, 1e-5);
-    let path = |split: &str| Some(data_path(folder, split).display().to_string().into());
+    config.data_dir = Some(folder.display().to_string());
+    let path = |split: &str| Some(format!("data/{split}.csv").into());
     (config.data.train, config.data.valid, config.data.test) = (path("train"), path("valid"), path("test"));
     config.override_with(&overrides(options))
 }

@@ -10,8 +10,8 @@ use optmsm_core::predictor::Predictor;
 use optmsm_data::cache::Selection;
 use optmsm_data::{Extra, Need, Part, RowReader, Source};
 
-use super::coverage::{Counter, FieldCoverage};
 use super::{Files, Norms, RunReport, SCORED, SetReport};
+use crate::coverage::{Counter, FieldCoverage};
 use crate::error::{Error, Result};
 use crate::run::Run;
 use crate::{history, inputs, say, settings};
@@ -45,7 +45,10 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
     let config = &run.config.data;
     let (source, selection) = match (data, inputs::source(&run.config, Part::Valid)) {
         (Some(path), _) => (Source::from(path), None),
-        (None, Some(valid)) => (valid, inputs::selection(&run.config, Part::Valid)),
+        (None, Some(valid)) => {
+            valid.files().map_err(|e| inputs::gone(e.into(), "--data"))?;
+            (valid, inputs::selection(&run.config, Part::Valid))
+        }
         (None, None) => {
             let problem = "names no data.valid to score";
             return Err(Error::file(
@@ -91,7 +94,7 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
     };
     Ok(RunReport {
         run: run.folder.display().to_string(),
-        settings: settings::flatten(&run.config)?,
+        settings: settings::flatten(&run.config, false)?,
         schema: run.schema.fingerprint(),
         fingerprint: run.fingerprint()?,
         parameters,

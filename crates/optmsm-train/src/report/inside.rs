@@ -1,9 +1,10 @@
 //! What the runs are made of: experts, gate, generated weights, vocabularies, settings, files.
 
+use super::RunReport;
 use super::chart;
 use super::html::{Cell, count, details, escape, head, number, percent, table};
 use super::sections::{left_out, pictured, scenarios};
-use super::{FieldCoverage, RunReport};
+use crate::coverage::FieldCoverage;
 use crate::settings::differences;
 
 /// One block a run, beside each other where there is room.

@@ -108,8 +108,13 @@ impl Place {
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Output {
+        self.run_in("", args)
+    }
+
+    /// Runs the program in one of its folders.
+    pub(crate) fn run_in(&self, folder: &str, args: &[&str]) -> Output {
         let program = env!("CARGO_BIN_EXE_optmsm");
-        Command::new(program).current_dir(self.0.path()).args(args).output().unwrap()
+        Command::new(program).current_dir(self.path(folder)).args(args).output().unwrap()
     }
 }
 

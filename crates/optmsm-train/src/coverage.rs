@@ -1,8 +1,11 @@
-//! What a file holds of each field's vocabulary.
+//! What a file holds of each field's vocabulary, and what to tell a user of one that holds little of it.
+
+use std::collections::BTreeMap;
 
 use optmsm_core::batch::{Batch, Column};
 use optmsm_core::config::Role;
-use optmsm_data::Schema;
+use optmsm_data::unknown::{Unknown, Unknowns};
+use optmsm_data::{Schema, Source, printable, quote};
 use serde::Serialize;
 
 /// Counts of one field.
@@ -45,18 +48,44 @@ impl FieldCoverage {
     }
 }
 
+/// An example of a value that is out of vocabulary, and of one that is not.
+fn beside(example: Option<&Unknown>) -> String {
+    match example {
+        None => String::new(),
+        Some(Unknown { value, kept: Some(kept), alike: true }) => {
+            format!(
+                ", such as {}, which training has as {}; write both in the same way",
+                quote(value),
+                quote(kept)
+            )
+        }
+        Some(Unknown { value, kept: Some(kept), .. }) => {
+            format!(", such as {}, where training has values such as {}", quote(value), quote(kept))
+        }
+        Some(Unknown { value, kept: None, .. }) => format!(", such as {}", quote(value)),
+    }
+}
+
 fn share(part: u64, whole: u64) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
 /// Counts while a file is read.
-pub(super) struct Counter {
+#[derive(Debug)]
+pub struct Counter {
     seen: Vec<Vec<bool>>, // by field and id
     fields: Vec<FieldCoverage>,
+    rows: u64,
+    fallback: Option<u32>,
+    unseen: u64, // rows of the fallback scenario
 }
 
+/// Values, and rows, below which their shares say nothing.
+const FEWEST: u64 = 20;
+
 impl Counter {
-    pub(super) fn new(schema: &Schema) -> Self {
+    /// Nothing yet.
+    pub fn new(schema: &Schema) -> Self {
         let fields = schema.fields.iter().map(|f| {
             let ids = f.encoding.ids();
             let coverage = FieldCoverage {
@@ -73,11 +102,14 @@ impl Counter {
             (coverage, vec![false; ids.unwrap_or(0)])
         });
         let (fields, seen) = fields.unzip();
-        Self { seen, fields }
+        Self { seen, fields, rows: 0, fallback: schema.fallback_scenario(), unseen: 0 }
     }
 
     /// Adds rows.
-    pub(super) fn add(&mut self, batch: &Batch) {
+    pub fn add(&mut self, batch: &Batch) {
+        self.rows += batch.rows() as u64;
+        let unseen = |scenario: &&u32| Some(**scenario) == self.fallback;
+        self.unseen += batch.scenarios.iter().filter(unseen).count() as u64;
         for ((field, seen), column) in self.fields.iter_mut().zip(&mut self.seen).zip(&batch.columns) {
             field.rows += batch.rows() as u64;
             let ids: &[u32] = match column {
@@ -92,8 +124,56 @@ impl Counter {
         }
     }
 
+    /// Rows so far.
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Shares of values that are out of the vocabulary, by field, where there are any.
+    pub fn unknown_shares(&self) -> BTreeMap<String, f64> {
+        let share =
+            |f: &FieldCoverage| Some((f.field.clone(), f.unknown_share().filter(|&share| share > 0.0)?));
+        self.fields.iter().filter_map(share).collect()
+    }
+
+    /// What to tell the user: one text for each field of which at most half as large a share of values is in the vocabulary as of the
+    /// training rows, whose shares out of it are `trained` (0 where it names none; 1 where none can be in it); and one where half of the rows are of
+    /// scenarios that training never saw. `source` is what was counted, of which an example is shown.
+    pub fn warnings(&self, schema: &Schema, trained: &BTreeMap<String, f64>, source: &Source) -> Vec<String> {
+        let lost = |field: &FieldCoverage| {
+            let kept = 1.0 - trained.get(&field.field).copied().unwrap_or(0.0);
+            let unknown = field.unknown_share().filter(|_| kept > 0.0 && field.values >= FEWEST)?;
+            (1.0 - unknown <= 0.5 * kept).then_some(unknown)
+        };
+        let fields: Vec<_> = self.fields.iter().map(lost).collect();
+        let scenarios = self.rows >= FEWEST && 2 * self.unseen >= self.rows;
+        if !scenarios && fields.iter().all(Option::is_none) {
+            return Vec::new();
+        }
+        let examples = Unknowns::find(source, schema);
+        let mut texts = Vec::new();
+        for ((field, lost), example) in self.fields.iter().zip(fields).zip(&examples.fields) {
+            if let Some(share) = lost {
+                let (name, values, share) = (printable(&field.field), field.values, 100.0 * share);
+                texts.push(format!(
+                    "{source}: {share:.1} % of {values} values of field '{name}' are out of vocabulary{}",
+                    beside(example.as_ref())
+                ));
+            }
+        }
+        if scenarios {
+            let share = 100.0 * self.unseen as f64 / self.rows as f64;
+            texts.push(format!(
+                "{source}: {share:.1} % of {} rows are of scenarios that training never saw{}",
+                self.rows,
+                beside(examples.scenario.as_ref())
+            ));
+        }
+        texts
+    }
+
     /// The counts; `missing` are the rows without a value, by field.
-    pub(super) fn finish(mut self, missing: &[u64]) -> Vec<FieldCoverage> {
+    pub fn finish(mut self, missing: &[u64]) -> Vec<FieldCoverage> {
         for ((field, seen), &missing) in self.fields.iter_mut().zip(&self.seen).zip(missing) {
             field.missing = missing;
             if let Some(count) = &mut field.seen {

@@ -1,0 +1,127 @@
+//! What may change when a run is continued, and the note that its folder keeps of it.
+
+use std::collections::BTreeMap;
+
+use optmsm_core::error::Error as CoreError;
+use optmsm_data::Part;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::record::{Change, Record};
+use crate::run::Run;
+use crate::say;
+use crate::settings::flatten;
+
+/// Whether a run can go on with these settings.
+///
+/// # Errors
+/// One of them decided what the checkpoint or the schema holds.
+pub fn allow_settings(before: &Config, after: &Config) -> Result<()> {
+    let names = |config: &Config| config.data.fields.iter().map(|f| f.name.clone()).collect::<Vec<_>>();
+    if names(before) != names(after) {
+        return Err(fixed("data.fields", "has other fields than when the run began"));
+    }
+    for Setting { key, was, is } in changed(before, after)? {
+        if is_fixed(&key) {
+            return Err(fixed(&key, &format!("is {is}, but was {was} when the run began")));
+        }
+    }
+    Ok(())
+}
+
+fn fixed(key: &str, problem: &str) -> Error {
+    let why = match key.starts_with("model.") {
+        true => "its checkpoint would be of another model",
+        false => "its schema would be another",
+    };
+    let fix = "leave it as it was, or begin a new run";
+    CoreError::config(key, format!("{problem}, and {why}"), fix).into()
+}
+
+/// Whether what a run has made so far follows from a setting.
+fn is_fixed(key: &str) -> bool {
+    match key.split_once('.') {
+        Some(("model", key)) => key != "embeddings.dtype",
+        Some(("data", key)) => {
+            // Parts that differ are seen by their content.
+            let of_rows = ["train", "valid", "test", "oov_rate"].contains(&key)
+                || ["split", "stream"].iter().any(|table| key.split('.').next() == Some(table));
+            let of_steps =
+                key.starts_with("fields.") && [".oov_dropout", ".freeze"].iter().any(|k| key.ends_with(k));
+            !of_rows && !of_steps
+        }
+        _ => false,
+    }
+}
+
+/// Whether a run can go on with these files.
+///
+/// # Errors
+/// Rows that it is trained on or judged by have changed, and nobody insists.
+pub fn allow_data(before: Option<&Record>, now: &Record, insist: bool) -> Result<()> {
+    let changes = before.map_or(Vec::new(), |before| now.changes(before));
+    match changes.into_iter().find(|change| change.part != Part::Test) {
+        Some(Change { place, problem, .. }) if !insist => {
+            let fix = "restore it, begin a new run, or insist with --allow-changed-data";
+            Err(Error::file(place, problem, fix))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says which settings differ; returns whether any does.
+///
+/// # Errors
+/// A configuration cannot be written as TOML.
+pub fn say_changes(before: &Config, after: &Config) -> Result<bool> {
+    let settings = changed(before, after)?;
+    settings.iter().for_each(|Setting { key, was, is }| say::line(&format!("{key}: {was} → {is}")));
+    Ok(!settings.is_empty())
+}
+
+/// Writes down what a run goes on with, for the next time, and says what has changed.
+///
+/// # Errors
+/// The folder cannot be read or written.
+pub(crate) fn keep(run: &Run, record: &Record, resumed: bool) -> Result<()> {
+    if say_changes(&Config::load(&run.folder.join("config.toml"), &[])?, &run.config.anchored())? {
+        run.save_config()?;
+    }
+    match Record::load(&run.folder)? {
+        Some(before) => {
+            for Change { place, problem, .. } in record.changes(&before) {
+                say::warning(&format!("{place}: {problem}"));
+            }
+        }
+        None if resumed => {
+            let folder = run.folder.display();
+            say::warning(&format!(
+                "{folder}: does not say what its data was when it began; from now on it does"
+            ));
+        }
+        None => {}
+    }
+    record.save(&run.folder)
+}
+
+/// A setting that differs.
+struct Setting {
+    key: String,
+    was: String,
+    is: String,
+}
+
+/// The settings that differ, as TOML.
+fn changed(before: &Config, after: &Config) -> Result<Vec<Setting>> {
+    let (before, after) = (flatten(before, true)?, flatten(after, true)?);
+    let shown = |settings: &BTreeMap<String, String>, key: &str| {
+        settings.get(key).map_or("not set".into(), String::clone)
+    };
+    let mut keys: Vec<&String> = before.keys().chain(after.keys()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys.retain(|key| before.get(*key) != after.get(*key));
+    let setting =
+        |key: &String| Setting { key: key.clone(), was: shown(&before, key), is: shown(&after, key) };
+    Ok(keys.into_iter().map(setting).collect())
+}

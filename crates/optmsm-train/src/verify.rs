@@ -1,0 +1,140 @@
+//! Faults that a look at the encoded rows shows: found before the first pass, not after it.
+
+use std::collections::BTreeMap;
+
+use optmsm_core::batch::Batch;
+use optmsm_core::error::Error as CoreError;
+use optmsm_data::{Part, Schema};
+
+use crate::config::{Config, Monitor};
+use crate::coverage::Counter;
+use crate::error::{Error, Result};
+use crate::inputs;
+use crate::rows::Rows;
+use crate::say;
+use crate::trainer::Data;
+
+/// Training rows on disk whose values are counted: what is known of so many is known of all.
+const COUNTED: usize = 1 << 19;
+
+/// Rows of each label, and those of them that count.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Labels {
+    rows: [u64; 2],
+    weighed: [u64; 2],
+}
+
+impl Labels {
+    /// Adds rows.
+    pub(crate) fn add(&mut self, batch: &Batch) {
+        for (row, label) in batch.labels.iter().enumerate() {
+            let label = usize::from(*label == 1.0);
+            self.rows[label] += 1;
+            self.weighed[label] += u64::from(batch.weights.get(row).is_none_or(|weight| *weight > 0.0));
+        }
+    }
+
+    /// The label that all rows have, and their number.
+    pub(crate) fn only(&self) -> Option<(u8, u64)> {
+        match self.rows {
+            [rows, 0] => Some((0, rows)),
+            [0, rows] => Some((1, rows)),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing can be learned of the rows.
+    ///
+    /// # Errors
+    /// They are of one label, or those that have a weight are.
+    pub(crate) fn teach(&self) -> Result<()> {
+        let fail = |key: &str, problem: String, fix: &str| Err(CoreError::config(key, problem, fix).into());
+        if let Some((label, rows)) = self.only() {
+            let problem =
+                format!("is {label} in all {rows} training rows, so that there is nothing to learn");
+            return fail("data.label", problem, "give rows of both labels, or name another column");
+        }
+        let fix = "give rows of both labels a weight above 0, or leave data.weight out";
+        match self.weighed {
+            [0, 0] => fail("data.weight", "is 0 in all training rows".into(), fix),
+            [0, _] => fail("data.weight", "is 0 in all training rows of label 0".into(), fix),
+            [_, 0] => fail("data.weight", "is 0 in all training rows of label 1".into(), fix),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether early stopping can judge by the rows of `place`.
+    ///
+    /// # Errors
+    /// It watches their AUC, and they are of one label.
+    pub(crate) fn judge(&self, place: &str, monitor: Monitor) -> Result<()> {
+        match self.only().filter(|_| monitor == Monitor::Auc) {
+            Some((label, rows)) => {
+                let problem = format!(
+                    "all {rows} rows have the label {label}, so that their AUC, which early stopping watches, is undefined"
+                );
+                let fix = "give rows of both labels, or set train.monitor = \"log_loss\"";
+                Err(Error::file(place, problem, fix))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Looks at all parts; warns of what stops nothing. Notes the training rows' shares of out-of-vocabulary values.
+///
+/// # Errors
+/// The rows cannot be trained on, or not be judged by.
+pub(crate) fn verify(config: &Config, schema: &Schema, data: &mut Data) -> Result<()> {
+    let (mut labels, mut counter) = (Labels::default(), Counter::new(schema));
+    data.train.each(|batch| {
+        labels.add(batch);
+        if counter.rows() < COUNTED as u64 {
+            counter.add(batch);
+        }
+        let known = matches!(data.train, Rows::Disk(_)) && labels.teach().is_ok();
+        Ok(!known || counter.rows() < COUNTED as u64)
+    })?;
+    labels.teach()?;
+    data.record.unknown = counter.unknown_shares();
+    for part in [Part::Valid, Part::Test] {
+        let rows = if part == Part::Valid { &data.valid } else { &data.test };
+        let (Some(rows), Some(source)) = (rows, inputs::source(config, part)) else { continue };
+        let (mut labels, mut counter) = (Labels::default(), Counter::new(schema));
+        rows.each(|batch| {
+            labels.add(batch);
+            counter.add(batch);
+            Ok(true)
+        })?;
+        let place = match inputs::selection(config, part) {
+            Some(_) => format!("{source} ({} part of data.split)", part.name()),
+            None => source.to_string(),
+        };
+        match part {
+            Part::Valid => labels.judge(&place, config.train.monitor)?,
+            _ => {
+                if let Some((label, rows)) = labels.only() {
+                    say::warning(&format!(
+                        "{place}: all {rows} rows have the label {label}, so that their AUC is undefined"
+                    ));
+                }
+            }
+        }
+        counter
+            .warnings(schema, &expected(config, &data.record.unknown), &source)
+            .iter()
+            .for_each(|text| say::warning(text));
+    }
+    Ok(())
+}
+
+/// Shares of a part's values that are out of vocabulary when all is well, by field: those of the training rows, and all values of the column
+/// whose equal values `data.split` keeps in one part.
+pub(crate) fn expected(config: &Config, trained: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+    let mut shares = trained.clone();
+    if let Some(split) = &config.data.split {
+        let apart = config.data.fields.iter().filter(|f| f.column() == split.by);
+        shares.extend(apart.map(|f| (f.name.clone(), 1.0)));
+    }
+    shares
+}
