@@ -45,7 +45,7 @@ pub fn run(bytes: &[u8]) {
         let Ok(config) = Config::parse("c.toml", text, &[]) else { return };
         let written = config.to_toml().expect("a configuration that can be written");
         let again = Config::parse("c.toml", &written, &[]).unwrap_or_else(|e| panic!("{e}\n{written}"));
-        let again = Config { origin: config.origin.clone(), ..again };
-        assert!(again == config, "{written}\nis another configuration");
+        // As text: NaN, which a search may name, is no other NaN.
+        assert_eq!(again.to_toml().expect("the same"), written);
     });
 }

@@ -15,7 +15,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         rows.to_owned(),
         rows.replace('\n', "\r\n"),
         format!("\u{feff}{rows}\n\n"),
-        rows.repeat(1) + &"0,home,x,b,1\n".repeat(200),
+        rows.to_owned() + &"0,home,x,b,1\n".repeat(200),
     ]
     .map(String::into_bytes)
     .into()

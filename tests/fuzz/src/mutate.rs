@@ -11,7 +11,7 @@ impl Random {
     }
 
     /// The next one, of 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -20,7 +20,7 @@ impl Random {
 
     /// The next one below `n`; 0 if that is 0.
     pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
+        (self.word() % n.max(1) as u64) as usize
     }
 }
 
@@ -67,7 +67,7 @@ pub fn mutate(random: &mut Random, seed: &[u8], others: &[Vec<u8>], words: &[&st
         let end = (at + 1 + random.below(most)).min(bytes.len());
         match random.below(10) {
             0 | 1 if !bytes.is_empty() => bytes[at] ^= 1 << random.below(8),
-            2 if !bytes.is_empty() => bytes[at] = random.next() as u8,
+            2 if !bytes.is_empty() => bytes[at] = random.word() as u8,
             3 => {
                 let width = [1, 2, 4, 8][random.below(4)];
                 let number = NUMBERS[random.below(NUMBERS.len())].wrapping_add(random.below(3) as u64);

@@ -89,7 +89,7 @@ fn sizes(header: &[u8]) -> Option<(u64, u64)> {
             zigzag |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
                 // A negative one is refused by the library.
-                return (zigzag % 2 == 0).then_some(zigzag / 2);
+                return zigzag.is_multiple_of(2).then_some(zigzag / 2);
             }
         }
         None
