@@ -1,5 +1,7 @@
 //! What a user chooses about the model and its training, and what the data says of the inputs.
 
+use std::collections::{HashMap, HashSet};
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -283,6 +285,36 @@ impl FieldSpec {
     pub fn table(&self) -> &str {
         self.table.as_deref().unwrap_or(&self.name)
     }
+
+    /// Checks its table against that of the first field that reads the same one, which may be itself.
+    fn validate_table(&self, first: &Self) -> Result<()> {
+        let fail = |key: &str, problem: String, fix: &str| {
+            Err(Error::config(format!("data.fields.{}.{key}", self.name), problem, fix))
+        };
+        if self.kind == FieldKind::Numeric && (self.table.is_some() || self.frozen) {
+            let key = if self.frozen { "freeze" } else { "table" };
+            return fail(key, "means something for a field with ids only".into(), "leave it out");
+        }
+        if self.name == first.name {
+            return Ok(());
+        }
+        let (name, other) = (self.table(), &first.name);
+        if self.table.is_none() || first.table.is_none() {
+            let problem =
+                format!("table '{name}' of fields '{}' and '{other}' is named in one of them", self.name);
+            return fail("table", problem, "name it in both to share it, or rename it");
+        }
+        let (a, b) = (self.kind.ids(), first.kind.ids());
+        if a != b {
+            let problem = format!("has {a} ids, but field '{other}', which shares table '{name}', has {b}");
+            return fail("table", problem, "give both the same ids, or tables of their own");
+        }
+        if self.frozen != first.frozen {
+            let problem = format!("differs from that of field '{other}', which shares table '{name}'");
+            return fail("freeze", problem, "set it in both or in neither");
+        }
+        Ok(())
+    }
 }
 
 /// Which encoding reads a field.
@@ -346,8 +378,9 @@ impl InputSpec {
             let fix = "give at least one field role = \"shared\": the experts read them";
             return Err(Error::config("fields", "no field has the role shared", fix));
         }
-        for (i, f) in self.fields.iter().enumerate() {
-            if self.fields[..i].iter().any(|g| g.name == f.name) {
+        let (mut names, mut tables) = (HashSet::new(), HashMap::new());
+        for f in &self.fields {
+            if !names.insert(&f.name) {
                 let problem = format!("field '{}' is named twice", f.name);
                 return Err(Error::config("fields", problem, "rename or drop one"));
             }
@@ -355,44 +388,7 @@ impl InputSpec {
                 let problem = format!("field '{}' has an empty vocabulary", f.name);
                 return Err(Error::config("fields", problem, "vocab counts the out-of-vocabulary row too"));
             }
-            self.validate_table(i)?;
-        }
-        Ok(())
-    }
-
-    /// Checks the table of field `i` against those of the fields before it.
-    fn validate_table(&self, i: usize) -> Result<()> {
-        let field = &self.fields[i];
-        let fail = |key: &str, problem: String, fix: &str| {
-            Err(Error::config(format!("data.fields.{}.{key}", field.name), problem, fix))
-        };
-        if field.kind == FieldKind::Numeric && (field.table.is_some() || field.frozen) {
-            let key = if field.frozen { "freeze" } else { "table" };
-            return fail(key, "means something for a field with ids only".into(), "leave it out");
-        }
-        for other in &self.fields[..i] {
-            if field.table() != other.table() {
-                continue;
-            }
-            let (name, other_name) = (field.table(), &other.name);
-            if field.table.is_none() || other.table.is_none() {
-                let problem = format!(
-                    "table '{name}' of fields '{}' and '{other_name}' is named in one of them",
-                    field.name
-                );
-                return fail("table", problem, "name it in both to share it, or rename it");
-            }
-            let (a, b) = (field.kind.ids(), other.kind.ids());
-            if a != b {
-                let problem =
-                    format!("has {a} ids, but field '{other_name}', which shares table '{name}', has {b}");
-                return fail("table", problem, "give both the same ids, or tables of their own");
-            }
-            if field.frozen != other.frozen {
-                let problem =
-                    format!("differs from that of field '{other_name}', which shares table '{name}'");
-                return fail("freeze", problem, "set it in both or in neither");
-            }
+            f.validate_table(tables.entry(f.table()).or_insert(f))?;
         }
         Ok(())
     }

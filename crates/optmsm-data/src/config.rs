@@ -2,6 +2,8 @@
 
 mod field;
 
+use std::collections::{HashMap, HashSet};
+
 use optmsm_core::config::Role;
 use optmsm_core::error::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -11,7 +13,7 @@ use crate::source::Paths;
 use crate::split::SplitConfig;
 use crate::stream::StreamConfig;
 pub(crate) use field::{DEFAULT_SEPARATOR, MAX_IDS};
-pub use field::{FieldConfig, Kind, Missing};
+pub use field::{FieldConfig, Kind, ListText, Missing};
 
 /// Files, columns and fields of the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -156,11 +158,12 @@ impl DataConfig {
         if self.fields.is_empty() {
             return fail("fields", "is empty".into(), "declare at least one field with [[data.fields]]");
         }
+        let (mut names, mut tables) = (HashSet::new(), HashMap::new());
         for (i, field) in self.fields.iter().enumerate() {
             if field.name.is_empty() {
                 return fail(&format!("fields[{i}].name"), "is empty".into(), "give the field a name");
             }
-            if self.fields[..i].iter().any(|other| other.name == field.name) {
+            if !names.insert(&field.name) {
                 let problem = format!("field '{}' is named twice", field.name);
                 return fail("fields", problem, "rename or drop one; two fields may read one column");
             }
@@ -172,30 +175,12 @@ impl DataConfig {
                     return fail(&key, problem, "drop the field: it would show the model the answer");
                 }
             }
-            self.validate_table(i)?;
+            let table = field.table.as_ref().unwrap_or(&field.name);
+            field.validate_table(tables.entry(table).or_insert(field))?;
         }
         if !self.fields.iter().any(|f| f.role == Role::Shared) {
             let fix = "give at least one field role = \"shared\": the experts read them";
             return fail("fields", "no field has the role shared".into(), fix);
-        }
-        Ok(())
-    }
-
-    /// Checks the table of field `i` against those of the fields before it.
-    fn validate_table(&self, i: usize) -> Result<()> {
-        let field = &self.fields[i];
-        let name = |f: &FieldConfig| f.table.clone().unwrap_or_else(|| f.name.clone());
-        for other in self.fields[..i].iter().filter(|other| name(other) == name(field)) {
-            if field.table.is_none() || other.table.is_none() {
-                let (table, key) = (name(field), format!("data.fields.{}.table", field.name));
-                let problem = format!("table '{table}' has the name of a field that is not part of it");
-                return Err(Error::config(
-                    key,
-                    problem,
-                    format!("set table = \"{table}\" there too, or rename it"),
-                ));
-            }
-            field.validate_shared(other)?;
         }
         Ok(())
     }
@@ -324,6 +309,26 @@ mod tests {
             (
                 field(|f| (f.kind, f.weight_separator) = (Kind::Multi, Some("|".into()))),
                 "config `data.fields.age.weight_separator`: is \"|\", as the separator between values; use another one, such as \":\"",
+            ),
+            (
+                field(|f| (f.kind, f.list, f.separator) = (Kind::Multi, ListText::Json, Some("|".into()))),
+                "config `data.fields.age.separator`: means nothing with list = \"json\"; leave one of them out",
+            ),
+            (
+                field(|f| (f.kind, f.list, f.separator) = (Kind::Multi, ListText::Trimmed, Some(" ".into()))),
+                "config `data.fields.age.list`: trims the blanks that are the separator; leave list out: two blanks side by side have no value between them",
+            ),
+            (
+                field(|f| f.list = ListText::Json),
+                "config `data.fields.age.list`: means something for kind = \"multi\" only; leave it out, or set kind = \"multi\"",
+            ),
+            (
+                field(|f| (f.kind, f.decimal) = (Kind::Numeric, Some('e'))),
+                "config `data.fields.age.decimal`: is 'e', a part of numbers; give \",\" or \".\"",
+            ),
+            (
+                field(|f| (f.kind, f.thousands) = (Kind::Numeric, Some('.'))),
+                "config `data.fields.age.thousands`: is '.', as the character before decimals; set decimal to the other one",
             ),
             (
                 field(|f| (f.kind, f.fill) = (Kind::Numeric, Some(f64::NAN))),

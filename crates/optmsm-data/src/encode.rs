@@ -2,6 +2,7 @@
 
 use optmsm_core::batch::Column;
 
+use crate::config::{DEFAULT_SEPARATOR, ListText};
 use crate::numeric::Transform;
 use crate::parse::{self, ListFormat, Parsed, fault};
 use crate::quantile::bucket;
@@ -29,14 +30,14 @@ pub(crate) fn encode_value(
             encode_list(encoding, speller, cell, scratch, ids, weights)?;
             offsets.push(offset(ids.len())?);
         }
-        (Encoding::Buckets { cuts, .. }, Column::Categorical(ids)) => {
-            ids.push(match parse::number(cell, speller, Transform::None)? {
+        (Encoding::Buckets { marks, cuts, .. }, Column::Categorical(ids)) => {
+            ids.push(match parse::number(cell, speller, Transform::None, *marks)? {
                 Some(v) => 1 + bucket(v, cuts),
                 None => cuts.len() as u32 + 2,
             });
         }
-        (Encoding::Numeric { transform, stats, fill, ladder }, Column::Numeric(values)) => {
-            let value = match parse::number(cell, speller, *transform)? {
+        (Encoding::Numeric { marks, transform, stats, fill, ladder }, Column::Numeric(values)) => {
+            let value = match parse::number(cell, speller, *transform, *marks)? {
                 Some(v) => transform.apply(v, stats, ladder) as f32,
                 None => *fill,
             };
@@ -80,11 +81,9 @@ fn encode_list(
     ids: &mut Vec<u32>,
     weights: &mut Vec<f32>,
 ) -> Parsed<()> {
-    let Encoding::Multi { separator, weight_separator, max_length, vocabulary, .. } = encoding else {
-        return Ok(());
-    };
-    let format = ListFormat { separator, weight_separator: weight_separator.as_deref(), speller };
-    let weighted = weight_separator.is_some();
+    let Encoding::Multi { max_length, vocabulary, .. } = encoding else { return Ok(()) };
+    let format = list_format(encoding, speller);
+    let weighted = format.weight_separator.is_some();
     let mut push = |id, weight| {
         ids.push(id);
         if weighted {
@@ -101,6 +100,17 @@ fn encode_list(
         push(missing, 1.0);
     }
     Ok(())
+}
+
+/// How the text of a list is read; of other fields what no one asks for.
+fn list_format<'a>(encoding: &'a Encoding, speller: &'a Speller) -> ListFormat<'a> {
+    let (text, separator, weight_separator) = match encoding {
+        Encoding::Multi { list, separator, weight_separator, .. } => {
+            (*list, &**separator, weight_separator.as_deref())
+        }
+        _ => (ListText::default(), DEFAULT_SEPARATOR, None),
+    };
+    ListFormat { text, separator, weight_separator, speller }
 }
 
 /// Whether nothing but an entry of a list's dictionary decides about its id, and no limit which entries count.
@@ -129,8 +139,8 @@ pub(crate) fn each_value(
 /// Whether a value that can be encoded is a missing one: of lists also one without a value in it.
 pub(crate) fn is_missing(encoding: &Encoding, speller: &Speller, cell: Cell, scratch: &mut String) -> bool {
     match encoding {
-        Encoding::Multi { separator, weight_separator, max_length, .. } => {
-            let format = ListFormat { separator, weight_separator: weight_separator.as_deref(), speller };
+        Encoding::Multi { max_length, .. } => {
+            let format = list_format(encoding, speller);
             let mut empty = true;
             let each = |_: &[u8], _| {
                 empty = false;
@@ -140,7 +150,11 @@ pub(crate) fn is_missing(encoding: &Encoding, speller: &Speller, cell: Cell, scr
         }
         // Blanks are a category of their own.
         Encoding::Categorical { .. } => matches!(speller.cell(cell), Cell::Missing | Cell::Text(b"")),
-        Encoding::Buckets { .. } => matches!(parse::number(cell, speller, Transform::None), Ok(None)),
-        Encoding::Numeric { transform, .. } => matches!(parse::number(cell, speller, *transform), Ok(None)),
+        Encoding::Buckets { marks, .. } => {
+            matches!(parse::number(cell, speller, Transform::None, *marks), Ok(None))
+        }
+        Encoding::Numeric { marks, transform, .. } => {
+            matches!(parse::number(cell, speller, *transform, *marks), Ok(None))
+        }
     }
 }

@@ -152,7 +152,7 @@ impl Encoder {
                     );
                 }
                 (
-                    Encoding::Multi { vocabulary, separator, weight_separator, max_length, .. },
+                    Encoding::Multi { vocabulary, weight_separator, max_length, .. },
                     Column::Multi { offsets, ids, .. },
                 ) if is_plain_list(weight_separator.as_deref(), *max_length)
                     && vocabulary.is_listed()

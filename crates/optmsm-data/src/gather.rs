@@ -6,7 +6,7 @@ use crate::config::{DEFAULT_SEPARATOR, FieldConfig, Kind, Missing};
 use crate::counts::{Counter, Shared};
 use crate::encode::{each_value, is_plain_list};
 use crate::error::Result;
-use crate::numeric::{Accumulator, NumericStats, Transform};
+use crate::numeric::{Accumulator, Marks, NumericStats, Transform};
 use crate::parse::{self, ListFormat, Parsed};
 use crate::quantile::Quantiles;
 use crate::reading::Speller;
@@ -160,9 +160,10 @@ impl Gathered {
                 }
             }
             What::Numbers(transform, _) => {
+                let marks = marks(&self.config);
                 numbers.values.reserve_exact(sweep.good());
                 sweep.each(column, |row| {
-                    match parse::number(cells.cell(row), speller, *transform)? {
+                    match parse::number(cells.cell(row), speller, *transform, marks)? {
                         None => numbers.missing += 1,
                         Some(v) if *transform == Transform::Log1p => numbers.values.push(libm::log1p(v)),
                         Some(v) => numbers.values.push(v),
@@ -216,6 +217,7 @@ impl Gathered {
         let encoding = match &self.what {
             What::Values(values) => Encoding::Categorical { vocabulary: vocabulary(values) },
             What::Lists(values) => Encoding::Multi {
+                list: config.list,
                 separator: separator(config).to_owned(),
                 weight_separator: config.weight_separator.clone(),
                 pooling: config.pooling.unwrap_or_default(),
@@ -224,12 +226,13 @@ impl Gathered {
             },
             What::Numbers(transform, _) => {
                 let (transform, stats, quantiles) = (*transform, numbers.acc.finish(), numbers.quantiles);
+                let marks = marks(config);
                 match config.buckets {
-                    Some(parts) => Encoding::Buckets { cuts: quantiles.cuts(parts), stats },
+                    Some(parts) => Encoding::Buckets { marks, cuts: quantiles.cuts(parts), stats },
                     None => {
                         let ladder = quantiles.ladder();
                         let fill = fill(config, transform, &stats, &ladder)?;
-                        Encoding::Numeric { transform, stats, fill, ladder }
+                        Encoding::Numeric { marks, transform, stats, fill, ladder }
                     }
                 }
             }
@@ -258,9 +261,10 @@ pub(crate) fn finish(fields: &[(usize, Gathered)], numbers: Vec<Statistics>) -> 
     }
     let mut schemas: Vec<FieldSchema> = Vec::with_capacity(fields.len());
     for (field, numbers) in fields.iter().zip(numbers) {
-        let table = field.config.table.as_ref();
-        let first = schemas.iter().find(|s| table.is_some() && s.table.as_ref() == table);
-        let lent = first.and_then(|s| Some(s.encoding.vocabulary()?.lend(table?)));
+        let lent = field.config.table.as_ref().and_then(|table| {
+            let first = schemas.iter().find(|s| s.table.as_ref() == Some(table))?;
+            Some(first.encoding.vocabulary()?.lend(table))
+        });
         schemas.push(field.finish(numbers, lent)?);
     }
     Ok(schemas)
@@ -271,7 +275,12 @@ fn separator(config: &FieldConfig) -> &str {
 }
 
 fn list_format<'a>(config: &'a FieldConfig, speller: &'a Speller) -> ListFormat<'a> {
-    ListFormat { separator: separator(config), weight_separator: config.weight_separator.as_deref(), speller }
+    let (separator, weight_separator) = (separator(config), config.weight_separator.as_deref());
+    ListFormat { text: config.list, separator, weight_separator, speller }
+}
+
+fn marks(config: &FieldConfig) -> Marks {
+    Marks { decimal: config.decimal.unwrap_or('.'), thousands: config.thousands }
 }
 
 fn fill(config: &FieldConfig, transform: Transform, stats: &NumericStats, ladder: &[f64]) -> Result<f32> {

@@ -41,13 +41,13 @@ mod vocab;
 mod xxh64;
 
 pub use cache::{Cache, Prepared};
-pub use config::{DataConfig, FieldConfig, Kind, Missing, UnseenScenario};
+pub use config::{DataConfig, FieldConfig, Kind, ListText, Missing, UnseenScenario};
 pub use dataset::Dataset;
 pub use error::{DataError, Place, Result, is_control, printable, quote};
 pub use file::{NewFile, is_taken, read_at, write_atomic, write_whole};
 pub use lock::Lock;
-pub use numeric::{NumericStats, Transform};
-pub use peek::{Form, Holds, Peek, PeekColumn, Value};
+pub use numeric::{Marks, NumericStats, Transform};
+pub use peek::{Form, Holds, Peek, PeekColumn, Value, bracketed};
 pub use predictions::{OutputFormat, Predictions};
 pub use reader::{Extra, Need, RecordBuffer, RowReader};
 pub use reading::{Quoting, Reading, Spelling};

@@ -1,9 +1,14 @@
 //! One value of a file: cell to text, number, label, weight or list.
 
+mod brackets;
+
+pub(crate) use brackets::values as bracketed;
+
 use std::str;
 
+use crate::config::ListText;
 use crate::error::quote;
-use crate::numeric::Transform;
+use crate::numeric::{Marks, Transform};
 use crate::reading::{Speller, respell};
 use crate::source::{Cell, List};
 
@@ -123,9 +128,14 @@ pub(crate) fn probability(cell: Cell, scratch: &mut String) -> Parsed<f32> {
     }
 }
 
-/// A number of a numeric field, before its transform; none when missing.
+/// A number of a numeric field, before its transform; none when missing. A text is read by its marks.
 #[inline]
-pub(crate) fn number(cell: Cell, speller: &Speller, transform: Transform) -> Parsed<Option<f64>> {
+pub(crate) fn number(
+    cell: Cell,
+    speller: &Speller,
+    transform: Transform,
+    marks: Marks,
+) -> Parsed<Option<f64>> {
     let written = |cell: Cell| cell.text(&mut String::new()).map(quote); // for messages
     let v = match cell {
         Cell::Missing => return Ok(None),
@@ -146,14 +156,15 @@ pub(crate) fn number(cell: Cell, speller: &Speller, transform: Transform) -> Par
             if trimmed.is_empty() {
                 return Ok(None);
             }
-            match trimmed.parse::<f64>() {
-                Ok(v) => v,
-                Err(_) => match speller.number(trimmed) {
+            match marks.parse(trimmed) {
+                Some(v) => v,
+                None => match speller.number(trimmed) {
                     Some(meant) => return Ok(meant),
                     None => {
                         return fault(
                             format!("{} is not a number", quote(value)),
-                            "fix the value, name it in data.null_values if it is a missing one, or set kind = \"categorical\"",
+                            "fix the value, name it in data.null_values if it is a missing one, set decimal or thousands if it has such \
+                             marks, or set kind = \"categorical\"",
                         );
                     }
                 },
@@ -209,6 +220,7 @@ pub(crate) fn too_large(cell: &Cell) -> Parsed<String> {
 /// How a multi field writes its list.
 #[derive(Clone, Copy)]
 pub(crate) struct ListFormat<'a> {
+    pub(crate) text: ListText,
     pub(crate) separator: &'a str,
     pub(crate) weight_separator: Option<&'a str>,
     pub(crate) speller: &'a Speller,
@@ -238,7 +250,7 @@ pub(crate) fn list(
     };
     match (format.separator.as_bytes(), format.weight_separator) {
         // Searching a byte is several times faster than searching a string, and nearly all separators are one.
-        ([separator], None) => {
+        ([separator], None) if format.text == ListText::Separated => {
             if !value.is_ascii() {
                 text(value)?;
             }
@@ -280,9 +292,11 @@ fn elements_of(
 }
 
 fn split(value: &str, format: ListFormat, mut each: impl FnMut(&str, f32)) -> Parsed<()> {
-    let one = |text: &str| element(text, format, &mut each);
+    let trimmed = format.text == ListText::Trimmed;
+    let one = |text: &str| element(if trimmed { text.trim() } else { text }, format, &mut each);
     // Searching a char is several times faster than searching a string, and nearly all separators are one.
     match format.separator.as_bytes() {
+        _ if format.text == ListText::Json => bracketed(value, one),
         [byte] => value.split(char::from(*byte)).try_for_each(one),
         _ => value.split(format.separator).try_for_each(one),
     }
@@ -294,6 +308,9 @@ fn element(element: &str, format: ListFormat, each: &mut impl FnMut(&str, f32)) 
         return Ok(());
     }
     let (name, weight) = match format.weight_separator.and_then(|by| element.rsplit_once(by)) {
+        Some((name, weight)) if format.text == ListText::Trimmed => {
+            (name.trim_end(), element_weight(name, weight)?)
+        }
         Some((name, weight)) => (name, element_weight(name, weight)?),
         None => (element, 1.0),
     };
@@ -328,8 +345,12 @@ mod tests {
     }
 
     fn elements(value: &str, separator: &str, weight_separator: Option<&str>) -> Vec<(String, f32)> {
+        let (text, speller) = (ListText::Separated, &speller());
+        read(value, ListFormat { text, separator, weight_separator, speller })
+    }
+
+    fn read(value: &str, format: ListFormat) -> Vec<(String, f32)> {
         let mut out = Vec::new();
-        let format = ListFormat { separator, weight_separator, speller: &speller() };
         let cell = Cell::Text(value.as_bytes());
         list(cell, format, &mut String::new(), |name, w| {
             out.push((str::from_utf8(name).unwrap().to_owned(), w))
@@ -352,6 +373,26 @@ mod tests {
         let weighted = own(&[("a", 0.5), ("b", 1.0), ("x:y", -2.0)]);
         assert_eq!(elements("a:0.5|b|x:y:-2|:3", "|", Some(":")), weighted);
         assert_eq!(elements("a:0.5", "|", None), own(&[("a:0.5", 1.0)]));
+        assert_eq!(elements("a, b", ",", None), own(&[("a", 1.0), (" b", 1.0)]));
+    }
+
+    #[test]
+    fn blanks_around_values_of_a_trimmed_list_are_no_part_of_them() {
+        let (text, speller) = (ListText::Trimmed, &speller());
+        let trimmed = |separator, weight_separator| ListFormat { text, separator, weight_separator, speller };
+        for value in ["red,dark blue", "red, dark blue", " red ,\tdark blue ", "red,, dark blue, "] {
+            assert_eq!(read(value, trimmed(",", None)), own(&[("red", 1.0), ("dark blue", 1.0)]), "{value}");
+        }
+        assert_eq!(read(" a : 0.5; b:2 ", trimmed(";", Some(":"))), own(&[("a", 0.5), ("b", 2.0)]));
+        assert_eq!(read(" , ", trimmed(",", None)), []);
+    }
+
+    #[test]
+    fn lists_in_brackets_may_have_weights() {
+        let (text, speller) = (ListText::Json, &speller());
+        let json = |weight_separator| ListFormat { text, separator: "|", weight_separator, speller };
+        assert_eq!(read("['a:0.5', 'b']", json(Some(":"))), own(&[("a", 0.5), ("b", 1.0)]));
+        assert_eq!(read("['a:0.5', 'b|c']", json(None)), own(&[("a:0.5", 1.0), ("b|c", 1.0)]));
     }
 
     #[test]
@@ -387,14 +428,15 @@ mod tests {
         assert_eq!(label(Cell::Int(2), &speller()).unwrap_err().problem, "\"2\" is not 0 or 1");
         assert_eq!(weight(Cell::Double(0.1), scratch).unwrap(), 0.1);
         assert_eq!(weight(Cell::Missing, scratch).unwrap_err().problem, "\"\" is not a weight");
-        let none = |v| number(v, &speller(), Transform::None).unwrap();
+        let plain = Marks::default();
+        let none = |v| number(v, &speller(), Transform::None, plain).unwrap();
         assert_eq!(
             [none(Cell::Double(f64::NAN)), none(Cell::Text(b"nan")), none(Cell::Text(b"N/A"))],
             [None; 3]
         );
         assert_eq!([none(Cell::Bool(true)), none(Cell::Text(b"TRUE"))], [Some(1.0); 2]);
         let old = Speller::new(&Reading { spelling: Spelling::AsWritten, ..Reading::default() });
-        let flag = number(Cell::Bool(true), &old, Transform::None).unwrap_err().problem;
+        let flag = number(Cell::Bool(true), &old, Transform::None, plain).unwrap_err().problem;
         assert_eq!(flag, "\"true\" is not a number");
     }
 
@@ -453,7 +495,8 @@ mod tests {
         let read = |start, end, weight_separator| {
             let mut out = Vec::new();
             let cell = Cell::List(List { elements: &pairs, start, end });
-            let format = ListFormat { separator: "|", weight_separator, speller: &speller() };
+            let (text, speller) = (ListText::Separated, &speller());
+            let format = ListFormat { text, separator: "|", weight_separator, speller };
             list(cell, format, &mut String::new(), |name, w| {
                 out.push((str::from_utf8(name).unwrap().to_owned(), w));
             })
@@ -468,15 +511,18 @@ mod tests {
 
     #[test]
     fn numbers() {
-        let parse =
-            |v: &str| number(Cell::Text(v.as_bytes()), &speller(), Transform::None).map_err(|f| f.problem);
+        let parse = |v: &str| {
+            let cell = Cell::Text(v.as_bytes());
+            number(cell, &speller(), Transform::None, Marks::default()).map_err(|f| f.problem)
+        };
         assert_eq!(parse(" -1.5e2 "), Ok(Some(-150.0)));
         assert_eq!(parse(""), Ok(None));
         assert_eq!(parse(" "), Ok(None));
         assert_eq!(parse("1,5"), Err("\"1,5\" is not a number".into()));
         assert_eq!(parse("1e999"), Err("\"1e999\" is not a finite number".into()));
         assert_eq!(parse("1e39"), Err("\"1e39\" is too large for a 32-bit number".into()));
-        let problem = number(Cell::Text(b"-1"), &speller(), Transform::Log1p).unwrap_err().problem;
+        let (cell, marks) = (Cell::Text(b"-1"), Marks::default());
+        let problem = number(cell, &speller(), Transform::Log1p, marks).unwrap_err().problem;
         assert_eq!(problem, "\"-1\" has no log1p");
     }
 }

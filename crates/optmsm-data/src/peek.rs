@@ -1,9 +1,11 @@
 //! A look at data that nothing is known of: its columns, what they hold, and their values as text.
 
+use std::collections::HashSet;
+
 use arrow_schema::DataType;
 
 use crate::error::{DataError, Result};
-use crate::parse::Parsed;
+use crate::parse::{self, Parsed};
 use crate::reading::{Quoting, Reading, Speller};
 use crate::source::{
     Cell, Done, Progress, Records, Rows, Source, Stream, Values, Whole, Work, can_be_read, with_values,
@@ -57,6 +59,8 @@ pub enum Value<'a> {
     One(&'a str),
     /// Those of a list, without missing ones.
     Many(&'a [String]),
+    /// Bytes that are no UTF-8, which no field reads.
+    Bytes,
 }
 
 /// What cannot be seen of a CSV.
@@ -78,7 +82,7 @@ pub struct Peek {
     csv: Option<Reading>,
     speller: Speller,
     columns: Vec<PeekColumn>,
-    places: Vec<Option<usize>>, // none of a column that cannot be read
+    places: Vec<Option<usize>>, // none of a column that is not read
     text: String,
     items: Vec<String>,
 }
@@ -112,14 +116,14 @@ impl Peek {
     /// # Errors
     /// There is no such file, it cannot be read, its first line is a row, or two columns have the same name.
     pub fn open(source: impl Into<Source>) -> Result<Self> {
-        Self::open_as(source, Form::default())
+        Self::open_without(source, Form::default(), &HashSet::new())
     }
 
-    /// [`Peek::open`] of a CSV of this form.
+    /// [`Peek::open`] of a CSV of a form, without reading the columns `left`, all values of which are then missing ones.
     ///
     /// # Errors
     /// As [`Peek::open`].
-    pub fn open_as(source: impl Into<Source>, form: Form) -> Result<Self> {
+    pub fn open_without(source: impl Into<Source>, form: Form, left: &HashSet<String>) -> Result<Self> {
         let source = source.into();
         let whole = Whole::open(&source)?;
         let csv = match &whole {
@@ -146,8 +150,8 @@ impl Peek {
         };
         let mut places = Vec::with_capacity(columns.len());
         for column in &columns {
-            let readable = column.holds != Holds::Unreadable;
-            places.push(readable.then(|| records.find(&column.name, "the file")).transpose()?);
+            let read = column.holds != Holds::Unreadable && !left.contains(&column.name);
+            places.push(read.then(|| records.find(&column.name, "the file")).transpose()?);
         }
         let progress = Progress { rows: 0, bytes: 0, total_bytes: records.total_bytes() };
         let width = columns.len();
@@ -205,19 +209,28 @@ impl Peek {
         self.progress
     }
 
-    /// A value of the row at hand; of a column that cannot be read always a missing one.
-    ///
-    /// # Errors
-    /// It is no valid UTF-8.
-    pub fn value(&mut self, column: usize) -> Result<Value<'_>> {
+    /// A value of the row at hand; of a column that is not read always a missing one.
+    pub fn value(&mut self, column: usize) -> Value<'_> {
         let Self { rows, next, places, speller, text, items, .. } = self;
         let (Some(place), Some(rows), Some(row)) = (places[column], rows, next.checked_sub(1)) else {
-            return Ok(Value::One(""));
+            return Value::One("");
         };
-        let taken = with_values!(rows, place, |values| take(values.cell(row), speller, text, items));
-        let many = taken.map_err(|fault| rows.value_error(row, place, fault))?;
-        Ok(if many { Value::Many(items) } else { Value::One(text) })
+        match with_values!(rows, place, |values| take(values.cell(row), speller, text, items)) {
+            Ok(true) => Value::Many(items),
+            Ok(false) => Value::One(text),
+            Err(_) => Value::Bytes,
+        }
     }
+}
+
+/// The values of a text that is a list as `list = "json"` reads it; none of another text.
+pub fn bracketed(text: &str) -> Option<Vec<String>> {
+    let mut values = Vec::new();
+    let each = |value: &str| {
+        values.push(value.to_owned());
+        Ok(())
+    };
+    parse::bracketed(text, each).ok().map(|()| values)
 }
 
 /// The value of a cell, and whether it is a list.

@@ -1,5 +1,7 @@
 //! How the text of a file becomes rows, and which texts are one value: delimiter, quotes, header, missing values, labels.
 
+use std::collections::HashMap;
+
 use optmsm_core::error::{Error, Result};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -106,11 +108,12 @@ impl Reading {
             let problem = format!("{d:?} cannot stand between values");
             return fail("delimiter", problem, "use one ASCII character, such as \",\" or \"\\t\"");
         }
+        let mut places = HashMap::with_capacity(self.columns.len());
         for (i, column) in self.columns.iter().enumerate() {
             if column.is_empty() {
                 return fail("columns", format!("the name of column {} is empty", i + 1), "give it one");
             }
-            if let Some(first) = self.columns[..i].iter().position(|c| c == column) {
+            if let Some(first) = places.insert(column, i) {
                 let problem = format!("'{column}' appears twice, as columns {} and {}", first + 1, i + 1);
                 return fail("columns", problem, "rename one");
             }

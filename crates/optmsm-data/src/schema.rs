@@ -10,10 +10,10 @@ use optmsm_core::config::{FieldKind, FieldSpec, InputSpec, Pooling, Role};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::config::UnseenScenario;
+use crate::config::{ListText, UnseenScenario};
 use crate::error::{DataError, Result};
 use crate::file::write_atomic;
-use crate::numeric::{NumericStats, Transform};
+use crate::numeric::{Marks, NumericStats, Transform};
 use crate::reading::Reading;
 use crate::vocab::Vocabulary;
 
@@ -97,6 +97,9 @@ pub enum Encoding {
     },
     /// The value is split and each part looked up.
     Multi {
+        /// How a text holds the values.
+        #[serde(default, skip_serializing_if = "ListText::is_default")]
+        list: ListText,
         /// Text between values.
         separator: String,
         /// Text between a value and its weight.
@@ -112,6 +115,9 @@ pub enum Encoding {
     /// The value is a number, and its bucket an id: 1 below the first cut, 2 from there to below the second one and so on; the id
     /// after the last bucket's is that of a missing value.
     Buckets {
+        /// Marks of a number's text.
+        #[serde(default, skip_serializing_if = "Marks::is_default")]
+        marks: Marks,
         /// First value of every bucket but the first, rising.
         cuts: Vec<f64>,
         /// Statistics of the numbers.
@@ -119,6 +125,9 @@ pub enum Encoding {
     },
     /// The value is a number.
     Numeric {
+        /// Marks of a number's text.
+        #[serde(default, skip_serializing_if = "Marks::is_default")]
+        marks: Marks,
         /// What becomes of it.
         transform: Transform,
         /// Statistics that the transform uses.
@@ -172,9 +181,13 @@ impl Encoding {
     fn is_plain(&self) -> bool {
         match self {
             Encoding::Categorical { vocabulary } => vocabulary.is_plain(),
-            Encoding::Multi { vocabulary, max_length, .. } => vocabulary.is_plain() && max_length.is_none(),
+            Encoding::Multi { list, vocabulary, max_length, .. } => {
+                list.is_default() && vocabulary.is_plain() && max_length.is_none()
+            }
             Encoding::Buckets { .. } => false,
-            Encoding::Numeric { transform, .. } => *transform != Transform::Quantile,
+            Encoding::Numeric { marks, transform, .. } => {
+                marks.is_default() && *transform != Transform::Quantile
+            }
         }
     }
 }

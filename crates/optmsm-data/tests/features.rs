@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use optmsm_core::config::FieldKind;
 use optmsm_core::philox::Stream;
-use optmsm_data::{DataConfig, Encoding, FieldConfig, Missing, Need, Quoting, Schema, Transform};
+use optmsm_data::{DataConfig, Encoding, FieldConfig, ListText, Missing, Need, Quoting, Schema, Transform};
 
 const SMALL: &str = "\
 label,scenario,city,tags,n,x
@@ -189,7 +189,7 @@ fn numbers_become_ranks() {
 fn numbers_become_buckets() {
     let field = FieldConfig { buckets: Some(2), ..numeric("x") };
     let schema = fit(&config(vec![field]), SMALL);
-    let Encoding::Buckets { cuts, stats } = &schema.fields[0].encoding else { panic!("buckets") };
+    let Encoding::Buckets { cuts, stats, .. } = &schema.fields[0].encoding else { panic!("buckets") };
     assert_eq!((&cuts[..], stats.count, stats.missing), (&[3.0][..], 4, 1));
     assert_eq!(schema.input_spec().fields[0].kind, FieldKind::Categorical { vocab: 4 });
     assert_eq!(ids(&encoded(&schema), 0), [1, 1, 2, 2, 3]);
@@ -201,6 +201,74 @@ fn numbers_become_buckets() {
     );
     let text = "label,scenario,x\n1,web,\n0,web,5\n";
     assert_eq!(ids(&read(&none, text, Need::Labelled).unwrap().0, 0), [2, 1]);
+}
+
+#[test]
+fn lists_are_read_alike_however_they_are_written() {
+    let text = "\
+label,scenario,bars,json,python,trimmed
+1,web,a|b,\"[\"\"a\"\", \"\"b\"\"]\",\"['a', 'b']\",\"a, b\"
+0,web,,[],None,
+0,web,b|c|a,\"[\"\"b\"\",\"\"c\"\",null,\"\"a\"\"]\",\"('b', 'c', 'a')\",\" b ,c , a\"
+";
+    let list = |name, list, separator: Option<&str>| FieldConfig {
+        list,
+        separator: separator.map(String::from),
+        ..multi(name)
+    };
+    let fields = vec![
+        list("bars", ListText::Separated, None),
+        list("json", ListText::Json, None),
+        list("python", ListText::Json, None),
+        list("trimmed", ListText::Trimmed, Some(",")),
+    ];
+    let schema = fit(&config(fields), text);
+    let batch = read(&schema, text, Need::Labelled).unwrap().0;
+    for field in 0..4 {
+        // a and b came twice, c once.
+        let values: Vec<_> = schema.fields[field].encoding.vocabulary().unwrap().values().collect();
+        assert_eq!(values, ["a", "b", "c"], "field {field}");
+        let (offsets, ids, _) = lists(&batch, field);
+        assert_eq!((offsets, ids), (&[0, 2, 2, 5][..], &[1, 2, 2, 3, 1][..]), "field {field}");
+    }
+    let files = Files::new();
+    schema.save(files.path("schema.json")).unwrap();
+    assert_eq!(Schema::load(files.path("schema.json")).unwrap(), schema);
+    let bad = text.replace("[]", "[[]]");
+    assert_eq!(
+        read(&schema, &bad, Need::Labelled).unwrap_err().to_string(),
+        "t.csv line 3, column 'json': \"[[]]\" is no list as JSON or Python write one: a value in it is a list itself; fix the \
+         value, or set list = \"separated\""
+    );
+}
+
+#[test]
+fn numbers_have_the_marks_of_their_country() {
+    let text = "label,scenario,plain,comma,both,english\n\
+                1,web,1234.5,\"1234,5\",\"1.234,5\",\"1,234.5\"\n0,web,,,,\n0,web,-2,-2,\"-2,0\",-2\n";
+    let field = |name, decimal, thousands| FieldConfig {
+        decimal,
+        thousands,
+        transform: Some(Transform::None),
+        fill: Some(9.0),
+        ..numeric(name)
+    };
+    let fields = vec![
+        field("plain", None, None),
+        field("comma", Some(','), None),
+        field("both", Some(','), Some('.')),
+        field("english", None, Some(',')),
+    ];
+    let schema = fit(&config(fields), text);
+    let batch = read(&schema, text, Need::Labelled).unwrap().0;
+    (0..4).for_each(|field| assert_eq!(numbers(&batch, field), [1234.5, 9.0, -2.0], "field {field}"));
+    let buckets = FieldConfig { decimal: Some(','), buckets: Some(2), ..numeric("comma") };
+    let schema = fit(&config(vec![buckets]), text);
+    assert_eq!(ids(&read(&schema, text, Need::Labelled).unwrap().0, 0), [2, 3, 1]);
+    let bad = text.replace("1234,5", "1.234,5");
+    assert!(
+        read(&schema, &bad, Need::Labelled).unwrap_err().to_string().contains("\"1.234,5\" is not a number")
+    );
 }
 
 #[test]

@@ -13,7 +13,7 @@ use arrow_array::{
 };
 use arrow_schema::{DataType, Field};
 use common::Files;
-use optmsm_data::{Holds, Peek, Value};
+use optmsm_data::{Form, Holds, Peek, Value};
 use parquet::arrow::ArrowWriter;
 
 fn columns() -> Vec<(&'static str, ArrayRef)> {
@@ -82,14 +82,39 @@ fn columns_of_every_type() {
     for row in 0..2 {
         assert!(peek.next_row().unwrap());
         for (c, (name, _, values)) in wanted.iter().enumerate() {
-            let found = match peek.value(c).unwrap() {
+            let found = match peek.value(c) {
                 Value::One(text) => Ok(text.to_owned()),
                 Value::Many(items) => Err(items.to_vec()),
+                Value::Bytes => panic!("{name} of row {row}"),
             };
             assert_eq!(found, values[row].clone().map(str::to_owned), "{name} of row {row}");
         }
     }
     assert!(!peek.next_row().unwrap());
+}
+
+#[test]
+fn bytes_are_no_text_and_a_column_may_be_left_out() {
+    let files = Files::new();
+    let path = files.write("t.csv", b"a,b,c\nx,caf\xe9,1\ny,\x00\xff,2\nz,bar,3\n");
+    let read = |left: &[&str]| {
+        let left = left.iter().map(|name| name.to_string()).collect();
+        let mut peek = Peek::open_without(path.clone(), Form::default(), &left).unwrap();
+        let mut seen = Vec::new();
+        while peek.next_row().unwrap() {
+            seen.push(
+                (0..3)
+                    .map(|c| match peek.value(c) {
+                        Value::One(text) => text.to_owned(),
+                        other => format!("{other:?}"),
+                    })
+                    .collect::<Vec<_>>(),
+            );
+        }
+        seen
+    };
+    assert_eq!(read(&[]), [["x", "Bytes", "1"], ["y", "Bytes", "2"], ["z", "bar", "3"]]);
+    assert_eq!(read(&["b", "c"]), [["x", "", ""], ["y", "", ""], ["z", "", ""]]);
 }
 
 #[test]

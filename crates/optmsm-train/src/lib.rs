@@ -18,6 +18,7 @@ pub mod folder;
 mod history;
 pub mod init;
 pub mod inputs;
+pub mod leak;
 mod loader;
 mod markdown;
 mod note;

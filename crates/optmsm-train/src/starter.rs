@@ -2,6 +2,7 @@
 
 mod columns;
 mod guess;
+mod texts;
 mod toml_text;
 
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 
 use columns::Columns;
 
-/// Rows that are looked at: enough to see what a column is, few enough to wait for.
+/// Rows that are looked at, fewer of more than 200 columns: enough to see what a column is, few enough to wait for.
 pub const ROWS: u64 = 100_000;
 
 /// What the user says instead of leaving it to a guess.
@@ -23,6 +24,8 @@ pub struct Given {
     pub label: Option<String>,
     /// Column of the scenario.
     pub scenario: Option<String>,
+    /// Columns that no field is to read.
+    pub leave_out: Vec<String>,
     /// Of a CSV: its quotes, and whether it has a header.
     pub form: Form,
 }
@@ -39,7 +42,7 @@ pub fn starter(path: &Path, given: &Given) -> Result<String> {
     if shown == "-" {
         return Err(Error::file("standard input", "cannot be trained on", "give a file"));
     }
-    let columns = Columns::read(&path.into(), ROWS, given.form)?;
+    let columns = Columns::read(&path.into(), ROWS, given.form, &given.leave_out)?;
     let guessed = guess::guess(shown, &columns, given)?;
     let siblings = ["valid", "test"].map(|split| sibling(shown, split, &columns, given.form));
     let text = toml_text::write(shown, &columns, &guessed, &siblings);
@@ -64,7 +67,7 @@ fn sibling(path: &str, split: &str, columns: &Columns, form: Form) -> Option<Str
     let others: &[&str] = if split == "valid" { &["valid", "val", "dev", "validation"] } else { &["test"] };
     others.iter().find_map(|other| {
         let beside = format!("{}{other}{}", &path[..at], &path[at + "train".len()..]);
-        let found = Columns::read(&beside.as_str().into(), 1, form).ok()?;
+        let found = Columns::read(&beside.as_str().into(), 1, form, &[]).ok()?;
         found.same_header(columns).then_some(beside)
     })
 }

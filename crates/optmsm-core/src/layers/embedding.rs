@@ -1,5 +1,7 @@
 //! Fields to embeddings (model.md §1; docs/derivations.md#embedding).
 
+use std::collections::HashMap;
+
 use crate::backend::{Backend, FieldLookup, MatMut};
 use crate::config::{FieldKind, InputSpec, ModelConfig, Role};
 use crate::inputs::Block;
@@ -60,15 +62,17 @@ impl Embedding {
     pub fn new(params: &mut ParamLayout, input: &InputSpec, config: &ModelConfig) -> Self {
         let (dim, dtype) = (config.embedding_dim, config.embeddings.dtype);
         let (mut fields, mut tables) = (Vec::new(), Vec::<TableSpec>::new());
-        let mut shared = 0..;
+        let (mut shared, mut places) = (0.., HashMap::new()); // places of the tables, by name
+        let mut columns = [0; 2]; // by role
         for (index, field) in input.fields.iter().enumerate() {
-            let column = fields.iter().filter(|f: &&Field| f.role == field.role).count() * dim;
+            let next = &mut columns[usize::from(field.role == Role::Specific)];
+            let column = std::mem::replace(next, *next + dim);
             let name = format!("embeddings.{}.weight", field.table());
             let init = Init::Normal(config.init_std);
             let source = match field.kind {
                 FieldKind::Numeric => Source::Numeric(params.add(name, &[1, dim], init)),
                 FieldKind::Categorical { vocab: rows } | FieldKind::Multi { vocab: rows, .. } => {
-                    let table = tables.iter().position(|t| t.name == name).unwrap_or(tables.len());
+                    let table = *places.entry(field.table()).or_insert(tables.len());
                     if table == tables.len() {
                         let shared = input.sharing(index).and_then(|_| shared.next());
                         let (fields, width, frozen) = (Vec::new(), dim, field.frozen);

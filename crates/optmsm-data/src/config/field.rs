@@ -27,6 +27,9 @@ pub struct FieldConfig {
     /// What a value is.
     #[serde(default)]
     pub kind: Kind,
+    /// Multi only: how a text holds the values.
+    #[serde(default, skip_serializing_if = "ListText::is_default")]
+    pub list: ListText,
     /// Multi only: text between values; `|` if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub separator: Option<String>,
@@ -39,6 +42,12 @@ pub struct FieldConfig {
     /// Multi only: values after the first so many of a list are left out; all are kept if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_length: Option<u32>,
+    /// Numeric only: character before the decimals of a text; `.` if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decimal: Option<char>,
+    /// Numeric only: character between groups of three digits of a text; none if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thousands: Option<char>,
     /// Numeric only: what becomes of the number; `standardize` if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transform: Option<Transform>,
@@ -106,6 +115,26 @@ pub enum Kind {
     Numeric,
 }
 
+/// How a text holds the values of a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListText {
+    /// With a separator between them, which is all that is taken away.
+    #[default]
+    Separated,
+    /// With a separator between them and blanks around them, which are no part of them.
+    Trimmed,
+    /// In brackets, as JSON, Python and numpy write lists.
+    Json,
+}
+
+impl ListText {
+    /// Whether it is what a configuration means that does not say it.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What a missing value (an empty text, a null, an empty list) is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -131,10 +160,13 @@ impl FieldConfig {
             column: None,
             role: Role::Shared,
             kind: Kind::Categorical,
+            list: ListText::default(),
             separator: None,
             weight_separator: None,
             pooling: None,
             max_length: None,
+            decimal: None,
+            thousands: None,
             transform: None,
             fill: None,
             buckets: None,
@@ -170,10 +202,13 @@ impl FieldConfig {
             return self.fail("column", "is empty", "name a column of the file, or leave it out");
         }
         let given = [
+            ("list", !self.list.is_default(), Kind::Multi, "multi"),
             ("separator", self.separator.is_some(), Kind::Multi, "multi"),
             ("weight_separator", self.weight_separator.is_some(), Kind::Multi, "multi"),
             ("pooling", self.pooling.is_some(), Kind::Multi, "multi"),
             ("max_length", self.max_length.is_some(), Kind::Multi, "multi"),
+            ("decimal", self.decimal.is_some(), Kind::Numeric, "numeric"),
+            ("thousands", self.thousands.is_some(), Kind::Numeric, "numeric"),
             ("transform", self.transform.is_some(), Kind::Numeric, "numeric"),
             ("fill", self.fill.is_some(), Kind::Numeric, "numeric"),
             ("buckets", self.buckets.is_some(), Kind::Numeric, "numeric"),
@@ -210,6 +245,23 @@ impl FieldConfig {
             }
         }
         let separator = self.separator.as_deref().unwrap_or(DEFAULT_SEPARATOR);
+        if self.list == ListText::Json && self.separator.is_some() {
+            return self.fail("separator", "means nothing with list = \"json\"", "leave one of them out");
+        }
+        if self.list == ListText::Trimmed && separator.trim().is_empty() {
+            let fix = "leave list out: two blanks side by side have no value between them";
+            return self.fail("list", "trims the blanks that are the separator", fix);
+        }
+        for (key, mark) in [("decimal", self.decimal), ("thousands", self.thousands)] {
+            let is_part = |c: char| c.is_alphanumeric() || matches!(c, '+' | '-');
+            if let Some(mark) = mark.filter(|&c| is_part(c)) {
+                return self.fail(key, format!("is {mark:?}, a part of numbers"), "give \",\" or \".\"");
+            }
+        }
+        if self.thousands == Some(self.decimal.unwrap_or('.')) {
+            let problem = format!("is {:?}, as the character before decimals", self.decimal.unwrap_or('.'));
+            return self.fail("thousands", problem, "set decimal to the other one");
+        }
         if self.weight_separator.as_deref() == Some(separator) {
             let problem = format!("is {separator:?}, as the separator between values");
             return self.fail("weight_separator", problem, "use another one, such as \":\"");
@@ -293,8 +345,18 @@ impl FieldConfig {
         Ok(())
     }
 
-    /// Checks it against another field of the same table.
-    pub(super) fn validate_shared(&self, other: &Self) -> Result<()> {
+    /// Checks it against the first field of the same table, which may be itself.
+    pub(super) fn validate_table(&self, first: &Self) -> Result<()> {
+        if self.name == first.name {
+            return Ok(());
+        }
+        if self.table.is_none() || first.table.is_none() {
+            let table = self.table.as_ref().unwrap_or(&self.name);
+            let problem = format!("table '{table}' has the name of a field that is not part of it");
+            let fix = format!("set table = \"{table}\" there too, or rename it");
+            return self.fail("table", problem, fix);
+        }
+        let other = first;
         let differs = [
             ("min_frequency", self.min_frequency != other.min_frequency),
             ("max_size", self.max_size != other.max_size),

@@ -74,14 +74,14 @@ impl Encoding {
                 }
                 vocabulary.check()
             }
-            Encoding::Buckets { cuts, stats } => {
+            Encoding::Buckets { cuts, stats, .. } => {
                 let rise = cuts.is_sorted_by(|a, b| a < b) && cuts.iter().all(|cut| cut.is_finite());
                 if !rise || cuts.len() > MAX_IDS as usize {
                     return Err("has buckets that are not in order".into());
                 }
                 stats.check()
             }
-            Encoding::Numeric { transform, stats, fill, ladder } => {
+            Encoding::Numeric { transform, stats, fill, ladder, .. } => {
                 let rises = ladder.is_sorted() && ladder.iter().all(|rung| rung.is_finite());
                 if !rises || (*transform != Transform::Quantile && !ladder.is_empty()) {
                     return Err("has quantiles that are not in order".into());

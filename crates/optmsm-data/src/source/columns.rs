@@ -1,6 +1,6 @@
 //! The rows of Parquet and Arrow files.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use ::csv::ByteRecord;
@@ -33,9 +33,11 @@ pub(super) struct Plan {
 /// The files, and how far they have been handed out.
 pub(crate) struct ColumnParts {
     plan: Plan,
-    shared: Option<Arc<Plan>>, // once the first rows are asked for
-    schema: Arc<Schema>,       // of the first file
-    next: usize,               // part
+    shared: Option<Arc<Plan>>,      // once the first rows are asked for
+    schema: Arc<Schema>,            // of the first file
+    places: HashMap<String, usize>, // of its columns
+    asked: HashMap<String, usize>,  // place of each wanted column
+    next: usize,                    // part
     open: Option<Open>,
     rows: u64, // handed out
     header: ByteRecord,
@@ -83,10 +85,11 @@ impl Plan {
     /// Where a file has each wanted column.
     pub(super) fn locate(&self, part: &Part, schema: &Schema) -> Result<Vec<From>> {
         let first = &self.parts[0].name;
+        let places = places(schema);
         let one = |wanted: &Wanted| {
             let fault = |problem, fix: &str| column_error(part, &wanted.name, problem, fix);
             let fix = "write all files with the same columns";
-            let Some((from, of)) = find(part, schema, &wanted.name) else {
+            let Some((from, of)) = find(part, schema, &places, &wanted.name) else {
                 return Err(fault(format!("is missing, but {first} has it"), fix));
             };
             match of {
@@ -107,10 +110,20 @@ fn column_error(part: &Part, column: &str, problem: String, fix: &str) -> DataEr
     DataError::Value { path, place, column, problem, fix: fix.into() }
 }
 
+/// Where a file has each of its own columns.
+fn places(schema: &Schema) -> HashMap<String, usize> {
+    schema.fields().iter().enumerate().map(|(i, field)| (field.name().clone(), i)).collect()
+}
+
 /// A column by name, and what it holds in words; a file's own column comes before a folder's.
-fn find(part: &Part, schema: &Schema, name: &str) -> Option<(From, Option<String>)> {
-    if let Some((i, field)) = schema.column_with_name(name) {
-        return Some((From::Column(i), class(field.data_type())));
+fn find(
+    part: &Part,
+    schema: &Schema,
+    places: &HashMap<String, usize>,
+    name: &str,
+) -> Option<(From, Option<String>)> {
+    if let Some(&i) = places.get(name) {
+        return Some((From::Column(i), class(schema.field(i).data_type())));
     }
     // The innermost folder, should two name the same column.
     let folder = part.partitions.iter().rposition(|p| p.column == name)?;
@@ -123,6 +136,8 @@ impl ColumnParts {
         Ok(Self {
             plan: Plan { parts: Arc::new(parts), wanted: Vec::new() },
             shared: None,
+            places: places(&opened.schema),
+            asked: HashMap::new(),
             schema: opened.schema,
             next: 0,
             open: None,
@@ -132,11 +147,11 @@ impl ColumnParts {
     }
 
     pub(super) fn find(&mut self, column: &str, key: &str) -> Result<usize> {
-        if let Some(i) = self.plan.wanted.iter().position(|w| w.name == column) {
-            return Ok(i);
+        if let Some(&place) = self.asked.get(column) {
+            return Ok(place);
         }
         let part = &self.plan.parts[0];
-        let Some((from, class)) = find(part, &self.schema, column) else {
+        let Some((from, class)) = find(part, &self.schema, &self.places, column) else {
             let names = self.schema.fields().iter().map(|f| f.name().as_str());
             let names: Vec<_> = names.chain(part.partitions.iter().map(|p| p.column.as_str())).collect();
             return Err(DataError::Row {
@@ -156,7 +171,9 @@ impl ColumnParts {
             return Err(column_error(part, column, problem, fix));
         };
         self.plan.wanted.push(Wanted { name: column.to_owned(), class });
-        Ok(self.plan.wanted.len() - 1)
+        let place = self.plan.wanted.len() - 1;
+        self.asked.insert(column.to_owned(), place);
+        Ok(place)
     }
 
     /// The next rows to decode; none at the end. No row at all is an error.

@@ -1,5 +1,6 @@
 //! A CSV file as pieces of text that hold whole records.
 
+use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -134,6 +135,7 @@ impl CsvFile {
             grammar: Grammar::new(reading),
             delimiter: reading.delimiter,
             columns: Vec::new(),
+            places: HashMap::new(),
             own: 0,
             named: !reading.columns.is_empty(),
             folders: Arc::default(),
@@ -275,6 +277,7 @@ impl CsvFile {
         self.rows -= records;
         self.rest.splice(0..0, bytes[end..].iter().copied());
         let mut columns = named.to_vec();
+        let mut places = HashMap::with_capacity(columns.len());
         if named.is_empty() {
             if let Some(stray) = stray {
                 let (problem, fix) = self.common.stray(stray);
@@ -290,18 +293,19 @@ impl CsvFile {
                     );
                 }
             }
-            for (i, name) in columns.iter().enumerate() {
-                if let Some(first) = columns[..i].iter().position(|c| c == name) {
-                    let problem =
-                        format!("column '{name}' appears twice, as columns {} and {}", first + 1, i + 1);
-                    return Err(self.header_error(problem, "rename or drop one"));
-                }
+        }
+        for (i, name) in columns.iter().enumerate() {
+            if let Some(first) = places.insert(name.clone(), i) {
+                let problem =
+                    format!("column '{name}' appears twice, as columns {} and {}", first + 1, i + 1);
+                return Err(self.header_error(problem, "rename or drop one"));
             }
         }
         let (own, mut of_folders) = (columns.len(), Vec::new());
         for (i, partition) in partitions.iter().enumerate() {
             let later = partitions[i + 1..].iter().any(|p| p.column == partition.column);
-            if !later && !columns.contains(&partition.column) {
+            if !later && !places.contains_key(&partition.column) {
+                places.insert(partition.column.clone(), columns.len());
                 columns.push(partition.column.clone());
                 of_folders.push(partition.value.clone().unwrap_or_default());
             }
@@ -310,7 +314,7 @@ impl CsvFile {
         let Common { name, grammar, delimiter, named, .. } = &*self.common;
         let (name, grammar, delimiter, named) = (name.clone(), *grammar, *delimiter, *named);
         let folders = folders(of_folders);
-        self.common = Arc::new(Common { name, grammar, delimiter, columns, own, named, folders });
+        self.common = Arc::new(Common { name, grammar, delimiter, columns, places, own, named, folders });
         Ok(())
     }
 
@@ -336,9 +340,9 @@ impl CsvFile {
 
     /// Position of a column; `key` is the setting that names it.
     pub(crate) fn find(&self, column: &str, key: &str) -> Result<usize> {
-        let columns = &self.common.columns;
-        if let Some(i) = columns.iter().position(|c| c == column) {
-            return Ok(i);
+        let Common { columns, places, .. } = &*self.common;
+        if let Some(&place) = places.get(column) {
+            return Ok(place);
         }
         let problem = format!("no column '{column}', which {key} names");
         if self.common.named {

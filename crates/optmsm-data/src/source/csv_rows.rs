@@ -1,5 +1,6 @@
 //! Rows of a CSV, found in a piece of its text.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,9 +20,10 @@ pub(super) struct Common {
     pub(super) grammar: Grammar,
     pub(super) delimiter: char,
     pub(super) columns: Vec<String>,
-    pub(super) own: usize,                // columns of the file itself
-    pub(super) named: bool,               // whether data.columns names them
-    pub(super) folders: Arc<Vec<Column>>, // the others
+    pub(super) places: HashMap<String, usize>, // of the columns
+    pub(super) own: usize,                     // columns of the file itself
+    pub(super) named: bool,                    // whether data.columns names them
+    pub(super) folders: Arc<Vec<Column>>,      // the others
 }
 
 impl Common {

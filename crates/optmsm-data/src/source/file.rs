@@ -341,10 +341,12 @@ fn row_group(
 ) -> std::result::Result<Batches, String> {
     let metadata = parquet.metadata();
     let chunks = metadata.row_group(group);
+    let (leaves, mut first) = (metadata.file_metadata().schema_descr(), HashMap::new()); // leaf of each root
+    for leaf in 0..leaves.num_columns() {
+        first.entry(leaves.get_column_root_idx(leaf)).or_insert(leaf);
+    }
     let fields = parquet.schema().fields().iter().enumerate().map(|(root, field)| {
-        let leaves = metadata.file_metadata().schema_descr();
-        let leaf = (0..leaves.num_columns()).find(|&leaf| leaves.get_column_root_idx(leaf) == root);
-        let kept = leaf.is_some_and(|leaf| {
+        let kept = first.get(&root).is_some_and(|&leaf| {
             let chunk = chunks.column(leaf);
             let only = |e| chunk.page_encoding_stats_mask().is_some_and(|mask| mask.is_only(e));
             chunk.dictionary_page_offset().is_some()

@@ -1,9 +1,9 @@
 //! `optmsm init`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use optmsm_data::{Form, Quoting, is_taken};
+use optmsm_data::{Form, Quoting, is_taken, printable};
 use optmsm_train::error::{Error, Result};
 use optmsm_train::starter::{self, Given, starter};
 
@@ -20,6 +20,9 @@ pub(super) struct Options {
     /// Column of the scenario's name.
     #[arg(long, value_name = "COL")]
     scenario: Option<String>,
+    /// Column that no field is to read; may be given several times.
+    #[arg(long = "leave-out", value_name = "COL")]
+    leave_out: Vec<String>,
     /// The CSV has no header: its columns are called c1, c2 and so on.
     #[arg(long)]
     no_header: bool,
@@ -39,19 +42,61 @@ fn quoting(text: &str) -> std::result::Result<Quoting, String> {
 
 pub(super) fn run(options: &Options) -> Result<()> {
     let &Options { no_header, quoting, .. } = options;
-    let Options { data, out, label, scenario, .. } = options;
+    let Options { data, out, label, scenario, leave_out, .. } = options;
     let out = out.clone().unwrap_or_else(|| starter::name(data));
     if !super::is_stdout(&out) && is_taken(&out) {
         return Err(Error::file(out.display(), "is there already", "choose another file with --out"));
     }
-    let (label, scenario, form) = (label.clone(), scenario.clone(), Form { quoting, no_header });
-    let text = starter(data, &Given { label, scenario, form })?;
+    let (label, scenario, leave_out) = (label.clone(), scenario.clone(), leave_out.clone());
+    let text = starter(data, &Given { label, scenario, leave_out, form: Form { quoting, no_header } })?;
     super::write_out(&out, text.as_bytes())?;
     if super::is_stdout(&out) {
         return Ok(());
     }
-    let out = out.display();
-    super::print(
-        format!("{out}: read it through, then: optmsm check {out}, optmsm train --config {out}\n").as_bytes(),
-    )
+    let (name, quoted) = (out.display().to_string(), quoted(&out));
+    let text = format!(
+        "{}: read it through, then: optmsm check {quoted}, optmsm train --config {quoted}\n",
+        printable(&name)
+    );
+    super::print(text.as_bytes())
+}
+
+/// A path as a word of a command that can be pasted into a shell.
+fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    // It would be taken for an option.
+    let path = if path.starts_with('-') { format!("./{path}") } else { path };
+    if path.contains(char::is_control) {
+        // Neither is a terminal to obey it nor a line to end in it: the quotes of bash, zsh and POSIX 2024 for such characters.
+        let escape = |c: char| match c {
+            '\'' | '\\' => format!("\\{c}"),
+            c if c.is_control() => {
+                let mut bytes = [0; 4];
+                c.encode_utf8(&mut bytes).bytes().map(|byte| format!("\\x{byte:02x}")).collect()
+            }
+            c => c.to_string(),
+        };
+        return format!("$'{}'", path.chars().map(escape).collect::<String>());
+    }
+    // Without a control character nothing cannot be quoted.
+    shlex::try_quote(&path).map_or_else(|_| path.clone(), |quoted| quoted.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_words_of_a_shell() {
+        for (path, wanted) in [
+            ("my.toml", "my.toml"),
+            ("a b/my data.toml", "'a b/my data.toml'"),
+            ("it's.toml", r#""it's.toml""#),
+            ("-x.toml", "./-x.toml"),
+            ("a#b$c.toml", "'a#b$c.toml'"),
+            ("a\nb\u{1b}'c.toml", r"$'a\x0ab\x1b\'c.toml'"),
+        ] {
+            assert_eq!(quoted(Path::new(path)), wanted, "{path:?}");
+        }
+    }
 }

@@ -1,17 +1,25 @@
 //! What the first rows of data show of its columns.
 
-use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
+use std::collections::hash_map::{Entry, RandomState};
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 
-use optmsm_data::{Form, Holds, Peek, PeekColumn, Reading, Source, Value};
+use optmsm_data::{DataError, Form, Holds, Peek, PeekColumn, Reading, Source, Value};
 
+use super::texts::{Marked, Texts};
 use crate::error::Result;
+use crate::leak::Distinct;
 
-/// Text between values of a list; a space only where nearly every value has one.
-pub(super) const SEPARATORS: [char; 4] = ['|', ';', ',', ' '];
-/// Different values that are kept as examples, and that are told apart by scenario.
+/// Different values that are kept as examples.
 const EXAMPLES: usize = 3;
+/// Values that are looked at: of a table with many columns fewer rows, so that memory and time are bounded.
+const CELLS: u64 = 20_000_000;
+/// Rows that are looked at all the same.
+const FEWEST: u64 = 200;
+/// Columns that may be left out because they cannot be decoded: each time, reading starts again.
+const DAMAGED: usize = 20;
+/// Texts that stand for nothing, in small letters.
+const NOTHING: [&str; 10] = ["0", "false", "no", "none", "null", "nan", "n/a", "-", "[]", "{}"];
 
 /// The columns of a file.
 #[derive(Debug)]
@@ -25,20 +33,25 @@ pub(super) struct Columns {
     pub(super) whole: bool,
     /// Rows of the file, estimated from its size when these were not all.
     pub(super) about: u64,
-    /// Hash of each value that was looked at, row by row; what says whether values belong to one scenario.
-    hashes: Vec<u64>,
 }
 
 /// One column.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Column {
     pub(super) name: String,
     pub(super) holds: Holds,
     /// Its type in the words of the file, if it has one.
     pub(super) of: Option<String>,
+    /// Why no field can read it, if so.
+    pub(super) unreadable: Option<String>,
     pub(super) missing: u64,
-    /// Rows of each distinct value, by its hash; missing ones are left out.
-    pub(super) counts: HashMap<u64, u64>,
+    /// Place in `values` of each row's value.
+    pub(super) codes: Vec<u32>,
+    /// The distinct values in the order in which they came, behind the missing one.
+    pub(super) values: Vec<Distinct>,
+    /// Rows of each of them.
+    pub(super) counts: Vec<u64>,
+    places: HashMap<u64, u32>, // of the values, by hash
     pub(super) examples: Vec<String>,
     /// Values that are finite numbers; of these whole ones, and such with a zero before other digits.
     pub(super) numbers: u64,
@@ -49,30 +62,53 @@ pub(super) struct Column {
     pub(super) least: f64,
     pub(super) greatest: f64,
     pub(super) sum: f64,
-    pub(super) lists: [Lists; SEPARATORS.len()],
+    pub(super) texts: Texts,
+    /// How its texts hold numbers, where some have marks.
+    pub(super) marks: Option<Marked>,
     /// Its lists, if it holds such.
-    pub(super) items: Lists,
+    pub(super) items: Items,
 }
 
-/// The values of lists: of a column's own, or of its texts taken apart at one separator.
+/// Values of lists.
 #[derive(Debug, Default)]
-pub(super) struct Lists {
-    /// Rows that have some.
-    pub(super) values: u64,
-    /// Parts, all and distinct.
-    pub(super) parts: u64,
-    pub(super) distinct: HashMap<u64, ()>,
-    /// Parts of the form `text:number`.
+pub(super) struct Items {
+    /// All of them.
+    pub(super) all: u64,
+    /// Those of the form `text:number`.
     pub(super) weighted: u64,
 }
 
 impl Columns {
-    /// Reads at most `rows` rows, at least one.
-    pub(super) fn read(source: &Source, rows: u64, form: Form) -> Result<Self> {
-        let mut peek = Peek::open_as(source.clone(), form)?;
+    /// Reads at most `rows` rows, at least one; columns named in `left` are not looked at.
+    pub(super) fn read(source: &Source, rows: u64, form: Form, left: &[String]) -> Result<Self> {
+        let mut unreadable: HashMap<String, String> = HashMap::new();
+        let mut skipped: HashSet<String> = left.iter().cloned().collect();
+        loop {
+            match Self::read_once(source, rows, form, &skipped, &unreadable) {
+                // One column alone cannot be decoded, and training would not read it.
+                Err(crate::error::Error::Data(DataError::Value { column, problem, .. }))
+                    if unreadable.len() < DAMAGED && skipped.insert(column.clone()) =>
+                {
+                    unreadable.insert(column, problem);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn read_once(
+        source: &Source,
+        rows: u64,
+        form: Form,
+        skipped: &HashSet<String>,
+        unreadable: &HashMap<String, String>,
+    ) -> Result<Self> {
+        let mut peek = Peek::open_without(source.clone(), form, skipped)?;
         let mut list: Vec<Column> = peek.columns().iter().cloned().map(Column::new).collect();
+        list.iter_mut().for_each(|column| column.unreadable = unreadable.get(&column.name).cloned());
+        let rows = rows.min((CELLS / list.len().max(1) as u64).max(FEWEST));
         let hasher = RandomState::new();
-        let (mut seen, mut whole, mut hashes) = (0, false, Vec::new());
+        let (mut seen, mut whole) = (0, false);
         while seen < rows {
             if !peek.next_row()? {
                 whole = true;
@@ -80,14 +116,16 @@ impl Columns {
             }
             seen += 1;
             for (i, column) in list.iter_mut().enumerate() {
-                hashes.push(column.add(peek.value(i)?, &hasher));
+                column.add(peek.value(i), &hasher);
             }
         }
+        let delimiter = peek.delimiter().unwrap_or(',');
+        list.iter_mut().for_each(|column| column.finish(delimiter));
         let progress = peek.progress();
         let scaled = |total: u64| (seen as f64 * total as f64 / progress.bytes.max(1) as f64) as u64;
         let about = progress.total_bytes.filter(|_| !whole).map_or(seen, scaled);
         let reading = peek.reading().cloned().unwrap_or_default();
-        Ok(Self { reading, list, rows: seen, whole, about: about.max(seen), hashes })
+        Ok(Self { reading, list, rows: seen, whole, about: about.max(seen) })
     }
 
     /// Whether both files have the same columns, in any order.
@@ -102,107 +140,137 @@ impl Columns {
 
     /// Distinct pairs of values of two columns.
     pub(super) fn pairs(&self, a: usize, b: usize) -> usize {
-        let rows = self.hashes.chunks_exact(self.list.len());
-        let pairs: HashMap<(u64, u64), ()> =
-            rows.filter(|r| r[a] != MISSING && r[b] != MISSING).map(|r| ((r[a], r[b]), ())).collect();
+        let rows = self.list[a].codes.iter().zip(&self.list[b].codes);
+        let pairs: HashSet<(u32, u32)> =
+            rows.filter(|(a, b)| **a > 0 && **b > 0).map(|(&a, &b)| (a, b)).collect();
         pairs.len()
-    }
-}
-
-/// Hash of a missing value.
-const MISSING: u64 = 0;
-
-impl Lists {
-    /// Adds the parts of one list.
-    fn add<'a>(&mut self, parts: impl Iterator<Item = &'a str>, hasher: &RandomState) {
-        self.values += 1;
-        for part in parts {
-            self.parts += 1;
-            self.distinct.insert(hasher.hash_one(part), ());
-            let weight = part.rsplit_once(':').and_then(|(_, w)| w.trim().parse::<f32>().ok());
-            self.weighted += u64::from(weight.is_some_and(f32::is_finite));
-        }
     }
 }
 
 impl Column {
     pub(super) fn new(column: PeekColumn) -> Self {
         let PeekColumn { name, holds, of } = column;
-        Self { name, holds, of, ..Self::default() }
-    }
-
-    /// Adds a row; returns the value's hash.
-    pub(super) fn add(&mut self, value: Value, hasher: &RandomState) -> u64 {
-        match value {
-            Value::One(text) => self.add_text(text, hasher),
-            Value::Many([]) => self.add_text("", hasher),
-            Value::Many(items) => {
-                self.items.add(items.iter().map(String::as_str), hasher);
-                self.count(&items.join("|"), hasher)
-            }
+        Self {
+            name,
+            holds,
+            of,
+            unreadable: None,
+            missing: 0,
+            codes: Vec::new(),
+            values: vec![Distinct { number: None, nothing: true }],
+            counts: vec![0],
+            places: HashMap::new(),
+            examples: Vec::new(),
+            numbers: 0,
+            whole_numbers: 0,
+            padded: 0,
+            zero_one: 0,
+            least: 0.0,
+            greatest: 0.0,
+            sum: 0.0,
+            texts: Texts::default(),
+            marks: None,
+            items: Items::default(),
         }
     }
 
-    fn count(&mut self, value: &str, hasher: &RandomState) -> u64 {
-        let hash = hasher.hash_one(value).max(MISSING + 1);
-        let count = self.counts.entry(hash).or_default();
-        *count += 1;
-        if *count == 1 && self.examples.len() < EXAMPLES {
+    /// Adds a row.
+    pub(super) fn add(&mut self, value: Value, hasher: &RandomState) {
+        let code = match value {
+            Value::Bytes => {
+                self.unreadable.get_or_insert_with(|| "it holds bytes that are no UTF-8 text".into());
+                0
+            }
+            Value::One("") | Value::Many([]) => 0,
+            Value::One(text) => self.code(text, hasher),
+            Value::Many(items) => {
+                self.items.all += items.len() as u64;
+                self.items.weighted += items.iter().filter(|item| has_weight(item)).count() as u64;
+                self.code(&items.join("|"), hasher)
+            }
+        };
+        self.missing += u64::from(code == 0);
+        self.counts[code as usize] += 1;
+        self.codes.push(code);
+    }
+
+    /// The code of a value; what is new is looked at.
+    fn code(&mut self, value: &str, hasher: &RandomState) -> u32 {
+        let place = match self.places.entry(hasher.hash_one(value)) {
+            Entry::Occupied(known) => return *known.get(),
+            Entry::Vacant(new) => *new.insert(self.values.len() as u32),
+        };
+        if self.examples.len() < EXAMPLES {
             self.examples.push(value.into());
         }
-        hash
+        let trimmed = value.trim();
+        let number = trimmed.parse::<f64>().ok().filter(|v| v.abs() <= f64::from(f32::MAX));
+        let number = number.filter(|_| !matches!(self.holds, Holds::Booleans | Holds::Lists { .. }));
+        let nothing = number == Some(0.0) || NOTHING.contains(&trimmed.to_lowercase().as_str());
+        if number.is_some() {
+            let digits = trimmed.trim_start_matches('-').as_bytes();
+            let padded = digits.len() > 1 && digits[0] == b'0' && digits[1].is_ascii_digit();
+            self.padded += u64::from(padded);
+        }
+        let text = matches!(self.holds, Holds::Text | Holds::Dictionary);
+        if text {
+            self.texts.add(value, place as usize, number, hasher);
+        }
+        self.values.push(Distinct { number, nothing });
+        self.counts.push(0);
+        place
     }
 
-    fn add_text(&mut self, value: &str, hasher: &RandomState) -> u64 {
-        if value.is_empty() {
-            self.missing += 1;
-            return MISSING;
-        }
-        let hash = self.count(value, hasher);
-        if self.holds == Holds::Booleans {
-            self.zero_one += 1;
-            self.sum += f64::from(u8::from(value == "true"));
-            return hash;
-        }
-        if let Some(v) = value.trim().parse::<f64>().ok().filter(|v| v.abs() <= f64::from(f32::MAX)) {
-            (self.least, self.greatest) =
-                if self.numbers == 0 { (v, v) } else { (self.least.min(v), self.greatest.max(v)) };
-            self.numbers += 1;
-            self.whole_numbers += u64::from(v.fract() == 0.0);
-            self.zero_one += u64::from(v == 0.0 || v == 1.0);
-            let digits = value.trim().trim_start_matches('-').as_bytes();
-            self.padded += u64::from(digits.len() > 1 && digits[0] == b'0' && digits[1].is_ascii_digit());
-            self.sum += v;
-        }
-        for (separator, lists) in SEPARATORS.iter().zip(&mut self.lists) {
-            if value.contains(*separator) {
-                lists.add(value.split(*separator).filter(|part| !part.is_empty()), hasher);
+    /// Sums up what the rows hold of the distinct values; `delimiter` is that of the CSV.
+    pub(super) fn finish(&mut self, delimiter: char) {
+        self.texts.finish(|part| self.places.contains_key(&part));
+        self.marks = self.texts.numbers(delimiter);
+        if let Some(Marked::Numbers(marks)) = self.marks {
+            for (place, text) in self.texts.marked() {
+                self.values[*place].number = marks.parse(text);
             }
         }
-        hash
+        let booleans = self.holds == Holds::Booleans;
+        for (known, &rows) in self.values.iter().zip(&self.counts).skip(1) {
+            let number = if booleans { Some(f64::from(u8::from(!known.nothing))) } else { known.number };
+            let Some(v) = number else { continue };
+            (self.least, self.greatest) =
+                if self.numbers == 0 { (v, v) } else { (self.least.min(v), self.greatest.max(v)) };
+            self.numbers += rows;
+            self.whole_numbers += if v.fract() == 0.0 { rows } else { 0 };
+            self.zero_one += if v == 0.0 || v == 1.0 { rows } else { 0 };
+            self.sum += v * rows as f64;
+        }
     }
 
     /// Rows with a value.
     pub(super) fn present(&self) -> u64 {
-        self.counts.values().sum()
+        self.codes.len() as u64 - self.missing
     }
 
     pub(super) fn distinct(&self) -> usize {
-        self.counts.len()
+        self.values.len() - 1
     }
 
     /// Distinct values that were seen once.
     pub(super) fn singles(&self) -> usize {
-        self.counts.values().filter(|&&n| n == 1).count()
+        self.counts.iter().skip(1).filter(|&&n| n == 1).count()
     }
 
     /// Whether a row has one value, which may name something.
     pub(super) fn is_name(&self) -> bool {
-        !matches!(self.holds, Holds::Lists { .. } | Holds::Floats | Holds::Times | Holds::Unreadable)
+        let of = matches!(self.holds, Holds::Lists { .. } | Holds::Floats | Holds::Times | Holds::Unreadable);
+        !of && self.unreadable.is_none()
     }
 
     /// Whether it can be a label: every value is there and 0 or 1.
     pub(super) fn is_label(&self) -> bool {
         self.missing == 0 && self.present() > 0 && self.zero_one == self.present()
     }
+}
+
+/// Whether a value of a list has the form `text:number`.
+pub(super) fn has_weight(item: &str) -> bool {
+    let weight = item.rsplit_once(':').filter(|(name, _)| !name.is_empty());
+    weight.and_then(|(_, w)| w.trim().parse::<f32>().ok()).is_some_and(f32::is_finite)
 }

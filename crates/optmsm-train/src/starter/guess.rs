@@ -1,11 +1,17 @@
 //! What the columns are, by their names and by what they hold.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
 use optmsm_core::config::Role;
-use optmsm_data::Holds;
+use optmsm_data::{Holds, ListText, Marks};
 
 use super::Given;
-use super::columns::{Column, Columns, SEPARATORS};
+use super::columns::{Column, Columns};
+use super::texts::{List, Marked};
+use super::toml_text::{percent, shown};
 use crate::error::{Error, Result};
+use crate::leak::{Leak, leak};
 
 /// Names of a label, the most telling first.
 const LABELS: [&str; 12] = [
@@ -23,39 +29,58 @@ const LABELS: [&str; 12] = [
     "conversion",
 ];
 /// Names of a scenario, the most telling first.
-const SCENARIOS: [&str; 13] = [
+const SCENARIOS: [&str; 12] = [
     "scenario",
-    "scenario_id",
     "domain",
-    "domain_id",
     "scene",
-    "scene_id",
     "tab",
-    "tab_id",
     "channel",
-    "channel_id",
     "page",
     "placement",
     "site",
+    "slot",
+    "surface",
+    "pid",
+    "position",
 ];
+/// The first of them that name nothing else: a longer name with one of them as a word is one, too.
+const SURE: usize = 3;
 /// Names of what the rows of a user have in common.
 const USERS: [&str; 8] =
     ["user_id", "user", "userid", "uid", "member_id", "visitor_id", "customer_id", "reviewer_id"];
 /// Words in the names of what is known only after the click.
-const OUTCOMES: [&str; 14] = [
+const OUTCOMES: [&str; 32] = [
     "click",
     "clicked",
+    "clicks",
     "clk",
     "like",
+    "liked",
     "follow",
     "forward",
     "comment",
+    "share",
     "purchase",
+    "purchased",
     "buy",
+    "bought",
+    "paid",
+    "order",
+    "ordered",
+    "cart",
+    "checkout",
+    "revenue",
+    "gmv",
     "conversion",
     "converted",
     "cvr",
+    "dwell",
+    "stay",
+    "watch",
+    "play",
     "long_view",
+    "install",
+    "outcome",
     "is_rand",
 ];
 /// Words in the names of points in time.
@@ -65,8 +90,8 @@ const AMOUNTS: [&str; 22] = [
     "age", "price", "cost", "count", "cnt", "num", "amount", "score", "rate", "ratio", "ctr", "days", "len",
     "length", "size", "duration", "rating", "distance", "height", "width", "views", "total",
 ];
-/// Scenarios that are worth a tower each.
-const MOST_SCENARIOS: usize = 50;
+/// Scenarios that are worth an expert each; a column of more needs a name that says that it is one.
+pub(super) const MOST_SCENARIOS: usize = 50;
 /// Values of integers that are categories beyond doubt.
 const FEW: usize = 20;
 /// Distinct values from which rare ones are left out.
@@ -80,7 +105,7 @@ pub(super) enum Use {
     Probability,
     Field(Box<Field>),
     /// Left out, with the reason.
-    Left(&'static str),
+    Left(Cow<'static, str>),
 }
 
 /// One field.
@@ -90,7 +115,7 @@ pub(super) struct Field {
     pub(super) role: Role,
     pub(super) min_frequency: u64,
     /// Why it is of this kind and role.
-    pub(super) why: Vec<&'static str>,
+    pub(super) why: Vec<Cow<'static, str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,8 +124,10 @@ pub(super) enum Kind {
     /// A number; whether most of it is small.
     Numeric {
         skewed: bool,
+        marks: Marks,
     },
     Multi {
+        list: ListText,
         separator: char,
         weights: bool,
     },
@@ -116,27 +143,49 @@ pub(super) struct Guessed {
     pub(super) group: Option<usize>,
 }
 
+/// Whether a name, in small letters, is one of the words or has one in it.
 fn word_in(name: &str, words: &[&str]) -> bool {
-    let name = name.to_lowercase();
     let mut parts = name.split(|c: char| !c.is_alphanumeric());
-    words.contains(&name.as_str()) || parts.any(|part| words.contains(&part))
+    words.contains(&name) || parts.any(|part| words.contains(&part))
+}
+
+/// A name in small letters and digits, without `id` behind a word: `Scenario-ID` is `scenario`.
+fn key(name: &str) -> String {
+    let plain: String = name.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
+    plain.strip_suffix("id").filter(|key| key.len() > 2).map(str::to_owned).unwrap_or(plain)
 }
 
 /// The first of `names` that a fitting column has.
-fn by_name(columns: &Columns, names: &[&str], fits: impl Fn(usize) -> bool) -> Option<usize> {
-    let of = |name: &&str| columns.list.iter().position(|c| c.name.to_lowercase() == **name);
-    names.iter().filter_map(of).find(|&i| fits(i))
+fn by_name(
+    keys: &HashMap<String, Vec<usize>>,
+    names: &[&str],
+    fits: impl Fn(usize) -> bool,
+) -> Option<usize> {
+    let fitting = |name: &&str| keys.get(&key(name))?.iter().copied().find(|&i| fits(i));
+    names.iter().find_map(fitting)
 }
 
 pub(super) fn guess(path: &str, columns: &Columns, given: &Given) -> Result<Guessed> {
-    let label = label(path, columns, given.label.as_deref(), given.scenario.as_deref())?;
-    let scenario = scenario(path, columns, given.scenario.as_deref(), label)?;
-    let group = by_name(columns, &USERS, |i| i != label && i != scenario && columns.list[i].is_name());
+    let mut keys: HashMap<String, Vec<usize>> = HashMap::new();
+    for (i, column) in columns.list.iter().enumerate() {
+        keys.entry(key(&column.name)).or_default().push(i);
+    }
+    for name in &given.leave_out {
+        named(path, columns, name, "--leave-out")?;
+    }
+    let is_left = |i: usize| given.leave_out.contains(&columns.list[i].name);
+    let label = label(path, columns, &keys, given)?;
+    let scenario = scenario(path, columns, &keys, given.scenario.as_deref(), label)?;
+    let names = |i: usize| i != label && i != scenario && columns.list[i].is_name() && !is_left(i);
+    let group = by_name(&keys, &USERS, names);
+    let Column { codes, values, .. } = &columns.list[label];
+    let labels: Vec<bool> = codes.iter().map(|&code| !values[code as usize].nothing).collect();
     let use_of = |i: usize| match i {
         i if i == label => Use::Label,
         i if i == scenario => Use::Scenario,
+        i if is_left(i) => Use::Left("--leave-out names it".into()),
         // What a user likes is to be learned across scenarios, even where each keeps to one.
-        i => use_of(columns, i, scenario, group == Some(i)),
+        i => use_of(columns, i, scenario, &labels, group == Some(i)),
     };
     let mut uses: Vec<Use> = (0..columns.list.len()).map(use_of).collect();
     let mut fields: Vec<&mut Field> = uses.iter_mut().filter_map(as_field).collect();
@@ -147,7 +196,7 @@ pub(super) fn guess(path: &str, columns: &Columns, given: &Given) -> Result<Gues
     if fields.iter().all(|f| f.role == Role::Specific) {
         for field in &mut fields {
             field.role = Role::Shared;
-            field.why.push("shared all the same: the experts need a field to read");
+            field.why.push("shared all the same: the experts need a field to read".into());
         }
     }
     Ok(Guessed { uses, label, scenario, group })
@@ -170,38 +219,61 @@ fn named(path: &str, columns: &Columns, name: &str, option: &str) -> Result<usiz
 
 fn list<'a>(columns: impl Iterator<Item = &'a Column>) -> String {
     const MOST: usize = 20;
-    let names: Vec<String> = columns.map(|c| super::toml_text::shown(&c.name)).collect();
+    let columns: Vec<&Column> = columns.collect();
+    let names: Vec<String> = columns.iter().take(MOST).map(|c| shown(&c.name)).collect();
     let more =
-        if names.len() > MOST { format!(", … ({} more)", names.len() - MOST) } else { String::new() };
-    format!("{}{more}", names[..names.len().min(MOST)].join(", "))
+        if columns.len() > MOST { format!(", … ({} more)", columns.len() - MOST) } else { String::new() };
+    format!("{}{more}", names.join(", "))
 }
 
-fn label(path: &str, columns: &Columns, given: Option<&str>, scenario: Option<&str>) -> Result<usize> {
-    if let Some(name) = given {
+fn label(path: &str, columns: &Columns, keys: &HashMap<String, Vec<usize>>, given: &Given) -> Result<usize> {
+    if let Some(name) = given.label.as_deref() {
         let at = named(path, columns, name, "--label")?;
         let column = &columns.list[at];
         if !column.is_label() {
             let other = column.examples.iter().find(|e| !matches!(e.trim().parse(), Ok(0.0 | 1.0)));
-            let problem = match other {
-                Some(value) => {
-                    format!("column {name:?} holds {}, not only 0 and 1", super::toml_text::shown(value))
-                }
-                None => format!("column {name:?} holds something else than 0 and 1, or nothing"),
+            let problem = match (&column.unreadable, other) {
+                (Some(why), _) => format!("column {name:?} cannot be the label: {why}"),
+                (None, Some(value)) => format!("column {name:?} holds {}, not only 0 and 1", shown(value)),
+                (None, None) => format!("column {name:?} holds something else than 0 and 1, or nothing"),
             };
             return Err(Error::file(path, problem, "write the label as 0 or 1"));
         }
         return Ok(at);
     }
-    let fits = |i: usize| columns.list[i].is_label() && scenario != Some(columns.list[i].name.as_str());
+    let other = |i: usize| {
+        let name = &columns.list[i].name;
+        given.scenario.as_ref() != Some(name) && !given.leave_out.contains(name)
+    };
+    let fits = |i: usize| columns.list[i].is_label() && other(i);
+    // A column of one class is a label only if nothing else can be it.
+    let both = |i: usize| fits(i) && columns.list[i].distinct() > 1;
+    if let Some(at) = by_name(keys, &LABELS, both).or_else(|| by_name(keys, &LABELS, fits)) {
+        return Ok(at);
+    }
     let candidates: Vec<usize> = (0..columns.list.len()).filter(|&i| fits(i)).collect();
-    match (by_name(columns, &LABELS, fits), &candidates[..]) {
-        (Some(at), _) => Ok(at),
-        (None, [only]) => Ok(*only),
-        (None, []) => {
+    match &candidates[..] {
+        [only] => Ok(*only),
+        [] => {
+            let named = by_name(keys, &LABELS, |i| other(i) && columns.list[i].distinct() > 0);
+            if let Some(column) = named.map(|at| &columns.list[at]) {
+                let values: Vec<String> = column.examples.iter().map(|e| shown(e)).collect();
+                let missing = if column.missing > 0 { ", and nothing in some rows" } else { "" };
+                let problem = format!(
+                    "column {} has the name of a label, but holds {}{missing}: a label is 0 or 1 in every row",
+                    shown(&column.name),
+                    values.join(", ")
+                );
+                return Err(Error::file(
+                    path,
+                    problem,
+                    "write it as 0 and 1, or give another column with --label",
+                ));
+            }
             let fix = "add a column of 0 and 1: the label of the row";
             Err(Error::file(path, "has no column that could be the label: none holds 0 and 1 alone", fix))
         }
-        (None, several) => {
+        several => {
             let names = list(several.iter().map(|&i| &columns.list[i]));
             Err(Error::file(
                 path,
@@ -212,7 +284,13 @@ fn label(path: &str, columns: &Columns, given: Option<&str>, scenario: Option<&s
     }
 }
 
-fn scenario(path: &str, columns: &Columns, given: Option<&str>, label: usize) -> Result<usize> {
+fn scenario(
+    path: &str,
+    columns: &Columns,
+    keys: &HashMap<String, Vec<usize>>,
+    given: Option<&str>,
+    label: usize,
+) -> Result<usize> {
     if let Some(name) = given {
         let at = named(path, columns, name, "--scenario")?;
         let column = &columns.list[at];
@@ -220,8 +298,11 @@ fn scenario(path: &str, columns: &Columns, given: Option<&str>, label: usize) ->
         if at == label {
             return refuse(format!("column {name:?} is the label"), "name another column, or give --label");
         }
+        if let Some(why) = &column.unreadable {
+            return refuse(format!("column {name:?} cannot be the scenario: {why}"), "name another column");
+        }
         if !column.is_name() {
-            let of = super::toml_text::shown(column.of.as_deref().unwrap_or_default());
+            let of = shown(column.of.as_deref().unwrap_or_default());
             let fix = "name a column of text, integers or booleans";
             return refuse(format!("column {name:?} is of type {of}, which names nothing"), fix);
         }
@@ -231,50 +312,74 @@ fn scenario(path: &str, columns: &Columns, given: Option<&str>, label: usize) ->
         }
         return Ok(at);
     }
-    let few = |i: usize| {
+    let whole = |i: usize| {
         let column = &columns.list[i];
-        i != label && column.is_name() && column.missing == 0 && column.distinct() <= MOST_SCENARIOS
+        let again = column.distinct() as u64 != columns.rows || columns.rows < 100;
+        i != label && column.is_name() && column.missing == 0 && again
     };
-    if let Some(at) = by_name(columns, &SCENARIOS, few) {
+    let few = |i: usize| whole(i) && columns.list[i].distinct() <= MOST_SCENARIOS;
+    if let Some(at) = by_name(keys, &SCENARIOS[..SURE], whole).or_else(|| by_name(keys, &SCENARIOS, few)) {
         return Ok(at);
+    }
+    let longer = |i: &usize| word_in(&columns.list[*i].name.to_lowercase(), &SCENARIOS[..SURE]) && few(*i);
+    let longer: Vec<usize> = (0..columns.list.len()).filter(longer).collect();
+    if let [only] = longer[..] {
+        return Ok(only);
     }
     let could = |i: &usize| few(*i) && columns.list[*i].distinct() > 1 && !columns.list[*i].is_label();
     let candidates: Vec<usize> = (0..columns.list.len()).filter(could).collect();
-    match &candidates[..] {
-        [] => {
-            let problem = format!(
+    let named = by_name(keys, &SCENARIOS, |i| i != label).map(|i| &columns.list[i]);
+    let problem = match (named, &candidates[..]) {
+        (Some(column), _) => unfit(column, columns),
+        (None, []) => {
+            format!(
                 "has no column that could be the scenario: none has 2 to {MOST_SCENARIOS} values and no gap"
-            );
-            Err(Error::file(path, problem, "give --scenario, or add a column that names it"))
+            )
         }
+        (None, _) => "has no column that is named as a scenario".into(),
+    };
+    let fix = match &candidates[..] {
+        [] => "give --scenario, or add a column that names it".into(),
         several => {
             let names = list(several.iter().map(|&i| &columns.list[i]));
-            let problem = "has no column that is named as a scenario";
-            Err(Error::file(path, problem, format!("give --scenario, perhaps with one of: {names}")))
+            format!("give --scenario, perhaps with one of: {names}")
         }
-    }
+    };
+    Err(Error::file(path, problem, fix))
 }
 
-fn use_of(columns: &Columns, i: usize, scenario: usize, shared: bool) -> Use {
+/// Why a column that is named as a scenario is not taken for it.
+fn unfit(column: &Column, columns: &Columns) -> String {
+    let why = match () {
+        () if column.unreadable.is_some() => column.unreadable.clone().unwrap_or_default(),
+        () if !column.is_name() => format!("is of type {}", shown(column.of.as_deref().unwrap_or_default())),
+        () if column.missing > 0 => format!("is empty in {} of {} rows", column.missing, columns.rows),
+        () => format!("has {} values", column.distinct()),
+    };
+    format!("column {} has the name of a scenario, but {why}", shown(&column.name))
+}
+
+fn use_of(columns: &Columns, i: usize, scenario: usize, labels: &[bool], group: bool) -> Use {
     let column = &columns.list[i];
     let (name, present, distinct) = (column.name.to_lowercase(), column.present(), column.distinct());
     if name.is_empty() {
-        return Use::Left("it has no name, and a field needs one");
+        return Use::Left("it has no name, and a field needs one".into());
+    }
+    if let Some(why) = &column.unreadable {
+        return Use::Left(why.clone().into());
     }
     if column.holds == Holds::Unreadable {
-        return Use::Left("no field reads this type");
+        return Use::Left("no field reads this type".into());
     }
     if present == 0 {
-        return Use::Left("no value in any row");
+        return Use::Left("no value in any row".into());
     }
     let numbers = column.numbers == present;
     match column.holds {
-        Holds::Times => return Use::Left("a point in time never comes back"),
-        Holds::Lists { floats: true, .. } => {
-            return Use::Left("lists of floats: a vector has no values that come again");
-        }
+        Holds::Times => return Use::Left("a point in time never comes back".into()),
+        Holds::Lists { floats: true, .. } => return Use::Left(VECTOR.into()),
         Holds::Floats if !numbers => {
-            return Use::Left("it holds NaN or infinite numbers: write them as nulls to use it");
+            return Use::Left("it holds NaN or infinite numbers: write them as nulls to use it".into());
         }
         _ => {}
     }
@@ -287,81 +392,162 @@ fn use_of(columns: &Columns, i: usize, scenario: usize, shared: bool) -> Use {
         return Use::Probability;
     }
     if distinct == 1 && column.missing == 0 {
-        return Use::Left("one value only: nothing to learn from it");
+        return Use::Left("one value only: nothing to learn from it".into());
     }
-    if column.is_label() && word_in(&name, &OUTCOMES) {
-        return Use::Left("it may be an outcome that is known only after the click");
+    let outcome = word_in(&name, &OUTCOMES);
+    // The rows of a user may all be alike without telling what the user will do.
+    if let Some(leak) = leak(&column.values, &column.codes, labels, outcome).filter(|_| !group) {
+        return Use::Left(given_away(column, leak, labels).into());
     }
-    if word_in(&name, &TIMES) && distinct > 1_000 {
-        return Use::Left("it looks like a point in time, which never comes back");
+    if column.is_label() && outcome {
+        return Use::Left("it may be an outcome that is known only after the click".into());
     }
-    let kind = kind(column, &name, numbers);
-    // A number that differs everywhere is a measurement, a text or an id is the row's own.
-    if kind.0 == Kind::Categorical && distinct as u64 == columns.rows && columns.rows >= 100 {
-        return Use::Left("another value in every row: it says nothing of the next one");
+    if column.texts.are_times() || (word_in(&name, &TIMES) && (distinct > 1_000 || is_clock(column))) {
+        return Use::Left("it looks like a point in time, which never comes back".into());
     }
-    let (kind, mut why) = (kind.0, vec![kind.1]);
+    if column.texts.are_objects() {
+        return Use::Left(
+            "objects or lists in lists: write what matters of them as columns of their own".into(),
+        );
+    }
+    let (kind, why) = match kind(column, &name) {
+        Ok(kind) => kind,
+        Err(why) => return Use::Left(why.into()),
+    };
+    if kind == Kind::Categorical && present >= 100 {
+        // A number that differs everywhere is a measurement, a text or an id is the row's own.
+        if distinct as u64 == columns.rows {
+            return Use::Left("another value in every row: it says nothing of the next one".into());
+        }
+        if column.texts.are_long() && 10 * distinct as u64 >= 9 * present {
+            return Use::Left("free text: sentences that hardly come back".into());
+        }
+    }
+    let mut why: Vec<Cow<str>> = vec![why];
     let rare = distinct > HUGE && column.singles() * 10 > distinct * 3;
     if rare && kind == Kind::Categorical {
-        why.push("values seen once share the out-of-vocabulary row");
+        why.push("values seen once share the out-of-vocabulary row".into());
     }
     let min_frequency = if rare && kind == Kind::Categorical { 2 } else { 1 };
-    let role = if shared { Role::Shared } else { role(columns, i, scenario, &mut why) };
+    let role = if group { Role::Shared } else { role(columns, i, scenario, &mut why) };
     Use::Field(Box::new(Field { kind, role, min_frequency, why }))
 }
 
-fn kind(column: &Column, name: &str, numbers: bool) -> (Kind, &'static str) {
+const VECTOR: &str = "lists of floats: a vector has no values that come again";
+
+/// What a column shows of the label, in words.
+fn given_away(column: &Column, leak: Leak, labels: &[bool]) -> String {
+    match leak {
+        Leak::Only { value, rows, positives } => {
+            // The examples are the first of the values.
+            let example = value.checked_sub(1).map(|at| column.examples.get(at));
+            let value =
+                example.map_or("empty".into(), |text| text.map_or("the same".into(), |text| shown(text)));
+            let clicked = labels.iter().filter(|label| **label).count() as u64;
+            format!(
+                "it is {value} unless the label is 1, as what is known only after the click: of {rows} rows with another \
+                 value {positives} have the label 1, of all rows {}",
+                percent(clicked, labels.len() as u64)
+            )
+        }
+        Leak::Alone { auc } => format!(
+            "alone it predicts the label of rows that it was not fitted on with an AUC of {auc:.4}, as what is known only after the click"
+        ),
+    }
+}
+
+/// Whether every number is a time since 1970 in seconds, or thousandths or smaller parts of them, in this century.
+fn is_clock(column: &Column) -> bool {
+    const CENTURY: (f64, f64) = (946_684_800.0, 4_102_444_800.0);
+    let within = |unit: f64| column.least >= CENTURY.0 * unit && column.greatest < CENTURY.1 * unit;
+    column.numbers == column.present() && [1.0, 1e3, 1e6, 1e9].into_iter().any(within)
+}
+
+/// What a column holds and how that was told; or why no field should read it.
+fn kind(column: &Column, name: &str) -> std::result::Result<(Kind, Cow<'static, str>), &'static str> {
     let present = column.present();
     let whole = column.whole_numbers == present;
     let skewed = column.least >= 0.0 && column.greatest > 20.0 * column.sum / present as f64;
+    let numeric = |marks| Kind::Numeric { skewed, marks };
+    let number = numeric(Marks::default());
     let id = word_in(name, &["id", "code", "zip", "no", "idx", "index", "type", "category"]);
+    let guess = |kind, why: &'static str| Ok((kind, why.into()));
     match column.holds {
         Holds::Lists { weighted, .. } => {
-            let weights = weighted || column.items.weighted == column.items.parts;
-            return (Kind::Multi { separator: '|', weights }, "a column of lists");
+            let weights = weighted || column.items.weighted == column.items.all;
+            let kind = Kind::Multi { list: ListText::Separated, separator: '|', weights };
+            return guess(kind, "a column of lists");
         }
-        Holds::Booleans => return (Kind::Categorical, "true or false"),
+        Holds::Booleans => return guess(Kind::Categorical, "true or false"),
         // Integers with gaps become floats in some hands.
         Holds::Floats if whole && id => {
-            return (Kind::Categorical, "a column of floats, all of them whole numbers that look like ids");
+            return guess(
+                Kind::Categorical,
+                "a column of floats, all of them whole numbers that look like ids",
+            );
         }
-        Holds::Floats => return (Kind::Numeric { skewed }, "a column of floats"),
+        Holds::Floats => return guess(number, "a column of floats"),
         _ => {}
     }
-    if numbers && column.holds != Holds::Dictionary {
+    match column.marks {
+        Some(Marked::Numbers(marks)) => {
+            let thousands =
+                marks.thousands.map_or(String::new(), |mark| format!(", {mark:?} between thousands"));
+            let why = format!("numbers with {:?} before decimals{thousands}", marks.decimal);
+            return Ok((numeric(marks), why.into()));
+        }
+        Some(Marked::Unclear) => {
+            let why = "digits with a comma, of which cannot be told whether it stands before decimals (then kind = \"numeric\", decimal = \
+                       \",\"), between thousands (kind = \"numeric\", thousands = \",\") or between values (kind = \"multi\", separator = \",\")";
+            return guess(Kind::Categorical, why);
+        }
+        None => {}
+    }
+    if column.numbers == present && column.holds != Holds::Dictionary {
         return match (whole, column.padded > 0 || id) {
-            (false, _) => (Kind::Numeric { skewed }, "numbers with decimals"),
-            (true, true) => (Kind::Categorical, "whole numbers that look like ids"),
+            (false, _) => guess(number, "numbers with decimals"),
+            (true, true) => guess(Kind::Categorical, "whole numbers that look like ids"),
             (true, false) if column.least < 0.0 && column.distinct() > 20 => {
-                (Kind::Numeric { skewed }, "whole numbers, some negative")
+                guess(number, "whole numbers, some negative")
             }
             (true, false) if word_in(name, &AMOUNTS) && column.distinct() > 20 => {
-                (Kind::Numeric { skewed }, "whole numbers, and the name is that of an amount")
+                guess(number, "whole numbers, and the name is that of an amount")
             }
             _ if column.holds == Holds::Integers && column.distinct() <= FEW => {
-                (Kind::Categorical, "a column of integers with few values")
+                guess(Kind::Categorical, "a column of integers with few values")
             }
-            _ => (Kind::Categorical, "whole numbers, taken as ids; for amounts set kind = \"numeric\""),
+            _ => guess(Kind::Categorical, "whole numbers, taken as ids; for amounts set kind = \"numeric\""),
         };
     }
-    for (separator, lists) in SEPARATORS.into_iter().zip(&column.lists) {
-        // Lists share their parts; sentences and names hardly do, so a space has to be nearly everywhere.
-        let least = if separator == ' ' { 9 * present } else { present };
-        let shared = lists.distinct.len() as u64 * 2 <= lists.parts;
-        let fewer = lists.distinct.len() < column.distinct().max(2) || separator != ' ';
-        if 10 * lists.values >= least && lists.values > 0 && shared && fewer {
-            let weights = lists.weighted == lists.parts;
-            return (Kind::Multi { separator, weights }, "several values with a separator between them");
+    match column.texts.list() {
+        Some(List::Brackets { weights }) => {
+            let kind = Kind::Multi { list: ListText::Json, separator: '|', weights };
+            return guess(kind, "lists in brackets, as JSON or Python write them");
         }
+        Some(List::Separated { separator, trimmed, weights }) => {
+            let list = if trimmed { ListText::Trimmed } else { ListText::Separated };
+            return guess(
+                Kind::Multi { list, separator, weights },
+                "several values with a separator between them, each in several combinations or places",
+            );
+        }
+        Some(List::Vector) => return Err(VECTOR),
+        Some(List::Perhaps(separator)) => {
+            let why = format!(
+                "text; {separator:?} in it does not look like a separator of values: if it is, set kind = \"multi\", separator = {separator:?}"
+            );
+            return Ok((Kind::Categorical, why.into()));
+        }
+        None => {}
     }
     match column.holds {
-        Holds::Dictionary => (Kind::Categorical, "text in a dictionary"),
-        _ => (Kind::Categorical, "text"),
+        Holds::Dictionary => guess(Kind::Categorical, "text in a dictionary"),
+        _ => guess(Kind::Categorical, "text"),
     }
 }
 
 /// Specific where every value, seen often enough to tell, belongs to one scenario.
-fn role(columns: &Columns, i: usize, scenario: usize, why: &mut Vec<&'static str>) -> Role {
+fn role(columns: &Columns, i: usize, scenario: usize, why: &mut Vec<Cow<'static, str>>) -> Role {
     let column = &columns.list[i];
     let (distinct, scenarios) = (column.distinct(), columns.list[scenario].distinct());
     if scenarios < 2 || distinct < scenarios || column.present() < 5 * distinct as u64 {
@@ -370,7 +556,7 @@ fn role(columns: &Columns, i: usize, scenario: usize, why: &mut Vec<&'static str
     if columns.pairs(i, scenario) > distinct {
         return Role::Shared;
     }
-    why.push("specific: each value was seen in one scenario only");
+    why.push("specific: each value was seen in one scenario only".into());
     Role::Specific
 }
 
@@ -390,27 +576,28 @@ mod tests {
             let list = matches!(holds, Holds::Lists { .. });
             column.add(if list { Value::Many(&items) } else { Value::One(value) }, &hasher);
         }
+        column.finish(',');
         column
     }
 
     fn of(name: &str, holds: Holds, values: &[&str]) -> Kind {
-        let column = column(holds, values);
-        kind(&column, name, column.numbers == column.present()).0
+        kind(&column(holds, values), name).unwrap().0
     }
 
     #[test]
     fn types_say_more_than_values() {
-        let multi = |weights| Kind::Multi { separator: '|', weights };
+        let multi = |weights| Kind::Multi { list: ListText::Separated, separator: '|', weights };
+        let number = Kind::Numeric { skewed: false, marks: Marks::default() };
         let lists = |weighted| Holds::Lists { floats: false, weighted };
         assert_eq!(of("tags", lists(false), &["a|b", "c"]), multi(false));
         assert_eq!(of("tags", lists(true), &["a|b", "c"]), multi(true));
         assert_eq!(of("tags", lists(false), &["a:1|b:0.5", "c:2"]), multi(true));
-        assert_eq!(of("x", Holds::Floats, &["1", "2"]), Kind::Numeric { skewed: false });
+        assert_eq!(of("x", Holds::Floats, &["1", "2"]), number);
         assert_eq!(of("user_id", Holds::Floats, &["1", "2", ""]), Kind::Categorical);
-        assert_eq!(of("user_id", Holds::Floats, &["1.5", "2"]), Kind::Numeric { skewed: false });
+        assert_eq!(of("user_id", Holds::Floats, &["1.5", "2"]), number);
         // In a text they would be a number.
         assert_eq!(of("x", Holds::Dictionary, &["1.5", "2.5"]), Kind::Categorical);
-        assert_eq!(of("x", Holds::Text, &["1.5", "2.5"]), Kind::Numeric { skewed: false });
+        assert_eq!(of("x", Holds::Text, &["1.5", "2.5"]), number);
         assert_eq!(of("x", Holds::Booleans, &["true", "false"]), Kind::Categorical);
         assert_eq!(of("x", Holds::Integers, &["1", "2"]), Kind::Categorical);
         let label = column(Holds::Booleans, &["true", "false", "true"]);

@@ -1,10 +1,10 @@
 //! The text of a starter configuration.
 
 use optmsm_core::config::Role;
-use optmsm_data::{Holds, Quoting, Reading};
+use optmsm_data::{Holds, ListText, Marks, Quoting, Reading, printable};
 
 use super::columns::{Column, Columns};
-use super::guess::{Field, Guessed, Kind, Use};
+use super::guess::{Field, Guessed, Kind, MOST_SCENARIOS, Use};
 
 /// Characters of an example or a name in a comment.
 const LONGEST: usize = 24;
@@ -26,7 +26,7 @@ fn string(value: &str) -> String {
 fn seen(column: &Column, rows: u64) -> String {
     let of = column.of.as_ref().map(|of| of.escape_debug().to_string());
     let values = match () {
-        () if column.holds == Holds::Unreadable => None,
+        () if column.holds == Holds::Unreadable || column.unreadable.is_some() => None,
         () if column.examples.is_empty() => Some("all missing".into()),
         () => Some(values(column, rows)),
     };
@@ -45,10 +45,11 @@ fn values(column: &Column, rows: u64) -> String {
     format!("{} {values}, {missing}, such as {}", column.distinct(), examples.join(", "))
 }
 
-fn percent(part: u64, of: u64) -> String {
+/// A share in words.
+pub(super) fn percent(part: u64, of: u64) -> String {
     let share = 100.0 * part as f64 / of.max(1) as f64;
     // Rounding must not say that nothing is missing.
-    if share < 0.1 { "under 0.1 %".into() } else { format!("{share:.1} %") }
+    if part > 0 && share < 0.1 { "under 0.1 %".into() } else { format!("{share:.1} %") }
 }
 
 pub(super) fn write(
@@ -96,6 +97,9 @@ pub(super) fn write(
     text += &format!("\n# {positives} of the rows are 1.\nlabel = {}\n", string(&label.name));
     let scenario = &list[guessed.scenario];
     text += &format!("\n# {}.\nscenario = {}\n", seen(scenario, *rows), string(&scenario.name));
+    if scenario.distinct() > MOST_SCENARIOS {
+        text += "# Many scenarios: those with few rows learn little of their own; grouping them may help.\n";
+    }
     if !whole {
         text += "# What to do with a scenario that only later files have: \"oov\" maps it to a fallback that is trained too.\n\
                  # unseen_scenario = \"oov\"\n";
@@ -122,12 +126,14 @@ pub(super) fn write(
         match one {
             Use::Field(field) => text += &field_text(column, field, *rows),
             Use::Left(why) => {
-                text += &format!("\n# {}: left out: {why}. {}.\n", shown(&column.name), seen(column, *rows));
+                let seen = Some(seen(column, *rows)).filter(|seen| !seen.is_empty());
+                let seen = seen.map_or(String::new(), |seen| format!(" {seen}."));
+                text += &format!("\n# {}: left out: {}.{seen}\n", shown(&column.name), printable(why));
             }
             _ => {}
         }
     }
-    text + &rest(*about, valid.is_some())
+    text + &rest(*about, valid.is_some(), scenario.distinct())
 }
 
 /// How the rows of a CSV are told apart, where that is not as usual.
@@ -157,13 +163,20 @@ fn field_text(column: &Column, field: &Field, rows: u64) -> String {
     let mut text = format!(
         "\n# {}.\n# {}.\n[[data.fields]]\nname = {}\n",
         seen(column, rows),
-        field.why.join("; "),
+        printable(&field.why.join("; ")),
         string(&column.name)
     );
     match field.kind {
         Kind::Categorical => {}
-        Kind::Numeric { skewed } => {
+        Kind::Numeric { skewed, marks } => {
             text += "kind = \"numeric\"\n";
+            let Marks { decimal, thousands } = marks;
+            if decimal != '.' {
+                text += &format!("decimal = {}\n", string(&decimal.to_string()));
+            }
+            if let Some(mark) = thousands {
+                text += &format!("thousands = {}\n", string(&mark.to_string()));
+            }
             if skewed {
                 text += &format!(
                     "# transform = \"log1p\"   # most values are small: the mean is {:.3}, the greatest {:.3}\n",
@@ -172,8 +185,13 @@ fn field_text(column: &Column, field: &Field, rows: u64) -> String {
                 );
             }
         }
-        Kind::Multi { separator, weights } => {
+        Kind::Multi { list, separator, weights } => {
             text += "kind = \"multi\"\n";
+            text += match list {
+                ListText::Separated => "",
+                ListText::Trimmed => "list = \"trimmed\"\n",
+                ListText::Json => "list = \"json\"\n",
+            };
             if separator != '|' {
                 text += &format!("separator = {}\n", string(&separator.to_string()));
             }
@@ -192,7 +210,7 @@ fn field_text(column: &Column, field: &Field, rows: u64) -> String {
 }
 
 /// Model and training: the defaults, but for what the number of rows decides.
-fn rest(rows: u64, valid: bool) -> String {
+fn rest(rows: u64, valid: bool, scenarios: usize) -> String {
     let batch = match rows {
         0..20_000 => 256,
         20_000..5_000_000 => 1024,
@@ -203,9 +221,17 @@ fn rest(rows: u64, valid: bool) -> String {
         true => (20, "at most: early stopping ends it"),
         false => (3, "few: nothing watches for overfitting without data.valid"),
     };
+    let experts = match scenarios {
+        0..=MOST_SCENARIOS => {
+            "hidden = [64, 32]     # count: one expert for each scenario when not given".into()
+        }
+        n => format!(
+            "count = 16            # for {n} scenarios; 1024 at most, also where each has its own\nhidden = [64, 32]"
+        ),
+    };
     format!(
         "\n[model]\nembedding_dim = {dim}\northogonality = 0.1   # weight of the penalty that keeps the experts apart\n\n\
-         [model.experts]\nhidden = [64, 32]     # count: one expert for each scenario when not given\n\n\
+         [model.experts]\n{experts}\n\n\
          [model.specific]\nhidden = [16]\n\n[model.tower]\nhidden = [32]\n\n\
          [train]\nbatch_size = {batch}\nepochs = {epochs}            # {why}\n\n[train.optimizer]\nrule = \"adam\"\nlr = 0.001\n"
     )
