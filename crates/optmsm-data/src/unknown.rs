@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::encode::each_value;
+use crate::encode::{each_value, list_format};
 use crate::fit::scenario_name;
-use crate::parse::{ListFormat, Parsed};
+use crate::parse::Parsed;
 use crate::reading::Speller;
 use crate::schema::{Encoding, Schema};
 use crate::source::{Cell, Done, Records, Rows, Source, Stream, Values, Work, with_values};
@@ -144,8 +144,8 @@ fn unknown(
             let name = speller.cell(cell).bytes(scratch)?;
             Ok(if out(vocabulary, name)? { text(name) } else { None })
         }
-        Encoding::Multi { separator, weight_separator, max_length, vocabulary, .. } => {
-            let format = ListFormat { separator, weight_separator: weight_separator.as_deref(), speller };
+        Encoding::Multi { max_length, vocabulary, .. } => {
+            let format = list_format(encoding, speller);
             let mut first = None;
             each_value(cell, format, *max_length, scratch, |name, _| {
                 if first.is_none() && out(vocabulary, name)? {
