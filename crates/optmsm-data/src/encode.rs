@@ -103,7 +103,7 @@ fn encode_list(
 }
 
 /// How the text of a list is read; of other fields what no one asks for.
-fn list_format<'a>(encoding: &'a Encoding, speller: &'a Speller) -> ListFormat<'a> {
+pub(crate) fn list_format<'a>(encoding: &'a Encoding, speller: &'a Speller) -> ListFormat<'a> {
     let (text, separator, weight_separator) = match encoding {
         Encoding::Multi { list, separator, weight_separator, .. } => {
             (*list, &**separator, weight_separator.as_deref())
