@@ -3,6 +3,8 @@
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::time::{Duration, Instant};
 
 use tempfile::{Builder, TempPath};
 
@@ -106,8 +108,7 @@ pub fn is_taken(path: &Path) -> bool {
 
 fn open(path: &Path, unnamed: impl FnOnce(&OpenOptions, &Path) -> Option<File>) -> io::Result<(File, To)> {
     let Some(target) = resolve(path)? else {
-        // A descriptor's file is continued where it ends.
-        return Ok((OpenOptions::new().append(true).open(path)?, To::Stream));
+        return Ok((stream(path)?, To::Stream));
     };
     let old = target.metadata().ok();
     if old.is_some() {
@@ -121,6 +122,42 @@ fn open(path: &Path, unnamed: impl FnOnce(&OpenOptions, &Path) -> Option<File>) 
     }
     let (file, name) = named(&options, &target)?;
     Ok((file, To::Named { target, name }))
+}
+
+/// Opens what has no content to replace; the file of a descriptor is continued where it ends.
+#[cfg(not(unix))]
+fn stream(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).open(path)
+}
+
+/// How long a FIFO waits for its reader. A program that is started for it has time to begin, and one that nobody starts holds up no script for ever.
+#[cfg(unix)]
+const READER: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
+
+/// Opens what has no content to replace; the file of a descriptor is continued where it ends.
+#[cfg(unix)]
+fn stream(path: &Path) -> io::Result<File> {
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+    use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+    let began = Instant::now();
+    let unread = rustix::io::Errno::NXIO.raw_os_error();
+    loop {
+        let opened = OpenOptions::new().append(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path);
+        match opened {
+            Ok(file) => {
+                fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+                return Ok(file);
+            }
+            Err(e) if e.raw_os_error() == Some(unread) && path.metadata()?.file_type().is_fifo() => {
+                if began.elapsed() > READER {
+                    let problem = format!("no process reads it, for {} seconds", READER.as_secs());
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, problem));
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(e) => return Err(e),
+        }
+    }
 }
 
 /// A locked file of a name of its own beside `target`.

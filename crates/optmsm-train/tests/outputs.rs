@@ -134,6 +134,26 @@ fn what_cannot_be_written_is_one_line_and_changes_nothing() {
 }
 
 #[test]
+fn a_reader_that_has_seen_enough_ends_a_command_quietly() {
+    let place = place();
+    assert!(Command::new("mkfifo").arg(place.path("fifo")).status().unwrap().success());
+    // More than the buffer of a pipe takes.
+    let many = "\"$B\" synth --rows 20000";
+    let predict = "\"$B\" predict r --data many.csv --out";
+    for out in [
+        format!("{many} --out >(head -1 > /dev/null)"),
+        format!("{many} --format parquet --out /dev/fd/3 3> >(head -c 9 > /dev/null)"),
+        format!("{many} --out - | head -1 > /dev/null; exit ${{PIPESTATUS[0]}}"),
+        format!("head -1 fifo > /dev/null & {many} --out fifo"),
+        format!(
+            "cp train.csv many.csv; for i in {{1..200}}; do tail -n +2 train.csv; done >> many.csv; {predict} >(head -1 > /dev/null)"
+        ),
+    ] {
+        assert_eq!(code(&place.shell(&out), 0), "", "{out}");
+    }
+}
+
+#[test]
 fn what_a_killed_command_left_goes_with_the_next() {
     let place = place();
     for (args, _) in WRITERS {

@@ -231,6 +231,8 @@ mod unix {
             assert_eq!(reader.join().unwrap(), name);
             assert!(at("fifo").metadata().unwrap().file_type().is_fifo());
         }
+        let unread = write_atomic(&at("fifo"), b"x").unwrap_err().to_string();
+        assert!(unread.contains("fifo: cannot write: no process reads it"), "{unread}");
         symlink("/dev/null", at("null")).unwrap();
         write_atomic(&at("null"), b"gone").unwrap();
         write_atomic(Path::new("/dev/null"), b"gone").unwrap();

@@ -23,38 +23,51 @@ pub(super) fn done(written: io::Result<()>) -> Result<()> {
 ///
 /// # Errors
 /// Those of `write`, unless it ended because standard output did: see [`done`].
-pub(super) fn fill(write: impl FnOnce(&mut Stdout) -> Result<()>) -> Result<()> {
-    let mut out = Stdout(None);
+pub(super) fn fill(write: impl FnOnce(&mut Noted<io::Stdout>) -> Result<()>) -> Result<()> {
+    let mut out = Noted::new(io::stdout());
     let filled = write(&mut out);
-    match out.0 {
+    match out.failed {
         Some(e) => done(Err(e)),
         None => filled.and_then(|()| done(Ok(()))),
     }
 }
 
 /// Remembers what the system said, which writers of formats wrap in errors of their own.
-pub(super) struct Stdout(Option<io::Error>);
+pub(super) struct Noted<W> {
+    out: W,
+    failed: Option<io::Error>,
+}
 
-impl Stdout {
+impl<W: Write> Noted<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self { out, failed: None }
+    }
+
+    /// Whether who read it has seen enough.
+    pub(super) fn is_closed(&self) -> bool {
+        self.failed.as_ref().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe)
+    }
+
     fn noted<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         result.map_err(|e| {
             let kind = e.kind();
+            let passed_on = io::Error::new(kind, e.to_string());
             if kind != ErrorKind::Interrupted {
-                self.0 = Some(e);
+                self.failed = Some(e);
             }
-            kind.into()
+            passed_on
         })
     }
 }
 
-impl Write for Stdout {
+impl<W: Write> Write for Noted<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = io::stdout().write(bytes);
+        let written = self.out.write(bytes);
         self.noted(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let flushed = io::stdout().flush();
+        let flushed = self.out.flush();
         self.noted(flushed)
     }
 }

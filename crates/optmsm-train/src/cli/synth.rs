@@ -1,12 +1,15 @@
 //! `optmsm synth`.
 
 use std::fs::File;
+use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use optmsm_data::{DataError, SynthConfig, synth, write_whole};
 use optmsm_train::error::{Error, Result};
+
+use super::stdout::Noted;
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -53,7 +56,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
             Ok(())
         });
     }
-    write_beside(&options.out, |file| write(&config, format, 0..config.rows, file, &options.out))
+    write_beside(&options.out, |out| write(&config, format, 0..config.rows, out, &options.out))
 }
 
 /// Writes rows; a failure names the file.
@@ -61,20 +64,27 @@ pub(super) fn write(
     config: &SynthConfig,
     format: Format,
     range: Range<u64>,
-    file: &File,
+    out: impl Write + Send,
     path: &Path,
 ) -> Result<()> {
     let written = match format {
-        Format::Csv => synth::write_csv(config, range, file),
-        Format::Parquet => synth::write_parquet(config, range, file),
+        Format::Csv => synth::write_csv(config, range, out),
+        Format::Parquet => synth::write_parquet(config, range, out),
     };
     written
         .map_err(|e| Error::file(path.display(), e.to_string(), "check the folder and the space on its disk"))
 }
 
-/// Writes a file that is whole or not there; a failure of the disk names it.
-pub(super) fn write_beside(path: &Path, write: impl FnOnce(&File) -> Result<()>) -> Result<()> {
-    write_whole(path, write).map_err(|e| match e {
+/// Writes a file that is whole or not there; a failure of the disk names it. A pipe whose reader has seen enough ends it quietly.
+pub(super) fn write_beside(path: &Path, write: impl FnOnce(&mut Noted<&File>) -> Result<()>) -> Result<()> {
+    let mut closed = false;
+    let written = write_whole(path, |file| {
+        let mut out = Noted::new(file);
+        let written = write(&mut out);
+        closed = out.is_closed();
+        written
+    });
+    written.or_else(|e| if closed { Ok(()) } else { Err(e) }).map_err(|e: Error| match e {
         Error::Data(DataError::Io { source, .. }) => {
             let fix = "check the folder and the space on its disk";
             Error::file(path.display(), format!("cannot be written: {source}"), fix)

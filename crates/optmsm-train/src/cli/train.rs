@@ -1,6 +1,5 @@
 //! `optmsm train`.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -277,8 +276,9 @@ fn write_data(folder: &Path, options: &Options) -> Result<()> {
     std::fs::create_dir_all(&data).map_err(|e| io(&data, e))?;
     for (split, range) in ["train", "valid", "test"].into_iter().zip(synth.splits()) {
         let path = data_path(folder, split);
-        let write = |file: &File| super::synth::write(&synth, super::synth::Format::Csv, range, file, &path);
-        super::synth::write_beside(&path, write)?;
+        super::synth::write_beside(&path, |out| {
+            super::synth::write(&synth, super::synth::Format::Csv, range, out, &path)
+        })?;
     }
     Ok(())
 }
