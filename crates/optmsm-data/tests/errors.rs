@@ -48,7 +48,7 @@ fn files() {
     let missing = files.path("none.csv");
     assert_eq!(
         files.plain(Schema::fit(&all(), &missing).unwrap_err()),
-        "none.csv: no such file; check the path; it starts from the current directory"
+        "none.csv: no such file; check the path"
     );
     let folder = files.path("folder");
     std::fs::create_dir(&folder).unwrap();
@@ -113,7 +113,7 @@ fn values() {
     let cases = [
         (
             "1,web,1,0.5,Rome,a,abc",
-            "column 'age': \"abc\" is not a number; fix the value, name it in data.null_values if it is a missing one, or set kind = \"categorical\"",
+            "column 'age': \"abc\" is not a number; fix the value, name it in data.null_values if it is a missing one, set decimal or thousands if it has such marks, or set kind = \"categorical\"",
         ),
         (
             "1,web,1,0.5,Rome,a,-inf",
@@ -218,7 +218,7 @@ fn lines_count_in_files_of_windows_with_quoted_line_breaks() {
     let config = DataConfig { quoting: Quoting::Standard, ..config(vec![numeric("x")]) };
     let files = Files::new();
     let error = Schema::fit(&config, files.write("data.csv", text)).unwrap_err();
-    let wanted = "data.csv line 7, column 'x': \"x\" is not a number; fix the value, name it in data.null_values if it is a missing one, or set kind = \"categorical\"";
+    let wanted = "data.csv line 7, column 'x': \"x\" is not a number; fix the value, name it in data.null_values if it is a missing one, set decimal or thousands if it has such marks, or set kind = \"categorical\"";
     assert_eq!(files.plain(error), wanted);
 }
 
