@@ -389,7 +389,7 @@ fn lists_and_numbers_of_every_spelling() {
             format!("{{'a': {}}}", i % 9),
             format!("2024-01-{:02} 10:00:00", 1 + i % 28),
             format!("[0.{}, 1.{}, 2.5]", i % 97, i % 89),
-            format!("Well, this is number {i}, or so.").replace(['1', '3'], "2"),
+            format!("Well, this is number {}, or so.", i.max(20)),
         ];
         let quoted: Vec<String> = values.iter().map(|v| format!("\"{}\"", v.replace('"', "\"\""))).collect();
         writeln!(data, "{}", quoted.join(",")).unwrap();
