@@ -89,11 +89,13 @@ fn key(schema: &Schema, files: &[source::Part], part: Selection) -> Result<Strin
     for part in files {
         let name = &part.name;
         let io = |e| DataError::io(name, "read", e);
-        hash.update(name);
         if let Some(state) = part.state_in_store() {
+            hash.update(name);
             hash.update(state);
             continue;
         }
+        // Not by its folder: a path is written in many ways, and may be moved. Folders such as scenario=home are columns.
+        hash.update(format!("{:?} {:?}", part.path.file_name(), part.partitions));
         let mut file = File::open(&part.path).map_err(io)?;
         let meta = file.metadata().map_err(io)?;
         hash.update(meta.len().to_le_bytes());
@@ -128,12 +130,13 @@ impl Cache {
         let stem = files.first().and_then(|f| f.path.file_stem()).unwrap_or_default().to_string_lossy();
         let path = folder.join(format!("{stem}-{}.cache", &key[..16]));
         let open = || Self::open(&path, &key, schema);
+        // One may have been killed when its cache was whole.
+        sweep(folder);
         // Without a lock: it may be in a folder that cannot be written.
         if let Ok(cache) = open() {
             return Ok((cache, Prepared::Found));
         }
         fs::create_dir_all(folder).map_err(|e| DataError::io(&folder.display().to_string(), "write", e))?;
-        sweep(folder);
         let _lock = Lock::take(&folder.join(format!(".{stem}-{}.lock", &key[..16])), say)?;
         let mut prepared = Prepared::Made;
         if path.exists() {

@@ -101,7 +101,8 @@ impl DataError {
     /// A thread that the system does not start.
     pub fn thread(source: io::Error) -> Self {
         let fix = "end other processes, or raise the limit on them (ulimit -u)";
-        DataError::file("a thread", format!("cannot be started: {source}"), fix)
+        let source = io::Error::new(source.kind(), format!("{source}; {fix}"));
+        DataError::Io { path: "a thread".into(), action: "start", source }
     }
 
     /// Whether a reader of this crate failed, which says itself what is wrong.

@@ -44,7 +44,8 @@ pub fn starter(path: &Path, given: &Given) -> Result<String> {
     }
     let columns = Columns::read(&path.into(), ROWS, given.form, &given.leave_out)?;
     let guessed = guess::guess(shown, &columns, given)?;
-    let siblings = ["valid", "test"].map(|split| sibling(shown, split, &columns, given.form));
+    let sibling = |split| sibling(shown, split, &columns, given.form);
+    let siblings = [sibling("valid")?, sibling("test")?];
     let text = toml_text::write(shown, &columns, &guessed, &siblings);
     // A starter that this program refuses would be worse than none.
     Config::parse("the starter", &text, &[])?;
@@ -61,15 +62,22 @@ pub fn name(path: &Path) -> PathBuf {
 }
 
 /// The files of another split beside these, when they have the same columns: `train.csv` → `valid.csv`,
-/// `train/part-*.parquet` → `test/part-*.parquet`.
-fn sibling(path: &str, split: &str, columns: &Columns, form: Form) -> Option<String> {
-    let at = path.rfind("train")?;
+/// `train/part-*.parquet` → `test/part-*.parquet`. What is no such table is something else.
+///
+/// # Errors
+/// The system does not let it be read, so that nobody knows.
+fn sibling(path: &str, split: &str, columns: &Columns, form: Form) -> Result<Option<String>> {
+    let Some(at) = path.rfind("train") else { return Ok(None) };
     let others: &[&str] = if split == "valid" { &["valid", "val", "dev", "validation"] } else { &["test"] };
-    others.iter().find_map(|other| {
+    for other in others {
         let beside = format!("{}{other}{}", &path[..at], &path[at + "train".len()..]);
-        let found = Columns::read(&beside.as_str().into(), 1, form, &[]).ok()?;
-        found.same_header(columns).then_some(beside)
-    })
+        match Columns::read(&beside.as_str().into(), 1, form, &[]) {
+            Ok(found) if found.same_header(columns) => return Ok(Some(beside)),
+            Err(e @ Error::Data(DataError::Io { .. })) => return Err(e),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

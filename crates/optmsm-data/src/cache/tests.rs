@@ -73,6 +73,11 @@ fn a_cache_is_found_again_until_its_source_or_schema_changes() {
     let caches = folder.path().join("cache");
     assert_eq!(prepare(&path, &schema, &caches).1, Prepared::Made);
     assert_eq!(prepare(&path, &schema, &caches).1, Prepared::Found);
+    // What a process that was killed when the cache was whole left.
+    let lock = caches.join(".rows-0123456789abcdef.lock");
+    fs::write(&lock, "process 1").unwrap();
+    assert_eq!(prepare(&path, &schema, &caches).1, Prepared::Found);
+    assert!(!lock.exists());
     let mut other = schema.clone();
     other.fields.pop();
     let (cache, prepared) = prepare(&path, &other, &caches);
@@ -82,6 +87,37 @@ fn a_cache_is_found_again_until_its_source_or_schema_changes() {
     fs::write(&path, text).unwrap();
     let (cache, prepared) = prepare(&path, &schema, &caches);
     assert_eq!((prepared, all(&cache)), (Prepared::Made, Dataset::load(&path, &schema).unwrap()));
+}
+
+/// A run keeps absolute paths of what a configuration names by relative ones.
+#[test]
+fn a_cache_is_found_by_every_path_to_its_source() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("data");
+    fs::create_dir(&folder).unwrap();
+    let (path, schema) = source(&folder, 100);
+    let caches = parent.path().join("cache");
+    assert_eq!(prepare(&path, &schema, &caches).1, Prepared::Made);
+    let name = path.file_name().unwrap();
+    for other in [folder.join(".").join(name), folder.join("..").join("data").join(name)] {
+        assert_eq!(prepare(&other, &schema, &caches).1, Prepared::Found, "{}", other.display());
+    }
+    let moved = parent.path().join("moved");
+    fs::rename(&folder, &moved).unwrap();
+    assert_eq!(prepare(&moved.join(name), &schema, &caches).1, Prepared::Found);
+    // A column of all rows.
+    let home = parent.path().join("scenario=home");
+    fs::rename(&moved, &home).unwrap();
+    let files = Source::from(home.join(name)).parts().unwrap();
+    let found = key(&schema, &files, None).unwrap();
+    assert!(
+        fs::read_dir(&caches).unwrap().all(|e| !e
+            .unwrap()
+            .path()
+            .display()
+            .to_string()
+            .contains(&found[..16]))
+    );
 }
 
 #[test]
