@@ -7,7 +7,7 @@ mod toml_text;
 
 use std::path::{Path, PathBuf};
 
-use optmsm_data::Form;
+use optmsm_data::{DataError, Form};
 
 use crate::config::Config;
 use crate::error::{Error, Result};

@@ -764,3 +764,18 @@ fn movielens() {
     );
     assert_eq!(fields[6]["kind"].as_str(), Some("multi"));
 }
+
+/// What is beside the data and cannot be looked at might be the rows to validate or to test on.
+#[cfg(unix)]
+#[test]
+fn a_file_beside_that_cannot_be_read_is_an_error() {
+    for beside in ["valid.csv", "val.csv", "test.csv"] {
+        let place = Place::new("", 50, 9);
+        std::fs::remove_file(place.path("valid.csv")).unwrap();
+        std::os::unix::fs::symlink(beside, place.path(beside)).unwrap();
+        let out = place.run(&["init", "train.csv", "--out", "new.toml"]);
+        let stderr = code(&out, 2);
+        assert!(stderr.starts_with(&format!("error: {beside}: cannot open: ")), "{stderr}");
+        assert!(!place.path("new.toml").exists());
+    }
+}
