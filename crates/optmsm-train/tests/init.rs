@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::process::Output;
 use std::sync::Arc;
 
-use common::Place;
+use common::{Place, code};
 use optmsm_testkit::rng::Rng;
 
 mod common;
