@@ -1,7 +1,7 @@
 //! Numbers of the data that no loss can stand: what a loss that is not finite is put down to before anything else.
 
 use optmsm_core::batch::{Batch, Column};
-use optmsm_data::{Encoding, Extra, Part, Schema, Transform, printable};
+use optmsm_data::{Encoding, Part, Schema, Transform, printable};
 
 use crate::error::Result;
 use crate::rows::Rows;
@@ -23,20 +23,12 @@ struct Largest {
 /// The disk fails.
 pub(crate) fn cause(rows: &Rows, part: Part, schema: &Schema) -> Result<Option<String>> {
     let mut largest = Largest { value: USUAL, row: 0, what: usize::MAX };
-    match rows {
-        Rows::Memory(set) => largest.look(&set.batch, 0),
-        Rows::Disk(cache) => {
-            let (mut batch, mut extra, mut bytes) = (cache.batch(), Extra::default(), Vec::new());
-            let mut first = 0;
-            for block in 0..cache.blocks() {
-                batch.clear();
-                extra.clear();
-                cache.read(block, &mut batch, &mut extra, &mut bytes)?;
-                largest.look(&batch, first);
-                first += batch.rows();
-            }
-        }
-    }
+    let mut first = 0;
+    rows.each(|batch| {
+        largest.look(batch, first);
+        first += batch.rows();
+        Ok(true)
+    })?;
     let Largest { value, row, what } = largest;
     Ok((what < usize::MAX).then(|| {
         let (what, fix) = name(schema, what);

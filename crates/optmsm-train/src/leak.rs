@@ -16,14 +16,16 @@ pub struct Distinct {
 /// How a column gives the label away.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Leak {
-    /// Other values than one come nearly only with the label 1.
+    /// Other values than one come nearly only with one label.
     Only {
         /// Place of that one value.
         value: usize,
-        /// Rows with another one.
+        /// The label.
+        label: bool,
+        /// Rows with another value.
         rows: u64,
-        /// Those of them with the label 1.
-        positives: u64,
+        /// Those of them with the label.
+        with: u64,
     },
     /// It predicts the label.
     Alone {
@@ -48,7 +50,7 @@ const SUSPECT: (f64, f64) = (0.75, 0.65);
 const RUNS: u64 = 64;
 
 /// Judges a column: `codes` are the places in `values` of the value of each row, `labels` whether its label is 1. A `suspect` has the name
-/// of an outcome, and needs to predict less well.
+/// of an outcome, and needs to predict less well, or may say only that there was no click.
 pub fn leak(values: &[Distinct], codes: &[u32], labels: &[bool], suspect: bool) -> Option<Leak> {
     let mut counts = vec![Count::default(); values.len()];
     for (&code, &label) in codes.iter().zip(labels) {
@@ -58,7 +60,14 @@ pub fn leak(values: &[Distinct], codes: &[u32], labels: &[bool], suspect: bool) 
     if total.positives == 0 || total.negatives == 0 {
         return None;
     }
-    only(values, &counts, total).or_else(|| alone(values, &counts, codes, labels, suspect))
+    let only = |label: bool| {
+        let counts: Vec<Count> = counts.iter().map(|count| count.of(label)).collect();
+        let (value, Count { positives: with, negatives }) = only(values, &counts, total.of(label))?;
+        Some(Leak::Only { value, label, rows: with + negatives, with })
+    };
+    // What is sold out is never bought, and known before.
+    let skipped = || suspect.then(|| only(false)).flatten();
+    only(true).or_else(skipped).or_else(|| alone(values, &counts, codes, labels, suspect))
 }
 
 /// Rows by label.
@@ -78,25 +87,31 @@ impl Count {
         Self { positives, negatives }
     }
 
+    /// The same where the rows with this label are the positive ones.
+    fn of(self, label: bool) -> Self {
+        let Self { positives, negatives } = self;
+        if label { self } else { Self { positives: negatives, negatives: positives } }
+    }
+
     fn rows(self) -> u64 {
         self.positives + self.negatives
     }
 }
 
-/// Whether the label is 1 nearly wherever the column has another value than most rows with the label 0, or neither that nor nothing.
-fn only(values: &[Distinct], counts: &[Count], total: Count) -> Option<Leak> {
+/// Whether rows are positive nearly wherever the column has another value than most negative ones, or neither that nor nothing: that value, and
+/// the rows with others.
+fn only(values: &[Distinct], counts: &[Count], total: Count) -> Option<(usize, Count)> {
     let (value, _) = counts.iter().enumerate().max_by_key(|(_, count)| count.negatives)?;
     let base = total.positives as f64 / total.rows() as f64;
     let judge = |with_nothing: bool| {
         let others = values.iter().zip(counts).enumerate();
         let others = others.filter(|&(i, (known, _))| i != value && (with_nothing || !known.nothing));
-        let Count { positives, negatives } =
-            others.map(|(_, (_, count))| *count).fold(Count::default(), Count::plus);
-        let rows = positives + negatives;
+        let found = others.map(|(_, (_, count))| *count).fold(Count::default(), Count::plus);
+        let (rows, negatives) = (found.rows(), found.negatives);
         let all = negatives == 0 && rows >= FEWEST && base.powf(rows as f64) <= CHANCE;
         // By the rule of three a share is below 3 / rows where none was seen.
         let nearly = negatives as f64 + 3.0 <= EXCEPTIONS * rows as f64 * (1.0 - base);
-        (all || nearly).then_some(Leak::Only { value, rows, positives })
+        (all || nearly).then_some((value, found))
     };
     judge(true).or_else(|| judge(false))
 }
@@ -256,6 +271,25 @@ mod tests {
         // Missing in some rows, zero in others.
         let mixed = |rng: &mut Rng, click| if click { Some(9.0) } else { (rng.below(2) == 0).then_some(0.0) };
         assert!(is_only(of(300, 4, false, mixed)));
+    }
+
+    #[test]
+    fn what_comes_only_without_a_click_is_an_outcome_by_its_name() {
+        for (rows, one_in) in [(400, 2), (3_000, 4), (20_000, 10)] {
+            let skip = |rng: &mut Rng, click: bool| Some(f64::from(u8::from(!click && rng.below(3) == 0)));
+            let reason = |rng: &mut Rng, click: bool| {
+                let given = rng.below(2) == 0;
+                (!click && given).then(|| rng.below(4) as f64)
+            };
+            for (number, what) in [(&skip as &dyn Fn(&mut Rng, bool) -> _, "skip"), (&reason, "reason")] {
+                let found = of(rows, one_in, true, number);
+                assert!(
+                    matches!(found, Some(Leak::Only { label: false, .. })),
+                    "{what} of {rows}: {found:?}"
+                );
+                assert_eq!(of(rows, one_in, false, number), None, "sold out, like {what} of {rows}");
+            }
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use crate::config::Config;
 use crate::error::Result;
-use crate::{say, seal, settings};
+use crate::settings::{self, Change};
+use crate::{say, seal};
 
 /// Name of the file.
 const NAME: &str = "config.json";
@@ -31,9 +32,7 @@ pub(crate) fn compare(folder: &Path, config: &Config) -> Result<()> {
     noted.remove(seal::KEY);
     let now = settings::flatten(config, false)?;
     let path = folder.join("config.toml");
-    for key in settings::differences([&noted, &now].into_iter()) {
-        let value = |settings: &Settings| settings.get(key).map_or("not set".into(), |v| format!("`{v}`"));
-        let (was, is) = (value(&noted), value(&now));
+    for Change { key, was, is } in settings::changes(&noted, &now) {
         say::warning(&format!("{}: {key} is {is}, but was {was} when the program wrote it", path.display()));
     }
     Ok(())

@@ -1,7 +1,5 @@
 //! What may change when a run is continued, and the note that its folder keeps of it.
 
-use std::collections::BTreeMap;
-
 use optmsm_core::error::Error as CoreError;
 use optmsm_data::Part;
 
@@ -10,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::record::{Change, Record};
 use crate::run::Run;
 use crate::say;
-use crate::settings::flatten;
+use crate::settings::{self, flatten};
 
 /// Whether a run can go on with these settings.
 ///
@@ -21,7 +19,7 @@ pub fn allow_settings(before: &Config, after: &Config) -> Result<()> {
     if names(before) != names(after) {
         return Err(fixed("data.fields", "has other fields than when the run began"));
     }
-    for Setting { key, was, is } in changed(before, after)? {
+    for settings::Change { key, was, is } in changed(before, after)? {
         if is_fixed(&key) {
             return Err(fixed(&key, &format!("is {is}, but was {was} when the run began")));
         }
@@ -74,9 +72,9 @@ pub fn allow_data(before: Option<&Record>, now: &Record, insist: bool) -> Result
 /// # Errors
 /// A configuration cannot be written as TOML.
 pub fn say_changes(before: &Config, after: &Config) -> Result<bool> {
-    let settings = changed(before, after)?;
-    settings.iter().for_each(|Setting { key, was, is }| say::line(&format!("{key}: {was} → {is}")));
-    Ok(!settings.is_empty())
+    let changes = changed(before, after)?;
+    changes.iter().for_each(|settings::Change { key, was, is }| say::line(&format!("{key}: {was} → {is}")));
+    Ok(!changes.is_empty())
 }
 
 /// Writes down what a run goes on with, for the next time, and says what has changed.
@@ -104,24 +102,7 @@ pub(crate) fn keep(run: &Run, record: &Record, resumed: bool) -> Result<()> {
     record.save(&run.folder)
 }
 
-/// A setting that differs.
-struct Setting {
-    key: String,
-    was: String,
-    is: String,
-}
-
 /// The settings that differ, as TOML.
-fn changed(before: &Config, after: &Config) -> Result<Vec<Setting>> {
-    let (before, after) = (flatten(before, true)?, flatten(after, true)?);
-    let shown = |settings: &BTreeMap<String, String>, key: &str| {
-        settings.get(key).map_or("not set".into(), String::clone)
-    };
-    let mut keys: Vec<&String> = before.keys().chain(after.keys()).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    keys.retain(|key| before.get(*key) != after.get(*key));
-    let setting =
-        |key: &String| Setting { key: key.clone(), was: shown(&before, key), is: shown(&after, key) };
-    Ok(keys.into_iter().map(setting).collect())
+fn changed(before: &Config, after: &Config) -> Result<Vec<settings::Change>> {
+    Ok(settings::changes(&flatten(before, true)?, &flatten(after, true)?))
 }

@@ -18,8 +18,8 @@ use crate::{inputs, note, paths, say, tensorboard};
 /// The way out where the parameters of the best pass are there, and those to go on from are not.
 const WITHOUT_LAST: &str = "restore it from a copy, or begin a new run; evaluate and predict do not need it";
 
-/// `config.toml`, `config.json`, `schema.json`, `metrics.jsonl`, `checkpoints/last.safetensors`, `checkpoints/best.safetensors`, and with
-/// `train.tensorboard` an event file.
+/// `config.toml`, `config.json`, `schema.json`, `data.json`, `metrics.jsonl`, `checkpoints/last.safetensors`,
+/// `checkpoints/best.safetensors`, and with `train.tensorboard` an event file.
 #[derive(Debug)]
 pub struct Run {
     /// The folder.

@@ -35,6 +35,26 @@ fn put(settings: &mut BTreeMap<String, String>, key: String, value: &toml::Value
     }
 }
 
+/// A setting that differs.
+pub(crate) struct Change {
+    /// Its dotted key.
+    pub(crate) key: String,
+    /// Its value before, as TOML.
+    pub(crate) was: String,
+    /// Its value now.
+    pub(crate) is: String,
+}
+
+/// The settings that are others than they were `before`.
+pub(crate) fn changes(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<Change> {
+    let change = |key: &str| {
+        let [was, is] =
+            [before, now].map(|settings| settings.get(key).map_or("not set".into(), String::clone));
+        Change { key: key.into(), was, is }
+    };
+    differences([before, now].into_iter()).into_iter().map(change).collect()
+}
+
 /// Keys whose value is not the same in all runs.
 pub(crate) fn differences<'a>(
     runs: impl Iterator<Item = &'a BTreeMap<String, String>> + Clone,

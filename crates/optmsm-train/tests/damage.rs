@@ -171,15 +171,15 @@ fn a_configuration() {
     let good = place.run(EVALUATE);
     assert!(code(&good, 0).is_empty());
     let edits = [
-        ("\nseed = 1\n", "\nseed = 3\n", "train.seed is `3`, but was `1`"),
-        ("epochs = 3", "epochs = 7", "train.epochs is `7`, but was `3`"),
-        ("patience = 9\n", "", "train.patience is `3`, but was `9`"),
+        ("\nseed = 1\n", "\nseed = 3\n", "train.seed is 3, but was 1"),
+        ("epochs = 3", "epochs = 7", "train.epochs is 7, but was 3"),
+        ("patience = 9\n", "", "train.patience is 3, but was 9"),
         (
             "[model.experts]",
             "[model.embeddings]\ndtype = \"f16\"\n\n[model.experts]",
-            "model.embeddings.dtype is `\"f16\"`, but was not set",
+            "model.embeddings.dtype is \"f16\", but was not set",
         ),
-        ("test = \"valid.csv\"\n", "", "data.test is not set, but was `\"valid.csv\"`"),
+        ("test = \"valid.csv\"\n", "", "data.test is not set, but was \"valid.csv\""),
     ];
     for (from, to, said) in edits {
         assert!(whole.contains(from), "{from} in {whole}");

@@ -627,7 +627,9 @@ fn a_scenario_may_have_many_values() {
 #[test]
 fn a_label_of_other_values_is_named() {
     let place = Place::empty();
-    for (values, shown) in [(["-1", "1"], "\"-1\", \"1\""), (["no", "yes"], "\"no\", \"yes\"")] {
+    for (values, shown) in
+        [(["1", "2"], "\"1\", \"2\""), (["no", "click"], "\"no\", \"click\""), (["a", "b"], "\"a\", \"b\"")]
+    {
         let rows = (0..60).map(|i| format!("{},s{},u{}\n", values[i % 2], i % 3, i % 7));
         place.write("d.csv", format!("label,scenario,user\n{}", rows.collect::<String>()));
         let problem = format!("column \"label\" has the name of a label, but holds {shown}");
@@ -636,6 +638,62 @@ fn a_label_of_other_values_is_named() {
         );
         refused(&place, &[], &wanted);
     }
+}
+
+#[test]
+fn a_label_may_be_written_in_other_words() {
+    let place = Place::empty();
+    for [zero, one] in [["-1", "1"], ["no", "yes"], ["N", "Y"], ["f", "t"]] {
+        let rows = (0..300).map(|i| {
+            let (label, dwell) = if chance(i, 4) == 1 { (one, 5 + i % 60) } else { (zero, 0) };
+            format!("{label},s{},u{},{dwell}\n", i % 3, i % 7)
+        });
+        place.write("d.csv", format!("label,scenario,user,dwell\n{}", rows.collect::<String>()));
+        let written = starts(&place, "d.csv", &[]);
+        assert!(written.contains(&format!("label_values = [\"{zero}\", \"{one}\"]")), "{written}");
+        assert!(left(&written, "dwell").contains("is \"0\" unless the label is 1"), "{written}");
+        let named = starts(&place, "d.csv", &["--label", "label"]);
+        assert_eq!(named, written);
+    }
+}
+
+#[test]
+fn what_happened_before_is_no_outcome() {
+    let place = Place::empty();
+    let before = ["user_click_rate_7d", "clicks_last_30d", "hist_watch_time", "avg_dwell", "clicked_before"];
+    let after = ["watch_time", "skip", "dismiss_reason", "is_hate"];
+    let mut data = format!("label,scenario,user,{},{}\n", before.join(","), after.join(","));
+    for i in 0..4_000 {
+        // Users with an even number click far more often: an AUC of about 0.8.
+        let clicked = chance(i, 4) == 1;
+        let user = 2 * (i * 31 % 25) + usize::from(clicked != (i % 10 < 8));
+        let taste = if user % 2 == 0 { 60 + i % 40 } else { i % 62 };
+        let word = |yes: bool, text: &'static str| if yes { text } else { "" };
+        writeln!(
+            data,
+            "{},s{},u{user},0.{taste:02},{},{taste}.5,{taste}.25,{},{}.5,{},{},{}",
+            u8::from(clicked),
+            i % 3,
+            taste / 4,
+            u8::from(taste > 50),
+            taste + if clicked { 20 } else { 0 },
+            u8::from(!clicked && i % 3 == 0),
+            word(!clicked && i % 5 == 0, ["not for me", "seen"][i % 2]),
+            u8::from(!clicked && i % 50 == 0),
+        )
+        .unwrap();
+    }
+    place.write("d.csv", data);
+    let written = starts(&place, "d.csv", &[]);
+    let config: toml::Table = toml::from_str(&written).unwrap();
+    for name in before {
+        assert!(field(&config, name).is_some(), "{name} in {written}");
+    }
+    for name in after {
+        let why = left(&written, name);
+        assert!(why.contains("known only after the click"), "{name}: {why}");
+    }
+    assert!(left(&written, "dismiss_reason").contains("it is empty unless the label is 0"), "{written}");
 }
 
 #[test]

@@ -242,7 +242,7 @@ fn what_cannot_be_shown_is_refused() {
     place.write("other/config.toml", config.replace("valid = \"valid.csv\"\n", ""));
     let out = place.run(&["report", "other", "--out", "no.html"]);
     let said = String::from_utf8_lossy(&out.stderr);
-    let changed = "data.valid is not set, but was `\"valid.csv\"` when the program wrote it";
+    let changed = "data.valid is not set, but was \"valid.csv\" when the program wrote it";
     let problem = "names no data.valid to score; give a file with --data";
     let lines = format!("warning: other/config.toml: {changed}\nerror: other/config.toml: {problem}\n");
     assert_eq!((said.as_ref(), out.status.code()), (lines.as_str(), Some(2)));

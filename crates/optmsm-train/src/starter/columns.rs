@@ -18,6 +18,8 @@ const CELLS: u64 = 20_000_000;
 const FEWEST: u64 = 200;
 /// Columns that may be left out because they cannot be decoded: each time, reading starts again.
 const DAMAGED: usize = 20;
+/// Words for the labels 0 and 1, in small letters.
+const ZERO_ONE: [[&str; 2]; 4] = [["-1", "1"], ["no", "yes"], ["n", "y"], ["f", "t"]];
 /// Texts that stand for nothing, in small letters.
 const NOTHING: [&str; 10] = ["0", "false", "no", "none", "null", "nan", "n/a", "-", "[]", "{}"];
 
@@ -266,6 +268,31 @@ impl Column {
     /// Whether it can be a label: every value is there and 0 or 1.
     pub(super) fn is_label(&self) -> bool {
         self.missing == 0 && self.present() > 0 && self.zero_one == self.present()
+    }
+
+    /// How it writes 0 and 1, where it does so in two other words of which is clear which is which.
+    pub(super) fn label_values(&self) -> Option<[&str; 2]> {
+        let [a, b] = &self.examples[..] else { return None };
+        let is = |zero: &str, one: &str| {
+            ZERO_ONE.contains(&[zero.to_lowercase().as_str(), one.to_lowercase().as_str()])
+        };
+        let pair = match () {
+            () if is(a, b) => Some([a.as_str(), b]),
+            () if is(b, a) => Some([b.as_str(), a]),
+            () => None,
+        };
+        pair.filter(|_| self.missing == 0 && self.distinct() == 2)
+    }
+
+    /// Whether each row has the label 1, of a column that can be one.
+    pub(super) fn labels(&self) -> Vec<bool> {
+        // The examples are the first of the values.
+        let one = self.label_values().and_then(|[_, one]| self.examples.iter().position(|e| e == one));
+        let is_one = |code: u32| match one {
+            Some(at) => code as usize == at + 1,
+            None => !self.values[code as usize].nothing,
+        };
+        self.codes.iter().map(|&code| is_one(code)).collect()
     }
 }
 

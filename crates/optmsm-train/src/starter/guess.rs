@@ -49,7 +49,7 @@ const SURE: usize = 3;
 const USERS: [&str; 8] =
     ["user_id", "user", "userid", "uid", "member_id", "visitor_id", "customer_id", "reviewer_id"];
 /// Words in the names of what is known only after the click.
-const OUTCOMES: [&str; 32] = [
+const OUTCOMES: [&str; 46] = [
     "click",
     "clicked",
     "clicks",
@@ -82,6 +82,45 @@ const OUTCOMES: [&str; 32] = [
     "install",
     "outcome",
     "is_rand",
+    "skip",
+    "skipped",
+    "dislike",
+    "disliked",
+    "hate",
+    "hide",
+    "hidden",
+    "dismiss",
+    "dismissed",
+    "unfollow",
+    "unlike",
+    "unsubscribe",
+    "report",
+    "bounce",
+];
+/// Words in the names of what sums up earlier rows: `avg_dwell`, `clicked_before`.
+const EARLIER: [&str; 22] = [
+    "hist",
+    "history",
+    "historical",
+    "past",
+    "prev",
+    "previous",
+    "prior",
+    "before",
+    "last",
+    "recent",
+    "lifetime",
+    "ever",
+    "since",
+    "avg",
+    "average",
+    "mean",
+    "rate",
+    "ctr",
+    "count",
+    "counts",
+    "cnt",
+    "num",
 ];
 /// Words in the names of points in time.
 const TIMES: [&str; 8] = ["timestamp", "time", "date", "datetime", "ts", "time_ms", "created", "updated"];
@@ -149,6 +188,17 @@ fn word_in(name: &str, words: &[&str]) -> bool {
     words.contains(&name) || parts.any(|part| words.contains(&part))
 }
 
+/// Whether a name, in small letters, is that of an outcome, not of how many there were before, as in `clicks_7d`.
+fn is_outcome(name: &str) -> bool {
+    let window = |part: &str| {
+        let digits = part.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let unit = &part[digits.len()..];
+        digits.parse::<u32>().is_ok() && ["h", "d", "w", "m", "y", "day", "days"].contains(&unit)
+    };
+    let mut parts = name.split(|c: char| !c.is_alphanumeric());
+    word_in(name, &OUTCOMES) && !word_in(name, &EARLIER) && !parts.any(window)
+}
+
 /// A name in small letters and digits, without `id` behind a word: `Scenario-ID` is `scenario`.
 fn key(name: &str) -> String {
     let plain: String = name.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
@@ -178,8 +228,7 @@ pub(super) fn guess(path: &str, columns: &Columns, given: &Given) -> Result<Gues
     let scenario = scenario(path, columns, &keys, given.scenario.as_deref(), label)?;
     let names = |i: usize| i != label && i != scenario && columns.list[i].is_name() && !is_left(i);
     let group = by_name(&keys, &USERS, names);
-    let Column { codes, values, .. } = &columns.list[label];
-    let labels: Vec<bool> = codes.iter().map(|&code| !values[code as usize].nothing).collect();
+    let labels = columns.list[label].labels();
     let use_of = |i: usize| match i {
         i if i == label => Use::Label,
         i if i == scenario => Use::Scenario,
@@ -230,7 +279,7 @@ fn label(path: &str, columns: &Columns, keys: &HashMap<String, Vec<usize>>, give
     if let Some(name) = given.label.as_deref() {
         let at = named(path, columns, name, "--label")?;
         let column = &columns.list[at];
-        if !column.is_label() {
+        if !column.is_label() && column.label_values().is_none() {
             let other = column.examples.iter().find(|e| !matches!(e.trim().parse(), Ok(0.0 | 1.0)));
             let problem = match (&column.unreadable, other) {
                 (Some(why), _) => format!("column {name:?} cannot be the label: {why}"),
@@ -247,7 +296,8 @@ fn label(path: &str, columns: &Columns, keys: &HashMap<String, Vec<usize>>, give
     };
     let fits = |i: usize| columns.list[i].is_label() && other(i);
     // A column of one class is a label only if nothing else can be it.
-    let both = |i: usize| fits(i) && columns.list[i].distinct() > 1;
+    let written = |i: usize| columns.list[i].label_values().is_some() && other(i);
+    let both = |i: usize| written(i) || fits(i) && columns.list[i].distinct() > 1;
     if let Some(at) = by_name(keys, &LABELS, both).or_else(|| by_name(keys, &LABELS, fits)) {
         return Ok(at);
     }
@@ -394,13 +444,13 @@ fn use_of(columns: &Columns, i: usize, scenario: usize, labels: &[bool], group: 
     if distinct == 1 && column.missing == 0 {
         return Use::Left("one value only: nothing to learn from it".into());
     }
-    let outcome = word_in(&name, &OUTCOMES);
+    let outcome = is_outcome(&name);
     // The rows of a user may all be alike without telling what the user will do.
     if let Some(leak) = leak(&column.values, &column.codes, labels, outcome).filter(|_| !group) {
-        return Use::Left(given_away(column, leak, labels).into());
+        return Use::Left(given_away(column, leak, labels, outcome).into());
     }
-    if column.is_label() && outcome {
-        return Use::Left("it may be an outcome that is known only after the click".into());
+    if outcome && (column.is_label() || column.label_values().is_some()) {
+        return Use::Left("by its name it may be an outcome that is known only after the click".into());
     }
     if column.texts.are_times() || (word_in(&name, &TIMES) && (distinct > 1_000 || is_clock(column))) {
         return Use::Left("it looks like a point in time, which never comes back".into());
@@ -435,21 +485,25 @@ fn use_of(columns: &Columns, i: usize, scenario: usize, labels: &[bool], group: 
 
 const VECTOR: &str = "lists of floats: a vector has no values that come again";
 
-/// What a column shows of the label, in words.
-fn given_away(column: &Column, leak: Leak, labels: &[bool]) -> String {
+/// What a column, which may have the name of an outcome, shows of the label, in words.
+fn given_away(column: &Column, leak: Leak, labels: &[bool], outcome: bool) -> String {
     match leak {
-        Leak::Only { value, rows, positives } => {
+        Leak::Only { value, label, rows, with } => {
             // The examples are the first of the values.
             let example = value.checked_sub(1).map(|at| column.examples.get(at));
             let value =
                 example.map_or("empty".into(), |text| text.map_or("the same".into(), |text| shown(text)));
-            let clicked = labels.iter().filter(|label| **label).count() as u64;
+            let all = labels.iter().filter(|other| **other == label).count() as u64;
+            let label = u8::from(label);
             format!(
-                "it is {value} unless the label is 1, as what is known only after the click: of {rows} rows with another \
-                 value {positives} have the label 1, of all rows {}",
-                percent(clicked, labels.len() as u64)
+                "it is {value} unless the label is {label}, as what is known only after the click: of {rows} rows with another \
+                 value {with} have the label {label}, of all rows {}",
+                percent(all, labels.len() as u64)
             )
         }
+        Leak::Alone { auc } if outcome => format!(
+            "its name is that of what is known only after the click, and alone it predicts the label of rows that it was not fitted on with an AUC of {auc:.4}"
+        ),
         Leak::Alone { auc } => format!(
             "alone it predicts the label of rows that it was not fitted on with an AUC of {auc:.4}, as what is known only after the click"
         ),

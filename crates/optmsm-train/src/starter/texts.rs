@@ -353,10 +353,12 @@ impl Parts {
             return (self.lengths >> 3 != 0).then_some(List::Vector); // of two numbers it is a place, such as latitude and longitude
         }
         let ids = self.whole == parts || (!blank && self.inside == 0 && self.characters <= LONGEST * parts);
+        // Words come again in the names of degrees or products, too, but make few of these.
+        let phrases = self.known.len() as u64 > texts.all && self.whole < parts;
         let is_list = self.weighted == parts
             || (10 * self.keyed >= 9 * parts && repeated && !blank)
             || (ids && lengths > 2 && self.lengths >> 3 != 0)
-            || 2 * self.free >= parts
+            || (2 * self.free >= parts && !(blank && phrases))
             || (!blank && lengths > 1 && (self.known.len() as u64) < texts.all && 5 * self.free >= parts);
         match is_list {
             true => Some(list),
@@ -457,6 +459,18 @@ mod tests {
             ),
             (&["52.52,13.40", "48.85,2.35"], None),
             (&["Jane Doe", "Anna Doe", "Jane Roe", "Anna Roe"], None),
+            (
+                &[
+                    "High School",
+                    "Some High School",
+                    "High School Graduate",
+                    "Some College",
+                    "College Degree",
+                ],
+                None,
+            ),
+            (&["Air Max", "Max Air 2", "Ultra Air", "Air Ultra Pro", "Pro Ultra Light"], None),
+            (&["Credit Card", "Debit Card", "Gift Card or Debit", "Cash"], None),
             (&["http://a.b/c,d", "http://a.b/d,c", "http://a.b/c"], None),
             (
                 &["Good, but it is small.", "It is good, very good!", "Too small, it is."],

@@ -24,7 +24,7 @@ fn string(value: &str) -> String {
 
 /// Type, distinct values, missing share, examples.
 fn seen(column: &Column, rows: u64) -> String {
-    let of = column.of.as_ref().map(|of| of.escape_debug().to_string());
+    let of = column.of.as_ref().map(|of| printable(of).into_owned());
     let values = match () {
         () if column.holds == Holds::Unreadable || column.unreadable.is_some() => None,
         () if column.examples.is_empty() => Some("all missing".into()),
@@ -67,7 +67,7 @@ pub(super) fn write(
         "# A configuration to start from, guessed from {looked} of {}.\n# Read it through: a guess says what it was made \
          from. docs/config.md lists every key.\n#\n#     optmsm check THIS_FILE          what becomes of the data, and the memory it takes\n\
          #     optmsm train --config THIS_FILE\n\n[data]\ntrain = {}\n",
-        path.escape_debug(),
+        printable(path),
         string(path)
     );
     let [valid, test] = siblings;
@@ -93,8 +93,12 @@ pub(super) fn write(
     }
     text += &form(&columns.reading);
     let label = &list[guessed.label];
-    let positives = percent(label.sum as u64, label.present());
+    let labels = label.labels();
+    let positives = percent(labels.iter().filter(|one| **one).count() as u64, *rows);
     text += &format!("\n# {positives} of the rows are 1.\nlabel = {}\n", string(&label.name));
+    if let Some([zero, one]) = label.label_values() {
+        text += &format!("label_values = [{}, {}]   # how 0 and 1 are written\n", string(zero), string(one));
+    }
     let scenario = &list[guessed.scenario];
     text += &format!("\n# {}.\nscenario = {}\n", seen(scenario, *rows), string(&scenario.name));
     if scenario.distinct() > MOST_SCENARIOS {
