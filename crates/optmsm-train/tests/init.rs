@@ -671,10 +671,11 @@ fn what_happened_before_is_no_outcome() {
         let word = |yes: bool, text: &'static str| if yes { text } else { "" };
         writeln!(
             data,
-            "{},s{},u{user},0.{taste:02},{},{taste}.5,{taste}.25,{},{}.5,{},{},{}",
+            "{},s{},u{user},0.{taste:02},{},{taste}.{:03},{taste}.25,{},{}.5,{},{},{}",
             u8::from(clicked),
             i % 3,
             taste / 4,
+            i % 1_000,
             u8::from(taste > 50),
             taste + if clicked { 20 } else { 0 },
             u8::from(!clicked && i % 3 == 0),

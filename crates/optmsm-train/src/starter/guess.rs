@@ -452,7 +452,11 @@ fn use_of(columns: &Columns, i: usize, scenario: usize, labels: &[bool], group: 
     if outcome && (column.is_label() || column.label_values().is_some()) {
         return Use::Left("by its name it may be an outcome that is known only after the click".into());
     }
-    if column.texts.are_times() || (word_in(&name, &TIMES) && (distinct > 1_000 || is_clock(column))) {
+    // Small numbers with decimals are durations.
+    let duration =
+        numbers && column.greatest < 1e7 && (column.whole_numbers < present || word_in(&name, &EARLIER));
+    let time = word_in(&name, &TIMES) && (is_clock(column) || distinct > 1_000 && !duration);
+    if time || column.texts.are_times() {
         return Use::Left("it looks like a point in time, which never comes back".into());
     }
     if column.texts.are_objects() {
