@@ -112,10 +112,7 @@ fn folders_and_globs() {
         "folder/notes.doc: is not a kind of data file; take it out of the folder, or let its name end in \
          .csv, .csv.gz, .csv.zst, .parquet, .arrow, .feather or .ipc"
     );
-    assert_eq!(
-        fit(files.path("part-*.parquet")),
-        "part-*.parquet: no file matches; check the pattern"
-    );
+    assert_eq!(fit(files.path("part-*.parquet")), "part-*.parquet: no file matches; check the pattern");
     assert_eq!(
         Schema::fit(&city(), Source::list(Vec::<PathBuf>::new())).unwrap_err().to_string(),
         "data: no file is named; give at least one path"
