@@ -183,7 +183,8 @@ fn a_run_without_a_checkpoint_begins_again_from_its_configuration() {
         &["config.toml", "schema.json", "metrics.jsonl"],
     ];
     for (i, files) in left.iter().enumerate() {
-        for (more, wanted) in [(&[][..], "whole"), (&["--set", "train.seed=7"], "other")] {
+        let seed = (&["--set", "train.seed=7"][..], "other", "train.seed: 1 → 7\n");
+        for (more, wanted, changed) in [(&[][..], "whole", ""), seed] {
             let run = format!("{wanted}{i}");
             fs::create_dir(place.path(&run)).unwrap();
             for file in *files {
@@ -199,7 +200,8 @@ fn a_run_without_a_checkpoint_begins_again_from_its_configuration() {
             assert!(stderr.starts_with(&format!("error: {run}: {problem}, or choose")), "{stderr}");
             let resume = ["train", "--resume", "--quiet", "--run", &run];
             let stderr = code(&place.run(&[&resume[..], more].concat()), 0);
-            assert_eq!(stderr, format!("{run}: stopped before its first checkpoint, and begins again\n"));
+            let again = format!("{run}: stopped before its first checkpoint, and begins again\n{changed}");
+            assert_eq!(stderr, again);
             assert!(place.checkpoints(&run) == place.checkpoints(wanted), "{files:?} {more:?}");
         }
     }

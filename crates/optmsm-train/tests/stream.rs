@@ -10,9 +10,10 @@ mod common;
 const ROWS: usize = 3 * 8192 + 777;
 
 fn place() -> Place {
+    // As many users as no multiple of three: otherwise each would have one label, which is said, too.
     let config =
         common::CONFIG.replace("batch_size = 16", "batch_size = 500").replace("epochs = 3", "epochs = 2");
-    Place::new(&config.replace("dropout = 0.1", "dropout = 0"), ROWS, 300)
+    Place::new(&config.replace("dropout = 0.1", "dropout = 0"), ROWS, 307)
 }
 
 fn train(place: &Place, run: &str, more: &[&str]) -> std::process::Output {

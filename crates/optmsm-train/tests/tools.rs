@@ -176,7 +176,7 @@ fn check_refuses_what_training_would() {
     place.write("valid.csv", "label,scenario,user,tags,price\n1,ads,u1,a,much\n");
     says(
         &[],
-        "valid.csv line 2, column 'price': \"much\" is not a number; fix the value, or set kind = \"categorical\"",
+        "valid.csv line 2, column 'price': \"much\" is not a number; fix the value, name it in data.null_values if it is a missing one, set decimal or thousands if it has such marks, or set kind = \"categorical\"",
     );
 }
 
