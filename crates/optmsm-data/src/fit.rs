@@ -246,7 +246,7 @@ impl Schema {
 pub(crate) fn scenario_name<'s>(cell: Cell<'s>, scratch: &'s mut String) -> Parsed<&'s str> {
     let name = cell.text(scratch)?;
     if name.is_empty() {
-        return fault("the scenario is empty", "name one, or drop the row");
+        return fault("the scenario is missing", "name one, or drop the row");
     }
     Ok(name)
 }

@@ -50,7 +50,7 @@ pub(crate) fn label(cell: Cell, speller: &Speller) -> Parsed<f32> {
     match str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok()) {
         Some(0.0) => Ok(0.0),
         Some(1.0) => Ok(1.0),
-        _ if speller.text(text).is_empty() => fault("the label is empty", "give 0 or 1, or drop the row"),
+        _ if speller.text(text).is_empty() => fault("the label is missing", "give 0 or 1, or drop the row"),
         _ => fault(
             format!("{} is not 0 or 1", quote(value)),
             "fix the value, name the column of the label in data.label, or say how 0 and 1 are written: data.label_values = [\"no\", \"yes\"]",
@@ -68,7 +68,7 @@ fn given_label(cell: Cell, speller: &Speller, labels: &[Box<[u8]>; 2]) -> Parsed
     match labels.each_ref().map(|label| is(label)) {
         [true, _] => Ok(0.0),
         [_, true] => Ok(1.0),
-        _ if text.is_empty() => fault("the label is empty", "give it a value, or drop the row"),
+        _ if text.is_empty() => fault("the label is missing", "give it a value, or drop the row"),
         _ => {
             let [zero, one] = labels.each_ref().map(|label| quote(&String::from_utf8_lossy(label)));
             fault(
@@ -424,7 +424,7 @@ mod tests {
         for (cell, wanted) in [(Cell::Int(1), 1.0), (Cell::Bool(false), 0.0), (Cell::Double(1.0), 1.0)] {
             assert_eq!(label(cell, &speller()).unwrap(), wanted);
         }
-        assert_eq!(label(Cell::Missing, &speller()).unwrap_err().problem, "the label is empty");
+        assert_eq!(label(Cell::Missing, &speller()).unwrap_err().problem, "the label is missing");
         assert_eq!(label(Cell::Int(2), &speller()).unwrap_err().problem, "\"2\" is not 0 or 1");
         assert_eq!(weight(Cell::Double(0.1), scratch).unwrap(), 0.1);
         assert_eq!(weight(Cell::Missing, scratch).unwrap_err().problem, "\"\" is not a weight");

@@ -156,8 +156,15 @@ pub(crate) fn two_values<'de, D: Deserializer<'de>>(
         Scalar::Bool(v) => v.to_string(),
         Scalar::Float(v) => v.to_string(),
     };
-    let pair: Option<[Scalar; 2]> = Deserialize::deserialize(from)?;
-    Ok(pair.map(|pair| pair.map(text)))
+    let Some(values) = Option::<Vec<Scalar>>::deserialize(from)? else { return Ok(None) };
+    let values: Vec<String> = values.into_iter().map(text).collect();
+    let wrong = |values: Vec<String>| {
+        let found = values.len();
+        serde::de::Error::custom(format!(
+            "`data.label_values`: {found} values, expected 2: that of 0, then that of 1"
+        ))
+    };
+    values.try_into().map(Some).map_err(wrong)
 }
 
 /// Brings a value to the spelling that stands for all of its, as a [`Reading`] says.

@@ -28,7 +28,7 @@ fn values_and_columns() {
     let cases: [(&[&str], &str); 8] = [
         (
             &["bad-label.parquet"],
-            "bad-label.parquet row 3, column 'label': the label is empty; give 0 or 1, or drop the row",
+            "bad-label.parquet row 3, column 'label': the label is missing; give 0 or 1, or drop the row",
         ),
         (
             &["bad-list.parquet"],

@@ -135,8 +135,8 @@ fn values() {
             "nan,web,1,0.5,Rome,a,3",
             "column 'label': \"nan\" is not 0 or 1; fix the value, name the column of the label in data.label, or say how 0 and 1 are written: data.label_values = [\"no\", \"yes\"]",
         ),
-        (",web,1,0.5,Rome,a,3", "column 'label': the label is empty; give 0 or 1, or drop the row"),
-        ("1,,1,0.5,Rome,a,3", "column 'scenario': the scenario is empty; name one, or drop the row"),
+        (",web,1,0.5,Rome,a,3", "column 'label': the label is missing; give 0 or 1, or drop the row"),
+        ("1,,1,0.5,Rome,a,3", "column 'scenario': the scenario is missing; name one, or drop the row"),
         ("1,web,-1,0.5,Rome,a,3", "column 'w': \"-1\" is not a weight; give a finite number of at least 0"),
         ("1,web,NaN,0.5,Rome,a,3", "column 'w': \"NaN\" is not a weight; give a finite number of at least 0"),
         (

@@ -14,7 +14,7 @@ use arrow_array::{
 use common::*;
 use optmsm_data::{
     DataConfig, Dataset, Encoding, FieldConfig, Missing, Need, OutputFormat, Predictions, Quoting, Reading,
-    Schema, Source, Spelling, Transform,
+    RowReader, Schema, Source, Spelling, Transform, UnseenScenario,
 };
 use parquet::arrow::ArrowWriter;
 
@@ -201,6 +201,35 @@ fn columns_may_be_named_where_there_is_no_header() {
         "config `data.columns`: 'label' appears twice, as columns 1 and 3; rename one"
     );
     assert_eq!(says(&["label", ""], ""), "config `data.columns`: the name of column 2 is empty; give it one");
+}
+
+#[test]
+fn a_header_is_no_row_where_columns_are_named() {
+    let columns: Vec<String> = ["label", "scenario", "city"].map(str::to_owned).into();
+    let named = DataConfig { columns, unseen_scenario: UnseenScenario::Oov, ..city() };
+    let schema = fit(&named, "1,home,Rome\n0,ads,Oslo\n");
+    let wanted = read(&schema, "1,home,Oslo\n0,ads,Rome\n", Need::Unlabelled).unwrap();
+    // The same names in another order say where the values are.
+    for text in [
+        "city,label,scenario\nOslo,1,home\nRome,0,ads\n",
+        "scenario,city,label\r\nhome,Oslo,1\r\nads,Rome,0\r\n",
+        "\u{feff}\nlabel,city,scenario\n1,Oslo,home\n0,Rome,ads\n",
+    ] {
+        assert_eq!(read(&schema, text, Need::Unlabelled).unwrap(), wanted, "{text:?}");
+    }
+    let fix = "if it is one, leave data.columns out (data.columns = []) where its names are those of the columns, \
+               or take the line out of the file";
+    for (text, why) in [
+        ("click,tab,town\n1,home,Oslo\n", "column 1 has \"click\" there, and numbers further down"),
+        ("Label,Scenario,City\n1,home,Oslo\n", "column 1 has \"Label\" there, and numbers further down"),
+        ("label,scenario,town\n", "it holds \"label\", which data.columns names"),
+    ] {
+        let wanted = format!("t.csv line 1: looks like a header, not like a row: {why}; {fix}");
+        let files = Files::new();
+        let path = files.write("t.csv", text);
+        let opened = RowReader::open(path.to_str().unwrap(), &schema, Need::Unlabelled);
+        assert_eq!(files.plain(opened.err().unwrap()), wanted);
+    }
 }
 
 #[test]
@@ -465,6 +494,7 @@ fn labels_may_be_booleans_or_two_other_values() {
     );
     for (setting, problem) in [
         ("label_values = [1, 1.0]", "holds one value twice; give that of 0, then that of 1"),
+        ("label_values = [\"NULL\", \"x\"]", "holds a missing value; give the text of each label"),
         ("label_values = [\"\", \"x\"]", "holds a missing value; give the text of each label"),
         ("label_values = [\"True\", 1]", "holds one value twice; give that of 0, then that of 1"),
     ] {

@@ -3,7 +3,7 @@
 use optmsm_core::batch::{Batch, Column};
 use optmsm_data::{Encoding, Part, Schema, Transform, printable};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::rows::Rows;
 
 /// Numbers up to here are not to blame. Gradients grow with the square of a number, an optimizer squares them again, and 32 bits end
@@ -35,6 +35,28 @@ pub(crate) fn cause(rows: &Rows, part: Part, schema: &Schema) -> Result<Option<S
         let (row, part) = (row + 1, part.name());
         format!("Likely the data: {what} is {value:e} in row {row} of the {part} rows, too large for 32-bit sums; {fix}")
     }))
+}
+
+/// Checks the predictions of rows of a file, of which `first` is the first one's place in it.
+///
+/// # Errors
+/// One is not a number: of which row, and the value that is likely to blame.
+pub fn check(predictions: &[f32], batch: &Batch, first: usize, schema: &Schema, path: &str) -> Result<()> {
+    let Some(row) = predictions.iter().position(|p| p.is_nan()) else { return Ok(()) };
+    let mut alone = Batch::new(&schema.input_spec());
+    alone.push_rows(batch, &[row as u32]);
+    let mut largest = Largest { value: USUAL, row: 0, what: usize::MAX };
+    largest.look(&alone, 0);
+    let mut problem = format!("the prediction of row {} is NaN", first + row + 1);
+    if largest.what < usize::MAX {
+        let (what, _) = name(schema, largest.what);
+        problem += &format!(": {what} is {:e}, too large for 32-bit sums", largest.value);
+    }
+    Err(Error::file(
+        printable(path),
+        problem,
+        "fix the row, or train with a transform that bounds its numbers",
+    ))
 }
 
 impl Largest {

@@ -13,7 +13,7 @@ pub mod config;
 pub mod coverage;
 pub mod error;
 pub mod evaluate;
-mod extreme;
+pub mod extreme;
 pub mod folder;
 mod history;
 pub mod init;

@@ -207,6 +207,10 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     let Some(test) = &data.test else { return Ok(None) };
     learner.import(&run.checkpoint("best")?)?;
     let (evaluation, predictions) = score(learner, run, test)?;
+    if predictions.iter().any(|p| p.is_nan()) {
+        let cause = extreme::cause(test, Part::Test, &run.schema)?.unwrap_or_default();
+        say::warning(format!("data.test: predictions are NaN, so there are no metrics. {cause}").trim_end());
+    }
     if let Some(observer) = observer {
         observer.tested(&evaluation, &predictions);
     }

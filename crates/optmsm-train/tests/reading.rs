@@ -95,3 +95,39 @@ fn a_file_without_a_header_is_started_trained_and_scored() {
     let wanted = good(&place, &["evaluate", "r", "--data", "rows.csv"]);
     assert_eq!(good(&place, &["evaluate", "r", "--data", "headed.csv", "--set", "data.columns=[]"]), wanted);
 }
+
+#[test]
+fn a_prediction_that_is_no_number_is_an_error_that_names_the_row() {
+    let place = Place::empty();
+    let config = "[data]\ntrain = \"train.csv\"\n[[data.fields]]\nname = \"x\"\nkind = \"numeric\"\ntransform = \"none\"\n\
+                  [[data.fields]]\nname = \"tags\"\nkind = \"multi\"\nweight_separator = \":\"\npooling = \"sum\"\n\
+                  [train]\nbatch_size = 32\nepochs = 6\noptimizer = { lr = 0.3 }\n";
+    let text = |other: &dyn Fn(usize) -> Option<&'static str>| {
+        let row = |i: usize| {
+            let usual = format!("{}.5,a:0.5|b:{}", i % 7, i % 3);
+            let values = other(i + 1).map_or(usual, str::to_owned);
+            format!("{},{},{values}\n", i * i % 5 % 2, ["home", "ads"][i % 2])
+        };
+        "label,scenario,x,tags\n".to_owned() + &(0..200).map(row).collect::<String>()
+    };
+    place.write("config.toml", config);
+    place.write("train.csv", text(&|_| None));
+    good(&place, &["train", "--quiet", "--config", "config.toml", "--run", "r"]);
+    good(&place, &["predict", "r", "--data", "train.csv", "--out", "p.csv"]);
+    for (row, values, what) in [
+        (3, "3e38,a:1|b:2", "column 'x' is 3e38"),
+        (77, "-3e38,a", "column 'x' is -3e38"),
+        (200, "1,a:3e38|b:-3e38", "a weight in the lists of column 'tags' is 3e38"),
+    ] {
+        place.write("rows.csv", text(&|i| (i == row).then_some(values)));
+        let wanted = format!(
+            "error: rows.csv: the prediction of row {row} is NaN: {what}, too large for 32-bit sums; \
+             fix the row, or train with a transform that bounds its numbers"
+        );
+        assert_eq!(bad(&place, &["evaluate", "r", "--data", "rows.csv"]), wanted);
+        for out in ["q.csv", "q.parquet"] {
+            assert_eq!(bad(&place, &["predict", "r", "--data", "rows.csv", "--out", out]), wanted);
+            assert!(!place.path(out).exists());
+        }
+    }
+}

@@ -11,7 +11,7 @@ use flate2::bufread::MultiGzDecoder;
 use super::Progress;
 use super::csv_rows::{Common, Text};
 use super::foreign::foreign;
-use super::header::{self, looks_like_row};
+use super::header::{self, looks_like_header, looks_like_row};
 use super::nearest;
 use super::parts::{Format, Part, Partition};
 use super::rows::{Span, folders};
@@ -191,6 +191,15 @@ impl CsvFile {
         self.fill();
         match foreign(&self.rest).filter(|_| self.bytes == 0) {
             Some((problem, fix)) => {
+                let by_name = fix.starts_with("let its name");
+                let (problem, fix) = match (by_name, self.patient) {
+                    (true, false) => (problem, "unpack or convert it on the way, or give the file itself"),
+                    (true, true) if self.compressed.is_some() => (
+                        format!("what is packed in it {problem}"),
+                        "unpack it, and let its name say what it is",
+                    ),
+                    _ => (problem, fix),
+                };
                 Err(DataError::file(&self.common.name, format!("{problem}, no CSV"), fix))
             }
             None => Ok(()),
@@ -267,8 +276,8 @@ impl CsvFile {
         let first: Vec<Vec<u8>> = values.iter().map(|value| found.value(value).to_vec()).collect();
         self.width = first.len();
         // A line that says the same is a header all the same: the columns are known, and it is no row.
-        let is_header =
-            named.is_empty() || named.iter().map(String::as_bytes).eq(first.iter().map(Vec::as_slice));
+        // So is one that has them in another order, in which its rows are.
+        let is_header = named.is_empty() || stray.is_none() && header::holds(named, &first);
         self.header_line = is_header.then(|| line + breaks(&bytes[..begin]));
         let end = if is_header { found.at() } else { 0 };
         // What is behind it is read again.
@@ -278,14 +287,27 @@ impl CsvFile {
         self.rest.splice(0..0, bytes[end..].iter().copied());
         let mut columns = named.to_vec();
         let mut places = HashMap::with_capacity(columns.len());
-        if named.is_empty() {
+        if !is_header && stray.is_none() {
+            // How much of a pipe has come by now is chance.
+            let rows =
+                if self.patient { some_rows(self.common.grammar, &bytes[found.at()..]) } else { Vec::new() };
+            if let Some(why) = looks_like_header(&first, named, &rows) {
+                return Err(DataError::Row {
+                    path: self.common.name.clone(),
+                    place: Place::Line(line + breaks(&bytes[..begin])),
+                    problem: format!("looks like a header, not like a row: {why}"),
+                    fix: header::NO_ROW.into(),
+                });
+            }
+        }
+        if is_header {
             if let Some(stray) = stray {
                 let (problem, fix) = self.common.stray(stray);
                 return Err(self.header_error(problem, fix));
             }
             columns = self.names(&first)?;
             // How much of a pipe has come by now is chance.
-            if self.patient {
+            if self.patient && named.is_empty() {
                 let rows = some_rows(self.common.grammar, &bytes[end..]);
                 if let Some(why) = looks_like_row(&columns, &rows) {
                     return Err(

@@ -56,6 +56,9 @@ pub(super) fn foreign(head: &[u8]) -> Option<(String, &'static str)> {
     if head.get(257..262) == Some(b"ustar") {
         return is(("a tar archive", "unpack it with tar -x"));
     }
+    if hollow(head) {
+        return is(("a file of zeros", "its content was lost: copy or write it again"));
+    }
     is(wide(head).map(|kind| (kind, UTF8)).or_else(|| text(head))?)
 }
 
@@ -74,6 +77,11 @@ pub(super) fn misnamed(head: &[u8], is_arrow: bool) -> Option<(String, &'static 
         text && head.contains(&b'\n') && !head.iter().any(|b| b.is_ascii_control() && !b"\t\r\n".contains(b));
     foreign(head)
         .or(plain.then(|| ("is a text".into(), "let its name end in .csv, which says how it is read")))
+}
+
+/// Whether a file is a hole, as disks and copies leave that fail.
+fn hollow(head: &[u8]) -> bool {
+    !head.is_empty() && head.iter().all(|&b| b == 0)
 }
 
 /// A text of more than one byte a character.
@@ -163,6 +171,7 @@ mod tests {
             (b"\xff\xfel\0", "is a text in UTF-16"),
             (&utf16, "is a text in UTF-16"),
             (&utf32, "is a text in UTF-32"),
+            (&[0; 64], "is a file of zeros"),
             (b"{\"label\": 1, \"x\": 2}\n{\"label\": 0, \"x\": 3}\n", "is JSON"),
             (b"\xef\xbb\xbf\n[\n  {\"label\": 1}]", "is JSON"),
             (b"[[1, 2], [3, 4]]", "is JSON"),

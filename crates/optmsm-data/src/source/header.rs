@@ -35,6 +35,47 @@ pub(super) fn looks_like_row(names: &[String], rows: &[Vec<Vec<u8>>]) -> Option<
     })
 }
 
+/// Whether the first line of a file whose columns are named has just these names, in any order.
+pub(super) fn holds(named: &[String], first: &[Vec<u8>]) -> bool {
+    let (mut names, mut values): (Vec<&[u8]>, Vec<&[u8]>) =
+        (named.iter().map(String::as_bytes).collect(), first.iter().map(Vec::as_slice).collect());
+    names.sort_unstable();
+    values.sort_unstable();
+    names == values
+}
+
+/// Why the first line of a file whose columns are named looks like a header all the same, in words; none if it may be a row.
+///
+/// It has some of the names, or no number and no value twice although columns below it hold nothing but numbers.
+pub(super) fn looks_like_header(
+    first: &[Vec<u8>],
+    named: &[String],
+    rows: &[Vec<Vec<u8>>],
+) -> Option<String> {
+    let known = named.iter().filter(|name| first.iter().any(|value| **value == *name.as_bytes()));
+    let known: Vec<&String> = known.filter(|name| !is_value(name.trim())).collect();
+    if known.len() * 2 > first.len() {
+        return Some(format!("it holds {}, which data.columns names", crate::error::quote(known[0])));
+    }
+    let texts: Option<Vec<&str>> = first.iter().map(|value| std::str::from_utf8(value).ok()).collect();
+    let texts = texts?;
+    let distinct: HashSet<&&str> = texts.iter().collect();
+    if distinct.len() < texts.len()
+        || texts.iter().any(|text| text.trim().is_empty() || is_value(text.trim()))
+    {
+        return None;
+    }
+    let number =
+        |value: &[u8]| std::str::from_utf8(value).is_ok_and(|text| text.trim().parse::<f64>().is_ok());
+    let numbers = |at: usize| {
+        let mut values =
+            rows.iter().filter_map(|row| row.get(at)).filter(|value| !value.is_empty()).peekable();
+        values.peek().is_some() && values.all(|value| number(value))
+    };
+    let at = (0..texts.len()).find(|&at| numbers(at))?;
+    Some(format!("column {} has {} there, and numbers further down", at + 1, crate::error::quote(texts[at])))
+}
+
 /// Whether a text is what a value is, and a name seldom: a number, a date, a boolean or an address.
 fn is_value(text: &str) -> bool {
     is_no_name(text) || !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
@@ -60,9 +101,43 @@ fn counts(names: &[&String]) -> bool {
 pub(super) const FIX: &str = "if the file has no header, name its columns: data.columns = [\"label\", …], or run optmsm init \
      --no-header; if these are their names, give just them there";
 
+/// What to do about a CSV that has a header where data.columns says that it has none.
+pub(super) const NO_ROW: &str = "if it is one, leave data.columns out (data.columns = []) where its names are those of the columns, \
+     or take the line out of the file";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn headers_are_told_from_rows() {
+        let header = |first: &str, rows: &[&str]| {
+            let row = |row: &str| row.split(',').map(|v| v.as_bytes().to_vec()).collect::<Vec<_>>();
+            let named = ["label", "scenario", "x"].map(str::to_owned);
+            let rows: Vec<_> = rows.iter().map(|r| row(r)).collect();
+            assert!(!holds(&named, &row(first)));
+            looks_like_header(&row(first), &named, &rows).is_some()
+        };
+        for (first, rows) in [
+            ("click,tab,price", &["1,home,0.5", "0,ads,"][..]),
+            ("label,scenario,price", &[]),
+            ("Label,Scenario,X", &["1,home,a"]),
+            ("y,s,x", &[",home,7"]),
+        ] {
+            assert!(header(first, rows), "{first}");
+        }
+        for (first, rows) in [
+            ("1,home,a", &["0,ads,b"][..]),
+            ("no,home,a", &["yes,ads,b", "no,home,c"]),
+            ("no,home,", &["yes,ads,7"]),
+            ("no,home,NULL", &["yes,ads,7"]),
+            ("a,a,b", &["yes,ads,7"]),
+            ("no,label,a", &["yes,ads,b"]),
+            ("click,tab,price", &[]),
+        ] {
+            assert!(!header(first, rows), "{first}");
+        }
+    }
 
     fn row(first: &str, rows: &[&str]) -> bool {
         let names: Vec<String> = first.split(',').map(str::to_owned).collect();

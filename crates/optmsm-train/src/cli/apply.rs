@@ -8,6 +8,7 @@ use optmsm_data::{Dataset, Need, OutputFormat, Predictions, RowReader, Schema};
 use optmsm_train::coverage::Counter;
 use optmsm_train::error::Result;
 use optmsm_train::evaluate;
+use optmsm_train::extreme;
 use optmsm_train::reading::reading;
 use optmsm_train::run::Run;
 use optmsm_train::say;
@@ -47,7 +48,9 @@ fn score<B: Backend<Elem = f32>>(
     let mut counter = Counter::new(schema);
     while reader.read(&mut batch, &mut scored.extra, CHUNK)? > 0 {
         counter.add(&batch);
+        let first = predictions.len();
         predictions.extend(predictor.predict(&batch)?);
+        extreme::check(&predictions[first..], &batch, first, schema, path)?;
         scored.batch.labels.append(&mut batch.labels);
         scored.batch.scenarios.append(&mut batch.scenarios);
         batch.clear();
@@ -88,10 +91,13 @@ fn write<B: Backend<Elem = f32>>(
     out: &str,
 ) -> Result<()> {
     let predictor = super::predictor(be, run, CHUNK)?;
-    let mut counter = Counter::new(schema);
+    let (mut counter, mut first) = (Counter::new(schema), 0);
     let predict = |predictions: &mut [f32], batch: &Batch| -> Result<()> {
         counter.add(batch);
-        Ok(predictor.predict_into(predictions, batch)?)
+        predictor.predict_into(predictions, batch)?;
+        extreme::check(predictions, batch, first, schema, path)?;
+        first += predictions.len();
+        Ok(())
     };
     match super::is_stdout(Path::new(out)) {
         true => super::stdout::fill(|out| rows.write("standard output", out, predict))?,
