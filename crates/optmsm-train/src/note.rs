@@ -12,7 +12,7 @@ use crate::{say, seal};
 const NAME: &str = "config.json";
 
 /// Every setting as TOML, by its dotted key.
-type Settings = BTreeMap<String, String>;
+pub(crate) type Settings = BTreeMap<String, String>;
 
 /// Notes what the configuration says.
 ///
@@ -22,14 +22,23 @@ pub(crate) fn write(folder: &Path, config: &Config) -> Result<()> {
     seal::save(&folder.join(NAME), &settings::flatten(config, false)?)
 }
 
+/// What was noted, if anything was.
+///
+/// # Errors
+/// When the note is damaged.
+pub(crate) fn read(folder: &Path) -> Result<Option<Settings>> {
+    let fix = "restore it from a copy, or delete it and check config.toml yourself";
+    let mut noted = seal::load::<Settings>(&folder.join(NAME), fix)?;
+    noted.iter_mut().for_each(|noted| _ = noted.remove(seal::KEY));
+    Ok(noted)
+}
+
 /// Warns of every setting that was noted with another value; of none where nothing was noted.
 ///
 /// # Errors
 /// When the note is damaged.
 pub(crate) fn compare(folder: &Path, config: &Config) -> Result<()> {
-    let fix = "restore it from a copy, or delete it and check config.toml yourself";
-    let Some(mut noted) = seal::load::<Settings>(&folder.join(NAME), fix)? else { return Ok(()) };
-    noted.remove(seal::KEY);
+    let Some(noted) = read(folder)? else { return Ok(()) };
     let now = settings::flatten(config, false)?;
     let path = folder.join("config.toml");
     for Change { key, was, is } in settings::changes(&noted, &now) {

@@ -1,25 +1,30 @@
 //! What may change when a run is continued, and the note that its folder keeps of it.
 
+use std::path::Path;
+
 use optmsm_core::error::Error as CoreError;
 use optmsm_data::Part;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::note;
 use crate::record::{Change, Record};
 use crate::run::Run;
 use crate::say;
-use crate::settings::{self, flatten};
+use crate::settings::{self, flatten, inside};
 
-/// Whether a run can go on with these settings.
+/// Whether a run can go on with its settings, which were those `before` the command; what was edited by hand before that counts, too.
 ///
 /// # Errors
 /// One of them decided what the checkpoint or the schema holds.
-pub fn allow_settings(before: &Config, after: &Config) -> Result<()> {
-    let names = |config: &Config| config.data.fields.iter().map(|f| f.name.clone()).collect::<Vec<_>>();
-    if names(before) != names(after) {
+pub fn allow_settings(run: &Run, before: &Config) -> Result<()> {
+    let fields = run.config.data.fields.iter().map(|f| &f.name);
+    if !fields.eq(run.schema.fields.iter().map(|f| &f.name)) {
         return Err(fixed("data.fields", "has other fields than when the run began"));
     }
-    for settings::Change { key, was, is } in changed(before, after)? {
+    let mut changes = edited(&run.folder)?;
+    changes.extend(settings::changes(&flatten(before, true)?, &flatten(&run.config, true)?));
+    for settings::Change { key, was, is } in changes {
         if is_fixed(&key) {
             return Err(fixed(&key, &format!("is {is}, but was {was} when the run began")));
         }
@@ -72,7 +77,7 @@ pub fn allow_data(before: Option<&Record>, now: &Record, insist: bool) -> Result
 /// # Errors
 /// A configuration cannot be written as TOML.
 pub fn say_changes(before: &Config, after: &Config) -> Result<bool> {
-    let changes = changed(before, after)?;
+    let changes = settings::changes(&flatten(before, true)?, &flatten(after, true)?);
     changes.iter().for_each(|settings::Change { key, was, is }| say::line(&format!("{key}: {was} → {is}")));
     Ok(!changes.is_empty())
 }
@@ -82,8 +87,11 @@ pub fn say_changes(before: &Config, after: &Config) -> Result<bool> {
 /// # Errors
 /// The folder cannot be read or written.
 pub(crate) fn keep(run: &Run, record: &Record, resumed: bool) -> Result<()> {
-    if say_changes(&Config::load(&run.folder.join("config.toml"), &[])?, &run.config.anchored())? {
-        run.save_config()?;
+    let now = run.config.anchored();
+    match say_changes(&Config::load(&run.folder.join("config.toml"), &[])?, &now)? {
+        true => run.save_config()?,
+        // Edits by hand were warned of when the run was opened.
+        false => note::write(&run.folder, &now)?,
     }
     match Record::load(&run.folder)? {
         Some(before) => {
@@ -102,7 +110,9 @@ pub(crate) fn keep(run: &Run, record: &Record, resumed: bool) -> Result<()> {
     record.save(&run.folder)
 }
 
-/// The settings that differ, as TOML.
-fn changed(before: &Config, after: &Config) -> Result<Vec<settings::Change>> {
-    Ok(settings::changes(&flatten(before, true)?, &flatten(after, true)?))
+/// The settings of a run's `config.toml` that the program did not write so; none where it noted nothing.
+fn edited(folder: &Path) -> Result<Vec<settings::Change>> {
+    let Some(noted) = note::read(folder)? else { return Ok(Vec::new()) };
+    let now = flatten(&Config::load(&folder.join("config.toml"), &[])?, true)?;
+    Ok(settings::changes(&inside(&noted), &now))
 }

@@ -85,6 +85,15 @@ impl Run {
         Err(Error::file(folder.display(), problem, format!("{fix}, or choose another folder with --run")))
     }
 
+    /// An error when the folder holds no run.
+    pub fn refuse_missing(folder: &Path) -> Result<()> {
+        if folder.join("config.toml").exists() {
+            return Ok(());
+        }
+        let fix = "give the folder that optmsm train wrote";
+        Err(Error::file(folder.display(), "holds no run (no config.toml)", fix))
+    }
+
     /// Opens a run.
     ///
     /// # Errors
@@ -100,12 +109,8 @@ impl Run {
     /// # Errors
     /// As [`Run::open`].
     pub fn open_config(folder: &Path) -> Result<Config> {
-        let path = folder.join("config.toml");
-        if !path.exists() {
-            let fix = "give the folder that optmsm train wrote";
-            return Err(Error::file(folder.display(), "holds no run (no config.toml)", fix));
-        }
-        let mut config = Config::load(&path, &[])?;
+        Self::refuse_missing(folder)?;
+        let mut config = Config::load(&folder.join("config.toml"), &[])?;
         note::compare(folder, &config)?;
         if let Some(record) = Record::load(folder)? {
             config.follow(record.folder(), &paths::whole(folder));

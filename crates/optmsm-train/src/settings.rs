@@ -14,6 +14,18 @@ pub(crate) fn flatten(config: &Config, inside: bool) -> Result<BTreeMap<String, 
     Ok(settings)
 }
 
+/// The same with each setting of a field on its own, of settings whose fields are one each.
+pub(crate) fn inside(settings: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for (key, text) in settings {
+        match toml::from_str::<toml::Table>(&format!("value = {text}")) {
+            Ok(table) => table.values().for_each(|value| put(&mut all, key.clone(), value, true)),
+            Err(_) => _ = all.insert(key.clone(), text.clone()),
+        }
+    }
+    all
+}
+
 fn put(settings: &mut BTreeMap<String, String>, key: String, value: &toml::Value, inside: bool) {
     let named = |v: &toml::Value| Some(v.as_table()?.get("name")?.as_str()?.to_string());
     match value {
@@ -84,6 +96,9 @@ mod tests {
         let [a, b] = [a, b].map(|c| flatten(&c, false).unwrap());
         assert_eq!((a["train.seed"].as_str(), b["train.seed"].as_str()), ("1", "2"));
         assert_eq!(a["data.train"], "\"t.csv\"");
+        let [all_a, all_b] = [&a, &b].map(inside);
+        assert_eq!(all_a["data.fields.user.min_frequency"], "1");
+        assert_eq!(differences([&all_a, &all_b].into_iter())[0], "data.fields.user.min_frequency");
         let found = differences([&a, &b].into_iter());
         assert_eq!(found, ["data.fields.user", "train.clip_norm", "train.seed"]);
         assert!(differences([&a].into_iter()).is_empty() && differences([&a, &a].into_iter()).is_empty());

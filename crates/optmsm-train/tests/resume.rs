@@ -77,6 +77,38 @@ fn settings_that_made_the_model_or_the_schema_are_refused_by_name() {
 }
 
 #[test]
+fn edits_by_hand_are_settings_like_any_other() {
+    let place = begun();
+    let written = place.text("r/config.toml");
+    let edit = |from: &str, to: &str| {
+        assert!(written.contains(from), "{written}");
+        place.write("r/config.toml", written.replacen(from, to, 1));
+    };
+    // What made the model or the schema is refused as it is on the command line.
+    let fixed = [
+        ("embedding_dim = 5", "embedding_dim = 8", "model.embedding_dim"),
+        ("min_frequency = 1", "min_frequency = 2", "data.fields.user.min_frequency"),
+        ("unseen_scenario = \"error\"", "unseen_scenario = \"oov\"", "data.unseen_scenario"),
+        ("name = \"user\"", "name = \"client\"", "data.fields"),
+    ];
+    for (from, to, key) in fixed {
+        edit(from, to);
+        let stderr = code(&place.run(&RESUME), 2);
+        assert!(
+            stderr.contains(&format!("`{key}`")) && stderr.contains("when the run began"),
+            "{key}: {stderr}"
+        );
+    }
+    // What may change is warned of once, and is a setting of the run from then on.
+    edit("epochs = 1", "epochs = 2");
+    let warned = "train.epochs is `2`, but was `1`";
+    assert_eq!(code(&place.run(&RESUME), 0).matches(warned).count(), 1);
+    assert_eq!(config(&place).train.epochs, 2);
+    let stderr = code(&place.run(&["inspect", "r"]), 0);
+    assert!(!stderr.contains("train.epochs"), "{stderr}");
+}
+
+#[test]
 fn rows_that_changed_are_refused_until_somebody_insists() {
     let flip = |text: &str| {
         let flipped = |line: &str| match line.split_at(1) {

@@ -208,7 +208,7 @@ fn reopen(folder: &Path, options: &Options) -> Result<Job> {
         return Err(Error::file(folder.display(), "holds no run (no config.toml)", fix));
     }
     // Before it is taken, so that nothing is made where no run is.
-    Run::open_config(folder)?;
+    Run::refuse_missing(folder)?;
     let held = Folder::take(folder, OPTION)?;
     let resume = Run::has_begun(folder)?;
     if !resume {
@@ -226,7 +226,7 @@ fn reopen(folder: &Path, options: &Options) -> Result<Job> {
     config.seen_from_here();
     let before = std::mem::replace(&mut run.config, config);
     let Run { config, schema, record: known, .. } = &run;
-    resume::allow_settings(&before, config).map_err(|e| config.origin.locate(e))?;
+    resume::allow_settings(&run, &before).map_err(|e| config.origin.locate(e))?;
     let device = open(config, options)?;
     let anew = "--set data_dir=… or --set data.train=… and so on";
     let record = Record::of(config, true, &mut Hashes::known(known.as_ref()));
