@@ -332,7 +332,9 @@ fn explain(name: &str, text: &str, error: &toml::de::Error) -> Error {
         return Error::file(place, message, "add it");
     }
     if !message.starts_with("unknown field") {
-        return Error::file(place, message, "give a value of that type");
+        let is_toml = toml::de::DeTable::parse(text).is_ok();
+        let fix = if is_toml { "give a value of that type" } else { "correct it: a configuration is TOML" };
+        return Error::file(place, message, fix);
     }
     let mut names = message.split('`').skip(1).step_by(2);
     let unknown = names.next().unwrap_or_default();

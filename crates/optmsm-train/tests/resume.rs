@@ -101,7 +101,7 @@ fn edits_by_hand_are_settings_like_any_other() {
     }
     // What may change is warned of once, and is a setting of the run from then on.
     edit("epochs = 1", "epochs = 2");
-    let warned = "train.epochs is `2`, but was `1`";
+    let warned = "train.epochs is 2, but was 1";
     assert_eq!(code(&place.run(&RESUME), 0).matches(warned).count(), 1);
     assert_eq!(config(&place).train.epochs, 2);
     let stderr = code(&place.run(&["inspect", "r"]), 0);
