@@ -83,6 +83,8 @@ pub(crate) fn gap(folder: &Path, lines: &[Line], passes: u64) -> Option<String> 
     ))
 }
 
+const FIX: &str = "restore the file from a copy, or move it away: a run goes on without it";
+
 /// Text and content of every line.
 fn lines(folder: &Path) -> Result<Vec<(String, Line)>> {
     let path = file(folder);
@@ -99,7 +101,7 @@ fn lines(folder: &Path) -> Result<Vec<(String, Line)>> {
         match seal::parse(whole.unwrap_or(line)) {
             Ok(content) => found.push((whole.unwrap_or(line).to_string(), content)),
             Err(_) if whole.is_none() => say::warning(&format!("{place}: was cut off; it is left out")),
-            Err(e) => return Err(Error::file(place, e, "restore the file from a copy, or move it away: a run goes on without it")),
+            Err(e) => return Err(Error::file(place, e, FIX)),
         }
     }
     Ok(found)
