@@ -287,7 +287,8 @@ impl CsvFile {
         self.rest.splice(0..0, bytes[end..].iter().copied());
         let mut columns = named.to_vec();
         let mut places = HashMap::with_capacity(columns.len());
-        if !is_header && stray.is_none() {
+        // A line of another width is no row in any case, and says so itself.
+        if !is_header && stray.is_none() && first.len() == named.len() {
             // How much of a pipe has come by now is chance.
             let rows =
                 if self.patient { some_rows(self.common.grammar, &bytes[found.at()..]) } else { Vec::new() };
