@@ -8,6 +8,8 @@ use optmsm_data::InputFile;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::say;
+
 /// A file as it is now.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FileFacts {
@@ -26,9 +28,18 @@ pub struct FileFacts {
 pub struct Files(HashMap<PathBuf, Option<(u64, String)>>);
 
 impl Files {
-    /// Facts of a file.
+    /// Facts of a file; one that is there and cannot be read is warned of.
     pub fn facts(&mut self, role: &str, path: &Path) -> FileFacts {
-        let found = self.0.entry(path.to_path_buf()).or_insert_with(|| hash(path).ok()).clone();
+        let read = || match hash(path) {
+            Ok(found) => Some(found),
+            Err(e) => {
+                if path.exists() {
+                    say::warning(&format!("the report has no size and hash of {}: {e}", path.display()));
+                }
+                None
+            }
+        };
+        let found = self.0.entry(path.to_path_buf()).or_insert_with(read).clone();
         let (bytes, sha256) = found.unzip();
         FileFacts { role: role.into(), path: path.display().to_string(), bytes, sha256 }
     }

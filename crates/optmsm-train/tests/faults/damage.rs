@@ -125,7 +125,8 @@ fn printed(out: &Outcome) -> String {
 fn readable(files: &Snapshot, reader: &Reader) -> Vec<String> {
     let read = |name: &&String| {
         // A configuration is the user's: another one that is read is what was asked for.
-        let data = name.starts_with("train.") || name.starts_with("test.") && reader.command.contains(&name.as_str());
+        let data = name.starts_with("train.")
+            || name.starts_with("test.") && reader.command.contains(&name.as_str());
         data || name.contains('/') && !name.contains("events")
     };
     files.iter().filter(|(_, bytes)| !bytes.is_empty()).map(|(name, _)| name).filter(read).cloned().collect()

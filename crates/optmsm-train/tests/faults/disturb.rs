@@ -162,7 +162,12 @@ fn ended(stage: &Stage, work: &Work, reference: &Reference, case: &mut Case, out
         return recover(stage, work, reference, case, story);
     }
     let (other, more) = reference.compare(stage, work, out);
-    if !other.is_empty() {
+    let warned =
+        || out.message().starts_with("warning: ") && out.names_one_of(reference.files.keys().cloned());
+    if !other.is_empty() && warned() {
+        // A part that the work can do without, and says so.
+        case.came(Came::Refused);
+    } else if !other.is_empty() {
         case.fault(Came::Silent, format!("{other:?}\n  {story}"));
     } else if !more.is_empty() {
         recover(stage, work, reference, case, story);

@@ -187,8 +187,8 @@ fn copy(from: &Path, to: &Path) {
     });
 }
 
-/// Names of what differs between two equal runs; a checksum covers the others.
-const TIMES: [&str; 4] = ["seconds", "rows_per_second", "stamp", "crc32"];
+/// Names of what may differ between two equal runs: times, what the system says of the machine, and a checksum that covers them.
+const OTHERWISE: [&str; 6] = ["seconds", "rows_per_second", "stamp", "cpu", "cores", "crc32"];
 
 /// A file's content without times.
 fn timeless(name: &str, bytes: Vec<u8>) -> Vec<u8> {
@@ -212,7 +212,7 @@ pub(crate) fn json(text: &str) -> String {
 fn drop_times(value: Value) -> Value {
     match value {
         Value::Object(map) => {
-            let kept = map.into_iter().filter(|(key, _)| !TIMES.contains(&key.as_str()));
+            let kept = map.into_iter().filter(|(key, _)| !OTHERWISE.contains(&key.as_str()));
             kept.map(|(key, value)| (key, drop_times(value))).collect()
         }
         Value::Array(values) => values.into_iter().map(drop_times).collect(),
@@ -220,11 +220,11 @@ fn drop_times(value: Value) -> Value {
     }
 }
 
-/// Markdown without the columns of times.
+/// Markdown without the columns of times and the line of the machine.
 fn columns(text: &str) -> String {
     let mut dropped: Vec<usize> = Vec::new();
     let mut kept = String::new();
-    for line in text.lines() {
+    for line in text.lines().filter(|line| !line.contains(" cores")) {
         let cells: Vec<&str> = line.split('|').collect();
         if !line.starts_with('|') {
             dropped.clear();
