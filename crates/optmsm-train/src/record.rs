@@ -143,7 +143,10 @@ impl Known {
         // So that it is the same from every current folder.
         let path = match &file.state {
             Some(_) => file.path.clone(),
-            None => absolute(&file.path).unwrap_or_else(|_| file.path.clone()),
+            None => absolute(&file.path).map_err(|e| {
+                let problem = format!("starts from the current directory, which cannot be found: {e}");
+                Error::file(file.path.display(), problem, "change to a folder that is there")
+            })?,
         };
         let path = path.display().to_string();
         let folders = folders(file, config);

@@ -134,7 +134,7 @@ fn readable(files: &Snapshot, reader: &Reader) -> Vec<String> {
 
 /// Whether damage of this file can be other data that nothing is wrong with.
 fn legal(name: &str, reader: &Reader) -> bool {
-    let training = name.starts_with("train.") && reader.state != "run";
+    let training = name.starts_with("train.") && reader.state != "run" && reader.name != "prepare";
     !name.contains('/') && !training && !name.ends_with(".gz")
 }
 
