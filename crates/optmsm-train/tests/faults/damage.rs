@@ -100,7 +100,7 @@ pub(crate) fn files(stage: &Stage, plan: &mut Plan) {
                 }
                 match other.is_empty() || legal(name, reader) {
                     true => case.came(Came::Unharmed),
-                    false if out.stderr.starts_with("warning: ") && out.names_one_of([name.clone()]) => {
+                    false if told(name, &out) => {
                         case.came(Came::Refused);
                     }
                     false => case.fault(Came::Silent, format!("{other:?}\n  {story}")),
@@ -130,6 +130,12 @@ fn readable(files: &Snapshot, reader: &Reader) -> Vec<String> {
         data || name.contains('/') && !name.contains("events")
     };
     files.iter().filter(|(_, bytes)| !bytes.is_empty()).map(|(name, _)| name).filter(read).cloned().collect()
+}
+
+/// Whether a command that went on said so: a warning about the file, or each setting that is another one.
+fn told(name: &str, out: &Outcome) -> bool {
+    let warned = out.message().starts_with("warning: ") && out.names_one_of([name.to_string()]);
+    warned || name.ends_with("config.toml") && out.stderr.contains(" → ")
 }
 
 /// Whether damage of this file can be other data that nothing is wrong with.
