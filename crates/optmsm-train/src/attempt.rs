@@ -63,18 +63,20 @@ impl Session<'_> {
 }
 
 /// Hash of all that a run's result depends on. Threads are no part of it, as results do not depend on them, nor is where files lie:
-/// of those of `files` the content counts.
-pub(crate) fn fingerprint(config: &Config, files: &[DataFile], more: &str) -> Result<String> {
+/// of those of `files`, which are those of `parts`, the content counts.
+pub(crate) fn fingerprint(config: &Config, parts: &[Part], files: &[DataFile], more: &str) -> Result<String> {
     let mut plain = config.clone();
     plain.train.threads = None;
     (plain.data_dir, plain.data.stream.folder) = (None, StreamConfig::default().folder);
     let contents: HashMap<&str, &str> = files.iter().map(|f| (f.path.as_str(), f.sha256.as_str())).collect();
     let mut hashes = Vec::new();
-    for part in [Part::Train, Part::Valid, Part::Test] {
-        let source = inputs::source(config, part).filter(|_| !files.is_empty());
-        for file in source.and_then(|source| source.described().ok()).unwrap_or_default() {
+    for &part in parts {
+        let source = inputs::source(config, part);
+        for file in source.map(|source| source.described()).transpose()?.unwrap_or_default() {
             let path = file.path.display().to_string();
-            let Some(content) = contents.get(path.as_str()) else { break }; // no part that is read
+            let Some(content) = contents.get(path.as_str()) else {
+                return Err(Error::file(path, "was not there a moment ago", "run it again"));
+            };
             // Folders such as scenario=home are columns.
             hashes.push(format!("{} {content} {:?}", part.name(), record::folders(&file, config)));
         }

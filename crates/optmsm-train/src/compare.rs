@@ -98,7 +98,7 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, session: &Session) 
             let mut config = entry.config.clone();
             (config.train.seed, config.tune) = (seed, None);
             let folder = out.join(&entry.name).join(format!("seed-{seed}"));
-            let fingerprint = fingerprint(&config, &files, "")?;
+            let fingerprint = fingerprint(&config, &[Part::Train, Part::Valid, Part::Test], &files, "")?;
             let attempt = Attempt::new(Run::new(&folder, config, schema.clone()), &fingerprint)?;
             if let Some(result) = finished(&folder, &fingerprint, seed, schema)? {
                 done.push(result);
