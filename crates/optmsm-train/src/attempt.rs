@@ -1,7 +1,6 @@
 //! One run of a larger piece of work: done, to be continued, or to be begun, which the fingerprint in its folder tells.
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,8 +14,8 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
 use crate::folder::Folder;
-use crate::inputs::{self, DataFile};
-use crate::record;
+use crate::inputs;
+use crate::record::{self, Hashes};
 use crate::run::Run;
 use crate::trainer::{Control, Data, Next, Observer};
 use crate::{say, seal};
@@ -63,20 +62,19 @@ impl Session<'_> {
 }
 
 /// Hash of all that a run's result depends on. Threads are no part of it, as results do not depend on them, nor is where files lie:
-/// of those of `files`, which are those of `parts`, the content counts.
-pub(crate) fn fingerprint(config: &Config, parts: &[Part], files: &[DataFile], more: &str) -> Result<String> {
+/// of the files of `parts` the content counts.
+///
+/// # Errors
+/// One of the files cannot be read.
+pub(crate) fn fingerprint(config: &Config, parts: &[Part], known: &mut Hashes, more: &str) -> Result<String> {
     let mut plain = config.clone();
     plain.train.threads = None;
     (plain.data_dir, plain.data.stream.folder) = (None, StreamConfig::default().folder);
-    let contents: HashMap<&str, &str> = files.iter().map(|f| (f.path.as_str(), f.sha256.as_str())).collect();
     let mut hashes = Vec::new();
     for &part in parts {
         let source = inputs::source(config, part);
         for file in source.map(|source| source.described()).transpose()?.unwrap_or_default() {
-            let path = file.path.display().to_string();
-            let Some(content) = contents.get(path.as_str()) else {
-                return Err(Error::file(path, "was not there a moment ago", "run it again"));
-            };
+            let content = known.of(&file.path)?.0.sha256;
             // Folders such as scenario=home are columns.
             hashes.push(format!("{} {content} {:?}", part.name(), record::folders(&file, config)));
         }

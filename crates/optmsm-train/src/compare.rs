@@ -98,7 +98,7 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, session: &Session) 
             let mut config = entry.config.clone();
             (config.train.seed, config.tune) = (seed, None);
             let folder = out.join(&entry.name).join(format!("seed-{seed}"));
-            let fingerprint = fingerprint(&config, &[Part::Train, Part::Valid, Part::Test], &files, "")?;
+            let fingerprint = fingerprint(&config, &[Part::Train, Part::Valid, Part::Test], &mut hashes, "")?;
             let attempt = Attempt::new(Run::new(&folder, config, schema.clone()), &fingerprint)?;
             if let Some(result) = finished(&folder, &fingerprint, seed, schema)? {
                 done.push(result);
@@ -248,7 +248,7 @@ fn same_data(first: &Entry, entries: &[Entry], hashes: &mut Hashes) -> Result<Ve
             }
         }
     }
-    inputs::files(&first.config, true, hashes)
+    inputs::files(&first.config, hashes)
 }
 
 /// The settings that decide which rows there are, what is predicted, and how it is scored.

@@ -90,11 +90,9 @@ pub fn has(config: &Config, part: Part) -> bool {
 ///
 /// # Errors
 /// A file cannot be read.
-pub fn files(config: &Config, test: bool, hashes: &mut Hashes) -> Result<Vec<DataFile>> {
-    let parts: &[Part] =
-        if test { &[Part::Train, Part::Valid, Part::Test] } else { &[Part::Train, Part::Valid] };
+pub fn files(config: &Config, hashes: &mut Hashes) -> Result<Vec<DataFile>> {
     let mut paths = Vec::new();
-    for source in parts.iter().filter_map(|&part| source(config, part)) {
+    for source in [Part::Train, Part::Valid, Part::Test].into_iter().filter_map(|part| source(config, part)) {
         paths.extend(source.files()?);
     }
     let mut seen = BTreeSet::new();

@@ -118,9 +118,8 @@ pub fn tune(config: &Config, space: &Space, out: &Path, session: &Session) -> Re
     let _held = Folder::take(out, OPTION)?;
     let schema = inputs::fit(config)?;
     let mut hashes = Hashes::default();
-    let files = inputs::files(config, false, &mut hashes)?;
     let base = Config { tune: None, ..config.clone() };
-    claim(out, &fingerprint(&base, &[Part::Train, Part::Valid], &files, &space.identity())?)?;
+    claim(out, &fingerprint(&base, &[Part::Train, Part::Valid], &mut hashes, &space.identity())?)?;
     let path = out.join("trials.jsonl");
     let mut study = Study {
         trials: read(&path, space)?,
@@ -186,7 +185,7 @@ impl Study {
             Ok(config) => config,
             Err(e) => return ended(State::Refused, Some(e.to_string()), Vec::new(), 0.0),
         };
-        let mark = fingerprint(&config, &[], &[], &schema.fingerprint())?;
+        let mark = fingerprint(&config, &[], &mut Hashes::default(), &schema.fingerprint())?;
         let usable = self.trials.iter().filter(|t| t.best().is_some());
         let judge = Judge::new(usable.map(|t| &t.curve[..]).filter(|_| stop), &config.train);
         let attempt = Attempt::new(Run::new(folder, config, schema.clone()), &mark)?;
