@@ -13,7 +13,7 @@ use crate::checkpoint::{Progress as Position, sha256};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
-use crate::folder::Folder;
+use crate::folder::{Folder, is_there};
 use crate::inputs;
 use crate::record::{self, Hashes};
 use crate::run::Run;
@@ -102,7 +102,7 @@ pub(crate) fn claim(folder: &Path, fingerprint: &str) -> Result<()> {
     let path = folder.join(FINGERPRINT);
     let other = match seal::load::<Claim>(&path, "delete the folder to begin again")? {
         Some(found) => found.fingerprint != fingerprint,
-        None => folder.join("config.toml").exists(),
+        None => is_there(&folder.join("config.toml"))?,
     };
     if other {
         let problem = "holds work of another configuration, data, or version of this program";
@@ -150,7 +150,7 @@ impl Attempt {
     /// # Errors
     /// When its checkpoint is damaged.
     pub(crate) fn position(&self) -> Result<Option<Position>> {
-        let begun = self.run.checkpoint_path("last").exists();
+        let begun = is_there(&self.run.checkpoint_path("last"))?;
         begun.then(|| Ok(self.run.checkpoint("last")?.progress)).transpose()
     }
 
@@ -159,10 +159,10 @@ impl Attempt {
     /// # Errors
     /// As [`crate::trainer::train`].
     pub(crate) fn train(&self, data: &Data, session: &Session, observer: &dyn Observer) -> Result<f64> {
-        let resume = self.run.checkpoint_path("last").exists();
+        let resume = is_there(&self.run.checkpoint_path("last"))?;
         let log = self.run.folder.join("metrics.jsonl");
         // Of a run whose checkpoints are gone: there is nothing to continue.
-        if !resume && log.exists() {
+        if !resume && is_there(&log)? {
             fs::remove_file(&log).map_err(|e| {
                 Error::file(log.display(), format!("cannot be replaced: {e}"), "delete the folder")
             })?;

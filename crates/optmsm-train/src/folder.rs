@@ -105,6 +105,23 @@ impl Drop for Folder {
     }
 }
 
+/// Whether something is at a path. A disk that does not say is no answer: what is taken for absent would be written over.
+///
+/// # Errors
+/// The path cannot be looked at.
+pub fn is_there(path: &Path) -> Result<bool> {
+    match path.try_exists() {
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => Ok(false),
+        found => found.map_err(|e| {
+            Error::file(
+                path.display(),
+                format!("cannot be looked at: {e}"),
+                "check its permissions and the disk",
+            )
+        }),
+    }
+}
+
 /// Whether a folder is empty, or has been abandoned before a run was in it.
 fn is_free(path: &Path) -> bool {
     let Ok(entries) = fs::read_dir(path) else { return false };

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
+use crate::folder::is_there;
 use crate::{say, seal};
 
 /// An evaluation during training.
@@ -65,7 +66,7 @@ pub(crate) fn read(folder: &Path) -> Result<Vec<Line>> {
 pub(crate) fn retain(folder: &Path, keep: impl Fn(&Line) -> bool) -> Result<Vec<Line>> {
     let (texts, kept): (Vec<_>, Vec<_>) = lines(folder)?.into_iter().filter(|(_, line)| keep(line)).unzip();
     let path = file(folder);
-    if path.exists() {
+    if is_there(&path)? {
         let text: String = texts.iter().flat_map(|text: &String| [text, "\n"]).collect();
         write_atomic(&path, text.as_bytes())?;
     }

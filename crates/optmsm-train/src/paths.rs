@@ -5,21 +5,25 @@ use std::path::{Component, Path, PathBuf, absolute};
 use optmsm_data::{Paths, is_url};
 
 use crate::config::Config;
+use crate::error::{Error, Result};
 
 impl Config {
     /// The same with paths that do not depend on the current folder: `data_dir` becomes absolute, and under a `data_dir` in a store
     /// the paths on disk do. What cannot be written as text stays as it is.
-    #[must_use]
-    pub fn anchored(&self) -> Self {
+    ///
+    /// # Errors
+    /// The current folder is gone.
+    pub fn anchored(&self) -> Result<Self> {
         let mut config = self.clone();
         if config.data_dir.as_ref().is_some_and(is_url) {
             for path in config.paths_on_disk() {
-                *path = anchor(&path).unwrap_or(path.clone());
+                *path = anchor(&path)?.unwrap_or(path.clone());
             }
-        } else if let Some(folder) = anchor(config.data_dir.as_deref().unwrap_or(".")) {
-            config.data_dir = Some(folder);
+        } else {
+            let folder = config.data_dir.as_deref().filter(|dir| !dir.is_empty()).unwrap_or(".");
+            config.data_dir = anchor(folder)?.or(config.data_dir);
         }
-        config
+        Ok(config)
     }
 
     /// Looks for what is gone at the same place seen from a folder that was at `from` and is at `to` now.
@@ -49,15 +53,19 @@ impl Config {
 
     /// Lets relative data paths that lead to nothing below `data_dir` start from the current folder, where they lead to something: who
     /// names files anew names them as seen from there.
-    pub fn seen_from_here(&mut self) {
-        let Some(folder) = self.data_dir.clone().filter(|dir| !is_url(dir)) else { return };
+    ///
+    /// # Errors
+    /// The current folder is gone.
+    pub fn seen_from_here(&mut self) -> Result<()> {
+        let Some(folder) = self.data_dir.clone().filter(|dir| !is_url(dir)) else { return Ok(()) };
         for path in self.data_paths().into_iter().flatten().flat_map(each) {
             let here = Path::new(path.as_str());
             if here.is_relative() && !is_url(here) && exists(here) && !exists(&Path::new(&folder).join(here))
             {
-                *path = anchor(here).unwrap_or(path.clone());
+                *path = anchor(here)?.unwrap_or(path.clone());
             }
         }
+        Ok(())
     }
 
     /// The files of the parts.
@@ -80,14 +88,32 @@ fn each(paths: &mut Paths) -> std::slice::IterMut<'_, String> {
     }
 }
 
-/// Absolute path of a folder, without `..`.
-pub(crate) fn whole(folder: &Path) -> PathBuf {
-    absolute(folder).map_or(folder.to_path_buf(), |folder| plain(&folder))
+/// A path that does not depend on the current folder.
+///
+/// # Errors
+/// The current folder is gone.
+pub(crate) fn from_root(path: &Path) -> Result<PathBuf> {
+    absolute(path).map_err(|e| {
+        let problem = format!("starts from the current folder, which cannot be found: {e}");
+        Error::file(path.display(), problem, "change to a folder that is there")
+    })
 }
 
-/// A path as text that does not depend on the current folder; none of what cannot be written as text.
-fn anchor(path: impl AsRef<Path>) -> Option<String> {
-    absolute(path).ok()?.into_os_string().into_string().ok()
+/// [`from_root`] of a folder, without `..`.
+///
+/// # Errors
+/// As there.
+pub(crate) fn whole(folder: &Path) -> Result<PathBuf> {
+    Ok(plain(&from_root(folder)?))
+}
+
+/// [`from_root`] as text; none of what cannot be written as text, and of no path.
+fn anchor(path: impl AsRef<Path>) -> Result<Option<String>> {
+    let path = path.as_ref();
+    if path.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    Ok(from_root(path)?.into_os_string().into_string().ok())
 }
 
 /// Where a path leads after the move, if `inside` it is nothing as it is.

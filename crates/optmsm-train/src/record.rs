@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::path::{Path, absolute};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use optmsm_data::{Part, SourceFile, SplitConfig};
@@ -103,7 +103,7 @@ impl Record {
     /// # Errors
     /// The disk refuses.
     pub(crate) fn save(&self, folder: &Path) -> Result<()> {
-        let here = paths::whole(folder).to_string_lossy().into_owned();
+        let here = paths::whole(folder)?.to_string_lossy().into_owned();
         seal::save(&folder.join(NAME), &Self { format: FORMAT, folder: here, ..self.clone() })
     }
 
@@ -143,10 +143,7 @@ impl Known {
         // So that it is the same from every current folder.
         let path = match &file.state {
             Some(_) => file.path.clone(),
-            None => absolute(&file.path).map_err(|e| {
-                let problem = format!("starts from the current directory, which cannot be found: {e}");
-                Error::file(file.path.display(), problem, "change to a folder that is there")
-            })?,
+            None => paths::from_root(&file.path)?,
         };
         let path = path.display().to_string();
         let folders = folders(file, config);

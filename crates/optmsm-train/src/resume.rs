@@ -87,7 +87,7 @@ pub fn say_changes(before: &Config, after: &Config) -> Result<bool> {
 /// # Errors
 /// The folder cannot be read or written.
 pub(crate) fn keep(run: &Run, record: &Record, resumed: bool) -> Result<()> {
-    let now = run.config.anchored();
+    let now = run.config.anchored()?;
     match say_changes(&Config::load(&run.folder.join("config.toml"), &[])?, &now)? {
         true => run.save_config()?,
         // Edits by hand were warned of when the run was opened.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::checkpoint::{Checkpoint, Progress, sha256};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::folder::holds_checkpoints;
+use crate::folder::{holds_checkpoints, is_there};
 use crate::history::{self, Line};
 use crate::record::Record;
 use crate::{inputs, note, paths, say, tensorboard};
@@ -67,14 +67,14 @@ impl Run {
     /// # Errors
     /// The disk refuses.
     pub(crate) fn save_config(&self) -> Result<()> {
-        let config = self.config.anchored();
+        let config = self.config.anchored()?;
         note::write(&self.folder, &config)?;
         Ok(write_atomic(&self.folder.join("config.toml"), config.to_toml()?.as_bytes())?)
     }
 
     /// An error when the folder holds a run, or what may be left of one.
     pub fn refuse_existing(folder: &Path) -> Result<()> {
-        let (problem, fix) = match (folder.join("config.toml").exists(), holds_checkpoints(folder)) {
+        let (problem, fix) = match (is_there(&folder.join("config.toml"))?, holds_checkpoints(folder)) {
             (false, false) => return Ok(()),
             (true, true) => ("holds a run already", "continue it with --resume"),
             (true, false) => {
@@ -87,7 +87,7 @@ impl Run {
 
     /// An error when the folder holds no run.
     pub fn refuse_missing(folder: &Path) -> Result<()> {
-        if folder.join("config.toml").exists() {
+        if is_there(&folder.join("config.toml"))? {
             return Ok(());
         }
         let fix = "give the folder that optmsm train wrote";
@@ -113,7 +113,7 @@ impl Run {
         let mut config = Config::load(&folder.join("config.toml"), &[])?;
         note::compare(folder, &config)?;
         if let Some(record) = Record::load(folder)? {
-            config.follow(record.folder(), &paths::whole(folder));
+            config.follow(record.folder(), &paths::whole(folder)?);
         }
         Ok(config)
     }
@@ -125,7 +125,7 @@ impl Run {
     pub fn has_begun(folder: &Path) -> Result<bool> {
         let [last, best] = ["last", "best"].map(|name| Self::checkpoint_in(folder, name));
         let trained = folder.join("metrics.jsonl").metadata().is_ok_and(|log| log.len() > 0);
-        match (last.exists(), best.exists()) {
+        match (is_there(&last)?, is_there(&best)?) {
             (true, _) => Ok(true),
             (false, false) if !trained => Ok(false),
             (false, best) => {

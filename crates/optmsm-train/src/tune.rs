@@ -154,7 +154,7 @@ pub fn tune(config: &Config, space: &Space, out: &Path, session: &Session) -> Re
     }
     if let Some(best) = study.winner() {
         let config = study.base.with_values("best trial", &best.values)?;
-        write_atomic(&out.join(BEST), config.anchored().to_toml()?.as_bytes())?;
+        write_atomic(&out.join(BEST), config.anchored()?.to_toml()?.as_bytes())?;
         study.best = Some(config);
     }
     write_atomic(&out.join("trials.md"), study.markdown().as_bytes())?;

@@ -11,7 +11,7 @@ use optmsm_data::{SynthConfig, synth};
 use optmsm_train::config::{BackendKind, Config};
 use optmsm_train::error::{Error, Result};
 use optmsm_train::evaluate::Evaluation;
-use optmsm_train::folder::Folder;
+use optmsm_train::folder::{Folder, is_there};
 use optmsm_train::init;
 use optmsm_train::inputs;
 use optmsm_train::profile;
@@ -146,7 +146,7 @@ fn start(options: &Options) -> Result<Job> {
         }
         None => {
             let data = folder.join(DATA);
-            if data.exists() && !held.abandoned() {
+            if is_there(&data)? && !held.abandoned() {
                 let fix = format!("choose another folder with {OPTION}");
                 return Err(Error::file(data.display(), "is there already, and not of this run", fix));
             }
@@ -203,7 +203,7 @@ fn reopen(folder: &Path, options: &Options) -> Result<Job> {
         let fix = "leave out --config: a run continues with its own";
         return Err(Error::file("--resume", "takes no --config", fix));
     }
-    if folder.is_dir() && !folder.join("config.toml").exists() {
+    if folder.is_dir() && !is_there(&folder.join("config.toml"))? {
         let fix = "if it stopped before it wrote one, begin it again without --resume";
         return Err(Error::file(folder.display(), "holds no run (no config.toml)", fix));
     }
@@ -214,7 +214,7 @@ fn reopen(folder: &Path, options: &Options) -> Result<Job> {
     if !resume {
         let before = Run::open_config(folder)?;
         let mut config = before.override_with(&overrides(options))?;
-        config.seen_from_here();
+        config.seen_from_here()?;
         let device = open(&config, options)?;
         say::line(&format!("{}: stopped before its first checkpoint, and begins again", folder.display()));
         resume::say_changes(&before, &config)?;
@@ -223,7 +223,7 @@ fn reopen(folder: &Path, options: &Options) -> Result<Job> {
     }
     let mut run = Run::open(folder)?;
     let mut config = run.config.override_with(&overrides(options))?;
-    config.seen_from_here();
+    config.seen_from_here()?;
     let before = std::mem::replace(&mut run.config, config);
     let Run { config, schema, record: known, .. } = &run;
     resume::allow_settings(&run, &before).map_err(|e| config.origin.locate(e))?;
