@@ -49,7 +49,7 @@ pub struct DataConfig {
     pub probability: Option<String>,
     /// Character between values; ASCII.
     pub delimiter: char,
-    /// What quotes mean in a CSV.
+    /// Meaning of quotes in a CSV.
     #[serde(skip_serializing_if = "Quoting::is_strict")]
     pub quoting: Quoting,
     /// Names of the columns of CSV files without a header; empty for files with one.

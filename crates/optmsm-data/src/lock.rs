@@ -101,10 +101,10 @@ fn names(_: &Path, _: &File) -> bool {
     true
 }
 
-/// What the holder wrote.
+/// Words that the holder wrote.
 fn holder(file: &File) -> String {
     let mut bytes = Vec::new();
-    // What cannot be read is as good as empty.
+    // Bytes that cannot be read are as good as none.
     file.take(LONGEST).read_to_end(&mut bytes).ok();
     match bytes.is_empty() {
         true => "another process".into(),
@@ -112,7 +112,7 @@ fn holder(file: &File) -> String {
     }
 }
 
-/// What a user needs to find this process.
+/// Words by which a user finds this process.
 fn myself() -> String {
     let mut args = std::env::args_os();
     let program = args.next().map(PathBuf::from);

@@ -63,10 +63,10 @@ pub enum Value<'a> {
     Bytes,
 }
 
-/// What cannot be seen of a CSV.
+/// Form of a CSV, as far as it cannot be seen.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Form {
-    /// What quotes mean.
+    /// Meaning of quotes.
     pub quoting: Quoting,
     /// Whether there is no header: the columns are then `c1`, `c2` and so on.
     pub no_header: bool,
@@ -259,7 +259,7 @@ fn csv(source: &Source, Form { quoting, no_header }: Form) -> Result<Reading> {
         |delimiter| Reading { delimiter, quoting, columns: vec!["c1".into()], ..Reading::default() };
     let (mut best, mut most) = (reading(DELIMITERS[0]), 0);
     for delimiter in DELIMITERS {
-        // What goes wrong does so again, when the file is read for good.
+        // Errors come again, when the file is read for good.
         let width = Records::open(source, &reading(delimiter)).map_or(0, |records| records.width());
         if width > most {
             (best, most) = (reading(delimiter), width);

@@ -12,7 +12,7 @@ use crate::source::Cell;
 pub struct Reading {
     /// Character between values of a CSV; ASCII.
     pub delimiter: char,
-    /// What quotes mean in a CSV.
+    /// Meaning of quotes in a CSV.
     #[serde(default, skip_serializing_if = "Quoting::is_strict")]
     pub quoting: Quoting,
     /// Names of the columns of a CSV without a header; empty for one with a header.
@@ -32,11 +32,11 @@ pub struct Reading {
 /// Texts that are missing values unless `data.null_values` says otherwise: what databases and other programs write for them.
 pub const NULLS: [&str; 4] = ["", "NULL", "\\N", "NaN"];
 
-/// What is a missing value in a column of numbers on top, where it can mean nothing else.
+/// Texts that are missing values in a column of numbers on top, where it can mean nothing else.
 pub const NUMBER_NULLS: [&str; 10] =
     ["NA", "N/A", "n/a", "#N/A", "<NA>", "null", "Null", "None", "none", "nil"];
 
-/// What quotes mean in a CSV.
+/// Meaning of quotes in a CSV.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Quoting {
@@ -264,7 +264,7 @@ impl Speller {
         v.is_nan() || self.numbers.contains(&v)
     }
 
-    /// What a text that is no number means in a column of numbers: nothing, a missing one, or that of a boolean.
+    /// Meaning of a text that is no number in a column of numbers: nothing, a missing one, or that of a boolean.
     pub(crate) fn number(&self, text: &str) -> Option<Option<f64>> {
         let bytes = text.as_bytes();
         if self.is_null(bytes) || self.number_nulls.iter().any(|null| **null == *bytes) {

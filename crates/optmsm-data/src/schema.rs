@@ -21,7 +21,7 @@ use crate::vocab::Vocabulary;
 pub const FALLBACK: &str = "<unseen>";
 
 const FORMAT: &str = "optmsm-schema";
-/// What a schema without the features of the later versions is still written as: older programs read it.
+/// Version that a schema without the features of the later ones is still written as: older programs read it.
 const PLAIN: u64 = 1;
 /// That of fields with more than lists of values and statistics.
 const FIELDS: u64 = 2;

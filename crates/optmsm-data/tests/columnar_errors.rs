@@ -399,7 +399,7 @@ fn numbers_that_32_bits_do_not_hold_are_errors_of_their_row() {
             "{error}"
         );
     }
-    // What 32 bits do hold.
+    // Numbers that 32 bits do hold.
     let path = with_column(&files, "good.parquet", ("x", double(f64::from(f32::MAX))));
     Schema::fit(&config(vec![numeric("x"), categorical("city")]), &path).unwrap();
 }

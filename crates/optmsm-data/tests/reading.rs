@@ -516,7 +516,7 @@ fn missing_values_are_the_same_in_every_kind_of_file() {
     for column in texts {
         assert_eq!(of_column(&config, Arc::new(StringArray::from(column))), wanted);
     }
-    // What may be a value stays one, unless the configuration says otherwise.
+    // Texts that may be values stay so, unless the configuration says otherwise.
     let (schema, _) = of_texts(&config, &["NA", "nan", "None", "null"]);
     assert_eq!(values(&schema, 0), ["NA", "None", "nan", "null"]);
     let own = DataConfig { null_values: Some(vec!["NA".into(), "-1".into()]), ..config.clone() };

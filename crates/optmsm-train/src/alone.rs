@@ -16,7 +16,7 @@ pub const SUSPICIOUS: f64 = 0.99;
 const ROWS: usize = 100_000;
 /// Runs of numbers that are one value.
 const BINS: usize = 256;
-/// What an empty list is.
+/// Id that stands for an empty list.
 const EMPTY: u32 = u32::MAX;
 
 /// AUC of each field on the judged rows, of which a value scores as the mean label of the training rows that have it. None of all where the
@@ -29,7 +29,7 @@ pub fn alone(train: &Batch, judged: &Batch) -> Vec<Option<f64>> {
     train.columns.iter().zip(&judged.columns).map(of_field).collect()
 }
 
-/// What to tell the user of a suspicious validation AUC, with the field that explains it if one does.
+/// Words for the user about a suspicious validation AUC, with the field that explains it if one does.
 ///
 /// # Errors
 /// The disk fails.

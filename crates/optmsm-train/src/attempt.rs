@@ -115,7 +115,7 @@ pub(crate) fn claim(folder: &Path, fingerprint: &str) -> Result<()> {
 const FINGERPRINT: &str = "fingerprint";
 const SECONDS: &str = "seconds";
 
-/// What a folder belongs to.
+/// Owner of a folder.
 #[derive(Serialize, Deserialize)]
 struct Claim {
     fingerprint: String,

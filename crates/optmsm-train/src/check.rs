@@ -42,7 +42,7 @@ pub struct Check {
     pub parameters: usize,
     /// What training takes, in bytes.
     pub memory: Memory,
-    /// What the rows that were looked at say against training on them as they are.
+    /// Warnings of the rows that were looked at against training on them as they are.
     pub warnings: Vec<String>,
 }
 
@@ -182,7 +182,7 @@ fn look(config: &Config, rows: u64) -> Result<Check> {
     })
 }
 
-/// What training would stop at or warn of, as far as the rows show it. Of a part of the training rows (not `exact`), the vocabulary is
+/// Warnings of all that training would stop at or warn of, as far as the rows show it. Of a part of the training rows (not `exact`), the vocabulary is
 /// small: only a field of which it has no value at all stands out.
 fn warnings(
     config: &Config,

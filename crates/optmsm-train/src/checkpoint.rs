@@ -41,7 +41,7 @@ pub struct Progress {
     /// What the batches of the current pass follow from; of older files nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub order: String,
-    /// What `best` is a value of; of older files nothing.
+    /// Name of the value that `best` is; of older files nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub monitor: String,
 }

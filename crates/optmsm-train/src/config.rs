@@ -127,7 +127,7 @@ impl Monitor {
         }
     }
 
-    /// What is watched: higher is better.
+    /// Watched value: higher is better.
     pub fn value(self, of: &Metrics) -> Option<f64> {
         match self {
             Monitor::Auc => of.auc,

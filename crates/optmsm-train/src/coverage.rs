@@ -1,4 +1,4 @@
-//! What a file holds of each field's vocabulary, and what to tell a user of one that holds little of it.
+//! Share of each field's vocabulary that a file holds, and words to tell a user of one that holds little of it.
 
 use std::collections::BTreeMap;
 
@@ -136,7 +136,7 @@ impl Counter {
         self.fields.iter().filter_map(share).collect()
     }
 
-    /// What to tell the user: one text for each field of which at most half as large a share of values is in the vocabulary as of the
+    /// Warnings for the user: one text for each field of which at most half as large a share of values is in the vocabulary as of the
     /// training rows, whose shares out of it are `trained` (0 where it names none; 1 where none can be in it); and one where half of the rows are of
     /// scenarios that training never saw. `source` is what was counted, of which an example is shown.
     pub fn warnings(&self, schema: &Schema, trained: &BTreeMap<String, f64>, source: &Source) -> Vec<String> {

@@ -17,7 +17,7 @@ struct Largest {
     what: usize, // field, or behind them the sample weight
 }
 
-/// What is likely wrong with rows whose loss is not finite, and what to do; none where their numbers are not large.
+/// Likely fault of rows whose loss is not finite, and what to do; none where their numbers are not large.
 ///
 /// # Errors
 /// The disk fails.

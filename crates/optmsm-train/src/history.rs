@@ -26,7 +26,7 @@ pub struct Line {
     pub train_loss: Option<f64>,
     /// Speed.
     pub rows_per_second: f64,
-    /// What was found.
+    /// Findings.
     #[serde(flatten)]
     pub evaluation: Evaluation,
 }

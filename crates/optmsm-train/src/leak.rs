@@ -4,7 +4,7 @@
 //! unless clicked), or where it predicts the label nearly alone on rows that it was not fitted on. An id that every row has for
 //! itself says nothing of other rows, and a good feature predicts far worse.
 
-/// What is known of one distinct value.
+/// Knowledge of one distinct value.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Distinct {
     /// The number that it is.
@@ -65,7 +65,7 @@ pub fn leak(values: &[Distinct], codes: &[u32], labels: &[bool], suspect: bool) 
         let (value, Count { positives: with, negatives }) = only(values, &counts, total.of(label))?;
         Some(Leak::Only { value, label, rows: with + negatives, with })
     };
-    // What is sold out is never bought, and known before.
+    // Goods that are sold out are never bought, and this is known before.
     let skipped = || suspect.then(|| only(false)).flatten();
     only(true).or_else(skipped).or_else(|| alone(values, &counts, codes, labels, suspect))
 }

@@ -22,7 +22,7 @@ pub(crate) fn write(folder: &Path, config: &Config) -> Result<()> {
     seal::save(&folder.join(NAME), &settings::flatten(config, false)?)
 }
 
-/// What was noted, if anything was.
+/// Noted settings, if there are any.
 ///
 /// # Errors
 /// When the note is damaged.

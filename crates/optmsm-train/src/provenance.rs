@@ -1,4 +1,4 @@
-//! What made a result: program and machine. No version control is asked: in a folder that a stranger prepared, `git` runs what the
+//! Provenance of a result: program and machine. No version control is asked: in a folder that a stranger prepared, `git` runs what the
 //! folder says.
 
 use serde::Serialize;

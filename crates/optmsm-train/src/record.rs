@@ -20,7 +20,7 @@ const NAME: &str = "data.json";
 /// Version of the file.
 const FORMAT: u32 = 1;
 
-/// What a run knows of its data.
+/// Record of a run's data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     format: u32,
@@ -28,7 +28,7 @@ pub struct Record {
     folder: String,
     /// Files in the order of their rows, by part of the data; those of a split are all of `train`.
     files: BTreeMap<String, Vec<Known>>,
-    /// What splits them.
+    /// Split that parts them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     split: Option<SplitConfig>,
     /// Share of the training rows' values that are out of vocabulary, by field, where there are any.
@@ -46,7 +46,7 @@ struct Known {
     /// Columns that the run reads from the names of its folders, with their value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     folders: Vec<(String, Option<String>)>,
-    /// What the system would change if it were written to.
+    /// Stamp that the system would change if it were written to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stamp: Option<String>,
 }
@@ -220,7 +220,7 @@ impl Hashes {
     }
 }
 
-/// What changes when a file is written to: device, number, size, and both times of change, of which a user can set only one. None while
+/// Facts that change when a file is written to: device, number, size, and both times of change, of which a user can set only one. None while
 /// a write could still pass unseen.
 #[cfg(unix)]
 fn stamp(path: &Path) -> Option<String> {

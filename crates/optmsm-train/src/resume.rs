@@ -1,4 +1,4 @@
-//! What may change when a run is continued, and the note that its folder keeps of it.
+//! Changes that are allowed when a run is continued, and the note that its folder keeps of it.
 
 use std::path::Path;
 

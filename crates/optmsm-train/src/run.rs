@@ -28,7 +28,7 @@ pub struct Run {
     pub config: Config,
     /// Fitted schema.
     pub schema: Schema,
-    /// What it was made from, of a run that was opened and knows it.
+    /// Files it was made from, of a run that was opened and knows it.
     pub record: Option<Record>,
 }
 
@@ -181,7 +181,7 @@ impl Run {
         history::append(&self.folder, line)
     }
 
-    /// What early stopping watches, as it was on the validation rows after a step; none of a step that no line is of.
+    /// Value that early stopping watches, as it was on the validation rows after a step; none of a step that no line is of.
     ///
     /// # Errors
     /// When a line is damaged.

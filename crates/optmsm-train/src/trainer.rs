@@ -140,7 +140,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
         same_order(&order, &at, run)?;
         run.rewind(&at)?;
         if !at.monitor.is_empty() && at.monitor != config.monitor.name() {
-            // What was best so far goes on as that, by the value that early stopping watches now.
+            // Parameters that were best so far go on as that, by the value that early stopping watches now.
             at.best = run.monitored(at.best_step)?;
         }
         resume::keep(run, &data.record, true)?;
@@ -397,7 +397,7 @@ fn diverged(
     Ok(Error::Diverged { step, loss, last, cause })
 }
 
-/// What in the training is likely to blame.
+/// Setting of the training that is likely to blame.
 fn of_training(run: &Run) -> String {
     let train = &run.config.train;
     let mut cause = match train.clip_norm {

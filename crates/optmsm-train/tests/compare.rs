@@ -216,7 +216,7 @@ fn other_rows_are_refused() {
     place.write("same.csv", place.text("train.csv"));
     place.write("same.toml", split().replace("train.csv", "same.csv"));
     code(&place.run(&["compare", "config.toml", "same.toml", "--out", "d", "--seeds", "1", "--quiet"]), 0);
-    // What each run was made from does not depend on which configuration comes first.
+    // Files of each run do not depend on which configuration comes first.
     let swapped = ["compare", "same.toml", "config.toml", "--out", "d", "--seeds", "1"];
     let stderr = code(&place.run(&swapped), 0);
     assert!(!stderr.contains("seed 1 (run"), "{stderr}");

@@ -333,7 +333,7 @@ fn a_run_that_is_killed_at_any_moment_is_not_stuck() {
     let place = place();
     code(&place.run(&[&TRAIN[..], &["--run", "whole"]].concat()), 0);
     let whole = place.checkpoints("whole");
-    // What is there when it is killed: from the folder to the second checkpoint.
+    // Files that are there when it is killed: from the folder to the second checkpoint.
     let moments = [
         ".lock",
         "checkpoints",

@@ -50,7 +50,7 @@ fn field<'a>(config: &'a toml::Table, name: &str) -> Option<&'a toml::Table> {
     fields.iter().find(|f| f["name"].as_str() == Some(name))?.as_table()
 }
 
-/// What the comment of a column says that is left out.
+/// Comment of a column that is left out.
 fn left(written: &str, name: &str) -> String {
     let start = format!("# \"{name}\": left out: ");
     let at = written.find(&start).unwrap_or_else(|| panic!("{name} is not left out in {written}"));
@@ -432,7 +432,7 @@ fn lists_and_numbers_of_every_spelling() {
     assert_eq!(vocabulary(&place, "python"), ["a", "b, c", "it's"]);
     assert_eq!(vocabulary(&place, "blanks"), ["black", "blue", "red"]);
 
-    // What it has learned is read alike when it predicts, and what is no such list is an error.
+    // Lists are read alike when it predicts, and what is no such list is an error.
     ok(&place.run(&["predict", "r", "--data", "d.csv", "--out", "p.csv"]));
     place.write("bad.csv", place.text("d.csv").replace("[7]", "[7"));
     let out = place.run(&["predict", "r", "--data", "bad.csv", "--out", "p.csv"]);
@@ -711,7 +711,7 @@ fn paths_of_any_characters() {
         let config: toml::Table = toml::from_str(&written).unwrap();
         assert_eq!(config["data"]["train"].as_str(), Some(path.as_str()));
         assert_eq!(printed.lines().count(), 1, "{printed}");
-        // What it prints can be pasted into a shell.
+        // Commands that it prints can be pasted into a shell.
         let check = printed.split("then: ").nth(1).unwrap().split(", optmsm train").next().unwrap();
         let shell = format!("optmsm() {{ {:?} \"$@\"; }}; {check}", env!("CARGO_BIN_EXE_optmsm"));
         let out =
@@ -824,7 +824,7 @@ fn movielens() {
     assert_eq!(fields[6]["kind"].as_str(), Some("multi"));
 }
 
-/// What is beside the data and cannot be looked at might be the rows to validate or to test on.
+/// Files beside the data that cannot be looked at might be the rows to validate or to test on.
 #[cfg(unix)]
 #[test]
 fn a_file_beside_that_cannot_be_read_is_an_error() {

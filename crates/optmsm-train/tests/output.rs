@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::{CONFIG, Place, code};
 
-/// What opens, and what writing to it gives.
+/// Outputs, and what writing to them gives.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Sink {
     /// A pipe whose reader is gone.

@@ -32,7 +32,7 @@ impl Place {
         self.run(&[args, &["--out", out]].concat())
     }
 
-    /// What a reader of a FIFO gets.
+    /// Bytes that a reader of a FIFO gets.
     fn reader(&self, fifo: &str) -> JoinHandle<Vec<u8>> {
         let path = self.path(fifo);
         spawn(move || fs::read(path).unwrap())

@@ -1,4 +1,4 @@
-//! What may change when a run is continued: settings, files, folders.
+//! Changes when a run is continued: settings, files, folders.
 
 mod common;
 
@@ -84,7 +84,7 @@ fn edits_by_hand_are_settings_like_any_other() {
         assert!(written.contains(from), "{written}");
         place.write("r/config.toml", written.replacen(from, to, 1));
     };
-    // What made the model or the schema is refused as it is on the command line.
+    // Settings that made the model or the schema are refused as they are on the command line.
     let fixed = [
         ("embedding_dim = 5", "embedding_dim = 8", "model.embedding_dim"),
         ("min_frequency = 1", "min_frequency = 2", "data.fields.user.min_frequency"),
@@ -99,7 +99,7 @@ fn edits_by_hand_are_settings_like_any_other() {
             "{key}: {stderr}"
         );
     }
-    // What may change is warned of once, and is a setting of the run from then on.
+    // Other edits are warned of once, and are settings of the run from then on.
     edit("epochs = 1", "epochs = 2");
     let warned = "train.epochs is 2, but was 1";
     assert_eq!(code(&place.run(&RESUME), 0).matches(warned).count(), 1);

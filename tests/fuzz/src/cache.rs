@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::memory;
 use crate::signed::sample;
 
-/// What begins and ends a file.
+/// Bytes that begin and end a file.
 const MAGIC: &[u8] = b"optmsmC1";
 
 /// The sample's cache, and the rows in it.

@@ -1,4 +1,4 @@
-//! What hostile files do to the readers: nothing but an error.
+//! Effect of hostile files on the readers: nothing but an error.
 //!
 //! Each module is a target: bytes become a file, which is read as the program reads it. A target panics where the reader panics, asks for
 //! absurd memory, or contradicts itself; what is signed in a file is signed anew, so that damage gets behind the checksums.

@@ -1,4 +1,4 @@
-//! What several targets share: a source of rows and its schema.
+//! Parts that several targets share: a source of rows and its schema.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;

@@ -73,7 +73,7 @@ fn a_cache_is_found_again_until_its_source_or_schema_changes() {
     let caches = folder.path().join("cache");
     assert_eq!(prepare(&path, &schema, &caches).1, Prepared::Made);
     assert_eq!(prepare(&path, &schema, &caches).1, Prepared::Found);
-    // What a process that was killed when the cache was whole left.
+    // Left by a process that was killed when the cache was whole.
     let lock = caches.join(".rows-0123456789abcdef.lock");
     fs::write(&lock, "process 1").unwrap();
     assert_eq!(prepare(&path, &schema, &caches).1, Prepared::Found);
@@ -248,7 +248,7 @@ fn forge(cache: &Cache, blocks: &[(Batch, Extra)], index: impl FnOnce(&mut Index
     fs::write(cache.path(), bytes).unwrap();
 }
 
-/// What a cache was made anew for.
+/// Reason for which a cache was made anew.
 fn rebuilt(path: &Path, schema: &Schema, folder: &Path, want: &Dataset) -> String {
     let (cache, prepared) = prepare(path, schema, folder);
     assert_eq!(all(&cache), *want);

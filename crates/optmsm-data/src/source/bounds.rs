@@ -1,4 +1,4 @@
-//! What a file may ask memory for: sizes that it declares are checked before anything is made room for.
+//! Bounds of the memory that a file may ask for: sizes that it declares are checked before anything is made room for.
 
 use std::io::{self, Cursor, Read};
 

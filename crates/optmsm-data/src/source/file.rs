@@ -248,7 +248,7 @@ impl Opened {
     }
 }
 
-/// What is wrong with columns of which two have one name, also those within a column.
+/// Error of columns of which two have one name, also those within a column.
 fn twice(fields: &Fields) -> Option<String> {
     let mut places: HashMap<&str, usize> = HashMap::with_capacity(fields.len());
     fields.iter().enumerate().find_map(|(i, field)| {

@@ -62,7 +62,7 @@ pub(super) fn foreign(head: &[u8]) -> Option<(String, &'static str)> {
     is(wide(head).map(|kind| (kind, UTF8)).or_else(|| text(head))?)
 }
 
-/// What a file is whose name says that it is Parquet or Arrow, and what to do; none if it may be that.
+/// Kind of a file whose name says that it is Parquet or Arrow, and what to do; none if it may be that.
 pub(super) fn misnamed(head: &[u8], is_arrow: bool) -> Option<(String, &'static str)> {
     let starts: &[&[u8]] = if is_arrow { &[b"ARROW1", b"\xff\xff\xff\xff"] } else { &[b"PAR1"] };
     if starts.iter().any(|start| head.starts_with(start)) {

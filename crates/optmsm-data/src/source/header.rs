@@ -97,11 +97,11 @@ fn counts(names: &[&String]) -> bool {
     numbers.is_some_and(|numbers| numbers.len() > 1 && numbers.windows(2).all(|pair| pair[1] == pair[0] + 1))
 }
 
-/// What to do about a CSV without a header.
+/// Advice about a CSV without a header.
 pub(super) const FIX: &str = "if the file has no header, name its columns: data.columns = [\"label\", …], or run optmsm init \
      --no-header; if these are their names, give just them there";
 
-/// What to do about a CSV that has a header where data.columns says that it has none.
+/// Advice about a CSV that has a header where data.columns says that it has none.
 pub(super) const NO_ROW: &str = "if it is one, leave data.columns out (data.columns = []) where its names are those of the columns, \
      or take the line out of the file";
 

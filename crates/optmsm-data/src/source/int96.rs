@@ -11,7 +11,7 @@ use parquet::basic::Type;
 use super::cell::Cell;
 use super::column::{Column, Memory};
 
-/// What the problem of such a time begins with.
+/// Words that the problem of such a time begins with.
 pub(super) const PROBLEM: &str = "a time of 96 bits";
 
 /// Those of the columns that hold some.

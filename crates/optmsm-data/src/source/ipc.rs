@@ -14,11 +14,11 @@ use arrow_schema::{ArrowError, Schema, SchemaRef};
 
 use super::bounds::{BATCH, unpacks};
 
-/// What begins and ends a file; a stream has neither.
+/// Bytes that begin and end a file; a stream has neither.
 const MAGIC: &[u8; 6] = b"ARROW1";
 /// Bytes of a file's end: the length of its footer, and what ends it.
 const END: u64 = 4 + MAGIC.len() as u64;
-/// What stands before the length of a message, but not in old files.
+/// Mark before the length of a message, but not in old files.
 const MARK: [u8; 4] = [0xff; 4];
 
 type Result<T> = std::result::Result<T, ArrowError>;
@@ -149,7 +149,7 @@ fn parse(bytes: &[u8]) -> Result<Message<'_>> {
     root_as_message(bytes).map_err(|e| error(format!("a message cannot be read: {e}")))
 }
 
-/// What lies at a place of a file of `size` bytes.
+/// Bytes at a place of a file of `size` bytes.
 fn take(reader: &mut (impl Read + Seek), size: u64, place: Range<u64>) -> Result<MutableBuffer> {
     let Range { start, end } = place;
     if end > size {

@@ -133,7 +133,7 @@ fn matches(pattern: &str, parts: &mut Vec<Part>) -> Result<()> {
     Ok(())
 }
 
-/// What to do about a path or pattern that leads nowhere.
+/// Advice about a path or pattern that leads nowhere.
 fn check(what: &str, path: &Path) -> String {
     let from = if path.is_absolute() { "" } else { "; it starts from the current directory" };
     format!("check the {what}{from}")

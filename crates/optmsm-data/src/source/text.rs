@@ -72,7 +72,7 @@ pub(super) struct Whole {
     pub(super) records: u64,
 }
 
-/// What is wrong with a quote that opens a value.
+/// Fault of a quote that opens a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stray {
     /// It is not closed where it must be.
@@ -92,7 +92,7 @@ impl Grammar {
         }
     }
 
-    /// What quotes mean.
+    /// Meaning of quotes.
     pub(super) fn quoting(self) -> Quoting {
         self.quoting
     }
@@ -149,7 +149,7 @@ impl Grammar {
         at == start || text[at - 1] == self.delimiter
     }
 
-    /// What is wrong with the quotes of the record that begins at `start`.
+    /// Fault of the quotes of the record that begins at `start`.
     fn stray(self, text: &[u8], start: usize) -> Option<Stray> {
         let mut at = start;
         loop {
@@ -203,7 +203,7 @@ pub(super) struct Record {
     pub(super) begin: usize,
     /// Values that it has.
     pub(super) values: usize,
-    /// What is wrong with its quotes; it has no values then.
+    /// Fault of its quotes; it has no values then.
     pub(super) stray: Option<Stray>,
 }
 
@@ -293,7 +293,7 @@ mod tests {
         (counts.into_iter().map(|n| places.by_ref().take(n).map(value).collect()).collect(), stray)
     }
 
-    /// What is wrong with the first stray quote of a text, found byte by byte.
+    /// Fault of the first stray quote of a text, found byte by byte.
     fn first_stray(text: &[u8], lines: bool) -> Option<Stray> {
         let (mut inside, mut begins, mut closed) = (false, true, false);
         for (i, &byte) in text.iter().enumerate() {

@@ -26,7 +26,7 @@ pub(super) struct Options {
     /// The CSV has no header: its columns are called c1, c2 and so on.
     #[arg(long)]
     no_header: bool,
-    /// What quotes mean in the CSV: strict, standard (values may have line breaks in them) or none.
+    /// Meaning of quotes in the CSV: strict, standard (values may have line breaks in them) or none.
     #[arg(long, value_name = "QUOTING", default_value = "strict", value_parser = quoting)]
     quoting: Quoting,
 }

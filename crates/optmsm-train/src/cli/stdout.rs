@@ -9,7 +9,7 @@ pub(super) fn write(bytes: &[u8]) -> Result<()> {
     done(io::stdout().write_all(bytes))
 }
 
-/// What has become of a write; what waits in the buffer is written first.
+/// Outcome of a write; what waits in the buffer is written first.
 pub(super) fn done(written: io::Result<()>) -> Result<()> {
     match written.and_then(|()| io::stdout().flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => {

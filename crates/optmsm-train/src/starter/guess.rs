@@ -489,7 +489,7 @@ fn use_of(columns: &Columns, i: usize, scenario: usize, labels: &[bool], group: 
 
 const VECTOR: &str = "lists of floats: a vector has no values that come again";
 
-/// What a column, which may have the name of an outcome, shows of the label, in words.
+/// Words for how a column, which may have the name of an outcome, shows the label.
 fn given_away(column: &Column, leak: Leak, labels: &[bool], outcome: bool) -> String {
     match leak {
         Leak::Only { value, label, rows, with } => {
@@ -521,7 +521,7 @@ fn is_clock(column: &Column) -> bool {
     column.numbers == column.present() && [1.0, 1e3, 1e6, 1e9].into_iter().any(within)
 }
 
-/// What a column holds and how that was told; or why no field should read it.
+/// Kind of a column and how it was told; or why no field should read it.
 fn kind(column: &Column, name: &str) -> std::result::Result<(Kind, Cow<'static, str>), &'static str> {
     let present = column.present();
     let whole = column.whole_numbers == present;

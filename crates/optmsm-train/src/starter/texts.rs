@@ -1,4 +1,4 @@
-//! What the distinct texts of a column look like: lists, numbers with marks, points in time, sentences.
+//! Look of the distinct texts of a column: lists, numbers with marks, points in time, sentences.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
@@ -243,7 +243,7 @@ impl Texts {
         }
     }
 
-    /// What the only mark in each text, a comma, means; `grouped` if it may stand between thousands.
+    /// Meaning of the only mark in each text, a comma; `grouped` if it may stand between thousands.
     fn one_comma(&self, grouped: Option<Marked>, delimiter: char, points: u64) -> Option<Marked> {
         if points > 0 {
             return None;

@@ -42,7 +42,7 @@ const READERS: [Reader; 14] = [
     reader("tune", "tuned", &["tune", "tune.toml", "--out", "t", "--json"]),
 ];
 
-/// What the undamaged files give.
+/// Results of the undamaged files.
 struct Good {
     printed: String,
     files: Snapshot,

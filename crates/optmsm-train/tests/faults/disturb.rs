@@ -11,7 +11,7 @@ const KILL: Kind = Kind { name: "kill", until: 0.45 };
 const THREAD: Kind = Kind { name: "thread", until: 0.48 };
 const FAIL: Kind = Kind { name: "fail", until: 0.7 };
 
-/// What an undisturbed run makes, and the system calls that it takes.
+/// Files that an undisturbed run makes, and the system calls that it takes.
 pub(crate) struct Reference {
     calls: Vec<Call>,
     pub(crate) files: Snapshot,
@@ -37,7 +37,7 @@ impl Reference {
         Self { calls: out.calls, files, printed: out.stdout }
     }
 
-    /// What a run that claims success made otherwise: contents, and files that should not be there.
+    /// Differences that a run which claims success made: contents, and files that should not be there.
     fn compare(&self, stage: &Stage, work: &Work, out: &Outcome) -> (Vec<String>, Vec<String>) {
         let found = stage.snapshot();
         let (more, mut other): (Vec<_>, Vec<_>) =

@@ -12,7 +12,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// Number of a system call.
 pub(crate) type Call = i64;
 
-/// What happens.
+/// Effect of a fault.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Act {
     /// `kill -9` before the call is made.

@@ -11,7 +11,7 @@ use super::works::WORKS;
 
 const OUTPUT: Kind = Kind { name: "output", until: 1.0 };
 
-/// What happens to an output.
+/// Fate of an output.
 const WAYS: [&str; 3] = ["full", "a closed pipe", "closed"];
 
 /// Every command with every output in every way.

@@ -6,7 +6,7 @@ use optmsm_testkit::rng::Rng;
 
 use super::tally::{Came, Tally};
 
-/// What `OPTMSM_FAULTS` asks for, and what came of it so far.
+/// Cases that `OPTMSM_FAULTS` asks for, and their outcome so far.
 pub(crate) struct Plan {
     long: bool,
     seed: u64,

@@ -111,7 +111,7 @@ impl Stage {
         command
     }
 
-    /// What is run in the folder prints to files, which cannot fill up as pipes do.
+    /// Commands in the folder print to files, which cannot fill up as pipes do.
     fn here(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         let file = |name| File::create(self.root.path().join(name)).unwrap();
@@ -138,7 +138,7 @@ impl Stage {
         Outcome { status, stdout: text("stdout"), stderr: text("stderr"), late, calls, struck }
     }
 
-    /// What the folder holds.
+    /// Content of the folder.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let mut files = Snapshot::new();
         let root = self.path("");

@@ -1,9 +1,9 @@
-//! What came of the cases.
+//! Outcome of the cases.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What can come of a case. Those from [`Came::Stuck`] on are faults of the program.
+/// Outcomes of a case. Those from [`Came::Stuck`] on are faults of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Came {
     /// A fault was planned.

@@ -1,4 +1,4 @@
-//! What the harness does to the program: commands on a few hundred rows, and the states that they start from.
+//! Work of the harness on the program: commands on a few hundred rows, and the states that they start from.
 
 use std::fs::File;
 use std::path::Path;
