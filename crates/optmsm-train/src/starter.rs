@@ -2,6 +2,7 @@
 
 mod columns;
 mod guess;
+mod names;
 mod texts;
 mod toml_text;
 

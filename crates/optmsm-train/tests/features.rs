@@ -12,7 +12,7 @@ use optmsm_train::run::Run;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
-use common::{CONFIG, Place};
+use common::{CONFIG, Place, bad};
 
 mod common;
 
@@ -88,12 +88,6 @@ fn good(place: &Place, args: &[&str]) -> (String, String) {
     let [stdout, stderr] = [out.stdout, out.stderr].map(|text| String::from_utf8(text).unwrap());
     assert!(out.status.success(), "{stderr}");
     (stdout, stderr)
-}
-
-fn bad(place: &Place, args: &[&str]) -> String {
-    let out = place.run(args);
-    assert_eq!(out.status.code(), Some(2));
-    String::from_utf8(out.stderr).unwrap().trim_end().to_string()
 }
 
 fn train(place: &Place, run: &str, more: &[&str]) -> String {

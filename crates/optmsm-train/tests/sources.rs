@@ -2,19 +2,7 @@
 
 mod common;
 
-use common::{Place, SYNTH};
-
-fn good(place: &Place, args: &[&str]) -> String {
-    let out = place.run(args);
-    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8(out.stdout).unwrap()
-}
-
-fn bad(place: &Place, args: &[&str]) -> String {
-    let out = place.run(args);
-    assert_eq!(out.status.code(), Some(2));
-    String::from_utf8(out.stderr).unwrap().trim_end().to_owned()
-}
+use common::{Place, SYNTH, bad, good};
 
 #[test]
 fn every_kind_of_file_trains_the_same_model() {

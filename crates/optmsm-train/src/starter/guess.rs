@@ -8,127 +8,14 @@ use optmsm_data::{Holds, ListText, Marks};
 
 use super::Given;
 use super::columns::{Column, Columns};
+use super::names::{
+    AMOUNTS, EARLIER, LABELS, SCENARIOS, SURE, TIMES, USERS, by_name, is_outcome, key, word_in,
+};
 use super::texts::{List, Marked};
 use super::toml_text::{percent, shown};
 use crate::error::{Error, Result};
 use crate::leak::{Leak, leak};
 
-/// Names of a label, the most telling first.
-const LABELS: [&str; 12] = [
-    "label",
-    "click",
-    "clicked",
-    "is_click",
-    "isclick",
-    "is_clicked",
-    "clk",
-    "y",
-    "target",
-    "ctr_label",
-    "response",
-    "conversion",
-];
-/// Names of a scenario, the most telling first.
-const SCENARIOS: [&str; 12] = [
-    "scenario",
-    "domain",
-    "scene",
-    "tab",
-    "channel",
-    "page",
-    "placement",
-    "site",
-    "slot",
-    "surface",
-    "pid",
-    "position",
-];
-/// The first of them that name nothing else: a longer name with one of them as a word is one, too.
-const SURE: usize = 3;
-/// Names of what the rows of a user have in common.
-const USERS: [&str; 8] =
-    ["user_id", "user", "userid", "uid", "member_id", "visitor_id", "customer_id", "reviewer_id"];
-/// Words in the names of what is known only after the click.
-const OUTCOMES: [&str; 46] = [
-    "click",
-    "clicked",
-    "clicks",
-    "clk",
-    "like",
-    "liked",
-    "follow",
-    "forward",
-    "comment",
-    "share",
-    "purchase",
-    "purchased",
-    "buy",
-    "bought",
-    "paid",
-    "order",
-    "ordered",
-    "cart",
-    "checkout",
-    "revenue",
-    "gmv",
-    "conversion",
-    "converted",
-    "cvr",
-    "dwell",
-    "stay",
-    "watch",
-    "play",
-    "long_view",
-    "install",
-    "outcome",
-    "is_rand",
-    "skip",
-    "skipped",
-    "dislike",
-    "disliked",
-    "hate",
-    "hide",
-    "hidden",
-    "dismiss",
-    "dismissed",
-    "unfollow",
-    "unlike",
-    "unsubscribe",
-    "report",
-    "bounce",
-];
-/// Words in the names of what sums up earlier rows: `avg_dwell`, `clicked_before`.
-const EARLIER: [&str; 22] = [
-    "hist",
-    "history",
-    "historical",
-    "past",
-    "prev",
-    "previous",
-    "prior",
-    "before",
-    "last",
-    "recent",
-    "lifetime",
-    "ever",
-    "since",
-    "avg",
-    "average",
-    "mean",
-    "rate",
-    "ctr",
-    "count",
-    "counts",
-    "cnt",
-    "num",
-];
-/// Words in the names of points in time.
-const TIMES: [&str; 8] = ["timestamp", "time", "date", "datetime", "ts", "time_ms", "created", "updated"];
-/// Words in the names of numbers that mean more the larger they are.
-const AMOUNTS: [&str; 22] = [
-    "age", "price", "cost", "count", "cnt", "num", "amount", "score", "rate", "ratio", "ctr", "days", "len",
-    "length", "size", "duration", "rating", "distance", "height", "width", "views", "total",
-];
 /// Scenarios that are worth an expert each; a column of more needs a name that says that it is one.
 pub(super) const MOST_SCENARIOS: usize = 50;
 /// Values of integers that are categories beyond doubt.
@@ -180,39 +67,6 @@ pub(super) struct Guessed {
     pub(super) scenario: usize,
     /// What groups the rows for GAUC.
     pub(super) group: Option<usize>,
-}
-
-/// Whether a name, in small letters, is one of the words or has one in it.
-fn word_in(name: &str, words: &[&str]) -> bool {
-    let mut parts = name.split(|c: char| !c.is_alphanumeric());
-    words.contains(&name) || parts.any(|part| words.contains(&part))
-}
-
-/// Whether a name, in small letters, is that of an outcome, not of how many there were before, as in `clicks_7d`.
-fn is_outcome(name: &str) -> bool {
-    let window = |part: &str| {
-        let digits = part.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let unit = &part[digits.len()..];
-        digits.parse::<u32>().is_ok() && ["h", "d", "w", "m", "y", "day", "days"].contains(&unit)
-    };
-    let mut parts = name.split(|c: char| !c.is_alphanumeric());
-    word_in(name, &OUTCOMES) && !word_in(name, &EARLIER) && !parts.any(window)
-}
-
-/// A name in small letters and digits, without `id` behind a word: `Scenario-ID` is `scenario`.
-fn key(name: &str) -> String {
-    let plain: String = name.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
-    plain.strip_suffix("id").filter(|key| key.len() > 2).map(str::to_owned).unwrap_or(plain)
-}
-
-/// The first of `names` that a fitting column has.
-fn by_name(
-    keys: &HashMap<String, Vec<usize>>,
-    names: &[&str],
-    fits: impl Fn(usize) -> bool,
-) -> Option<usize> {
-    let fitting = |name: &&str| keys.get(&key(name))?.iter().copied().find(|&i| fits(i));
-    names.iter().find_map(fitting)
 }
 
 pub(super) fn guess(path: &str, columns: &Columns, given: &Given) -> Result<Guessed> {

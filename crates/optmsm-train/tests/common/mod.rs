@@ -124,3 +124,15 @@ pub(crate) fn code(out: &Output, wanted: i32) -> String {
     assert_eq!(out.status.code(), Some(wanted), "{stderr}");
     stderr
 }
+
+/// Runs the program, which must do its work; returns what it wrote to standard output.
+pub(crate) fn good(place: &Place, args: &[&str]) -> String {
+    let out = place.run(args);
+    code(&out, 0);
+    String::from_utf8(out.stdout).unwrap()
+}
+
+/// Runs the program on bad input; returns its message.
+pub(crate) fn bad(place: &Place, args: &[&str]) -> String {
+    code(&place.run(args), 2).trim_end().to_owned()
+}
