@@ -58,15 +58,16 @@ impl Lock {
     /// # Errors
     /// The file cannot be made.
     pub fn take(path: &Path, mut say: impl FnMut(&str)) -> Result<Self> {
-        for looks in 0.. {
+        let mut looks = 0;
+        loop {
             match Self::try_take(path, &mut say)? {
                 Ok(lock) => return Ok(lock),
                 Err(holder) if looks == QUIET => say(&format!("waits for {holder}")),
                 Err(_) => {}
             }
+            looks = looks.min(QUIET) + 1;
             sleep(PAUSE);
         }
-        unreachable!("the numbers do not end")
     }
 
     /// Whether the last holder was killed.
