@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use common::columnar::{all, assert_reads_like, fixture, write_large};
 use common::*;
 use optmsm_data::cache::Prepared;
-use optmsm_data::{Cache, Dataset, Need, RowReader, Schema, Source};
+use optmsm_data::{Cache, DataConfig, Dataset, Need, Quoting, RowReader, Schema, Source};
 
 const PACKAGE: &str = "moto[server]==5.2.5";
 
@@ -319,7 +319,9 @@ fn denied(code: &str) {
 /// Between a reader's first look and its rows, and between two passes.
 fn changes(python: &Path) {
     let url = "s3://logs/good.parquet";
-    let schema = Schema::fit(&config(vec![categorical("city")]), "s3://logs/rows.csv").unwrap();
+    // Values of this file have line breaks in them.
+    let config = DataConfig { quoting: Quoting::Standard, ..config(vec![categorical("city")]) };
+    let schema = Schema::fit(&config, "s3://logs/rows.csv").unwrap();
     let folder = Files::new();
     let prepare = || Cache::prepare(&Source::from(url), &schema, None, &folder.path("c"), |_| {}).unwrap();
     assert_eq!(prepare().1, Prepared::Made);
