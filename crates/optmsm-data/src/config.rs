@@ -1,6 +1,7 @@
 //! What a user says of the data: the `[data]` table of the configuration.
 
 mod field;
+mod scenarios;
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,6 +15,7 @@ use crate::split::SplitConfig;
 use crate::stream::StreamConfig;
 pub(crate) use field::{DEFAULT_SEPARATOR, MAX_IDS};
 pub use field::{FieldConfig, Kind, ListText, Missing};
+pub use scenarios::{ByScenario, Equal, ScenarioWeights};
 
 /// Files, columns and fields of the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +43,9 @@ pub struct DataConfig {
     /// Column of the sample weight, finite and at least 0; none weighs every row 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<String>,
+    /// How much the rows of each scenario weigh in the training loss, on top of their own weight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scenario_weights: Option<ScenarioWeights>,
     /// Column whose values group the rows for GAUC, such as the user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
@@ -79,6 +84,7 @@ impl Default for DataConfig {
             label: "label".into(),
             scenario: "scenario".into(),
             weight: None,
+            scenario_weights: None,
             group: None,
             probability: None,
             label_values: None,
@@ -141,6 +147,9 @@ impl DataConfig {
             if column.is_some_and(String::is_empty) {
                 return fail(key, "is empty".into(), "name a column of the file");
             }
+        }
+        if let Some(weights) = &self.scenario_weights {
+            weights.validate()?;
         }
         if let Some(split) = &self.split {
             split.validate()?;

@@ -41,7 +41,9 @@ mod vocab;
 mod xxh64;
 
 pub use cache::{Cache, Prepared};
-pub use config::{DataConfig, FieldConfig, Kind, ListText, Missing, UnseenScenario};
+pub use config::{
+    ByScenario, DataConfig, Equal, FieldConfig, Kind, ListText, Missing, ScenarioWeights, UnseenScenario,
+};
 pub use dataset::Dataset;
 pub use error::{DataError, Place, Result, is_control, printable, quote};
 pub use file::{NewFile, is_taken, read_at, write_atomic, write_whole};

@@ -7,11 +7,12 @@ use std::io;
 use std::path::Path;
 
 use optmsm_core::config::{FieldKind, FieldSpec, InputSpec, Pooling, Role};
+use optmsm_core::error::Error as CoreError;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::config::{ListText, UnseenScenario};
-use crate::error::{DataError, Result};
+use crate::config::{ByScenario, ListText, UnseenScenario};
+use crate::error::{DataError, Result, quote};
 use crate::file::write_atomic;
 use crate::numeric::{Marks, NumericStats, Transform};
 use crate::reading::Reading;
@@ -19,6 +20,9 @@ use crate::vocab::Vocabulary;
 
 /// Name of the fallback scenario of `unseen_scenario = "oov"`.
 pub const FALLBACK: &str = "<unseen>";
+
+/// Most scenarios that a message lists.
+const LISTED: usize = 20;
 
 const FORMAT: &str = "optmsm-schema";
 /// Version that a schema without the features of the later ones is still written as: older programs read it.
@@ -243,6 +247,28 @@ impl Schema {
     pub fn scenario_id(&self, name: &str) -> Option<u32> {
         let known = &self.scenarios[..self.known_scenarios()];
         known.binary_search_by(|s| s.name.as_str().cmp(name)).ok().map(|i| i as u32)
+    }
+
+    /// The number of each scenario in the order of their ids; none of one that the setting `data.KEY` does not name.
+    ///
+    /// # Errors
+    /// It names a scenario that training never saw.
+    pub fn by_scenario(&self, key: &str, given: &ByScenario) -> Result<Vec<Option<f64>>> {
+        let mut numbers = vec![None; self.scenarios.len()];
+        for (name, number) in given {
+            let Some(id) = self.scenario_id(name) else {
+                let known = self.scenarios[..self.known_scenarios()].iter().map(|s| quote(&s.name));
+                let mut known: Vec<_> = known.take(LISTED + 1).collect();
+                if known.len() > LISTED {
+                    known[LISTED] = "…".into();
+                }
+                let fix = format!("name one of {}", known.join(", "));
+                let problem = "is no scenario of the training rows";
+                return Err(CoreError::config(format!("data.{key}.{name}"), problem, fix).into());
+            };
+            numbers[id as usize] = Some(*number);
+        }
+        Ok(numbers)
     }
 
     /// Number of scenarios that training saw: S without the fallback.

@@ -10,12 +10,13 @@ use optmsm_core::config::{FieldKind, InputSpec, Role};
 use optmsm_core::counting::Counting;
 use optmsm_core::model::{Model, OptMsm};
 use optmsm_data::{
-    Extra, FieldConfig, Need, Part, Progress, RowReader, ScenarioSchema, Schema, Source, UnseenScenario,
-    printable,
+    Extra, FieldConfig, Need, Part, Progress, RowReader, ScenarioSchema, ScenarioWeights, Schema, Source,
+    UnseenScenario, printable,
 };
 use serde::Serialize;
 
 use crate::alone::{SUSPICIOUS, alone};
+use crate::balance::Balance;
 use crate::config::Config;
 use crate::coverage::Counter;
 use crate::error::Result;
@@ -33,7 +34,7 @@ pub struct Check {
     /// The files, in the order train, valid, test.
     pub files: Vec<FileCheck>,
     /// Scenarios of the training rows that were looked at.
-    pub scenarios: Vec<ScenarioSchema>,
+    pub scenarios: Vec<ScenarioCheck>,
     /// The fields, in the order of the configuration.
     pub fields: Vec<FieldCheck>,
     /// Tensors of the model.
@@ -65,6 +66,18 @@ pub struct FileCheck {
     pub unseen_scenarios: f64,
     /// Whether training reads its rows from disk when it needs them (`data.stream`).
     pub streamed: bool,
+}
+
+/// One scenario.
+#[derive(Debug, Serialize)]
+pub struct ScenarioCheck {
+    /// Name, rows and positives.
+    #[serde(flatten)]
+    pub scenario: ScenarioSchema,
+    /// Σ w of its rows in the training loss, by `data.weight` and `data.scenario_weights`.
+    pub weight: f64,
+    /// Rows of one weight that these count as: (Σ w)² / Σ w².
+    pub effective_rows: f64,
 }
 
 /// One field.
@@ -143,8 +156,19 @@ fn look(config: &Config, rows: u64) -> Result<Check> {
         estimate(&mut input, config, &seen[0], total);
         input.scenarios -= usize::from(config.data.unseen_scenario == UnseenScenario::Error);
     }
-    let mut scenarios = schema.scenarios.clone();
-    scenarios.truncate(input.scenarios);
+    let mut weighed = config.data.clone();
+    if let (Some(ScenarioWeights::Each(named)), false) = (&mut weighed.scenario_weights, exact) {
+        // Rows that were not looked at may have the others.
+        named.retain(|name, _| schema.scenario_id(name).is_some());
+    }
+    let balance = Balance::of_part(&weighed, &schema, &seen[0].batch)?;
+    let scenarios = schema.scenarios.iter().take(input.scenarios).zip(&balance.sums);
+    let scenarios = scenarios.map(|(scenario, sums)| ScenarioCheck {
+        scenario: scenario.clone(),
+        weight: sums.weight,
+        effective_rows: sums.effective_rows(),
+    });
+    let scenarios = scenarios.collect();
     let model = OptMsm::new(&config.model, &input)?;
     let tensors = tensors(&model);
     let judged = seen.get(1).map(|judged| alone(&seen[0].batch, &judged.batch));

@@ -6,6 +6,7 @@
 
 pub mod alone;
 pub mod attempt;
+pub mod balance;
 pub mod check;
 pub mod checkpoint;
 pub mod compare;

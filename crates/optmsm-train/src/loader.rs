@@ -13,6 +13,7 @@ use optmsm_core::philox::Stream;
 use optmsm_core::plan::Plan;
 use optmsm_data::{Cache, DataError, Extra};
 
+use crate::balance;
 use crate::error::Result;
 use crate::rows::Rows;
 
@@ -24,6 +25,8 @@ pub(crate) struct Order<'a> {
     pub(crate) seed: u64,
     /// Blocks of a window, where rows are on disk.
     pub(crate) window: usize,
+    /// Factors of the weights of each scenario's rows; empty for 1.
+    pub(crate) factors: &'a [f32],
     /// The scenario that unseen ones map to, and the share of rows that trains it.
     pub(crate) fallback: Option<(u32, f64)>,
     /// Fields whose out-of-vocabulary row is trained: index, name, and the share of values that train it.
@@ -152,6 +155,7 @@ impl Order<'_> {
 
     /// Plans a batch of the rows at `places`.
     fn send(&self, batch: &mut Batch, places: &[u64], epoch: u64, out: &Out) -> Sent {
+        balance::weigh(batch, self.factors);
         if let Some((scenario, rate)) = self.fallback {
             let unseen = Stream::new(self.seed, &format!("fallback scenario of epoch {epoch}"));
             let of_batch = batch.scenarios.iter_mut().zip(places);

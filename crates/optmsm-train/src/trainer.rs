@@ -12,6 +12,7 @@ use optmsm_data::{DataError, Part};
 use serde::Serialize;
 
 use crate::alone::{SUSPICIOUS, suspicion};
+use crate::balance::Balance;
 use crate::checkpoint::{self, Outline, Progress as Position};
 use crate::config::TrainConfig;
 use crate::error::{Error, Result};
@@ -119,12 +120,15 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     }
     let config = &run.config.train;
     let input = run.schema.input_spec();
+    let balance = Balance::of(&run.config.data, &run.schema, &data.train)?;
+    balance.iter().filter(|_| !quiet).for_each(|balance| say::line(&balance.to_string()));
     let order = Order {
         data: &data.train,
         input: &input,
         batch_size: config.batch_size,
         seed: config.seed,
         window: run.config.data.stream.window(),
+        factors: balance.as_ref().map_or(&[], |balance| &balance.factors),
         fallback: run.schema.fallback_scenario().map(|s| (s, run.config.data.oov_rate)),
         dropped: run
             .config

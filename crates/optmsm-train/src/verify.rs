@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use optmsm_core::batch::Batch;
 use optmsm_core::error::Error as CoreError;
-use optmsm_data::{Part, Schema};
+use optmsm_data::{Part, ScenarioWeights, Schema};
 
 use crate::config::{Config, Monitor};
 use crate::coverage::Counter;
@@ -84,8 +84,11 @@ impl Labels {
 /// Looks at all parts; warns of what stops nothing. Notes the training rows' shares of out-of-vocabulary values.
 ///
 /// # Errors
-/// The rows cannot be trained on, or not be judged by.
+/// The rows cannot be trained on, or not be judged by; a setting names a scenario that there is not.
 pub(crate) fn verify(config: &Config, schema: &Schema, data: &mut Data) -> Result<()> {
+    if let Some(ScenarioWeights::Each(named)) = &config.data.scenario_weights {
+        schema.by_scenario("scenario_weights", named)?;
+    }
     let (mut labels, mut counter) = (Labels::default(), Counter::new(schema));
     data.train.each(|batch| {
         labels.add(batch);

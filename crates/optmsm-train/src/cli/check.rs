@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use optmsm_train::check::{Check, FieldCheck, Memory, check};
+use optmsm_train::check::{Check, FieldCheck, Memory, ScenarioCheck, check};
 use optmsm_train::config::{BackendKind, Config};
 use optmsm_train::error::Result;
 use optmsm_train::say;
@@ -61,8 +61,12 @@ fn text(found: &Check) -> String {
         }),
     );
     text += &super::table(
-        ["scenario", "rows", "positives"],
-        found.scenarios.iter().map(|s| [s.name.clone(), s.rows.to_string(), s.positives.to_string()]),
+        ["scenario", "rows", "positives", "weight", "effective rows"],
+        found.scenarios.iter().map(|ScenarioCheck { scenario: s, weight, effective_rows }| {
+            let sums = [weight, effective_rows].map(|v| format!("{v:.1}"));
+            let [weight, effective_rows] = sums;
+            [s.name.clone(), s.rows.to_string(), s.positives.to_string(), weight, effective_rows]
+        }),
     );
     let [valid, test] = ["valid", "test"].map(|split| {
         let oov = |f: &FieldCheck| f.oov.get(split).map_or("–".to_string(), |&s| percent(s));

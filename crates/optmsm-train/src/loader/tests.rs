@@ -35,8 +35,8 @@ fn batches(
 ) -> Vec<(Vec<u32>, Vec<u32>)> {
     let input = schema.input_spec();
     let input = InputSpec { scenarios: input.scenarios + 1, ..input };
-    let order =
-        Order { data, input: &input, batch_size: 1000, seed: 7, window, fallback, dropped: Vec::new() };
+    let (factors, dropped) = (&[][..], Vec::new());
+    let order = Order { data, input: &input, batch_size: 1000, seed: 7, window, factors, fallback, dropped };
     let (plans, planned) = sync_channel(1);
     let (_spare, spare) = channel();
     std::thread::scope(|scope| {

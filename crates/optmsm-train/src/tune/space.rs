@@ -143,6 +143,7 @@ impl Axis {
             "train.seed" => {
                 Some("the best of several seeds is luck; optmsm compare --seeds shows their spread")
             }
+            _ if key == "data.scenario_weights" || key.starts_with("data.scenario_weights.") => None,
             _ if key == "data_dir" || key.starts_with("data.") => Some("all trials read the same rows"),
             _ => None,
         };
