@@ -60,7 +60,7 @@ fn equal_scenarios_train_as_the_same_weights_in_a_column_would() {
     assert_eq!(tensors(&place, "named"), tensors(&place, "product"));
 
     // A run goes on with other weights.
-    let args = ["train", "--resume", "--run", "equal", "--set", "train.epochs=4", "--set"];
+    let args = ["train", "--resume", "--run", "product", "--set", "train.epochs=4", "--set"];
     let set = "data.scenario_weights={ home = 0.5, ads = 4 }";
     let said = code(&place.run(&[&args[..], &[set]].concat()), 0);
     assert!(said.contains("data.scenario_weights.ads: not set → 4.0"), "{said}");
