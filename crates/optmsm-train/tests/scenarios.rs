@@ -14,7 +14,7 @@ fn rows(count: usize, weight: impl Fn(&str) -> f32) -> String {
     let row = |i: usize| {
         let scenario = if i % 4 == 3 { "ads" } else { "home" };
         let (user, tags) = (i * 7 % 9, ["a|b", "", "c"][i % 3]);
-        let label = u8::from((user + i % 5) % 3 == 0);
+        let label = u8::from((user + i % 5).is_multiple_of(3));
         format!("{label},{scenario},u{user},{tags},{}.5,{}\n", i % 13, weight(scenario))
     };
     (0..count).fold("label,scenario,user,tags,price,w\n".into(), |text, i| text + &row(i))

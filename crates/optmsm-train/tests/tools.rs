@@ -141,7 +141,10 @@ fn check_looks_at_the_parts_of_a_split_file() {
         scenarios.as_array().unwrap().iter().map(|s| s["rows"].as_u64().unwrap()).sum::<u64>(),
         rows[0]
     );
-    assert_eq!(scenarios, found["scenarios"]);
+    for (trained, checked) in scenarios.as_array().unwrap().iter().zip(found["scenarios"].as_array().unwrap())
+    {
+        assert!(trained.as_object().unwrap().iter().all(|(key, value)| checked[key] == *value), "{checked}");
+    }
     let part = json(&place, &["check", "config.toml", "--json", "--rows", "1000"]);
     for (part, all) in part["files"].as_array().unwrap().iter().zip(&rows) {
         let about = part["about_rows"].as_u64().unwrap() as f64;
