@@ -1,6 +1,7 @@
 //! Training: one step at a time, on any backend, for any model.
 
 mod footprint;
+mod trace;
 
 use std::sync::Arc;
 
@@ -20,6 +21,9 @@ use crate::rounding::{Rounding, TableDtype};
 use crate::runtime::{PIECE, Params, Pass, Runtime, Weights};
 
 pub use footprint::{Footprint, footprint};
+pub use trace::{KEPT, Trace, TracedStep};
+
+use trace::Tracer;
 
 /// How parameters move.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -66,6 +70,12 @@ pub struct StepLoss {
 }
 
 impl StepLoss {
+    /// From the sums of a batch of `rows` rows of the weight `weight` together.
+    fn of<B: Backend, M: Model<B>>(model: &M, sums: &[f64], rows: usize, weight: f64) -> Self {
+        let bce = if weight > 0.0 { sums[0] / weight } else { 0.0 };
+        Self { bce, penalty: model.penalty(&sums[1..], rows as f64) }
+    }
+
     /// The loss that the gradient is of.
     pub fn total(&self) -> f64 {
         self.bce + self.penalty
@@ -88,6 +98,7 @@ pub struct Learner<B: Backend, M: Model<B>> {
     tables: Vec<Vec<B::Buf>>, // each table's optimizer state; none of a frozen one
     sum_sq: B::Buf,           // [1]
     plan: Plan<B::Elem>,
+    tracer: Tracer<B>,
     last: (usize, f64), // rows and Σw of the last step
 }
 
@@ -123,6 +134,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
             scratch: model.alloc_scratch(&be)?,
             sum_sq: be.alloc(1)?,
             plan: Plan::default(),
+            tracer: Tracer::new(&be, &model, max_rows)?,
             last: (0, 1.0),
             step: 0,
             be: Arc::new(be),
@@ -161,7 +173,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         self.loss()
     }
 
-    /// One training step on a plan that a loader made; [`Learner::loss`] reads its loss when wanted.
+    /// One training step on a plan that a loader made; [`Learner::trace`] reads its loss when wanted.
     pub fn step_plan(&mut self, plan: &Plan<B::Elem>) -> Result<()> {
         let be = Arc::clone(&self.be);
         be.run_step(|| self.step_inside(plan))
@@ -170,6 +182,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     fn step_inside(&mut self, plan: &Plan<B::Elem>) -> Result<()> {
         self.gradients(plan)?;
         self.step += 1;
+        self.tracer.keep(&*self.be, &self.runtime, plan, self.step);
         let Self { be, config, params, runtime, state, fields, tables, sum_sq, .. } = self;
         let len = params.dense.layout().len();
         let specs = self.model.embedding().tables();
@@ -221,9 +234,16 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     pub fn loss(&mut self) -> Result<StepLoss> {
         let mut sums = vec![0.0; 1 + self.model.stats()];
         self.runtime.add_stats(&self.be, &mut sums)?;
-        let (rows, weight_sum) = self.last;
-        let bce = if weight_sum > 0.0 { sums[0] / weight_sum } else { 0.0 };
-        Ok(StepLoss { bce, penalty: self.model.penalty(&sums[1..], rows as f64) })
+        let (rows, weight) = self.last;
+        Ok(StepLoss::of(&self.model, &sums, rows, weight))
+    }
+
+    /// Moves what the steps since the last call computed into `to`; of more than [`KEPT`] steps the last.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn trace(&mut self, to: &mut Trace<B::Elem>) -> Result<()> {
+        self.tracer.read(&*self.be, &self.model, to)
     }
 
     /// Probabilities in the order of the rows, with the current parameters. A batch of more rows than a step

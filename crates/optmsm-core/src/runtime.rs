@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::backend::{Backend, Elem, Part, Write};
+use crate::backend::{Backend, Elem, Mat, Part, Write};
 use crate::batch::Batch;
 use crate::config::Role;
 use crate::error::{Error, Result};
@@ -276,6 +276,15 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
     pub(crate) fn first_lane(&mut self) -> Option<(&M::Activations, &mut LaneGrads<B>, &Inputs<B>)> {
         let lane = self.lanes[..self.active].first_mut()?;
         Some((&lane.act, lane.train.as_mut()?, &self.inputs))
+    }
+
+    /// Sums and logits of each lane that the last pass used, over `rows` rows: two row vectors.
+    pub(crate) fn computed(&self, rows: usize) -> impl Iterator<Item = (Mat<'_, B::Buf>, Mat<'_, B::Buf>)> {
+        let lane_rows = self.lane_rows(rows);
+        self.lanes[..self.active].iter().enumerate().map(move |(index, lane)| {
+            let own = lane_rows.min(rows - index * lane_rows);
+            (lane.stats.mat(1), Mat::new(lane.logits.buf(), 1, own))
+        })
     }
 
     /// Adds what the other lanes of the last pass summed to the first one's, in order.

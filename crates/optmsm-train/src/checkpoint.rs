@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::stretch::Stretch;
 use crate::tensors::{Checked, TensorFile, are_finite, table_type};
 
 pub use save::{Outline, save};
@@ -30,7 +31,7 @@ pub struct Progress {
     pub epoch: u64,
     /// Batches of the current pass done.
     pub batch: u64,
-    /// The last training loss that was read.
+    /// Mean training loss since the last evaluation.
     pub loss: f64,
     /// Best monitored value so far.
     pub best: Option<f64>,
@@ -44,6 +45,16 @@ pub struct Progress {
     /// Name of the value that `best` is; of older files nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub monitor: String,
+    /// Evaluations; of older files 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub evaluations: u64,
+    /// What was trained since the last of them.
+    #[serde(default, skip_serializing_if = "Stretch::is_empty")]
+    pub stretch: Stretch,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// What a file says of itself: one metadata entry, because several would be written in any order.

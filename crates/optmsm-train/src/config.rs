@@ -12,6 +12,7 @@ use optmsm_data::{DataConfig, Paths, Source, is_url};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::every::Every;
 use crate::origin::{Origin, element, place, split};
 
 /// Most rows of a batch.
@@ -52,6 +53,11 @@ pub struct TrainConfig {
     pub patience: u64,
     /// What early stopping watches on the validation data.
     pub monitor: Monitor,
+    /// How often parameters are evaluated and saved: `"pass"`, `{ steps = … }` or `{ rows = … }`; at the end of the run in any case.
+    pub evaluate_every: Every,
+    /// How often training is saved beside that, so that less is lost with the machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint_every: Option<Every>,
     /// Seed of parameters, order of rows and dropout.
     pub seed: u64,
     /// What computes. Checkpoints are the same: a run that one began can be continued on the other.
@@ -84,6 +90,8 @@ impl Default for TrainConfig {
             epochs: 20,
             patience: 3,
             monitor: Monitor::Auc,
+            evaluate_every: Every::Pass,
+            checkpoint_every: None,
             seed: 1,
             backend: BackendKind::Cpu,
             threads: None,
@@ -233,6 +241,8 @@ impl Config {
             let problem = format!("must be at most {MAX_BATCH}, got {}", train.batch_size);
             return Err(CoreError::config("train.batch_size", problem, "lower it").into());
         }
+        train.evaluate_every.validate("train.evaluate_every")?;
+        train.checkpoint_every.map_or(Ok(()), |every| every.validate("train.checkpoint_every"))?;
         if let Some(threads) = train.threads.filter(|threads| !(1..=MAX_THREADS).contains(threads)) {
             let problem = format!("must be from 1 to {MAX_THREADS}, got {threads}");
             return Err(CoreError::config("train.threads", problem, "leave it out for all cores").into());

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use optmsm_data::write_atomic;
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Progress;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
 use crate::folder::is_there;
@@ -17,18 +18,28 @@ use crate::{say, seal};
 pub struct Line {
     /// Steps that the parameters had.
     pub step: u64,
-    /// Passes over the data.
+    /// Passes over the data that were done.
     pub epoch: u64,
+    /// Share of the pass after them that was done; left out at the end of a pass.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub share: f64,
     /// `valid` or `test`.
     pub split: String,
-    /// Loss of the last training step.
+    /// Mean loss of the training steps since the evaluation before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_loss: Option<f64>,
+    /// AUC of their rows as they were predicted right before they were learned from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_auc: Option<f64>,
     /// Speed.
     pub rows_per_second: f64,
     /// Findings.
     #[serde(flatten)]
     pub evaluation: Evaluation,
+}
+
+pub(crate) fn is_zero(share: &f64) -> bool {
+    *share == 0.0
 }
 
 /// The file of a run.
@@ -73,8 +84,19 @@ pub(crate) fn retain(folder: &Path, keep: impl Fn(&Line) -> bool) -> Result<Vec<
     Ok(kept)
 }
 
-/// Says which of the first `passes` have no evaluation of validation rows.
-pub(crate) fn gap(folder: &Path, lines: &[Line], passes: u64) -> Option<String> {
+/// Says which evaluations of validation rows are missing from the lines of a run that stands `at`.
+pub(crate) fn gap(folder: &Path, lines: &[Line], at: &Progress) -> Option<String> {
+    let passes = at.epoch;
+    if at.evaluations > passes {
+        let lines = lines.iter().filter(|line| line.split == "valid").count() as u64;
+        let lacking = at.evaluations.saturating_sub(lines);
+        let text = format!(
+            "{}: lacks the lines of {lacking} evaluations of {}",
+            file(folder).display(),
+            at.evaluations
+        );
+        return (lacking > 0).then_some(text);
+    }
     let known = |pass: &u64| lines.iter().any(|line| line.split == "valid" && line.epoch == *pass);
     let first = (1..=passes).find(|pass| !known(pass))?;
     let count = (first..=passes).filter(|pass| !known(pass)).count();

@@ -61,6 +61,18 @@ fn permutation(seed: u64, name: &str, count: usize) -> Vec<u32> {
 }
 
 impl Order<'_> {
+    /// Batches of a pass: as few as `batch_size` allows.
+    pub(crate) fn batches(&self) -> usize {
+        self.data.rows().div_ceil(self.batch_size)
+    }
+
+    /// Rows of a pass that come before a batch. Batches differ by one row at most: a left-over row of its own would be a whole step of
+    /// the optimizer right before an evaluation.
+    pub(crate) fn rows_before(&self, batch: usize) -> usize {
+        let (rows, batches) = (self.data.rows(), self.batches());
+        rows / batches * batch + (rows % batches).min(batch)
+    }
+
     /// What decides which rows a batch has: a pass that has begun takes every row once only if all of it stays.
     pub(crate) fn describe(&self) -> String {
         let Self { batch_size, seed, window, .. } = self;
@@ -68,7 +80,7 @@ impl Order<'_> {
             Rows::Memory(_) => "in memory".to_string(),
             Rows::Disk(_) => format!("from disk, {window} blocks at a time"),
         };
-        format!("batch_size {batch_size}, seed {seed}, rows {rows}")
+        format!("equal batches, batch_size {batch_size}, seed {seed}, rows {rows}")
     }
 
     /// Sends the plans of passes `first_epoch..epochs`, from batch `first_batch` on, until nobody listens.
@@ -96,7 +108,8 @@ impl Order<'_> {
     fn whole(&self, data: &Batch, epoch: u64, skip: usize, out: &Out) -> Sent {
         let rows = permutation(self.seed, &format!("order of epoch {epoch}"), data.rows());
         let (mut batch, mut places) = (Batch::new(self.input), Vec::new());
-        for rows in rows.chunks(self.batch_size).skip(skip) {
+        for number in skip..self.batches() {
+            let rows = &rows[self.rows_before(number)..self.rows_before(number + 1)];
             batch.clear();
             batch.push_rows(data, rows);
             places.clear();
@@ -109,7 +122,8 @@ impl Order<'_> {
     /// A pass over rows on disk; the next window is read while the one before is used.
     fn windows(&self, cache: &Cache, epoch: u64, skip: usize, out: &Out) -> Sent {
         let blocks = permutation(self.seed, &format!("blocks of epoch {epoch}"), cache.blocks());
-        let mut skip = skip * self.batch_size;
+        let mut number = skip;
+        let mut skip = self.rows_before(number);
         let mut windows = blocks.chunks(self.window).enumerate().peekable();
         let size = |blocks: &[u32]| blocks.iter().map(|&b| cache.block_rows(b as usize)).sum::<usize>();
         while let Some(rows) = windows.peek().map(|(_, blocks)| size(blocks)).filter(|&rows| rows <= skip) {
@@ -119,8 +133,8 @@ impl Order<'_> {
         let (ready, next) = sync_channel(0);
         std::thread::scope(|scope| {
             let ahead = move || {
-                for (number, blocks) in windows {
-                    if ready.send(read(cache, blocks).map(|window| (number, window))).is_err() {
+                for (window, blocks) in windows {
+                    if ready.send(read(cache, blocks).map(|rows| (window, rows))).is_err() {
                         return;
                     }
                 }
@@ -130,26 +144,28 @@ impl Order<'_> {
             }
             let (mut batch, mut places) = (Batch::new(self.input), Vec::new());
             for window in next {
-                let (number, window) = match window {
+                let (of_pass, window) = match window {
                     Ok(window) => window,
                     Err(e) => return out.plans.send(Err(e)).map_err(|_| Gone),
                 };
-                let name = format!("window {number} of epoch {epoch}");
+                let name = format!("window {of_pass} of epoch {epoch}");
                 let order = permutation(self.seed, &name, window.batch.rows());
                 let mut rest = &order[std::mem::take(&mut skip)..];
                 while !rest.is_empty() {
-                    let (rows, later) = rest.split_at(rest.len().min(self.batch_size - batch.rows()));
+                    let size = self.rows_before(number + 1) - self.rows_before(number);
+                    let (rows, later) = rest.split_at(rest.len().min(size - batch.rows()));
                     batch.push_rows(&window.batch, rows);
                     places.extend(rows.iter().map(|&row| window.places[row as usize]));
                     rest = later;
-                    if batch.rows() == self.batch_size {
+                    if batch.rows() == size {
                         self.send(&mut batch, &places, epoch, out)?;
                         batch.clear();
                         places.clear();
+                        number += 1;
                     }
                 }
             }
-            if batch.rows() > 0 { self.send(&mut batch, &places, epoch, out) } else { Ok(()) }
+            Ok(())
         })
     }
 

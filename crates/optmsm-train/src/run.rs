@@ -197,14 +197,14 @@ impl Run {
     /// When a line is damaged, or the disk refuses.
     pub fn rewind(&self, at: &Progress) -> Result<()> {
         let lines = history::retain(&self.folder, |line| line.split != "test" && line.step <= at.step)?;
-        if let Some(gap) = self.gap(&lines, at.epoch) {
+        if let Some(gap) = self.gap(&lines, at) {
             say::warning(&gap);
         }
         tensorboard::rewind(&self.folder, at.step)
     }
 
-    /// Says which evaluations of a run that has done so many passes are not in `metrics.jsonl`.
-    pub(crate) fn gap(&self, lines: &[Line], passes: u64) -> Option<String> {
-        inputs::has(&self.config, Part::Valid).then(|| history::gap(&self.folder, lines, passes)).flatten()
+    /// Says which evaluations of a run that stands `at` are not in `metrics.jsonl`.
+    pub(crate) fn gap(&self, lines: &[Line], at: &Progress) -> Option<String> {
+        inputs::has(&self.config, Part::Valid).then(|| history::gap(&self.folder, lines, at)).flatten()
     }
 }

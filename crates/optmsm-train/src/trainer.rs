@@ -5,7 +5,7 @@ use std::sync::mpsc::{channel, sync_channel};
 use std::thread::Builder;
 
 use optmsm_core::backend::Backend;
-use optmsm_core::learner::{Learner, StepLoss};
+use optmsm_core::learner::{KEPT, Learner, Trace};
 use optmsm_core::model::Model;
 use optmsm_core::rounding::TableDtype;
 use optmsm_data::{DataError, Part};
@@ -17,7 +17,9 @@ use crate::checkpoint::{self, Outline, Progress as Position};
 use crate::config::TrainConfig;
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluation, evaluate};
+use crate::every::{Every, Place};
 use crate::extreme;
+use crate::history;
 use crate::loader::Order;
 use crate::progress::Progress;
 use crate::record::Record;
@@ -25,10 +27,11 @@ use crate::resume;
 use crate::rows::Rows;
 use crate::run::Run;
 use crate::say;
+use crate::stretch::MeanLoss;
 use crate::tensorboard::Writer;
 
-/// Steps between two looks at the loss: a device need not stop for it.
-const LOSS_EVERY: u64 = 16;
+/// Steps between two looks at losses: a device need not stop for it.
+const LOOK_EVERY: u64 = KEPT as u64;
 /// Batches that the loader is ahead.
 const AHEAD: usize = 2;
 /// Batches that are there at a time: those ahead, and with the loader, the learner, and on the way back one each.
@@ -50,7 +53,7 @@ pub struct Data {
 /// What follows an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// The next pass, if configuration and early stopping leave one.
+    /// More training, if configuration and early stopping leave some.
     Continue,
     /// The end of the run, as after the last pass.
     Stop,
@@ -58,7 +61,7 @@ pub enum Next {
 
 /// Watches a run from outside, and may end it.
 pub trait Observer: std::fmt::Debug {
-    /// A pass was evaluated and saved.
+    /// Parameters were evaluated and saved.
     fn evaluated(&self, _at: &Position) -> Next {
         Next::Continue
     }
@@ -74,7 +77,7 @@ pub struct Control<'a> {
     pub resume: bool,
     /// Becomes true when the user asks to stop.
     pub stop: &'a AtomicBool,
-    /// Step after which to stop and save, as if the user had asked.
+    /// Step after which to stop and save, as if the user had asked; 0 trains nothing.
     pub max_steps: Option<u64>,
     /// Print nothing.
     pub quiet: bool,
@@ -88,8 +91,12 @@ struct Line<'a> {
     step: u64,
     epoch: u64,
     split: &'a str,
+    #[serde(skip_serializing_if = "history::is_zero")]
+    share: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     train_loss: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    train_auc: Option<f64>,
     rows_per_second: f64,
     #[serde(flatten)]
     evaluation: &'a Evaluation,
@@ -142,6 +149,8 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     };
     if resume {
         same_order(&order, &at, run)?;
+        // Older versions evaluated at the end of passes only.
+        at.evaluations = at.evaluations.max(at.epoch);
         run.rewind(&at)?;
         if !at.monitor.is_empty() && at.monitor != config.monitor.name() {
             // Parameters that were best so far go on as that, by the value that early stopping watches now.
@@ -151,43 +160,65 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     }
     (at.order, at.monitor) = (order.describe(), config.monitor.name().into());
     let mut board = config.tensorboard.then(|| Writer::open(&run.folder)).transpose()?;
+    let batches = order.batches() as u64;
+    // Of a run that has only its test rows to score there is nothing to stop.
+    let going = |at: &Position| at.epoch < config.epochs && at.stale < config.patience.max(1);
+    let halted = |at: &Position| Error::Interrupted { step: at.step, run: run.folder.display().to_string() };
+    if going(&at) && max_steps.is_some_and(|max| at.step >= max) {
+        return Err(halted(&at));
+    }
+    let rows =
+        |at: &Position| at.epoch * data.train.rows() as u64 + order.rows_before(at.batch as usize) as u64;
     let mut progress = Progress::new(config.epochs * data.train.rows() as u64, quiet);
     let done = std::thread::scope(|scope| {
         let (plans, planned) = sync_channel(AHEAD);
         let (give_back, spare) = channel();
         let begin = (at.epoch, at.batch);
-        let plan = move || order.run(begin, config.epochs, &plans, &spare);
+        let of_run = &order;
+        let plan = move || of_run.run(begin, config.epochs, &plans, &spare);
         Builder::new().spawn_scoped(scope, plan).map_err(DataError::thread)?;
-        let batches = data.train.rows().div_ceil(config.batch_size) as u64;
-        let (mut last_finite, mut suspected) = (None, false);
-        while at.epoch < config.epochs && at.stale < config.patience.max(1) {
+        let (mut trace, mut last_finite, mut suspected) = (Trace::default(), None, false);
+        while going(&at) {
             let Ok(plan) = planned.recv() else { break };
             let plan = plan?;
+            let before = rows(&at);
             learner.step_plan(&plan)?;
             (at.step, at.batch) = (at.step + 1, at.batch + 1);
-            let end = at.batch == batches;
+            let pass_ends = at.batch == batches;
+            let now = Place { step: at.step, rows: rows(&at), pass_ends };
+            let last = pass_ends && at.epoch + 1 == config.epochs;
+            let evaluates = last || config.evaluate_every.ends(before, now);
+            let saves = config.checkpoint_every.is_some_and(|every| every.ends(before, now));
             let halt = stop.load(Ordering::Relaxed) || max_steps.is_some_and(|max| at.step >= max);
-            let mut shown = None;
-            if at.step % LOSS_EVERY == 0 || end || halt {
-                let parts = learner.loss()?;
-                let loss = parts.total();
-                if !loss.is_finite() {
-                    return Err(diverged(at.step, loss, last_finite, run, (&data.train, Part::Train))?);
+            let shows = at.step.is_multiple_of(LOOK_EVERY) || evaluates;
+            if shows || saves || halt {
+                learner.trace(&mut trace)?;
+                for step in &trace.steps {
+                    let loss = step.loss.total();
+                    if !loss.is_finite() {
+                        return Err(diverged(step.step, loss, last_finite, run, (&data.train, Part::Train))?);
+                    }
+                    last_finite = Some(loss);
                 }
-                at.loss = loss;
-                (last_finite, shown) = (Some(loss), Some(parts));
+                at.stretch.add(&trace);
+                at.loss = at.stretch.losses.mean().total();
             }
-            progress.advance(plan.rows() as u64, shown.map(|parts| parts.total()));
-            // Not where an interrupt made us look: a continued run has the steps of an uninterrupted one.
-            if let (Some(board), Some(parts)) =
-                (&mut board, shown.filter(|_| at.step % LOSS_EVERY == 0 || end))
-            {
-                step_scalars(board, config, at.step, parts, progress.rate())?;
+            progress.advance(plan.rows() as u64, shows.then_some(at.loss));
+            // Not where an interrupt made us look: a continued run has the points of an uninterrupted one.
+            if shows {
+                let loss = std::mem::take(&mut at.stretch.recent).mean();
+                if let Some(board) = &mut board {
+                    step_scalars(board, config, at.step, loss, progress.rate())?;
+                }
             }
             let _ = give_back.send(plan);
-            if end {
+            if pass_ends {
                 (at.epoch, at.batch) = (at.epoch + 1, 0);
-                let auc = epoch_end(learner, run, data, &mut at, last_finite, &progress, board.as_mut())?;
+            }
+            if evaluates {
+                let share = at.batch as f64 / batches as f64;
+                let auc =
+                    evaluated(learner, run, data, &mut at, share, last_finite, &progress, board.as_mut())?;
                 if let (Some(auc), Some(valid), false) =
                     (auc.filter(|&auc| auc > SUSPICIOUS), &data.valid, suspected)
                 {
@@ -198,10 +229,12 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
                     break;
                 }
             }
-            if halt && at.epoch < config.epochs && at.stale < config.patience.max(1) {
+            let stops = halt && going(&at);
+            if stops || (saves && !evaluates) {
                 save_last(finite(learner, run, data, &at, last_finite)?, learner, run, data, &at)?;
-                let run = run.folder.display().to_string();
-                return Err(Error::Interrupted { step: at.step, run });
+            }
+            if stops {
+                return Err(halted(&at));
             }
         }
         Ok(())
@@ -224,7 +257,9 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
         step,
         epoch,
         split: "test",
+        share: 0.0,
         train_loss: None,
+        train_auc: None,
         rows_per_second,
         evaluation: &evaluation,
     })?;
@@ -251,12 +286,12 @@ fn same_order(order: &Order, at: &Position, run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// What TensorBoard shows of a step.
+/// Shows a step in TensorBoard, with the mean loss of the steps since the point before.
 fn step_scalars(
     board: &mut Writer,
     config: &TrainConfig,
     step: u64,
-    loss: StepLoss,
+    loss: MeanLoss,
     rows_per_second: f64,
 ) -> Result<()> {
     let learner = config.learner();
@@ -273,18 +308,22 @@ fn step_scalars(
     board.write(step)
 }
 
-/// Evaluates, decides whether this is the best so far, and saves; returns the validation AUC.
-fn epoch_end<B: Backend<Elem = f32>, M: Model<B>>(
+/// Evaluates, decides whether this is the best so far, and saves; returns the validation AUC. `share` of the current pass is done.
+#[allow(clippy::too_many_arguments)]
+fn evaluated<B: Backend<Elem = f32>, M: Model<B>>(
     learner: &mut Learner<B, M>,
     run: &Run,
     data: &Data,
     at: &mut Position,
+    share: f64,
     last_finite: Option<f64>,
     progress: &Progress,
     board: Option<&mut Writer>,
 ) -> Result<Option<f64>> {
     let outline = finite(learner, run, data, at, last_finite)?;
     let (mut better, mut note, mut auc) = (true, String::new(), None);
+    let train_auc = std::mem::take(&mut at.stretch).auc();
+    at.evaluations += 1;
     if let Some(valid) = &data.valid {
         let (evaluation, _) = score(learner, run, valid)?;
         let all = &evaluation.overall;
@@ -312,21 +351,29 @@ fn epoch_end<B: Backend<Elem = f32>, M: Model<B>>(
             step: at.step,
             epoch: at.epoch,
             split: "valid",
+            share,
             train_loss,
+            train_auc,
             rows_per_second,
             evaluation: &evaluation,
         };
         run.log(&line)?;
         if let Some(board) = board {
             board.evaluation("valid", &evaluation);
+            board.scalar("train/auc", train_auc.unwrap_or(f64::NAN));
             board.write(at.step)?;
         }
     } else {
         at.best_step = at.step;
     }
     let mark = if better { "  *" } else { "" };
-    let (epoch, loss, rate) = (at.epoch, at.loss, progress.rate());
-    progress.line(&format!("epoch {epoch:>3}  loss {loss:.4}{note}  {rate:.0} rows/s{mark}"));
+    let (loss, rate) = (at.loss, progress.rate());
+    let place = match run.config.train.evaluate_every {
+        Every::Pass => format!("epoch {:>3}", at.epoch),
+        _ => format!("step {:>7}  epoch {:>6.2}", at.step, at.epoch as f64 + share),
+    };
+    let seen = train_auc.map_or(String::new(), |auc| format!("  auc {auc:.4}"));
+    progress.line(&format!("{place}  loss {loss:.4}{seen}{note}  {rate:.0} rows/s{mark}"));
     if better {
         let path = run.checkpoint_path("best");
         checkpoint::save(&path, &outline, at, &run.fingerprint()?, |sink| learner.export_to(sink))?;

@@ -190,7 +190,7 @@ impl Study {
         let judge = Judge::new(usable.map(|t| &t.curve[..]).filter(|_| stop), &config.train);
         let attempt = Attempt::new(Run::new(folder, config, schema.clone()), &mark)?;
         // Killed between the judgement and its note: judge again rather than train on.
-        let judged = attempt.position()?.filter(|at| at.batch == 0 && at.epoch > 0);
+        let judged = attempt.position()?.filter(|at| at.stretch.is_empty() && at.evaluations > 0);
         let over = judged.is_some_and(|at| judge.decide(&at) == Next::Stop);
         let done = if over { attempt.seconds() } else { attempt.train(data, session, &judge) };
         let (state, problem, seconds) = match done {
@@ -205,8 +205,8 @@ impl Study {
     /// The monitored values in a run's `metrics.jsonl`.
     fn curve(&self, attempt: &Attempt) -> Result<Vec<f64>> {
         let lines = history::read(&attempt.run.folder)?;
-        let passes = attempt.position()?.map_or(0, |at| at.epoch);
-        if let Some(gap) = attempt.run.gap(&lines, passes) {
+        let at = attempt.position()?.unwrap_or_default();
+        if let Some(gap) = attempt.run.gap(&lines, &at) {
             let fix = "restore the file, or delete the folder: the trial will be trained again";
             return Err(Error::file("trial", gap, fix));
         }

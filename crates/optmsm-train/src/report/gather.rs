@@ -60,8 +60,8 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
     };
     let history = history::read(&run.folder)?;
     let done = ["last", "best"].into_iter().find(|name| run.checkpoint_path(name).exists());
-    let passes = done.map(|name| run.checkpoint(name)).transpose()?.map_or(0, |done| done.progress.epoch);
-    if let Some(gap) = run.gap(&history, passes) {
+    let at = done.map(|name| run.checkpoint(name)).transpose()?.map_or_else(Default::default, |c| c.progress);
+    if let Some(gap) = run.gap(&history, &at) {
         say::warning(&gap);
     }
     let model = predictor.model();

@@ -151,6 +151,11 @@ fn valid(run: &RunReport) -> impl Iterator<Item = &Line> + Clone {
     run.history.iter().filter(|l| l.split == "valid")
 }
 
+/// Passes over the training rows that were done, with the share of the last.
+fn passes(line: &Line) -> f64 {
+    line.epoch as f64 + line.share
+}
+
 /// Loss and AUC by epoch.
 pub(super) fn training(runs: &[RunReport]) -> String {
     if runs.iter().all(|r| valid(r).next().is_none()) {
@@ -158,7 +163,7 @@ pub(super) fn training(runs: &[RunReport]) -> String {
     }
     let curve = |title: &str, y_label: &str, of: &dyn Fn(&Line) -> Option<f64>| {
         let series = runs.iter().enumerate().map(|(run, r)| {
-            let points: Vec<_> = valid(r).filter_map(|l| Some((l.step, [l.epoch as f64, of(l)?]))).collect();
+            let points: Vec<_> = valid(r).filter_map(|l| Some((l.step, [passes(l), of(l)?]))).collect();
             let chosen = points.iter().position(|p| p.0 == r.best_step);
             let points = points.into_iter().map(|p| p.1).collect();
             Series { run, name: &r.run, points, marks: true, chosen, faint: false }
@@ -181,7 +186,8 @@ pub(super) fn training(runs: &[RunReport]) -> String {
         if plot.series.iter().all(|s| s.points.is_empty()) { String::new() } else { plot.draw() }
     };
     let mut html = "<div class=\"plots\">".to_string();
-    html += &curve("Loss of the epoch's last training batch", "loss", &|l| l.train_loss);
+    html += &curve("Mean training loss since the evaluation before", "loss", &|l| l.train_loss);
+    html += &curve("AUC of training rows, each before it was learned from", "AUC", &|l| l.train_auc);
     html += &curve("Log loss, validation", "log loss", &|l| l.evaluation.overall.log_loss);
     html += &curve("AUC, validation, all rows", "AUC", &|l| l.evaluation.overall.auc);
     for name in pictured(runs) {
@@ -195,7 +201,7 @@ pub(super) fn training(runs: &[RunReport]) -> String {
         names.extend(r.scenarios.iter().map(|s| format!("AUC {}", s.name)));
         let row = |l: &Line| {
             let mut cells =
-                vec![Cell::new(l.epoch.to_string()), Cell::new(count(l.step)), Cell::new(&l.split)];
+                vec![Cell::new(number(Some(passes(l)), 2)), Cell::new(count(l.step)), Cell::new(&l.split)];
             let all = &l.evaluation.overall;
             cells.extend([l.train_loss, all.log_loss, all.auc].map(|v| Cell::new(number(v, 4))));
             cells.extend(r.scenarios.iter().map(|s| {

@@ -9,12 +9,12 @@ use crate::trainer::{Next, Observer};
 /// Earlier trials without which none is stopped: a median of fewer says little.
 const FEWEST_TRIALS: usize = 4;
 
-/// The median rule: after pass e, a trial whose best validation value so far is below the median of what earlier trials
-/// had as their best after e passes, or in all if they had fewer, is stopped (after Golovin et al., KDD 2017, who compare with
+/// The median rule: after evaluation e, a trial whose best validation value so far is below the median of what earlier trials
+/// had as their best after e evaluations, or in all if they had fewer, is stopped (after Golovin et al., KDD 2017, who compare with
 /// running averages). It looks at earlier trials only, so it does not matter when a search was interrupted.
 #[derive(Debug)]
 pub(super) struct Judge {
-    /// Best value so far after each pass, of each earlier trial.
+    /// Best value so far after each evaluation, of each earlier trial.
     others: Vec<Vec<f64>>,
     epochs: u64,
     patience: u64,
@@ -22,7 +22,7 @@ pub(super) struct Judge {
 }
 
 impl Judge {
-    /// `curves` are the earlier trials' validation values, one a pass; without any, nothing is stopped.
+    /// `curves` are the earlier trials' validation values, one per evaluation; without any, nothing is stopped.
     pub(super) fn new<'a>(curves: impl Iterator<Item = &'a [f64]>, train: &TrainConfig) -> Self {
         let best = |curve: &[f64]| {
             let mut best = f64::NEG_INFINITY;
@@ -41,15 +41,15 @@ impl Judge {
         self.stopped.get()
     }
 
-    /// What follows the position, which is the end of a pass.
+    /// What follows the position, which is that of an evaluation.
     pub(super) fn decide(&self, at: &Position) -> Next {
         let over = at.epoch >= self.epochs || at.stale >= self.patience;
         let (Some(best), false) = (at.best, over || self.others.len() < FEWEST_TRIALS) else {
             return Next::Continue;
         };
-        let passes = at.epoch as usize;
+        let number = at.evaluations as usize;
         let mut then: Vec<f64> =
-            self.others.iter().map(|other| other[passes.clamp(1, other.len()) - 1]).collect();
+            self.others.iter().map(|other| other[number.clamp(1, other.len()) - 1]).collect();
         then.sort_by(f64::total_cmp);
         let n = then.len();
         let median = 0.5 * (then[(n - 1) / 2] + then[n / 2]);
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     fn at(epoch: u64, best: f64) -> Position {
-        Position { epoch, best: Some(best), ..Position::default() }
+        Position { epoch, evaluations: epoch, best: Some(best), ..Position::default() }
     }
 
     #[test]

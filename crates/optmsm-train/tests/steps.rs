@@ -1,0 +1,179 @@
+//! Evaluations and checkpoints within passes, and what is printed of training.
+
+mod common;
+
+use common::{CONFIG, Place, bad, code, good};
+use optmsm_core::params::TensorSource;
+use optmsm_train::checkpoint::Checkpoint;
+use optmsm_train::run::Run;
+use serde_json::Value;
+
+const TRAIN: [&str; 5] = ["train", "--config", "config.toml", "--quiet", "--run"];
+
+/// 100 rows in batches of 14 or 15, so seven steps a pass, three passes.
+fn place() -> Place {
+    Place::new(CONFIG, 100, 11)
+}
+
+fn train(place: &Place, run: &str, sets: &[&str]) {
+    let sets = sets.iter().flat_map(|set| ["--set", set]);
+    good(place, &[&TRAIN[..], &[run], &sets.collect::<Vec<_>>()].concat());
+}
+
+fn last(place: &Place, run: &str) -> Checkpoint {
+    Run::open(&place.path(run)).unwrap().checkpoint("last").unwrap()
+}
+
+/// Parameters and optimizer state: some of each kind.
+fn tensors(place: &Place, run: &str) -> Vec<Vec<f32>> {
+    let last = last(place, run);
+    let user = [12, 5];
+    let tensor = |name: &str, shape: &[usize]| last.tensor(name, shape).unwrap();
+    vec![
+        tensor("embeddings.user.weight", &user),
+        tensor("optimizer.m.embeddings.user.weight", &user),
+        tensor("optimizer.v.embeddings.price.weight", &[1, 5]),
+    ]
+}
+
+/// Lines of `metrics.jsonl` without speeds and checksums.
+fn lines(place: &Place, run: &str) -> Vec<Value> {
+    let text = place.text(&format!("{run}/metrics.jsonl"));
+    let line = |line: &str| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        let fields = line.as_object_mut().unwrap();
+        assert!(fields.remove("rows_per_second").is_some() && fields.remove("crc32").is_some());
+        line
+    };
+    text.lines().map(line).collect()
+}
+
+fn evaluated(place: &Place, run: &str) -> Vec<(u64, u64)> {
+    let number = |line: &Value, key: &str| line[key].as_u64().unwrap();
+    lines(place, run).iter().map(|line| (number(line, "step"), number(line, "epoch"))).collect()
+}
+
+#[test]
+fn evaluations_come_where_they_are_asked_for_and_change_no_bit_of_training() {
+    let place = place();
+    train(&place, "passes", &[]);
+    assert_eq!(evaluated(&place, "passes"), [(7, 1), (14, 2), (21, 3)]);
+    let wanted: [(&str, &[(u64, u64)]); 4] = [
+        ("{ steps = 5 }", &[(5, 0), (10, 1), (15, 2), (20, 2), (21, 3)]),
+        // Rows 60, 120, … : 60 come with step 5, as four have at most 60 only where all are of 15.
+        ("{ rows = 60 }", &[(5, 0), (9, 1), (13, 1), (17, 2), (21, 3)]),
+        ("{ rows = 1000 }", &[(21, 3)]),
+        ("{ steps = 7 }", &[(7, 1), (14, 2), (21, 3)]),
+    ];
+    for (number, (every, wanted)) in wanted.into_iter().enumerate() {
+        let run = format!("r{number}");
+        train(
+            &place,
+            &run,
+            &[&format!("train.evaluate_every={every}"), "train.checkpoint_every={ steps = 2 }"],
+        );
+        assert_eq!(evaluated(&place, &run), wanted, "{every}");
+        assert_eq!(tensors(&place, &run), tensors(&place, "passes"), "{every}");
+    }
+    // Share of the pass that was done.
+    let shares: Vec<_> = lines(&place, "r0").iter().map(|line| line["share"].as_f64()).collect();
+    let sevenths = |n: f64| Some(n / 7.0);
+    assert_eq!(shares, [sevenths(5.0), sevenths(3.0), sevenths(1.0), sevenths(6.0), None]);
+}
+
+#[test]
+fn a_run_that_was_stopped_anywhere_goes_on_as_if_it_had_not_been() {
+    let place = place();
+    let sets = ["train.evaluate_every={ steps = 4 }", "train.checkpoint_every={ rows = 40 }"];
+    train(&place, "whole", &sets);
+    for stop in ["0", "1", "4", "6", "7", "17", "20"] {
+        let run = format!("stopped-{stop}");
+        let args = sets.iter().flat_map(|set| ["--set", set]);
+        let args: Vec<_> = TRAIN.into_iter().chain([&*run, "--max-steps", stop]).chain(args).collect();
+        code(&place.run(&args), 130);
+        assert_eq!(last(&place, &run).progress.step.to_string(), stop);
+        good(&place, &["train", "--resume", "--quiet", "--run", &run]);
+        assert_eq!(lines(&place, &run), lines(&place, "whole"), "{stop}");
+        let [a, b] = [&*run, "whole"].map(|run| place.bytes(&format!("{run}/checkpoints/last.safetensors")));
+        assert!(a == b, "{stop}");
+    }
+}
+
+/// `--max-steps 0` leaves the parameters as they begin, and nothing is evaluated.
+#[test]
+fn no_steps_train_nothing() {
+    let place = place();
+    let stderr = code(&place.run(&[&TRAIN[..], &["r", "--max-steps", "0"]].concat()), 130);
+    assert!(stderr.contains("step 0"), "{stderr}");
+    assert_eq!(last(&place, "r").progress.step, 0);
+    assert!(
+        !place.path("r/metrics.jsonl").exists() && !place.path("r/checkpoints/best.safetensors").exists()
+    );
+    // Of a run that has trained, too.
+    code(&place.run(&["train", "--resume", "--run", "r", "--max-steps", "3"]), 130);
+    let before = place.bytes("r/checkpoints/last.safetensors");
+    code(&place.run(&["train", "--resume", "--run", "r", "--max-steps", "0"]), 130);
+    assert!(place.bytes("r/checkpoints/last.safetensors") == before);
+}
+
+/// Training stops where the loss is no number; what was saved within the pass stays.
+#[test]
+fn what_is_saved_within_a_pass_outlives_the_end_of_the_program() {
+    for every in ["{ steps = 1 }", "{ rows = 20 }", "\"pass\""] {
+        let place = place();
+        let sets = [
+            &format!("train.checkpoint_every={every}"),
+            "train.optimizer.rule=sgd",
+            "train.optimizer.lr=1e10",
+        ];
+        let sets: Vec<_> = sets.into_iter().flat_map(|set| ["--set", set]).collect();
+        let stderr = code(&place.run(&[&TRAIN[..], &["r"], &sets].concat()), 1);
+        let step = stderr.split("step ").nth(1).and_then(|rest| rest.split(':').next());
+        let step: u64 = step.and_then(|step| step.parse().ok()).unwrap_or_else(|| panic!("{stderr}"));
+        assert!((2..=7).contains(&step), "{stderr}");
+        // The first two batches have 15 rows: rows 20, 40, 60 come with steps 2, 3, 5.
+        let saved = match every {
+            "{ steps = 1 }" => step - 1,
+            "\"pass\"" => 0,
+            _ => [0, 0, 2, 3, 3, 5, 5][step as usize - 1],
+        };
+        assert_eq!(last(&place, "r").progress.step, saved, "{every}: {stderr}");
+    }
+}
+
+/// The mean loss of a pass: of one step a pass it is that of the step, and of many it is theirs.
+#[test]
+fn the_loss_is_the_mean_over_the_steps_since_the_evaluation_before() {
+    let place = place();
+    train(&place, "each", &["train.evaluate_every={ steps = 1 }", "train.patience=99"]);
+    train(&place, "all", &[]);
+    let losses = |run: &str| -> Vec<f64> {
+        lines(&place, run).iter().map(|line| line["train_loss"].as_f64().unwrap()).collect()
+    };
+    let (each, all) = (losses("each"), losses("all"));
+    assert_eq!((each.len(), all.len()), (21, 3));
+    for (steps, mean) in each.chunks(7).zip(all) {
+        // Two batches of 15 rows, then five of 14.
+        let sum: f64 = steps.iter().zip([15.0, 15.0, 14.0, 14.0, 14.0, 14.0, 14.0]).map(|(l, n)| l * n).sum();
+        assert!((sum / 100.0 - mean).abs() < 1e-12, "{sum} {mean}");
+    }
+}
+
+#[test]
+fn bad_distances_say_what_is_possible() {
+    let place = place();
+    let run = |set: &str| bad(&place, &[&TRAIN[..], &["r", "--set", set]].concat());
+    for key in ["train.evaluate_every", "train.checkpoint_every"] {
+        for (value, wanted) in [
+            ("{ steps = 0 }", "must be at least 1"),
+            ("{ rows = 0 }", "must be at least 1"),
+            ("never", "unknown variant"),
+            ("{ hours = 1 }", "unknown variant"),
+            ("5", "give a value of that type"),
+        ] {
+            let text = run(&format!("{key}={value}"));
+            assert!(text.contains(wanted) && text.contains(key), "{value}: {text}");
+        }
+    }
+    assert!(!place.path("r").exists());
+}
