@@ -1,7 +1,42 @@
-// Orthogonality penalty (model.md §3, backward §8): e [B, K·m], n_k = ‖e_k‖, inv_k = 1 / (n_k + ε), cos_ij = e_i·e_j inv_i inv_j.
+// Orthogonality penalty (model.md §3, backward §8): e [B, K·m], inv_k = 1 / max(‖e_k‖, ε), ê_k = e_k inv_k, cos_ij = ê_i·ê_j.
 #include "rows.cuh"
 
-constexpr float NORM_EPS = 1e-8f;
+// 1 / ε.
+constexpr float INV_EPS = 1024.0f;
+// Where squares overflow, those of e times this do not.
+constexpr float SMALLER = 0x1p-96f;
+
+// ê_k of one row. Products of them do not overflow, whatever e.
+struct Units {
+  Experts experts;
+  const float* inv_norm;
+  unsigned width;
+
+  __device__ __forceinline__ Units(const Experts& experts, const float* inv_norm)
+      : experts(experts), inv_norm(inv_norm), width(experts.width) {}
+
+  __device__ __forceinline__ float4 load(unsigned k, unsigned col) const {
+    const float inv = inv_norm[k];
+    return each(experts.load(k, col), [=](float e) { return e * inv; });
+  }
+};
+
+// squared[t] = ‖scale · e_{min(first + t, K − 1)}‖²; the same in every lane of the group.
+template <unsigned LANES>
+__device__ __forceinline__ void four_squares(float (&squared)[4], const Experts& experts, unsigned first, float scale) {
+  squared[0] = squared[1] = squared[2] = squared[3] = 0.0f;
+  for (unsigned col = threadIdx.x % LANES * 4; col < experts.width; col += LANES * 4) {
+#pragma unroll
+    for (unsigned t = 0; t < 4; ++t) {
+      const float4 e = each(experts.load(min(first + t, experts.count - 1), col), [=](float e) { return e * scale; });
+      squared[t] = dot_quad(e, e, squared[t]);
+    }
+  }
+#pragma unroll
+  for (unsigned t = 0; t < 4; ++t) {
+    squared[t] = group_sum<LANES>(squared[t]);
+  }
+}
 
 struct Penalty {
   float *inv_norm, *parts;
@@ -32,30 +67,27 @@ __device__ __forceinline__ void penalty_by(const Penalty& p) {
     const Experts experts{p.e + row * p.ld_e, p.experts, p.width, aligned};
     float* inv_norm = p.inv_norm + row * p.ld_inv_norm;
     for (unsigned i = 0; i < p.experts; i += 4) {
-      float squared[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-      for (unsigned col = lane * 4; col < p.width; col += LANES * 4) {
-#pragma unroll
-        for (unsigned t = 0; t < 4; ++t) {
-          const float4 v = experts.load(min(i + t, p.experts - 1), col);
-          squared[t] = dot_quad(v, v, squared[t]);
-        }
-      }
-#pragma unroll
-      for (unsigned t = 0; t < 4; ++t) {
-        squared[t] = group_sum<LANES>(squared[t]);
+      float squared[4];
+      four_squares<LANES>(squared, experts, i, 1.0f);
+      float inv = 1.0f / sqrtf(pick(squared, lane));
+      inv = inv > INV_EPS ? INV_EPS : inv;
+      if (__any_sync(FULL_WARP, inv == 0.0f)) {
+        four_squares<LANES>(squared, experts, i, SMALLER);
+        inv = inv == 0.0f ? SMALLER / sqrtf(pick(squared, lane)) : inv;
       }
       if (live && lane < 4 && i + lane < p.experts) {
-        inv_norm[i + lane] = 1.0f / (sqrtf(pick(squared, lane)) + NORM_EPS);
+        inv_norm[i + lane] = inv;
       }
     }
     __syncwarp();
+    const Units units(experts, inv_norm);
     for (unsigned j = 1; j < p.experts; ++j) {
       for (unsigned i = 0; i < j; i += 4) {
         float gram[4];
-        four_dots<LANES>(gram, [&](unsigned col) { return experts.load(j, col); }, experts, i, j - 1);
+        four_dots<LANES>(gram, [&](unsigned col) { return units.load(j, col); }, units, i, j - 1);
         const unsigned at = i + lane;
         if (live && lane < 4 && at < j) {
-          const float cos = pick(gram, lane) * inv_norm[at] * inv_norm[j];
+          const float cos = pick(gram, lane);
           // Pairs in the order (0,1), (0,2) … (1,2) …; a pair is always this lane's.
           own[1 + at * p.experts - at * (at + 1) / 2 + (j - at - 1)] += fabsf(cos);
           penalty += p.factor * cos * cos;
@@ -79,7 +111,7 @@ __device__ __forceinline__ void penalty_by(const Penalty& p) {
   }
 }
 
-// inv_norm_k = 1 / (n_k + ε), and of the rows of each block parts[block, :] = Σ_b factor Σ_{i<j} cos², then Σ_b |cos_ij| of
+// inv_norm_k = 1 / max(‖e_k‖, ε), and of the rows of each block parts[block, :] = Σ_b factor Σ_{i<j} cos², then Σ_b |cos_ij| of
 // each pair; factor = 2 / (K(K−1)).
 // Floor: each element of e read once; m K(K+1)/2 multiply-adds a row. Grid: at most 512 blocks that go over the rows;
 // `lanes` (8, 16 or 32) lanes a row, up to 256 threads. Shared: 1 + K(K−1)/2 floats a group of lanes; where a warp's do not
@@ -142,19 +174,16 @@ __device__ __forceinline__ void gate_row(const GateBwd& g, D d_mix, const Expert
   }
 }
 
-// The matrix M with d_e_i = Σ_j M_ij e_j, [K, ld] and symmetric, from the Gram matrix of the row: with
-// w_ij = c cos_ij inv_j, v_i = Σ_{j≠i} w_ij e_j and e_i·v_i = Σ_{j≠i} w_ij (e_i·e_j) give
-//   M_ij = w_ij inv_i,   M_ii = −(e_i·v_i) inv_i² / n_i.
-// Under it, at matrix[K · ld..], ‖e_i‖².
+// The matrix M with d_e_i = Σ_j M_ji ê_j, [K, ld], from the Gram matrix G of the row's ê:
+//   M_ji = c G_ji inv_i,   M_ii = −c Σ_{j≠i} G_ji² inv_i, or 0 where ê_i = e_i / ε.
 template <unsigned LANES>
-__device__ __forceinline__ void coefficients(float* matrix, const Experts& experts, unsigned ld,
-                                             const float* inv_norm, float c) {
-  const unsigned lane = threadIdx.x % LANES, count = experts.count;
-  for (unsigned i = 0; i < count; ++i) {
-    for (unsigned j = 0; j <= i; j += 4) {
+__device__ __forceinline__ void coefficients(float* matrix, const Units& units, unsigned ld, float c) {
+  const unsigned lane = threadIdx.x % LANES, count = units.experts.count;
+  for (unsigned i = 1; i < count; ++i) {
+    for (unsigned j = 0; j < i; j += 4) {
       float gram[4];
-      four_dots<LANES>(gram, [&](unsigned col) { return experts.load(i, col); }, experts, j, i);
-      if (lane < 4 && j + lane <= i) {
+      four_dots<LANES>(gram, [&](unsigned col) { return units.load(i, col); }, units, j, i - 1);
+      if (lane < 4 && j + lane < i) {
         matrix[i * ld + j + lane] = matrix[(j + lane) * ld + i] = pick(gram, lane);
       }
     }
@@ -162,19 +191,16 @@ __device__ __forceinline__ void coefficients(float* matrix, const Experts& exper
   __syncwarp();
   // A lane reads and writes whole columns.
   for (unsigned i = lane; i < count; i += LANES) {
-    const float squared = matrix[i * ld + i], inv_i = inv_norm[i];
-    float along = 0.0f;
+    const float inv = units.inv_norm[i];
+    float back = 0.0f;
     for (unsigned j = 0; j < count; ++j) {
       if (j != i) {
-        const float gram = matrix[j * ld + i], inv_j = inv_norm[j];
-        const float w = c * (gram * inv_i * inv_j) * inv_j;
-        along += w * gram;
-        matrix[j * ld + i] = w * inv_i;
+        const float gram = matrix[j * ld + i];
+        back += gram * gram;
+        matrix[j * ld + i] = c * gram * inv;
       }
     }
-    // NaN for a row of zeros, to whose gradient nothing is added.
-    matrix[i * ld + i] = -(along * inv_i * inv_i / sqrtf(squared));
-    matrix[count * ld + i] = squared;
+    matrix[i * ld + i] = inv < INV_EPS ? -(c * back * inv) : 0.0f;
   }
   __syncwarp();
 }
@@ -184,7 +210,7 @@ __device__ __forceinline__ void penalty_bwd_by(const PenaltyBwd& p, const GateBw
   DYNAMIC_SHARED(float, shared);
   const unsigned lane = threadIdx.x % LANES, group = threadIdx.x / LANES, groups = blockDim.x / LANES;
   const unsigned count = p.experts, ld = (count + 3) / 4 * 4;
-  const size_t words = static_cast<size_t>(count + 1) * ld;
+  const size_t words = static_cast<size_t>(count) * ld;
   float* matrix = p.wide ? p.wide + blockIdx.x * words : shared + group * words;
   const bool whole = p.width % 4 == 0, penalty = p.c != 0.0f;
   const bool aligned_d_e = quads_aligned(p.d_e, p.ld_d_e) && whole;
@@ -196,6 +222,7 @@ __device__ __forceinline__ void penalty_bwd_by(const PenaltyBwd& p, const GateBw
     const bool live = first + group < p.rows;
     const size_t row = min(first + group, p.rows - 1);
     const Experts experts{p.e + row * p.ld_e, count, p.width, aligned_e};
+    const Units units(experts, p.inv_norm + row * p.ld_inv_norm);
     const auto d_mix = [&](unsigned col) {
       return load_quad(g.d_mix + row * g.ld_d_mix + col, p.width - col, aligned_d_mix);
     };
@@ -203,7 +230,7 @@ __device__ __forceinline__ void penalty_bwd_by(const PenaltyBwd& p, const GateBw
       gate_row<LANES>(g, d_mix, experts, row, live);
     }
     if (penalty) {
-      coefficients<LANES>(matrix, experts, ld, p.inv_norm + row * p.ld_inv_norm, p.c);
+      coefficients<LANES>(matrix, units, ld, p.c);
     }
     if (live) {
       for (unsigned col = lane * 4; col < p.width; col += LANES * 4) {
@@ -216,7 +243,7 @@ __device__ __forceinline__ void penalty_bwd_by(const PenaltyBwd& p, const GateBw
           if (penalty) {
             for (unsigned j = 0; j < count; ++j) {
               // What is behind column K goes to sums that are not stored.
-              const float4 m = *reinterpret_cast<const float4*>(matrix + j * ld + i), v = experts.load(j, col);
+              const float4 m = *reinterpret_cast<const float4*>(matrix + j * ld + i), v = units.load(j, col);
               sum[0] = add_scaled(sum[0], m.x, v);
               sum[1] = add_scaled(sum[1], m.y, v);
               sum[2] = add_scaled(sum[2], m.z, v);
@@ -228,11 +255,11 @@ __device__ __forceinline__ void penalty_bwd_by(const PenaltyBwd& p, const GateBw
             if (i + t < count) {
               float* to = p.d_e + row * p.ld_d_e + static_cast<size_t>(i + t) * p.width + col;
               if (GATE) {
-                // e = ReLU(·): where it is 0, so is the gradient before it. That covers rows of zeros.
+                // e = ReLU(·): where it is 0, so is the gradient before it.
                 const float4 d = add_scaled(sum[t], g.alpha[row * g.ld_alpha + i + t], d_mix(col));
                 const float4 masked = each(d, experts.load(i + t, col), [](float d, float e) { return e <= 0.0f ? 0.0f : d; });
                 store_quad(to, masked, p.width - col, aligned_d_e);
-              } else if (matrix[count * ld + i + t] != 0.0f) {
+              } else {
                 const float4 old = load_quad(to, p.width - col, aligned_d_e);
                 const float4 d = each(old, sum[t], [](float old, float d) { return old + d; });
                 store_quad(to, d, p.width - col, aligned_d_e);
@@ -259,9 +286,9 @@ __device__ __forceinline__ void penalty_bwd(const PenaltyBwd& p, const GateBwd& 
   }
 }
 
-// d_e_i += v_i inv_i − e_i (e_i·v_i) inv_i² / n_i with v_i = c Σ_{j≠i} cos_ij inv_j e_j; nothing where e_i = 0.
-// Floor: each element of e and d_e read, of d_e written once; m K(3K+1)/2 multiply-adds a row. Grid: `lanes` (8, 16 or 32) lanes
-// a row, up to 256 threads. Shared: K + 1 rows of ⌈K / 4⌉ · 4 floats a group of lanes; where a warp's do not fit, a block is
+// d_e_i += c Σ_{j≠i} cos_ij (ê_j − cos_ij ê_i) inv_i, without the last product where ê_i = e_i / ε.
+// Floor: each element of e and d_e read, of d_e written once; m K(3K−1)/2 multiply-adds a row. Grid: `lanes` (8, 16 or 32) lanes
+// a row, up to 256 threads. Shared: K rows of ⌈K / 4⌉ · 4 floats a group of lanes; where a warp's do not fit, a block is
 // one warp, one row at a time, with this memory at `wide` (else null).
 // spills: none
 extern "C" __global__ void __launch_bounds__(256, 3)
@@ -273,7 +300,7 @@ extern "C" __global__ void __launch_bounds__(256, 3)
 
 // All that reads e = ReLU(·) under a gate: d_α_k = d_mix · e_k, d_logit_k = α_k (d_α_k − Σ_j α_j d_α_j), and
 // d_e_k = α_k d_mix + what orthogonality_bwd adds, 0 where e <= 0.
-// Floor: each element of e and d_mix read, of d_e written once; m K(3K+5)/2 multiply-adds a row. Grid and memory: as
+// Floor: each element of e and d_mix read, of d_e written once; m K(3K+3)/2 multiply-adds a row. Grid and memory: as
 // orthogonality_bwd.
 // spills: none
 extern "C" __global__ void __launch_bounds__(256, 3)

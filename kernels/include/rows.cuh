@@ -99,9 +99,10 @@ struct Experts {
   }
 };
 
-// sum[t] = a · e_{min(first + t, last)}, with a(col) four columns of a; the same in every lane of the group.
-template <unsigned LANES, class A>
-__device__ __forceinline__ void four_dots(float (&sum)[4], A a, const Experts& experts, unsigned first, unsigned last) {
+// sum[t] = a · e_{min(first + t, last)}, with a(col) four columns of a; the same in every lane of the group. `experts` are
+// `Experts`, or made of them.
+template <unsigned LANES, class A, class E>
+__device__ __forceinline__ void four_dots(float (&sum)[4], A a, const E& experts, unsigned first, unsigned last) {
   sum[0] = sum[1] = sum[2] = sum[3] = 0.0f;
   for (unsigned col = threadIdx.x % LANES * 4; col < experts.width; col += LANES * 4) {
     const float4 left = a(col);

@@ -334,10 +334,13 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     // ---- penalty (model.md §3)
 
-    /// inv_norm `[B, K]` = 1 / (‖e_k‖ + ε). Adds to `sums` `[1, 1 + K(K−1)/2]`: the penalty
-    /// Σ_b 1/(K(K−1)) Σ_{i≠j} cos², then Σ_b |cos| of each pair (0,1), (0,2) … (1,2) …
+    /// inv_norm `[B, K]` = 1 / max(‖e_k‖, ε). With ê_k = e_k · inv_norm_k and cos_ij = ê_i·ê_j, adds to `sums`
+    /// `[1, 1 + K(K−1)/2]`: the penalty Σ_b 1/(K(K−1)) Σ_{i≠j} cos², then Σ_b |cos| of each pair (0,1), (0,2) … (1,2) …
+    ///
+    /// Right for all finite e, of which squares may be out of range.
     fn orthogonality(&self, inv_norm: MatMut<Self::Buf>, sums: MatMut<Self::Buf>, e: Mat<Self::Buf>);
-    /// d_e += the gradient of `scale` · Σ_b penalty (scale = λ / rows of the whole batch). A zero row adds 0.
+    /// d_e += the gradient of `scale` · Σ_b penalty (scale = λ / rows of the whole batch); at ‖e_k‖ = ε that of the side below. A
+    /// zero expert adds 0.
     fn orthogonality_bwd(
         &self,
         d_e: MatMut<Self::Buf>,

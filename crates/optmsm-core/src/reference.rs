@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use ndarray::{ArrayView1, ArrayView2, ArrayViewMut2, ShapeBuilder, Zip};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut2, Axis, ShapeBuilder, Zip};
 
 use crate::backend::{
     Backend, Bags, Dropout, Elem, Epilogue, Layout, Mat, MatMut, Part, Products, Segments, Write,
@@ -24,8 +24,9 @@ use dense::pieces;
 pub use table::Table;
 use update::Scalars;
 
-/// ε of the penalty's norms (model.md §3).
-pub const NORM_EPS: f64 = 1e-8;
+/// ε of the penalty (model.md §3): an expert's output is divided by its norm or by this, whichever is larger. A power of two, so
+/// that 1 / ε is exact in every type.
+pub const NORM_EPS: f64 = 1.0 / 1024.0;
 
 /// Scalar loops over `Vec<T>`.
 ///
@@ -414,15 +415,15 @@ impl<T: Elem> Backend for Reference<T> {
         let (mut inv_norm, mut sums, e) = (view_mut(inv_norm), view_mut(sums), view(e));
         let k = inv_norm.ncols();
         let m = e.ncols() / k;
-        for b in 0..e.nrows() {
+        for (b, row) in e.outer_iter().enumerate() {
             for i in 0..k {
-                let norm = dot(e, b, i * m, e, b, i * m, m).sqrt();
-                inv_norm[[b, i]] = T::one() / (norm + T::of(NORM_EPS));
+                inv_norm[[b, i]] = inverse_norm(row.slice_axis(Axis(0), (i * m..(i + 1) * m).into()));
             }
+            let units = units(row, inv_norm.row(b));
             let mut pair = 1;
             for i in 0..k {
                 for j in i + 1..k {
-                    let cos = dot(e, b, i * m, e, b, j * m, m) * inv_norm[[b, i]] * inv_norm[[b, j]];
+                    let cos = units.row(i).dot(&units.row(j));
                     // (i, j) and (j, i) are both in the sum over i ≠ j.
                     sums[[0, 0]] += T::of(2.0 / (k * (k - 1)) as f64) * cos * cos;
                     sums[[0, pair]] += cos.abs();
@@ -441,25 +442,19 @@ impl<T: Elem> Backend for Reference<T> {
         let m = e.ncols() / k;
         let c = T::of(4.0 * scale / (k * (k - 1)) as f64);
         for b in 0..e.nrows() {
+            let units = units(e.row(b), inv_norm.row(b));
             for i in 0..k {
-                let squared = dot(e, b, i * m, e, b, i * m, m);
-                if squared == T::zero() {
-                    continue;
-                }
                 // v_i = c Σ_{j≠i} G_ij ê_j
-                let mut v = vec![T::zero(); m];
+                let mut v = Array1::from_elem(m, T::zero());
                 for j in (0..k).filter(|&j| j != i) {
-                    let gram = dot(e, b, i * m, e, b, j * m, m) * inv_norm[[b, i]] * inv_norm[[b, j]];
-                    for (q, v) in v.iter_mut().enumerate() {
-                        *v += c * gram * e[[b, j * m + q]] * inv_norm[[b, j]];
-                    }
+                    v.scaled_add(c * units.row(i).dot(&units.row(j)), &units.row(j));
                 }
-                // ∂/∂e_i = v_i / (n+ε) − e_i (e_i·v_i) / (n (n+ε)²)
+                // ∂/∂e_i = (v_i − ê_i (ê_i·v_i)) / n where ê_i = e_i / n, v_i / ε where ê_i = e_i / ε
                 let inv = inv_norm[[b, i]];
-                let along = (0..m).fold(T::zero(), |sum, q| sum + e[[b, i * m + q]] * v[q]);
-                let pull = along * inv * inv / squared.sqrt();
+                let on_sphere = inv < T::of(1.0 / NORM_EPS);
+                let along = if on_sphere { units.row(i).dot(&v) } else { T::zero() };
                 for (q, &v) in v.iter().enumerate() {
-                    d_e[[b, i * m + q]] += v * inv - e[[b, i * m + q]] * pull;
+                    d_e[[b, i * m + q]] += (v - units[[i, q]] * along) * inv;
                 }
             }
         }
@@ -536,4 +531,18 @@ impl<T: Elem> Backend for Reference<T> {
 /// Σ x[b, x0 + q] · y[c, y0 + q] for q below n.
 fn dot<T: Elem>(x: ArrayView2<T>, b: usize, x0: usize, y: ArrayView2<T>, c: usize, y0: usize, n: usize) -> T {
     (0..n).fold(T::zero(), |sum, q| sum + x[[b, x0 + q]] * y[[c, y0 + q]])
+}
+
+/// 1 / max(‖e‖, ε), also where a square of an element is beyond the type's range.
+fn inverse_norm<T: Elem>(e: ArrayView1<T>) -> T {
+    // ‖e‖ = s ‖e / s‖. With s > ε the second norm is at least 1.
+    let s = e.fold(T::of(NORM_EPS), |s, v| s.max(v.abs()));
+    let norm = e.fold(T::zero(), |sum, &v| sum + v / s * (v / s)).sqrt();
+    T::one() / s / norm.max(T::one())
+}
+
+/// ê_k = e_k / max(‖e_k‖, ε) of one row, `[K, m]`.
+fn units<T: Elem>(e: ArrayView1<T>, inv_norm: ArrayView1<T>) -> Array2<T> {
+    let m = e.len() / inv_norm.len();
+    Array2::from_shape_fn((inv_norm.len(), m), |(k, q)| e[k * m + q] * inv_norm[k])
 }

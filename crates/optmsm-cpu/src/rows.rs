@@ -1,9 +1,10 @@
 //! Operations row by row: gate, penalty, loss. Plain loops over slices, which the compiler vectorises.
 
 use optmsm_core::backend::{Mat, MatMut, Write};
+use optmsm_core::reference::NORM_EPS;
 
-/// ε of the penalty's norms (model.md §3).
-const NORM_EPS: f32 = 1e-8;
+/// 1 / ε of the penalty (model.md §3), exactly.
+const INV_EPS: f32 = (1.0 / NORM_EPS) as f32;
 
 /// Row `b` of a matrix.
 #[inline(always)]
@@ -66,6 +67,33 @@ pub(crate) fn softmax(alpha: &mut [f32], logits: &[f32]) {
     alpha.iter_mut().for_each(|a| *a *= scale);
 }
 
+/// 1 / max(‖e‖, ε).
+#[inline(always)]
+fn inverse_norm(e: &[f32]) -> f32 {
+    const SMALLER: f32 = 1.0 / (1u128 << 96) as f32;
+    let inv = 1.0 / dot(e, e).sqrt();
+    if inv > INV_EPS {
+        INV_EPS
+    } else if inv == 0.0 {
+        // Squares overflow. Those of e · 2⁻⁹⁶ do not, unless an element is infinite.
+        let squares = e.iter().map(|e| (e * SMALLER) * (e * SMALLER));
+        SMALLER / squares.sum::<f32>().sqrt()
+    } else {
+        inv
+    }
+}
+
+/// ê_x·ê_y = x·y / max(‖x‖, ε) / max(‖y‖, ε).
+#[inline(always)]
+fn cos(x: &[f32], inv_x: f32, y: &[f32], inv_y: f32) -> f32 {
+    let product = dot(x, y);
+    if product.is_finite() {
+        product * inv_x * inv_y
+    } else {
+        x.iter().zip(y).map(|(x, y)| (x * inv_x) * (y * inv_y)).sum()
+    }
+}
+
 /// Norms, penalty and |cos| of one row; `sums` are `[1 + pairs]`.
 #[inline(always)]
 pub(crate) fn orthogonality(inv_norm: &mut [f32], sums: &mut [f32], e: &[f32]) {
@@ -73,12 +101,12 @@ pub(crate) fn orthogonality(inv_norm: &mut [f32], sums: &mut [f32], e: &[f32]) {
     let m = e.len() / k;
     let part = |i: usize| &e[i * m..(i + 1) * m];
     for (i, inv) in inv_norm.iter_mut().enumerate() {
-        *inv = 1.0 / (dot(part(i), part(i)).sqrt() + NORM_EPS);
+        *inv = inverse_norm(part(i));
     }
     let mut pair = 1;
     for i in 0..k {
         for j in i + 1..k {
-            let cos = dot(part(i), part(j)) * inv_norm[i] * inv_norm[j];
+            let cos = cos(part(i), inv_norm[i], part(j), inv_norm[j]);
             sums[0] += 2.0 / (k * (k - 1)) as f32 * cos * cos;
             sums[pair] += cos.abs();
             pair += 1;
@@ -93,24 +121,21 @@ pub(crate) fn orthogonality_bwd(d_e: &mut [f32], e: &[f32], inv_norm: &[f32], c:
     let k = inv_norm.len();
     let m = e.len() / k;
     let part = |i: usize| &e[i * m..(i + 1) * m];
-    // ∂/∂e_i = v_i / (n+ε) − e_i (e_i·v_i) / (n (n+ε)²), v_i = c Σ_{j≠i} G_ij ê_j, e_i·v_i = c Σ_j G_ij² (n+ε):
-    // pair (i, j) moves e_i along e_j, and along itself. A zero row has G = 0 and moves nothing.
+    // ∂/∂e_i = c Σ_{j≠i} G_ij (ê_j − G_ij ê_i) / n: pair (i, j) moves e_i along ê_j, and along itself unless ê_i = e_i / ε.
     for i in 0..k {
         for j in i + 1..k {
-            let gram = dot(part(i), part(j)) * inv_norm[i] * inv_norm[j];
-            let along = c * gram * inv_norm[i] * inv_norm[j];
+            let (inv_i, inv_j) = (inv_norm[i], inv_norm[j]);
+            let gram = cos(part(i), inv_i, part(j), inv_j);
+            let (by_i, by_j) = (c * gram * inv_i, c * gram * inv_j);
+            let back = |inv: f32| if inv < INV_EPS { gram } else { 0.0 };
+            let (back_i, back_j) = (back(inv_i), back(inv_j));
             let (before, after) = d_e.split_at_mut(j * m);
             let (d_i, d_j) = (&mut before[i * m..(i + 1) * m], &mut after[..m]);
-            let pull = |inv: f32, e: &[f32]| {
-                // n from 1/(n+ε), unless ε is a notable part of the sum.
-                let n = if inv < 1e5 { 1.0 / inv - NORM_EPS } else { dot(e, e).sqrt() };
-                if gram == 0.0 { 0.0 } else { c * gram * gram * inv / n }
-            };
-            let (pull_i, pull_j) = (pull(inv_norm[i], part(i)), pull(inv_norm[j], part(j)));
             let rows = d_i.iter_mut().zip(d_j).zip(part(i).iter().zip(part(j)));
             for ((d_i, d_j), (&e_i, &e_j)) in rows {
-                *d_i += along * e_j - pull_i * e_i;
-                *d_j += along * e_i - pull_j * e_j;
+                let (e_i, e_j) = (e_i * inv_i, e_j * inv_j);
+                *d_i += by_i * (e_j - back_i * e_i);
+                *d_j += by_j * (e_i - back_j * e_j);
             }
         }
     }

@@ -38,7 +38,7 @@ macro_rules! conformance_operations {
             dense: linear linear_dx linear_dw linear_dw_bias;
             embedding: gather_rows numeric_embed reduce_rows reduce_fields linear_bwd_by_value;
             gate: softmax softmax_bwd mix mix_bwd gate gate_bwd select select_bwd;
-            penalty: orthogonality orthogonality_bwd gate_orthogonality_bwd;
+            penalty: orthogonality orthogonality_bwd gate_orthogonality_bwd orthogonality_of_any_size;
             loss: bce_with_logits sigmoid;
             update: accumulate sum_sq step_dense;
         }

@@ -89,7 +89,7 @@ fn backward_rows<D: Device>(
     experts: usize,
     width: usize,
 ) -> (Rows, Option<Workspace>) {
-    let floats = (experts + 1) * experts.next_multiple_of(4);
+    let floats = experts * experts.next_multiple_of(4);
     let by = Rows::new(rows, experts, width, floats);
     let wide = (by.shared == 0).then(|| session.workspace(by.blocks * floats));
     (by, wide)
