@@ -1,7 +1,8 @@
 //! Every gradient against finite differences, in f64.
 
+use optmsm_core::backend::{Backend, Mat, MatMut};
 use optmsm_core::gradcheck::{Case, TensorError, all_cases, case, check, check_on};
-use optmsm_core::reference::Reference;
+use optmsm_core::reference::{NORM_EPS, Reference};
 
 /// Gradients over lanes and blocks with fields by id, and of a whole batch at once: docs/derivations.md#fields.
 fn both_ways(case: &Case) -> [Vec<TensorError>; 2] {
@@ -45,4 +46,62 @@ fn a_gradient_without_the_penalty_is_caught() {
         let worst = experts.map(|e| e.error).fold(0.0, f64::max);
         assert!(worst > 1e-3, "the wrong derivative was off by {worst:.1e} only");
     }
+}
+
+/// Penalty of one row of experts, 1 / max(‖e‖, ε), and its gradient.
+fn penalty(e: &[f64], k: usize) -> (f64, Vec<f64>) {
+    let (be, m) = (Reference::<f64>::new(), e.len());
+    let (e, mut inv_norm) = (e.to_vec(), vec![0.0; k]);
+    let (mut sums, mut d_e) = (vec![0.0; 1 + k * (k - 1) / 2], vec![0.0; m]);
+    let terms = sums.len();
+    be.orthogonality(MatMut::new(&mut inv_norm, 1, k), MatMut::new(&mut sums, 1, terms), Mat::new(&e, 1, m));
+    let inv_norm = Mat::new(&inv_norm, 1, k);
+    be.orthogonality_bwd(MatMut::new(&mut d_e, 1, m), Mat::new(&e, 1, m), inv_norm, 1.0);
+    (sums[0], d_e)
+}
+
+/// Each of three experts on either side of the bound, next to it and far from it.
+#[test]
+fn the_penaltys_gradient_matches_finite_differences_on_both_sides_of_the_bound() {
+    const DIRECTIONS: [[f64; 4]; 3] = [[0.8, 0.6, 0.0, 0.0], [0.0, 0.8, 0.0, 0.6], [0.6, 0.0, -0.8, 0.0]];
+    const SIZES: [f64; 6] = [0.01, 0.9, 0.999, 1.001, 1.1, 100.0];
+    let at = |sizes: [f64; 3]| {
+        let expert = |(d, s): (&[f64; 4], f64)| d.map(|d| d * s * NORM_EPS);
+        DIRECTIONS.iter().zip(sizes).flat_map(expert).collect::<Vec<f64>>()
+    };
+    for sizes in SIZES.map(|a| SIZES.map(|b| SIZES.map(|c| [a, b, c]))).as_flattened().as_flattened() {
+        let e = at(*sizes);
+        let gradient = penalty(&e, 3).1;
+        for (i, d) in gradient.iter().enumerate() {
+            // Small enough to stay on its side.
+            let step = 1e-5 * NORM_EPS * sizes[i / 4];
+            let moved = |by: f64| {
+                let mut e = e.clone();
+                e[i] += by;
+                penalty(&e, 3).0
+            };
+            let difference = (moved(step) - moved(-step)) / (2.0 * step);
+            // An expert's largest derivative is about its penalty, at most 1, over its size.
+            let scale = 1.0 / (NORM_EPS * sizes[i / 4]);
+            assert!((d - difference).abs() < 1e-8 * scale, "{sizes:?}, element {i}: {d} {difference}");
+        }
+    }
+}
+
+/// An expert that dies, or is scaled by 1e-10, is not thrown about: its gradient stays below the bound's, 4 / (K ε) a row.
+#[test]
+fn the_penaltys_gradient_is_bounded() {
+    let e = [0.8, 0.6, 0.1, 0.2, 0.8, 0.4, 0.6, 0.5, 0.8];
+    let norm = |d: &[f64]| d.iter().map(|d| d * d).sum::<f64>().sqrt();
+    let most = 4.0 / 3.0 / NORM_EPS;
+    let mut last = f64::INFINITY;
+    for power in 3..40 {
+        let mut small = e;
+        small[..3].iter_mut().for_each(|v| *v *= 10f64.powi(-power));
+        let size = norm(&penalty(&small, 3).1[..3]);
+        // Below the bound the penalty is a square of what shrinks.
+        assert!(size <= most && size < last, "{size} at 1e-{power}");
+        last = size;
+    }
+    assert!(penalty(&[0.0, 0.0, 0.0, 0.2, 0.8, 0.4], 2).1.iter().all(|&d| d == 0.0));
 }

@@ -1,6 +1,6 @@
 //! The model and the optimizers against PyTorch: fixtures made by `fixtures/make.py`, float64.
 
-use optmsm_core::backend::{Backend, Write};
+use optmsm_core::backend::{Backend, Mat, MatMut, Write};
 use optmsm_core::model::OptMsm;
 use optmsm_core::optim::{Clip, OptimizerConfig, Rule, Update};
 use optmsm_core::predictor::Predictor;
@@ -55,6 +55,28 @@ fn mean_cosines_equal_pytorch() {
             let (i, j) = (parts.next().unwrap(), parts.next().unwrap());
             assert!((value - cos[i * shape[0] + j]).abs() < 1e-10, "{}: {name}", f.name);
         }
+    }
+}
+
+/// Experts that are zero, on both sides of ε, and so large that in `f32` their squares would be infinite.
+#[test]
+fn the_penalty_of_experts_of_every_size_equals_pytorch() {
+    let f = &Fixture::all("penalty")[0];
+    let (shape, e) = f.get("e").unwrap();
+    let [rows, k, m] = shape[..] else { panic!("{shape:?}") };
+    let be = Reference::<f64>::new();
+    let (mut inv_norm, mut sums, mut d_e) = (vec![0.0; rows * k], vec![0.0; 4], vec![0.0; e.len()]);
+    let e = Mat::new(&e, rows, k * m);
+    be.orthogonality(MatMut::new(&mut inv_norm, rows, k), MatMut::new(&mut sums, 1, 4), e);
+    let mean: Vec<f64> = sums.iter().map(|sum| sum / rows as f64).collect();
+    let cos = f.values("cos");
+    assert!((mean[0] - f.values("penalty")[0]).abs() < 1e-12, "the penalty is {}", mean[0]);
+    assert!(deviation(&mean[1..], &[cos[1], cos[2], cos[k + 2]]) < 1e-12, "{mean:?} {cos:?}");
+    let inv_norm = Mat::new(&inv_norm, rows, k);
+    be.orthogonality_bwd(MatMut::new(&mut d_e, rows, k * m), e, inv_norm, 1.0 / rows as f64);
+    for (at, (got, want)) in d_e.chunks(m).zip(f.values("grad").chunks(m)).enumerate() {
+        let zero = want.iter().all(|&v| v == 0.0) && got.iter().all(|&v| v == 0.0);
+        assert!(zero || deviation(got, want) < 1e-12, "row {}, expert {}: {got:?} {want:?}", at / k, at % k);
     }
 }
 

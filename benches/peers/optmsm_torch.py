@@ -51,7 +51,7 @@ import torch.nn.functional as F
 SHARED, SPECIFIC, SCENARIOS, DIM = 16, 4, 3, 16
 EXPERTS, HIDDEN, ENCODING, TOWER = 3, (256, 128), 64, (128, 64, 1)
 RANK, TRUNK, SCENARIO_DIM, LAMBDA = 32, 64, 16, 0.1
-EPS = 1e-8  # added to a norm by the penalty
+EPS = 2.0**-10  # the smallest norm that the penalty divides by
 ROWS = 4096
 BATCHES = 8
 
@@ -164,7 +164,7 @@ def tower(p, made, e, g, mask):
 
 def penalty(e):
     """Mean over rows and ordered pairs of the squared cosine of the experts' outputs, e = K × [B, m]."""
-    n = [torch.linalg.vector_norm(e_k, dim=1) + EPS for e_k in e]
+    n = [torch.linalg.vector_norm(e_k, dim=1).clamp(min=EPS) for e_k in e]
     total = 0
     for i in range(EXPERTS):
         for j in range(i):

@@ -145,7 +145,6 @@ impl Fixture {
     }
 
     /// A learner with the fixture's parameters and Adam at 0.01.
-    /// A learner with the fixture's parameters and Adam at 0.01.
     pub fn learner<B: Backend>(&self, be: B) -> Learner<B, OptMsm> {
         let model = OptMsm::new(&self.config(), &self.input()).unwrap();
         let optimizer = OptimizerConfig { lr: 0.01, ..OptimizerConfig::default() };

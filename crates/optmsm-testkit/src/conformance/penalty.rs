@@ -15,7 +15,10 @@ fn experts<B: Backend>(be: &B, view: View, (rows, k, m): (usize, usize, usize), 
         2 => 0.0,
         3 => 1.0 + (j % m) as f64,
         // Of an element at least, and of all of them.
-        4 => NORM_EPS * if j / m % 2 == 0 { 1.5 + rng.uniform() } else { 0.5 * rng.uniform() / (m as f64).sqrt() },
+        4 => {
+            NORM_EPS
+                * if j / m % 2 == 0 { 1.5 + rng.uniform() } else { 0.5 * rng.uniform() / (m as f64).sqrt() }
+        }
         _ => rng.value(),
     })
 }
