@@ -1,6 +1,7 @@
-//! Metrics of predicted probabilities (model.md §11), overall and per scenario, in `f64`.
+//! Metrics of predicted probabilities (model.md §11), overall and per scenario, in `f64`, with sample weights.
 //!
-//! What a set of rows cannot define is `None`, never a made-up 0.5.
+//! A row of weight w counts as w rows would; one of weight 0 is as good as absent. What a set of rows cannot define is `None`, never
+//! a made-up 0.5. Nothing depends on the order of the rows.
 
 mod curves;
 
@@ -12,17 +13,39 @@ pub use curves::{Bin, calibration_bins, roc};
 const ECE_BINS: usize = 15;
 /// Probabilities are kept this far from 0 and 1 in the log loss: the resolution of `f32` near 1.
 const LOG_LOSS_EPS: f64 = 1e-7;
+/// The group of rows without one: they are no part of the GAUC.
+pub const NO_GROUP: u64 = 0;
 
-/// Metrics of one set of rows.
+/// What is known of scored rows. Columns have one entry per row.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rows<'a> {
+    /// 0 or 1.
+    pub labels: &'a [f32],
+    /// Sample weights, finite and at least 0; empty means 1 for every row.
+    pub weights: &'a [f32],
+    /// Scenario of each row.
+    pub scenarios: &'a [u32],
+    /// Groups of the GAUC, [`NO_GROUP`] for a row without one; empty means no GAUC.
+    pub groups: &'a [u64],
+}
+
+/// Metrics of one set of rows, weighted where its rows have weights.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
-    /// Rows.
+    /// Rows of a weight above 0.
     pub rows: u64,
-    /// Rows with label 1.
+    /// Those of them with label 1.
     pub positives: u64,
+    /// Sum of the rows' weights; `None` where all rows of the data weigh the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
+    /// Rows of equal weights that would estimate a mean as well, (Σ w)² / Σ w² (Kish, 1965); `None` where all rows of the data
+    /// weigh the same, and without rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effective_rows: Option<f64>,
     /// Area under the ROC curve; `None` with one class.
     pub auc: Option<f64>,
-    /// Impression-weighted mean AUC of groups; `None` without groups of two classes.
+    /// Mean AUC of groups, each by the weight of its rows; `None` without groups of two classes.
     pub gauc: Option<f64>,
     /// Mean binary cross-entropy; `None` without rows.
     pub log_loss: Option<f64>,
@@ -41,101 +64,160 @@ pub struct Report {
     pub scenarios: Vec<Metrics>,
 }
 
-/// Metrics of `predictions` (probabilities), overall and for each of `count` scenarios; `groups` are those
-/// of the GAUC and may be empty.
-pub fn evaluate(
-    predictions: &[f32],
-    labels: &[f32],
-    scenarios: &[u32],
-    count: usize,
-    groups: &[u64],
-) -> Report {
-    let all: Vec<u32> = (0..predictions.len() as u32).collect();
-    let mut of_scenario = vec![Vec::new(); count];
-    all.iter().for_each(|&r| of_scenario[scenarios[r as usize] as usize].push(r));
-    let metrics = |rows: Vec<u32>| metrics(predictions, labels, groups, rows);
-    Report { overall: metrics(all), scenarios: of_scenario.into_iter().map(metrics).collect() }
+/// A scored row.
+#[derive(Clone, Copy, Debug)]
+struct Scored {
+    p: f32,
+    y: f32,
+    w: f32,
 }
 
-fn metrics(predictions: &[f32], labels: &[f32], groups: &[u64], mut rows: Vec<u32>) -> Metrics {
-    let p = |r: u32| predictions[r as usize];
-    let y = |r: u32| f64::from(labels[r as usize]);
-    let n = rows.len() as f64;
-    let positives: f64 = rows.iter().map(|&r| y(r)).sum();
-    let predicted: f64 = rows.iter().map(|&r| f64::from(p(r))).sum();
-    // By prediction, then by label, so that nothing depends on the order of the rows.
-    rows.sort_by(|&a, &b| p(a).total_cmp(&p(b)).then(y(a).total_cmp(&y(b))));
-    let sorted: Vec<(f32, f32)> = rows.iter().map(|&r| (p(r), labels[r as usize])).collect();
-    let gauc = (!groups.is_empty()).then(|| group_auc(&mut rows, predictions, labels, groups)).flatten();
-    Metrics {
-        rows: rows.len() as u64,
-        positives: positives as u64,
-        auc: auc_sorted(&sorted),
-        gauc,
-        log_loss: (n > 0.0).then(|| sorted.iter().map(|&(p, y)| cross_entropy(p, y)).sum::<f64>() / n),
-        calibration: (positives > 0.0).then(|| predicted / positives),
-        ece: expected_calibration_error(&sorted),
+impl Scored {
+    fn weight(&self) -> f64 {
+        f64::from(self.w)
+    }
+
+    fn is_positive(&self) -> bool {
+        self.y > 0.5
     }
 }
 
-fn cross_entropy(p: f32, y: f32) -> f64 {
-    let p = f64::from(p).clamp(LOG_LOSS_EPS, 1.0 - LOG_LOSS_EPS);
-    if y > 0.5 { -p.ln() } else { -(1.0 - p).ln() }
+/// Metrics of `predictions` (probabilities) of `rows`, overall and for each of `count` scenarios.
+pub fn evaluate(predictions: &[f32], rows: Rows, count: usize) -> Report {
+    let all = weighing(predictions.len(), rows.weights);
+    let mut of_scenario = vec![Vec::new(); count];
+    all.iter().for_each(|&r| of_scenario[rows.scenarios[r as usize] as usize].push(r));
+    let differ = !equal(rows.weights, &all);
+    let metrics = |set: Vec<u32>| metrics(predictions, rows, set, differ);
+    Report { overall: metrics(all), scenarios: of_scenario.into_iter().map(metrics).collect() }
+}
+
+/// The rows of a weight above 0.
+fn weighing(count: usize, weights: &[f32]) -> Vec<u32> {
+    (0..count as u32).filter(|&r| weights.get(r as usize).is_none_or(|&w| w > 0.0)).collect()
+}
+
+/// Whether the rows of a set weigh the same.
+fn equal(weights: &[f32], set: &[u32]) -> bool {
+    weights.is_empty() || set.windows(2).all(|pair| weights[pair[0] as usize] == weights[pair[1] as usize])
+}
+
+/// Rows of a set by their number. Weights that are all the same become 1, whose sums are exact.
+fn scored<'a>(
+    predictions: &'a [f32],
+    labels: &'a [f32],
+    weights: &'a [f32],
+    set: &[u32],
+) -> impl Fn(u32) -> Scored + Copy + 'a {
+    let weights = if equal(weights, set) { &[] } else { weights };
+    move |r| Scored {
+        p: predictions[r as usize],
+        y: labels[r as usize],
+        w: weights.get(r as usize).copied().unwrap_or(1.0),
+    }
+}
+
+/// Sorts a set by prediction, then by label, then by weight, so that nothing depends on the order that its rows came in.
+fn sort(set: &mut [u32], scored: impl Fn(u32) -> Scored) -> Vec<Scored> {
+    set.sort_by(|&a, &b| {
+        let (a, b) = (scored(a), scored(b));
+        a.p.total_cmp(&b.p).then(a.y.total_cmp(&b.y)).then(a.w.total_cmp(&b.w))
+    });
+    set.iter().map(|&r| scored(r)).collect()
+}
+
+/// All rows that have a weight, sorted.
+fn sorted(predictions: &[f32], labels: &[f32], weights: &[f32]) -> Vec<Scored> {
+    let mut set = weighing(predictions.len(), weights);
+    let scored = scored(predictions, labels, weights, &set);
+    sort(&mut set, scored)
+}
+
+/// Metrics of a set of rows whose weights are above 0; `differ` tells whether weights of the data do.
+fn metrics(predictions: &[f32], rows: Rows, mut set: Vec<u32>, differ: bool) -> Metrics {
+    let scored = scored(predictions, rows.labels, rows.weights, &set);
+    let sorted = sort(&mut set, scored);
+    let sum = |of: fn(&Scored) -> f64| sorted.iter().map(of).fold(0.0, |sum, v| sum + v);
+    let (mass, clicks) = (sum(Scored::weight), sum(|r| r.weight() * f64::from(r.y)));
+    let weight = || set.iter().fold(0.0, |sum, &r| sum + f64::from(rows.weights[r as usize]));
+    let effective = mass * mass / sum(|r| r.weight() * r.weight());
+    Metrics {
+        rows: sorted.len() as u64,
+        positives: sorted.iter().filter(|r| r.is_positive()).count() as u64,
+        weight: differ.then(weight),
+        effective_rows: (differ && mass > 0.0).then_some(effective),
+        auc: auc_sorted(&sorted),
+        log_loss: (mass > 0.0).then(|| sum(|r| r.weight() * cross_entropy(r)) / mass),
+        calibration: (clicks > 0.0).then(|| sum(|r| r.weight() * f64::from(r.p)) / clicks),
+        ece: expected_calibration_error(&sorted),
+        gauc: (!rows.groups.is_empty()).then(|| group_auc(set, scored, rows.groups)).flatten(),
+    }
+}
+
+fn cross_entropy(row: &Scored) -> f64 {
+    let p = f64::from(row.p).clamp(LOG_LOSS_EPS, 1.0 - LOG_LOSS_EPS);
+    if row.is_positive() { -p.ln() } else { -(1.0 - p).ln() }
 }
 
 /// Area under the ROC curve, exact, ties by midrank (Mann and Whitney, 1947); `None` with one class or a
 /// prediction that is NaN.
 pub fn auc(predictions: &[f32], labels: &[f32]) -> Option<f64> {
-    let mut pairs: Vec<(f32, f32)> = predictions.iter().copied().zip(labels.iter().copied()).collect();
-    pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
-    auc_sorted(&pairs)
+    auc_sorted(&sorted(predictions, labels, &[]))
 }
 
-/// The same from (prediction, label) in ascending order of prediction.
-fn auc_sorted(pairs: &[(f32, f32)]) -> Option<f64> {
-    if pairs.iter().any(|p| p.0.is_nan()) {
-        return None;
-    }
-    let positives = pairs.iter().filter(|p| p.1 > 0.5).count() as f64;
-    let negatives = pairs.len() as f64 - positives;
-    if positives == 0.0 || negatives == 0.0 {
-        return None;
-    }
-    // Twice the number of (negative, positive) pairs in the right order; a tie counts one. Below 2⁵³ exact.
-    let (mut doubled, mut below) = (0.0, 0.0);
-    for tie in pairs.chunk_by(|a, b| a.0 == b.0) {
-        let up = tie.iter().filter(|p| p.1 > 0.5).count() as f64;
-        let down = tie.len() as f64 - up;
-        doubled += up * (2.0 * below + down);
-        below += down;
-    }
-    Some(doubled / (2.0 * positives * negatives))
+/// Weight of the rows of labels 1 and 0.
+fn masses(rows: &[Scored]) -> (f64, f64) {
+    let add = |(up, down), r: &Scored| match r.is_positive() {
+        true => (up + r.weight(), down),
+        false => (up, down + r.weight()),
+    };
+    rows.iter().fold((0.0, 0.0), add)
 }
 
-/// Σ n_g AUC_g / Σ n_g over the groups with both classes (Zhu et al., KDD 2017).
-fn group_auc(rows: &mut [u32], predictions: &[f32], labels: &[f32], groups: &[u64]) -> Option<f64> {
+/// Σ w_i w_j [p_i > p_j] over positives i and negatives j, a tie counting half, over Σ w_i w_j; rows in order of prediction.
+fn auc_sorted(rows: &[Scored]) -> Option<f64> {
+    if rows.iter().any(|r| r.p.is_nan()) {
+        return None;
+    }
+    // Twice the mass of (negative, positive) pairs in the right order; a tie counts one. Of whole weights below 2⁵³ exact.
+    let (mut doubled, mut positives, mut negatives) = (0.0, 0.0, 0.0);
+    for tie in rows.chunk_by(|a, b| a.p == b.p) {
+        let (up, down) = masses(tie);
+        doubled += up * (2.0 * negatives + down);
+        (positives, negatives) = (positives + up, negatives + down);
+    }
+    // Rounding of other weights may leave an area just above 1.
+    (positives > 0.0 && negatives > 0.0).then(|| (doubled / (2.0 * positives * negatives)).min(1.0))
+}
+
+/// Σ w_g AUC_g / Σ w_g over the groups with both classes, w_g the weight of a group's rows (Zhu et al., KDD 2017); `set` is sorted.
+fn group_auc(mut set: Vec<u32>, scored: impl Fn(u32) -> Scored, groups: &[u64]) -> Option<f64> {
+    let group = |r: u32| groups[r as usize];
+    set.retain(|&r| group(r) != NO_GROUP);
     // Stable, so rows stay in order of prediction within a group.
-    rows.sort_by_key(|&r| groups[r as usize]);
+    set.sort_by_key(|&r| group(r));
     let (mut sum, mut weight) = (0.0, 0.0);
-    for group in rows.chunk_by(|&a, &b| groups[a as usize] == groups[b as usize]) {
-        let pairs: Vec<_> = group.iter().map(|&r| (predictions[r as usize], labels[r as usize])).collect();
-        if let Some(auc) = auc_sorted(&pairs) {
-            sum += auc * group.len() as f64;
-            weight += group.len() as f64;
+    for of_group in set.chunk_by(|&a, &b| group(a) == group(b)) {
+        let rows: Vec<Scored> = of_group.iter().map(|&r| scored(r)).collect();
+        if let Some(auc) = auc_sorted(&rows) {
+            let (up, down) = masses(&rows);
+            sum += auc * (up + down);
+            weight += up + down;
         }
     }
     (weight > 0.0).then(|| sum / weight)
 }
 
-/// Σ_bins |Σ p − Σ y| / n. Bins have equal mass; equal predictions share their mean label, so that a bin
+/// Σ_bins |Σ w p − Σ w y| / Σ w. Bins have equal mass; equal predictions share their mean label, so that a bin
 /// border inside a tie does not depend on the order of the rows.
-fn expected_calibration_error(pairs: &[(f32, f32)]) -> Option<f64> {
-    if pairs.is_empty() {
+fn expected_calibration_error(rows: &[Scored]) -> Option<f64> {
+    if rows.is_empty() {
         return None;
     }
-    let smooth = curves::smooth(pairs);
-    let gap = |bin: &[(f64, f64)]| bin.iter().map(|(p, y)| p - y).sum::<f64>().abs();
-    Some(curves::bins(&smooth).map(gap).sum::<f64>() / smooth.len() as f64)
+    let smooth = curves::smooth(rows);
+    let gap = |bin: &[curves::Smooth]| bin.iter().map(|r| r.w * (r.p - r.y)).sum::<f64>().abs();
+    let mass: f64 = smooth.iter().map(|r| r.w).sum();
+    Some(curves::bins(&smooth).into_iter().map(gap).sum::<f64>() / mass)
 }
 
 /// Relative improvement (AUC − 0.5) / (AUC_base − 0.5) − 1; `None` when the base is 0.5 (Yan et al., ICML 2014).
@@ -144,89 +226,4 @@ pub fn rela_impr(auc: f64, base: f64) -> Option<f64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::philox::Stream;
-
-    #[test]
-    fn auc_by_hand_with_ties() {
-        // Pairs (neg, pos): 0.1<0.4 ✓, 0.1<0.8 ✓, 0.4=0.4 ½, 0.4<0.8 ✓: 3.5 of 4.
-        assert_eq!(auc(&[0.1, 0.4, 0.4, 0.8], &[0.0, 0.0, 1.0, 1.0]), Some(0.875));
-        assert_eq!(auc(&[0.3; 5], &[0.0, 1.0, 0.0, 1.0, 1.0]), Some(0.5));
-        assert_eq!(auc(&[0.3, 0.4], &[1.0, 1.0]), None);
-        assert_eq!(auc(&[], &[]), None);
-        assert_eq!(auc(&[f32::NAN, 0.4], &[1.0, 0.0]), None);
-    }
-
-    #[test]
-    fn auc_equals_counting_all_pairs() {
-        let s = Stream::new(1, "auc");
-        for n in [2, 3, 17, 200] {
-            let p: Vec<f32> = (0..n).map(|i| (s.uniform(i) * 10.0).floor() as f32 / 10.0).collect();
-            let y: Vec<f32> = (0..n).map(|i| f32::from(s.uniform(i + 1000) < 0.3 || i == 0)).collect();
-            let (mut right, mut all) = (0.0, 0.0);
-            for (pi, _) in p.iter().zip(&y).filter(|(_, y)| **y == 1.0) {
-                for (pj, _) in p.iter().zip(&y).filter(|(_, y)| **y == 0.0) {
-                    right += if pi > pj {
-                        1.0
-                    } else if pi == pj {
-                        0.5
-                    } else {
-                        0.0
-                    };
-                    all += 1.0;
-                }
-            }
-            assert_eq!(auc(&p, &y), (all > 0.0).then(|| right / all));
-        }
-    }
-
-    #[test]
-    fn report_by_hand() {
-        let p = [0.2, 0.6, 0.9, 0.5];
-        let y = [0.0, 1.0, 1.0, 1.0];
-        let report = evaluate(&p, &y, &[0, 0, 1, 1], 3, &[7, 7, 8, 8]);
-        assert_eq!(report.overall.auc, Some(1.0));
-        // Group 8 has one class, so only group 7 counts.
-        assert_eq!(report.overall.gauc, Some(1.0));
-        let expected = -(0.8f64.ln() + 0.6f64.ln() + 0.9f64.ln() + 0.5f64.ln()) / 4.0;
-        assert!((report.overall.log_loss.unwrap() - expected).abs() < 1e-7);
-        assert!((report.overall.calibration.unwrap() - 2.2 / 3.0).abs() < 1e-7);
-        assert_eq!((report.scenarios[1].auc, report.scenarios[1].positives), (None, 2));
-        assert_eq!(report.scenarios[2], Metrics::default());
-    }
-
-    #[test]
-    fn ece_by_hand() {
-        // 15 rows: a bin each. |p − y| = 0.1 for all.
-        let y: Vec<f32> = (0..15).map(|i| f32::from(i % 2 == 0)).collect();
-        let p: Vec<f32> =
-            y.iter().enumerate().map(|(i, &y)| if y == 1.0 { 0.9 } else { 0.1 } + i as f32 * 1e-6).collect();
-        let ece = evaluate(&p, &y, &[0; 15], 1, &[]).overall.ece.unwrap();
-        assert!((ece - 0.1).abs() < 1e-4, "{ece}");
-        // One prediction for all: the gap is mean p − mean y, whatever the order.
-        let constant = evaluate(&[0.5; 15], &y, &[0; 15], 1, &[]).overall.ece.unwrap();
-        assert!((constant - (8.0 / 15.0 - 0.5)).abs() < 1e-7, "{constant}");
-    }
-
-    #[test]
-    fn nothing_depends_on_row_order_or_a_monotone_transform() {
-        let s = Stream::new(2, "order");
-        let p: Vec<f32> = (0..300).map(|i| (s.uniform(i) * 20.0).floor() as f32 / 20.0).collect();
-        let y: Vec<f32> = (0..300).map(|i| f32::from(s.uniform(i + 999) < 0.4)).collect();
-        let (rp, ry): (Vec<_>, Vec<_>) = p.iter().copied().rev().zip(y.iter().copied().rev()).unzip();
-        let groups: Vec<u64> = (0..300).map(|i| i % 7).collect();
-        let back: Vec<u64> = groups.iter().copied().rev().collect();
-        let (a, b) = (evaluate(&p, &y, &[0; 300], 1, &groups), evaluate(&rp, &ry, &[0; 300], 1, &back));
-        assert_eq!((a.overall.auc, a.overall.gauc), (b.overall.auc, b.overall.gauc));
-        assert!((a.overall.ece.unwrap() - b.overall.ece.unwrap()).abs() < 1e-12);
-        let squared: Vec<f32> = p.iter().map(|p| p * p).collect();
-        assert_eq!(auc(&squared, &y), a.overall.auc);
-    }
-
-    #[test]
-    fn relative_improvement_by_hand() {
-        assert!((rela_impr(0.8, 0.75).unwrap() - 0.2).abs() < 1e-12);
-        assert_eq!(rela_impr(0.8, 0.5), None);
-    }
-}
+mod tests;

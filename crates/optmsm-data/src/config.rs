@@ -46,7 +46,10 @@ pub struct DataConfig {
     /// How much the rows of each scenario weigh in the training loss, on top of their own weight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scenario_weights: Option<ScenarioWeights>,
-    /// Column whose values group the rows for GAUC, such as the user.
+    /// Whether metrics weigh rows by `weight`, as training does; if not, every row counts once.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    pub weighted_metrics: bool,
+    /// Column whose values group the rows for GAUC, such as the user; rows without one are no part of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// Column of the true probability of a click, for simulated data: its metrics are the ceiling.
@@ -85,6 +88,7 @@ impl Default for DataConfig {
             scenario: "scenario".into(),
             weight: None,
             scenario_weights: None,
+            weighted_metrics: true,
             group: None,
             probability: None,
             label_values: None,
@@ -112,6 +116,11 @@ pub enum UnseenScenario {
 }
 
 impl DataConfig {
+    /// Column of the weights that metrics count.
+    pub fn metrics_weight(&self) -> Option<&str> {
+        self.weight.as_deref().filter(|_| self.weighted_metrics)
+    }
+
     /// How files are read.
     pub fn reading(&self) -> Reading {
         Reading {

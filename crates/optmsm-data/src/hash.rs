@@ -9,7 +9,7 @@ pub(crate) fn mix(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// Hashes bytes, eight at a time.
+/// Hashes bytes, eight at a time; nothing is 0.
 pub(crate) fn hash_bytes(bytes: &[u8]) -> u64 {
     let mut state = (bytes.len() as u64).wrapping_mul(MULTIPLIER);
     let (words, rest) = bytes.as_chunks::<8>();

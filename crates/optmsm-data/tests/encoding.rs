@@ -208,6 +208,12 @@ fn weights_groups_and_probabilities() {
     assert_eq!(extra.groups.len(), 3);
     assert!(extra.groups[0] == extra.groups[2] && extra.groups[0] != extra.groups[1]);
 
+    let missing =
+        read(&schema, "p,label,w,scenario,user\n0,1,1,web,\n0,1,1,web,NULL\n0,1,1,web,0\n", Need::Labelled);
+    let groups = missing.unwrap().1.groups;
+    assert_eq!(groups[..2], [optmsm_core::metrics::NO_GROUP; 2]);
+    assert_ne!(groups[2], optmsm_core::metrics::NO_GROUP);
+
     // To predict, none of them has to be there, nor make sense.
     let plain = read(&schema, "user,scenario\nbob,web\n", Need::Unlabelled).unwrap();
     assert_eq!((plain.0.rows(), ids(&plain.0, 0)), (1, &[2][..]));

@@ -223,7 +223,9 @@ fn warnings(
         counter.add(batch);
         let problem = match file.split {
             "train" => labels.teach().err(),
-            "valid" => labels.judge(&file.path, config.train.monitor).err(),
+            "valid" => {
+                labels.judge(&file.path, config).and_then(|()| config.train.monitor.check(schema)).err()
+            }
             _ => None,
         };
         let looked = if file.whole { "" } else { " (of the rows that were looked at)" };

@@ -1,7 +1,7 @@
 //! Several configurations, trained with the same seeds on the same rows and scored on the same test rows.
 //!
-//! `OUT/NAME/seed-N/` is a run folder with `result.json` and `test.f32` (labels, then predictions of the test rows)
-//! once it is done; runs that are done are not repeated. Test rows choose nothing: early stopping watches validation
+//! `OUT/NAME/seed-N/` is a run folder with `result.json` and `test.f32` (labels, then predictions of the test rows, then
+//! their weights where metrics are weighted) once it is done; runs that are done are not repeated. Test rows choose nothing: early stopping watches validation
 //! rows alone, and every seed's result counts.
 
 mod report;
@@ -23,7 +23,6 @@ use crate::evaluate::Evaluation;
 use crate::folder::Folder;
 use crate::inputs::{self, DataFile};
 use crate::record::{Hashes, Record};
-use crate::rows::Rows;
 use crate::run::Run;
 use crate::seal;
 use crate::trainer::Observer;
@@ -64,10 +63,12 @@ pub struct RunResult {
     pub test: Evaluation,
 }
 
-/// Labels and predictions of the test rows.
+/// What is known of the test rows.
 pub(crate) struct Scores {
     pub(crate) labels: Vec<f32>,
     pub(crate) predictions: Vec<f32>,
+    /// Weights of the metrics; empty where every row counts once.
+    pub(crate) weights: Vec<f32>,
 }
 
 /// Trains what is not done, and compares.
@@ -128,8 +129,12 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, session: &Session) 
             let Some((test, predictions)) = heard.0.into_inner() else {
                 return Err(inputs::missing(Part::Test));
             };
-            let labels = data.test.as_ref().map(Rows::labels).transpose()?.unwrap_or_default();
-            let bytes: Vec<u8> = labels.iter().chain(&predictions).flat_map(|v| v.to_le_bytes()).collect();
+            let scored = data.test.as_ref().map(|test| test.scored(|_| Ok(()))).transpose()?;
+            let batch =
+                scored.as_ref().map(|scored| &scored.batch).ok_or_else(|| inputs::missing(Part::Test))?;
+            let weights: &[f32] = if test.weighted_by.is_some() { &batch.weights } else { &[] };
+            let columns = batch.labels.iter().chain(&predictions).chain(weights);
+            let bytes: Vec<u8> = columns.flat_map(|v| v.to_le_bytes()).collect();
             write_atomic(&folder.join(SCORES), &bytes)?;
             let epochs = attempt.run.checkpoint("last")?.progress.epoch;
             let result = RunResult {
@@ -148,7 +153,8 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, session: &Session) 
         }
     }
     let comparison = Comparison::new(entries, seeds, files, &done, |entry, seed| {
-        scores(&out.join(&entries[entry].name).join(format!("seed-{seed}")))
+        let weighted = first.config.data.metrics_weight().is_some();
+        scores(&out.join(&entries[entry].name).join(format!("seed-{seed}")), weighted)
     })?;
     let [markdown, numbers] = FILES.map(|name| out.join(name));
     write_atomic(&markdown, comparison.markdown().as_bytes())?;
@@ -199,13 +205,15 @@ fn finished(folder: &Path, fingerprint: &str, seed: u64, schema: &Schema) -> Res
 }
 
 /// Reads what [`finished`] has checked.
-fn scores(folder: &Path) -> Result<Scores> {
+fn scores(folder: &Path, weighted: bool) -> Result<Scores> {
     let path = folder.join(SCORES);
     let bytes = fs::read(&path)
         .map_err(|e| Error::file(path.display(), format!("cannot be read: {e}"), "delete the folder"))?;
     let mut labels: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
-    let predictions = labels.split_off(labels.len() / 2);
-    Ok(Scores { labels, predictions })
+    let rows = labels.len() / if weighted { 3 } else { 2 };
+    let mut predictions = labels.split_off(rows);
+    let weights = predictions.split_off(rows);
+    Ok(Scores { labels, predictions, weights })
 }
 
 /// The files of all configurations, whose rows, labels and scenarios must be the same; and there must be test rows.
@@ -265,6 +273,8 @@ fn settings(config: &Config) -> Vec<(&'static str, String)> {
         ("data.label", data.label.clone()),
         ("data.scenario", data.scenario.clone()),
         ("data.unseen_scenario", format!("{:?}", data.unseen_scenario).to_lowercase()),
+        ("data.weighted_metrics", data.weighted_metrics.to_string()),
+        ("data.weight", data.metrics_weight().unwrap_or("not given").to_string()),
         ("data.group", optional(&data.group)),
         ("data.probability", optional(&data.probability)),
         ("data.delimiter", format!("{:?}", data.delimiter)),

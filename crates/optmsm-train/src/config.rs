@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use optmsm_core::config::ModelConfig;
 use optmsm_core::error::Error as CoreError;
 use optmsm_core::learner::LearnerConfig;
-use optmsm_core::metrics::Metrics;
 use optmsm_core::optim::{OptimizerConfig, ScheduleConfig};
 use optmsm_cuda::Precision;
 use optmsm_data::{DataConfig, Paths, Source, is_url};
@@ -13,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::every::Every;
+pub use crate::monitor::Monitor;
 use crate::origin::{Origin, element, place, split};
 
 /// Most rows of a batch.
@@ -89,7 +89,7 @@ impl Default for TrainConfig {
             batch_size: 1024,
             epochs: 20,
             patience: 3,
-            monitor: Monitor::Auc,
+            monitor: Monitor::default(),
             evaluate_every: Every::Pass,
             checkpoint_every: None,
             seed: 1,
@@ -114,34 +114,6 @@ pub enum BackendKind {
     Cpu,
     /// An NVIDIA GPU.
     Cuda,
-}
-
-/// What early stopping watches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Monitor {
-    /// Overall AUC, to rise.
-    Auc,
-    /// Overall log loss, to fall.
-    LogLoss,
-}
-
-impl Monitor {
-    /// As in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Monitor::Auc => "auc",
-            Monitor::LogLoss => "log_loss",
-        }
-    }
-
-    /// Watched value: higher is better.
-    pub fn value(self, of: &Metrics) -> Option<f64> {
-        match self {
-            Monitor::Auc => of.auc,
-            Monitor::LogLoss => of.log_loss.map(|v| -v),
-        }
-    }
 }
 
 impl TrainConfig {
@@ -233,6 +205,7 @@ impl Config {
         let train = &self.train;
         self.data.validate()?;
         train.learner().validate()?;
+        train.monitor.validate(self.data.group.as_deref())?;
         if train.batch_size == 0 || train.epochs == 0 {
             let key = if train.epochs == 0 { "train.epochs" } else { "train.batch_size" };
             return Err(CoreError::config(key, "must be at least 1, got 0", "raise it").into());
@@ -322,7 +295,7 @@ fn name_of(value: &toml::Value) -> Option<&str> {
 }
 
 /// The known name that an unknown one is most like, or all known `what`.
-fn known(what: &str, unknown: &str, known: &[&str]) -> String {
+pub(crate) fn known(what: &str, unknown: &str, known: &[&str]) -> String {
     let score = |name: &&&str| (strsim::jaro_winkler(unknown, name) * 1e6) as u64;
     match known.iter().max_by_key(score) {
         Some(name) if strsim::jaro_winkler(unknown, name) > 0.8 => format!("did you mean '{name}'?"),

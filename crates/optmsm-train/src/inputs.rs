@@ -43,8 +43,9 @@ pub fn fit(config: &Config) -> Result<Schema> {
 /// and scored, and of values that training does not know.
 ///
 /// # Errors
-/// As [`Rows::load`]; the rows cannot be trained on, or not be judged by.
+/// As [`Rows::load`]; the rows cannot be trained on, or not be judged by; `train.monitor` names a scenario that there is not.
 pub fn load(config: &Config, schema: &Schema, test: bool, record: Record) -> Result<Data> {
+    config.train.monitor.check(schema)?;
     let stream = &config.data.stream;
     let folder = config.path(&stream.folder);
     let part = |part| -> Result<Option<Rows>> {

@@ -23,6 +23,7 @@ pub mod inputs;
 pub mod leak;
 mod loader;
 mod markdown;
+mod monitor;
 mod note;
 pub mod origin;
 mod paths;

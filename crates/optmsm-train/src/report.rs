@@ -47,6 +47,9 @@ pub struct RunReport {
     pub history: Vec<Line>,
     /// Rows that it was scored on.
     pub data: String,
+    /// Column by whose values they are weighed in metrics, bins and curves; none where each counts once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weighted_by: Option<String>,
     /// All rows of the data.
     pub overall: SetReport,
     /// Rows of each scenario.

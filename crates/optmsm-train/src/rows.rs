@@ -1,5 +1,6 @@
 //! The rows of one part of the data, in memory or on disk.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use optmsm_core::backend::Backend;
@@ -69,9 +70,9 @@ impl Rows {
     ///
     /// # Errors
     /// The disk fails.
-    pub fn labels(&self) -> Result<std::borrow::Cow<'_, [f32]>> {
+    pub fn labels(&self) -> Result<Cow<'_, [f32]>> {
         if let Rows::Memory(set) = self {
-            return Ok(std::borrow::Cow::Borrowed(&set.batch.labels));
+            return Ok(Cow::Borrowed(&set.batch.labels));
         }
         let mut labels = Vec::with_capacity(self.rows());
         self.each(|batch| {
@@ -124,36 +125,47 @@ impl Rows {
         Ok(sample)
     }
 
-    /// Predictions of all rows in order, with labels, scenarios, groups and true probabilities; the columns of what is returned are empty
-    /// where rows come from disk. Adds to the model's sums.
+    /// Predictions of all rows in order, with labels, weights, scenarios, groups and true probabilities; the columns of what is returned
+    /// are empty where rows come from disk. Adds to the model's sums.
     ///
     /// # Errors
     /// As [`Learner::predict_with_stats`], and when the disk fails.
-    pub(crate) fn predict<'a, B: Backend<Elem = f32>, M: Model<B>>(
-        &'a self,
+    pub(crate) fn predict<B: Backend<Elem = f32>, M: Model<B>>(
+        &self,
         learner: &mut Learner<B, M>,
         sums: &mut [f64],
-    ) -> Result<(Vec<f32>, std::borrow::Cow<'a, Dataset>)> {
+    ) -> Result<(Vec<f32>, Cow<'_, Dataset>)> {
+        let mut predictions = Vec::with_capacity(self.rows());
+        let scored = self.scored(|batch| {
+            predictions.extend(learner.predict_with_stats(batch, sums)?);
+            Ok(())
+        })?;
+        Ok((predictions, scored))
+    }
+
+    /// What metrics need to know of all rows in order, as [`Rows::predict`] returns it; hands over the rows on the way.
+    ///
+    /// # Errors
+    /// Those of `take`, and when the disk fails.
+    pub(crate) fn scored(&self, mut take: impl FnMut(&Batch) -> Result<()>) -> Result<Cow<'_, Dataset>> {
         let cache = match self {
-            Rows::Memory(set) => {
-                let predictions = learner.predict_with_stats(&set.batch, sums)?;
-                return Ok((predictions, std::borrow::Cow::Borrowed(set)));
-            }
+            Rows::Memory(set) => return take(&set.batch).map(|()| Cow::Borrowed(set)),
             Rows::Disk(cache) => cache,
         };
-        let (mut predictions, mut scored) = (Vec::with_capacity(cache.rows()), Dataset::default());
+        let mut scored = Dataset::default();
         let (mut batch, mut extra, mut bytes) = (cache.batch(), Extra::default(), Vec::new());
         for block in 0..cache.blocks() {
             batch.clear();
             extra.clear();
             cache.read(block, &mut batch, &mut extra, &mut bytes)?;
-            predictions.extend(learner.predict_with_stats(&batch, sums)?);
+            take(&batch)?;
             append(&mut scored.batch.labels, &batch.labels, cache.rows());
+            append(&mut scored.batch.weights, &batch.weights, cache.rows());
             append(&mut scored.batch.scenarios, &batch.scenarios, cache.rows());
             append(&mut scored.extra.groups, &extra.groups, cache.rows());
             append(&mut scored.extra.probabilities, &extra.probabilities, cache.rows());
         }
-        Ok((predictions, std::borrow::Cow::Owned(scored)))
+        Ok(Cow::Owned(scored))
     }
 }
 

@@ -188,7 +188,7 @@ impl Run {
     pub(crate) fn monitored(&self, step: u64) -> Result<Option<f64>> {
         let lines = history::read(&self.folder)?;
         let line = lines.iter().find(|line| line.split == "valid" && line.step == step);
-        Ok(line.and_then(|line| self.config.train.monitor.value(&line.evaluation.overall)))
+        Ok(line.and_then(|line| self.config.train.monitor.value(&line.evaluation)))
     }
 
     /// Drops the lines of `metrics.jsonl`, and the scalars for TensorBoard, that a run continued at a position will write again.

@@ -146,32 +146,54 @@ pub struct Delong {
 /// Σ c · AUC over predictions for the same rows, and how much other rows of the same kind would change it (DeLong, DeLong
 /// and Clarke-Pearson, Biometrics 1988). The models are taken as given, and the rows as independent. None without two
 /// rows of each class.
-pub fn delong(labels: &[f32], contrast: &[(f64, &[f32])]) -> Option<Delong> {
+///
+/// With `weights` (empty: 1 for every row) the AUC is a ratio of sums over rows, and its variance that of the ratio's linear part:
+/// with v_i the weighted share of the other class that a row of a class of n is on the right side of, and w̃_i = n w_i / Σ w its
+/// weight among them, Σ_classes Σ_i (w̃_i (v_i − AUC))² / (n (n − 1)), which is DeLong's where weights are equal. A row is one
+/// draw whatever its weight; rows of weight 0 are none.
+pub fn delong(labels: &[f32], weights: &[f32], contrast: &[(f64, &[f32])]) -> Option<Delong> {
+    let weight = |row: usize| weights.get(row).map_or(1.0, |&w| f64::from(w));
     let mut component = vec![0.0; labels.len()];
     for &(c, predictions) in contrast {
-        add_placements(c, labels, predictions, &mut component);
+        add_placements(c, labels, &weight, predictions, &mut component);
     }
-    let of = |positive: bool| -> Vec<f64> {
-        labels.iter().zip(&component).filter(|(y, _)| (**y > 0.5) == positive).map(|(_, v)| *v).collect()
+    // Mean, and variance of the mean, over the rows of a class.
+    let of = |positive: bool| -> Option<(f64, f64)> {
+        let rows = (0..labels.len()).filter(|&r| (labels[r] > 0.5) == positive && weight(r) > 0.0);
+        let rows: Vec<usize> = rows.collect();
+        let n = rows.len() as f64;
+        let scale = n / rows.iter().map(|&r| weight(r)).sum::<f64>();
+        let mean = rows.iter().map(|&r| scale * weight(r) * component[r]).sum::<f64>() / n;
+        let squares: f64 = rows.iter().map(|&r| (scale * weight(r) * (component[r] - mean)).powi(2)).sum();
+        let sd = (squares / (n - 1.0)).sqrt();
+        (n > 1.0).then(|| (mean, sd.powi(2) / n))
     };
-    let (up, down) = (Spread::of(&of(true))?, Spread::of(&of(false))?);
-    let variance = up.sd?.powi(2) / up.n as f64 + down.sd?.powi(2) / down.n as f64;
-    let (difference, error) = (up.mean, variance.sqrt());
+    let (up, down) = (of(true)?, of(false)?);
+    let (difference, error) = (up.0, (up.1 + down.1).sqrt());
     let half = 1.959_963_984_540_054 * error; // the normal's 97.5 % quantile
     let p = (error > 0.0).then(|| normal_beyond((difference / error).abs()));
     Some(Delong { difference, error, interval: [difference - half, difference + half], p })
 }
 
-/// Adds `c` times each row's share of the rows of the other class that it is on the right side of; a tie counts half.
-fn add_placements(c: f64, labels: &[f32], predictions: &[f32], component: &mut [f64]) {
+/// Adds `c` times the weighted share of the rows of the other class that each row is on the right side of; a tie counts half.
+fn add_placements(
+    c: f64,
+    labels: &[f32],
+    weight: &impl Fn(usize) -> f64,
+    predictions: &[f32],
+    component: &mut [f64],
+) {
     let mut rows: Vec<usize> = (0..labels.len()).collect();
     rows.sort_by(|&a, &b| predictions[a].total_cmp(&predictions[b]));
-    let positives = labels.iter().filter(|y| **y > 0.5).count() as f64;
-    let negatives = labels.len() as f64 - positives;
+    // Weight of the rows of labels 1 and 0.
+    let masses = |rows: &[usize]| {
+        let of = |positive: bool| rows.iter().filter(move |&&r| (labels[r] > 0.5) == positive);
+        [true, false].map(|positive| of(positive).map(|&r| weight(r)).sum::<f64>())
+    };
+    let [positives, negatives] = masses(&rows);
     let (mut up_below, mut down_below) = (0.0, 0.0);
     for tie in rows.chunk_by(|&a, &b| predictions[a] == predictions[b]) {
-        let up = tie.iter().filter(|&&r| labels[r] > 0.5).count() as f64;
-        let down = tie.len() as f64 - up;
+        let [up, down] = masses(tie);
         for &r in tie {
             component[r] += c * match labels[r] > 0.5 {
                 true => (down_below + 0.5 * down) / negatives,
@@ -315,17 +337,17 @@ mod tests {
     fn delong_by_hand() {
         // Positives 0.8, 0.4; negatives 0.5, 0.1: AUC 3/4, components (1, ½) and (½, 1), each of variance ⅛.
         let (labels, p) = ([1.0, 1.0, 0.0, 0.0], [0.8, 0.4, 0.5, 0.1]);
-        let one = delong(&labels, &[(1.0, &p)]).unwrap();
+        let one = delong(&labels, &[], &[(1.0, &p)]).unwrap();
         close(one.difference, 0.75, 12);
         close(one.error, (0.125f64 / 2.0 + 0.125 / 2.0).sqrt(), 12);
         // Against perfect predictions, whose components are all 1.
         let best = [0.9, 0.8, 0.2, 0.1];
-        let two = delong(&labels, &[(1.0, &best), (-1.0, &p)]).unwrap();
+        let two = delong(&labels, &[], &[(1.0, &best), (-1.0, &p)]).unwrap();
         close(two.difference, 0.25, 12);
         close(two.error, one.error, 12);
-        let same = delong(&labels, &[(1.0, &p), (-1.0, &p)]).unwrap();
+        let same = delong(&labels, &[], &[(1.0, &p), (-1.0, &p)]).unwrap();
         assert_eq!((same.difference, same.error, same.p), (0.0, 0.0, None));
-        assert_eq!(delong(&[1.0, 0.0, 0.0], &[(1.0, &[0.1, 0.2, 0.3])]), None);
+        assert_eq!(delong(&[1.0, 0.0, 0.0], &[], &[(1.0, &[0.1, 0.2, 0.3])]), None);
     }
 
     /// The definition, pair by pair, on predictions with ties.
@@ -344,7 +366,7 @@ mod tests {
             let m = mean(v.to_vec());
             v.iter().map(|x| (x - m).powi(2)).sum::<f64>() / (v.len() - 1) as f64 / v.len() as f64
         };
-        let got = delong(&labels, &[(1.0, &first), (-1.0, &second)]).unwrap();
+        let got = delong(&labels, &[], &[(1.0, &first), (-1.0, &second)]).unwrap();
         close(got.difference, mean(up.clone()), 12);
         close(got.error, (part(&up) + part(&down)).sqrt(), 12);
     }

@@ -152,13 +152,13 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
         // Older versions evaluated at the end of passes only.
         at.evaluations = at.evaluations.max(at.epoch);
         run.rewind(&at)?;
-        if !at.monitor.is_empty() && at.monitor != config.monitor.name() {
+        if !at.monitor.is_empty() && at.monitor != config.monitor.to_string() {
             // Parameters that were best so far go on as that, by the value that early stopping watches now.
             at.best = run.monitored(at.best_step)?;
         }
         resume::keep(run, &data.record, true)?;
     }
-    (at.order, at.monitor) = (order.describe(), config.monitor.name().into());
+    (at.order, at.monitor) = (order.describe(), config.monitor.to_string());
     let mut board = config.tensorboard.then(|| Writer::open(&run.folder)).transpose()?;
     let batches = order.batches() as u64;
     // Of a run that has only its test rows to score there is nothing to stop.
@@ -331,14 +331,8 @@ fn evaluated<B: Backend<Elem = f32>, M: Model<B>>(
         if all.log_loss.is_some_and(f64::is_nan) {
             return Err(diverged(at.step, f64::NAN, last_finite, run, (valid, Part::Valid))?);
         }
-        let value = run.config.train.monitor.value(all);
-        let value = value.ok_or_else(|| {
-            Error::file(
-                "data.valid",
-                "has one class only, so its AUC is undefined",
-                "use monitor = \"log_loss\"",
-            )
-        })?;
+        let monitor = &run.config.train.monitor;
+        let value = monitor.value(&evaluation).ok_or_else(|| monitor.undefined("data.valid"))?;
         better = at.best.is_none_or(|best| value > best);
         at.stale = if better { 0 } else { at.stale + 1 };
         if better {
@@ -430,7 +424,7 @@ fn score<B: Backend<Elem = f32>, M: Model<B>>(
 ) -> Result<(Evaluation, Vec<f32>)> {
     let mut sums = vec![0.0; 1 + learner.model().stats()];
     let (predictions, scored) = data.predict(learner, &mut sums)?;
-    let evaluation = evaluate(&scored, &run.schema, &predictions);
+    let evaluation = evaluate(&scored, &run.schema, &run.config.data, &predictions);
     let diagnostics = learner.model().diagnostics(&sums[1..], data.rows() as f64);
     Ok((evaluation.with_diagnostics(diagnostics), predictions))
 }

@@ -40,7 +40,7 @@ pub struct Trial {
     /// Why it could not be trained to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// Monitored validation value after each pass; the log loss negative, so that higher is better.
+    /// Monitored validation value after each pass; a log loss negative, so that higher is better.
     pub curve: Vec<f64>,
     /// Seconds of training.
     pub seconds: f64,
@@ -85,7 +85,7 @@ pub struct Study {
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary<'a> {
     /// What validation rows are judged by.
-    pub monitor: Monitor,
+    pub monitor: &'a Monitor,
     /// The trial of `best.toml`; none if no trial came to a result.
     pub best: Option<Best>,
     /// All of them, in order.
@@ -124,7 +124,7 @@ pub fn tune(config: &Config, space: &Space, out: &Path, session: &Session) -> Re
     let mut study = Study {
         trials: read(&path, space)?,
         best: None,
-        monitor: base.train.monitor,
+        monitor: base.train.monitor.clone(),
         keys: space.keys().map(str::to_string).collect(),
         base,
     };
@@ -210,8 +210,7 @@ impl Study {
             let fix = "restore the file, or delete the folder: the trial will be trained again";
             return Err(Error::file("trial", gap, fix));
         }
-        let value =
-            |line: &Line| self.monitor.value(&line.evaluation.overall).filter(|_| line.split == "valid");
+        let value = |line: &Line| self.monitor.value(&line.evaluation).filter(|_| line.split == "valid");
         Ok(lines.iter().filter_map(value).collect())
     }
 
@@ -224,26 +223,20 @@ impl Study {
     /// Everything that a table shows.
     pub fn summary(&self) -> Summary<'_> {
         let best = self.winner().and_then(|t| Some((t.trial, t.best()?)));
-        let best = best.map(|(trial, (value, epoch))| Best { trial, value: self.sign() * value, epoch });
-        Summary { monitor: self.monitor, best, trials: &self.trials }
-    }
-
-    /// What makes a value of a trial's curve the metric again.
-    fn sign(&self) -> f64 {
-        if self.monitor == Monitor::LogLoss { -1.0 } else { 1.0 }
+        let best =
+            best.map(|(trial, (value, epoch))| Best { trial, value: self.monitor.sign() * value, epoch });
+        Summary { monitor: &self.monitor, best, trials: &self.trials }
     }
 
     /// A line a trial, the best first.
     pub fn markdown(&self) -> String {
-        let metric = match self.monitor {
-            Monitor::Auc => "valid AUC",
-            Monitor::LogLoss => "valid log loss",
-        };
+        let metric = format!("valid {}", name(&self.monitor.title()));
         let mut order: Vec<&Trial> = self.trials.iter().collect();
         order.sort_by(|a, b| value(b).total_cmp(&value(a)));
         let keys: Vec<String> = self.keys.iter().map(|k| name(k)).collect();
         let header = ["trial"].into_iter().chain(keys.iter().map(String::as_str));
-        let header: Vec<&str> = header.chain([metric, "best epoch", "epochs", "seconds", "ended"]).collect();
+        let header: Vec<&str> =
+            header.chain([&*metric, "best epoch", "epochs", "seconds", "ended"]).collect();
         let rows = order.into_iter().map(|t| {
             let mut cells = vec![t.trial.to_string()];
             cells.extend(self.keys.iter().map(|key| {
@@ -251,7 +244,7 @@ impl Study {
                 value.map_or("as it is".into(), |(_, v)| name(&v.to_string()))
             }));
             let best = t.best();
-            cells.push(best.map_or(NONE.into(), |(v, _)| format!("{:.4}", self.sign() * v)));
+            cells.push(best.map_or(NONE.into(), |(v, _)| format!("{:.4}", self.monitor.sign() * v)));
             cells.push(best.map_or(NONE.into(), |(_, epoch)| epoch.to_string()));
             cells.push(t.curve.len().to_string());
             cells.push(format!("{:.2}", t.seconds));

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use optmsm_core::batch::Batch;
 use optmsm_core::error::Error as CoreError;
-use optmsm_data::{Part, ScenarioWeights, Schema};
+use optmsm_data::{Part, ScenarioWeights, Schema, printable};
 
-use crate::config::{Config, Monitor};
+use crate::config::Config;
 use crate::coverage::Counter;
 use crate::error::{Error, Result};
+use crate::evaluate::evaluate;
 use crate::inputs;
 use crate::rows::Rows;
 use crate::say;
@@ -34,13 +35,17 @@ impl Labels {
         }
     }
 
-    /// The label that all rows have, and their number.
-    pub(crate) fn only(&self) -> Option<(u8, u64)> {
-        match self.rows {
-            [rows, 0] => Some((0, rows)),
-            [0, rows] => Some((1, rows)),
-            _ => None,
-        }
+    /// What the rows have in common that leaves an AUC undefined, in words; rows of the weight 0 are none where metrics are weighted.
+    fn one_class(&self, weighted: bool) -> Option<String> {
+        let all = self.rows.iter().sum::<u64>();
+        let (label, rows) = match if weighted { self.weighed } else { self.rows } {
+            [0, 0] if all > 0 => return Some(format!("all {all} rows have the weight 0")),
+            [rows, 0] => (0, rows),
+            [0, rows] => (1, rows),
+            _ => return None,
+        };
+        let those = if rows < all { " that have a weight" } else { "" };
+        Some(format!("all {rows} rows{those} have the label {label}"))
     }
 
     /// Whether nothing can be learned of the rows.
@@ -49,7 +54,12 @@ impl Labels {
     /// They are of one label, or those that have a weight are.
     pub(crate) fn teach(&self) -> Result<()> {
         let fail = |key: &str, problem: String, fix: &str| Err(CoreError::config(key, problem, fix).into());
-        if let Some((label, rows)) = self.only() {
+        let only = match self.rows {
+            [rows, 0] => Some((0, rows)),
+            [0, rows] => Some((1, rows)),
+            _ => None,
+        };
+        if let Some((label, rows)) = only {
             let problem =
                 format!("is {label} in all {rows} training rows, so that there is nothing to learn");
             return fail("data.label", problem, "give rows of both labels, or name another column");
@@ -63,20 +73,25 @@ impl Labels {
         }
     }
 
-    /// Whether early stopping can judge by the rows of `place`.
+    /// Whether early stopping can judge by the rows of `place`, as far as labels and weights tell.
     ///
     /// # Errors
-    /// It watches their AUC, and they are of one label.
-    pub(crate) fn judge(&self, place: &str, monitor: Monitor) -> Result<()> {
-        match self.only().filter(|_| monitor == Monitor::Auc) {
-            Some((label, rows)) => {
-                let problem = format!(
-                    "all {rows} rows have the label {label}, so that their AUC, which early stopping watches, is undefined"
-                );
-                let fix = "give rows of both labels, or set train.monitor = \"log_loss\"";
+    /// It watches what rows of one label do not define, and they are of one label; or no row has a weight.
+    pub(crate) fn judge(&self, place: &str, config: &Config) -> Result<()> {
+        let monitor = &config.train.monitor;
+        let weighted = config.data.metrics_weight().is_some();
+        match self.one_class(weighted) {
+            Some(why) if monitor.needs_both_labels() || weighted && self.weighed == [0, 0] => {
+                let watched = printable(&monitor.title()).into_owned();
+                let problem =
+                    format!("{why}, so that their {watched}, which early stopping watches, is undefined");
+                let fix = match self.rows.contains(&0) {
+                    true => "give rows of both labels, or set train.monitor = \"log_loss\"",
+                    false => "give rows of both labels a weight, or set data.weighted_metrics = false",
+                };
                 Err(Error::file(place, problem, fix))
             }
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 }
@@ -114,12 +129,13 @@ pub(crate) fn verify(config: &Config, schema: &Schema, data: &mut Data) -> Resul
             None => source.to_string(),
         };
         match part {
-            Part::Valid => labels.judge(&place, config.train.monitor)?,
+            Part::Valid => {
+                labels.judge(&place, config)?;
+                watch(config, schema, rows, &place)?;
+            }
             _ => {
-                if let Some((label, rows)) = labels.only() {
-                    say::warning(&format!(
-                        "{place}: all {rows} rows have the label {label}, so that their AUC is undefined"
-                    ));
+                if let Some(why) = labels.one_class(config.data.metrics_weight().is_some()) {
+                    say::warning(&format!("{place}: {why}, so that their AUC is undefined"));
                 }
             }
         }
@@ -129,6 +145,21 @@ pub(crate) fn verify(config: &Config, schema: &Schema, data: &mut Data) -> Resul
             .for_each(|text| say::warning(text));
     }
     Ok(())
+}
+
+/// Whether the rows define what early stopping watches, where labels and weights of all of them do not tell.
+///
+/// # Errors
+/// They do not.
+fn watch(config: &Config, schema: &Schema, rows: &Rows, place: &str) -> Result<()> {
+    let monitor = &config.train.monitor;
+    if monitor.is_plain() {
+        return Ok(());
+    }
+    // What is defined does not depend on the predictions.
+    let scored = rows.scored(|_| Ok(()))?;
+    let evaluation = evaluate(&scored, schema, &config.data, &vec![0.5; rows.rows()]);
+    monitor.value(&evaluation).map(|_| ()).ok_or_else(|| monitor.undefined(place))
 }
 
 /// Shares of a part's values that are out of vocabulary when all is well, by field: those of the training rows, and all values of the column

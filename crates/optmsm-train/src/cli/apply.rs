@@ -4,6 +4,7 @@ use std::path::Path;
 
 use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
+use optmsm_core::model::Model;
 use optmsm_data::{Dataset, Need, OutputFormat, Predictions, RowReader, Schema};
 use optmsm_train::coverage::Counter;
 use optmsm_train::error::Result;
@@ -44,19 +45,23 @@ fn score<B: Backend<Elem = f32>>(
     let mut reader = RowReader::open(path, schema, Need::Labelled)?;
     // What metrics need of a row is kept, its fields are not.
     let (mut scored, mut predictions) = (Dataset::default(), Vec::new());
+    let mut sums = vec![0.0; 1 + Model::<B>::stats(predictor.model())];
     let mut batch = Batch::new(&schema.input_spec());
     let mut counter = Counter::new(schema);
     while reader.read(&mut batch, &mut scored.extra, CHUNK)? > 0 {
         counter.add(&batch);
         let first = predictions.len();
-        predictions.extend(predictor.predict(&batch)?);
+        predictions.extend(predictor.predict_with_stats(&batch, &mut sums)?);
         extreme::check(&predictions[first..], &batch, first, schema, path)?;
         scored.batch.labels.append(&mut batch.labels);
+        scored.batch.weights.append(&mut batch.weights);
         scored.batch.scenarios.append(&mut batch.scenarios);
         batch.clear();
     }
     warn(&counter, run, schema, path);
-    let evaluation = evaluate::evaluate(&scored, schema, &predictions);
+    let diagnostics = Model::<B>::diagnostics(predictor.model(), &sums[1..], predictions.len() as f64);
+    let evaluation = evaluate::evaluate(&scored, schema, &run.config.data, &predictions);
+    let evaluation = evaluation.with_diagnostics(diagnostics);
     match output.json {
         true => super::print_json(&evaluation),
         false => super::print(format!("{}\n", evaluation.table()).as_bytes()),

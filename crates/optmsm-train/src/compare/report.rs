@@ -27,6 +27,8 @@ pub struct Comparison {
     pub split: Option<SplitConfig>,
     /// Seeds of the runs, the same for every configuration.
     pub seeds: Vec<u64>,
+    /// Column by whose values the test rows are weighed in all metrics; none where each counts once.
+    pub weighted_by: Option<String>,
     /// Whether validation rows chose the pass that was scored.
     pub valid: bool,
     /// In the order given; the first is what others are compared with.
@@ -71,6 +73,8 @@ pub struct Scored {
     pub rows: u64,
     /// Rows with label 1.
     pub positives: u64,
+    /// Rows of equal weights that would say as much; none where all weigh the same.
+    pub effective_rows: Option<f64>,
     /// AUC.
     pub auc: Option<Spread>,
     /// GAUC.
@@ -172,6 +176,7 @@ impl Scored {
             scenario: scenario.map(|i| runs[0].test.scenarios[i].scenario.clone()),
             rows: counts.map_or(0, |m| m.rows),
             positives: counts.map_or(0, |m| m.positives),
+            effective_rows: counts.and_then(|m| m.effective_rows),
             auc: of(|m| m.auc),
             gauc: of(|m| m.gauc),
             log_loss: of(|m| m.log_loss),
@@ -265,6 +270,7 @@ impl Comparison {
             files,
             split: entries[0].config.data.split.clone(),
             seeds: seeds.to_vec(),
+            weighted_by: entries[0].config.data.metrics_weight().map(str::to_string),
             valid: crate::inputs::has(&entries[0].config, optmsm_data::Part::Valid),
             configurations,
             differences,
@@ -283,15 +289,17 @@ fn on_rows(
     scores: impl Fn(u64) -> Result<Scores>,
 ) -> Result<Option<Delong>> {
     let other = seeds.iter().map(|&seed| scores(seed)).collect::<Result<Vec<_>>>()?;
-    let labels = &first[0].labels;
-    if first.iter().chain(&other).any(|s| &s.labels != labels || s.predictions.len() != labels.len()) {
+    let Scores { labels, weights, .. } = &first[0];
+    let other_rows =
+        |s: &Scores| (&s.labels, &s.weights) != (labels, weights) || s.predictions.len() != labels.len();
+    if first.iter().chain(&other).any(other_rows) {
         let fix = "delete the folder of the comparison and start again";
         return Err(Error::file("comparison", "its runs were scored on different test rows", fix));
     }
     let share = 1.0 / seeds.len() as f64;
     let plus = other.iter().map(|s| (share, &s.predictions[..]));
     let minus = first.iter().map(|s| (-share, &s.predictions[..]));
-    Ok(delong(labels, &plus.chain(minus).collect::<Vec<_>>()))
+    Ok(delong(labels, weights, &plus.chain(minus).collect::<Vec<_>>()))
 }
 
 /// Corrects the tests that verdicts are about for their number, and passes the verdicts.

@@ -8,9 +8,10 @@ impl Comparison {
     pub fn markdown(&self) -> String {
         let seeds: Vec<String> = self.seeds.iter().map(u64::to_string).collect();
         let mut text = format!(
-            "# Comparison\n\nTest rows, mean ± standard deviation over {} (seeds {}).\n\n",
+            "# Comparison\n\nTest rows, mean ± standard deviation over {} (seeds {}).{}\n\n",
             count(self.seeds.len(), "run"),
-            seeds.join(", ")
+            seeds.join(", "),
+            self.weighted()
         );
         text += &self.overall();
         text += "\n## By scenario\n\n";
@@ -27,6 +28,16 @@ impl Comparison {
         text += &self.cost();
         text += "\n## Made from\n\n";
         text + &self.made_from()
+    }
+
+    /// A sentence on how rows are weighed, if they are.
+    fn weighted(&self) -> String {
+        let Some(column) = &self.weighted_by else { return String::new() };
+        let overall = &self.configurations[0].overall;
+        let effective = overall.effective_rows.map_or(String::new(), |n| {
+            format!(": {} rows, which say as much as {n:.0} of equal weights", overall.rows)
+        });
+        format!(" All metrics are weighted by column `{}`{effective}.", name(column))
     }
 
     fn overall(&self) -> String {

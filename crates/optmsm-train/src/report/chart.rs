@@ -45,7 +45,7 @@ pub(super) struct Plot<'a> {
     /// A line from corner to corner.
     pub(super) diagonal: bool,
     /// Around it, what chance allows a mean of so many labels.
-    pub(super) chance: Option<u64>,
+    pub(super) chance: Option<f64>,
     pub(super) series: Vec<Series<'a>>,
 }
 
@@ -86,12 +86,12 @@ pub(super) fn range(values: impl Iterator<Item = f64>) -> [f64; 2] {
 }
 
 /// Outline of where 95 % of the means of `rows` labels lie whose probability is x.
-fn band([low, high]: [f64; 2], rows: u64) -> Vec<[f64; 2]> {
+fn band([low, high]: [f64; 2], rows: f64) -> Vec<[f64; 2]> {
     const STEPS: u32 = 40;
     let edge = |sign: f64| {
         move |i: u32| {
             let x = low + (high - low) * f64::from(i) / f64::from(STEPS);
-            let deviation = (x.clamp(0.0, 1.0) * (1.0 - x.clamp(0.0, 1.0)) / rows.max(1) as f64).sqrt();
+            let deviation = (x.clamp(0.0, 1.0) * (1.0 - x.clamp(0.0, 1.0)) / rows.max(1.0)).sqrt();
             [x, x + sign * 1.96 * deviation]
         }
     };
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn chance_leaves_few_rows_more_room() {
-        let outline = band([0.0, 1.0], 100);
+        let outline = band([0.0, 1.0], 100.0);
         // √(0.5 · 0.5 / 100) = 0.05, and nothing at the ends.
         assert_eq!(
             (outline.len(), outline[0], outline[40], outline[81]),

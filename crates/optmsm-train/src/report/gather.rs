@@ -4,7 +4,7 @@ use std::path::Path;
 
 use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
-use optmsm_core::metrics::{self, Metrics};
+use optmsm_core::metrics::{self, Metrics, Rows};
 use optmsm_core::model::Model;
 use optmsm_core::predictor::Predictor;
 use optmsm_data::cache::Selection;
@@ -25,7 +25,7 @@ const ROC_POINTS: usize = 200;
 #[derive(Default)]
 struct Scored {
     predictions: Vec<f32>,
-    batch: Batch, // labels and scenarios alone
+    batch: Batch, // labels, weights and scenarios alone
     extra: Extra,
     sums: Vec<f64>,
     gates: Vec<f64>, // Σ α, [S, K]
@@ -84,13 +84,14 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
     let parameters = model.params().specs().iter().map(|s| s.len()).chain(tables).sum::<usize>() as u64;
     let rows = scored.predictions.len() as f64;
     let mean = |(name, v): (String, f64)| v.is_finite().then_some((name, v));
-    let of_scenario = |(sums, set): (&[f64], &SetReport)| {
-        let rows = set.metrics.rows as f64;
+    let of_scenario = |(scenario, sums): (usize, &[f64])| {
+        // All of them, whatever they weigh.
+        let rows = scored.batch.scenarios.iter().filter(|&&s| s as usize == scenario).count() as f64;
         (rows > 0.0).then(|| sums.iter().map(|sum| sum / rows).collect())
     };
     let gates = match model.gates() {
         0 => Vec::new(),
-        experts => scored.gates.chunks(experts).zip(&scenarios).map(of_scenario).collect(),
+        experts => scored.gates.chunks(experts).enumerate().map(of_scenario).collect(),
     };
     Ok(RunReport {
         run: run.folder.display().to_string(),
@@ -102,6 +103,7 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
         files: facts,
         history,
         data: shown,
+        weighted_by: config.metrics_weight().map(str::to_string),
         diagnostics: model.diagnostics(&scored.sums[1..], rows).into_iter().filter_map(mean).collect(),
         gates,
         norms: predictor
@@ -138,6 +140,7 @@ fn score<B: Backend<Elem = f32>, M: Model<B>>(
         let answers = predictor.predict_with_gates(&batch, &mut scored.sums, &mut scored.gates)?;
         scored.predictions.extend(answers);
         scored.batch.labels.append(&mut batch.labels);
+        scored.batch.weights.append(&mut batch.weights);
         scored.batch.scenarios.append(&mut batch.scenarios);
         batch.clear();
     }
@@ -150,30 +153,34 @@ fn score<B: Backend<Elem = f32>, M: Model<B>>(
 
 /// All rows, and those of each scenario.
 fn sets(run: &Run, scored: &Scored) -> (SetReport, Vec<SetReport>) {
-    let (labels, scenarios) = (&scored.batch.labels, &scored.batch.scenarios);
-    let names = &run.schema.scenarios;
-    let (p, extra) = (&scored.predictions, &scored.extra);
-    let found = metrics::evaluate(p, labels, scenarios, names.len(), &extra.groups);
+    let (names, p, extra) = (&run.schema.scenarios, &scored.predictions, &scored.extra);
+    let Batch { labels, weights, scenarios, .. } = &scored.batch;
+    let weights: &[f32] = if run.config.data.metrics_weight().is_some() { weights } else { &[] };
+    let rows = Rows { labels, weights, scenarios, groups: &extra.groups };
+    let found = metrics::evaluate(p, rows, names.len());
     let ceiling = match extra.probabilities.is_empty() {
         true => metrics::Report { scenarios: vec![Metrics::default(); names.len()], ..Default::default() },
-        false => metrics::evaluate(&extra.probabilities, labels, scenarios, names.len(), &extra.groups),
+        false => metrics::evaluate(&extra.probabilities, rows, names.len()),
     };
-    let mut of_scenario = vec![(Vec::new(), Vec::new()); names.len()];
-    for ((&p, &y), &s) in p.iter().zip(labels).zip(scenarios) {
-        let (ps, ys) = &mut of_scenario[s as usize];
-        ps.push(p);
-        ys.push(y);
+    let mut of_scenario = vec![[const { Vec::new() }; 3]; names.len()];
+    for (row, &s) in scenarios.iter().enumerate() {
+        let [ps, ys, ws] = &mut of_scenario[s as usize];
+        ps.push(p[row]);
+        ys.push(labels[row]);
+        ws.extend(weights.get(row));
     }
-    let set = |name: &str, metrics: &Metrics, ceiling: &Metrics, p: &[f32], y: &[f32]| SetReport {
+    let set = |name: &str, metrics: &Metrics, ceiling: &Metrics, [p, y, w]: [&[f32]; 3]| SetReport {
         name: name.into(),
         metrics: metrics.clone(),
         ceiling_auc: ceiling.auc,
-        bins: metrics::calibration_bins(p, y),
-        roc: metrics::roc(p, y).map_or(Vec::new(), |points| thin(&points, ROC_POINTS)),
+        bins: metrics::calibration_bins(p, y, w),
+        roc: metrics::roc(p, y, w).map_or(Vec::new(), |points| thin(&points, ROC_POINTS)),
     };
     let each = names.iter().zip(&found.scenarios).zip(&ceiling.scenarios).zip(&of_scenario);
-    let scenarios = each.map(|(((name, m), c), (p, y))| set(&name.name, m, c, p, y)).collect();
-    (set("all", &found.overall, &ceiling.overall, p, labels), scenarios)
+    let scenarios = each
+        .map(|(((name, m), c), columns)| set(&name.name, m, c, columns.each_ref().map(Vec::as_slice)))
+        .collect();
+    (set("all", &found.overall, &ceiling.overall, [p, labels, weights]), scenarios)
 }
 
 /// About `count` points of a curve, evenly along its length; always both ends.
@@ -198,7 +205,7 @@ mod tests {
         let p: Vec<f32> = (0..n).map(|i| (i * 7919 % n) as f32 / n as f32).collect();
         let y: Vec<f32> =
             p.iter().enumerate().map(|(i, p)| f32::from(p * p > (i * 31 % 97) as f32 / 97.0)).collect();
-        let whole = metrics::roc(&p, &y).unwrap();
+        let whole = metrics::roc(&p, &y, &[]).unwrap();
         let thinned = thin(&whole, 200);
         assert!(whole.len() > 5000 && (100..=202).contains(&thinned.len()), "{}", thinned.len());
         assert_eq!((thinned[0], thinned[thinned.len() - 1]), ([0.0, 0.0], [1.0, 1.0]));

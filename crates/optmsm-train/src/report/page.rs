@@ -38,7 +38,7 @@ pub fn page(runs: &[RunReport]) -> Result<String> {
         ),
         (
             "Calibration",
-            "15 bins with equally many rows by rising prediction. On the dashed line predictions are right on average; \
+            "15 bins of equal weight (of equally many rows where each counts once) by rising prediction. On the dashed line predictions are right on average; \
              below it they are too high. In the grey band lie about 95 % of the bins of a model that is right: with few rows, chance \
              moves them far.",
             sections::calibration(runs),

@@ -3,7 +3,7 @@
 use optmsm_core::metrics::Metrics;
 
 use super::chart::{Plot, Series, range};
-use super::html::{Cell, count, details, head, number, table};
+use super::html::{Cell, count, details, escape, head, number, table};
 use super::{Line, RunReport, SCORED, SetReport};
 
 /// Scenarios that have pictures, the largest ones; tables have all.
@@ -55,9 +55,25 @@ fn same_rows(runs: &[RunReport]) -> bool {
         let files = r.files.iter().filter(|f| f.role == SCORED).map(|f| f.sha256.clone());
         let mut sets: Vec<_> = r.scenarios.iter().map(counts).filter(|s| s.1 > 0).collect();
         sets.sort_unstable(); // runs may number their scenarios in different ways
-        (files.collect::<Vec<_>>(), sets)
+        (files.collect::<Vec<_>>(), sets, r.weighted_by.clone())
     };
     runs.windows(2).all(|pair| scored(&pair[0]) == scored(&pair[1]))
+}
+
+/// A paragraph for each run whose rows are weighed.
+fn weighted(runs: &[RunReport]) -> String {
+    let says = |r: &RunReport| {
+        let column = escape(r.weighted_by.as_ref()?);
+        let m = &r.overall.metrics;
+        let effective = m.effective_rows.map_or(String::new(), |n| {
+            format!(": {} rows, which say as much as {} of equal weights", count(m.rows), count(n as u64))
+        });
+        let run = escape(&r.run);
+        Some(format!(
+            "<p>Metrics, bins and curves of <bdi>{run}</bdi> are weighted by column <code>{column}</code>{effective}.</p>"
+        ))
+    };
+    runs.iter().filter_map(says).collect()
 }
 
 /// Whether `v` is the best of `all`, when there are several.
@@ -115,6 +131,7 @@ pub(super) fn comparison(runs: &[RunReport]) -> String {
         true => String::new(),
         false => "<p>The runs were scored on different rows, so no value is marked as the best.</p>".into(),
     };
+    html += &weighted(runs);
     html += &table("All rows", &names, &rows, 2);
     let ceiling = |name: &str| runs.iter().filter_map(|r| find(r, name)?.ceiling_auc).next();
     let known = scenarios(runs).into_iter().any(|name| ceiling(name).is_some());
@@ -237,17 +254,17 @@ pub(super) fn calibration(runs: &[RunReport]) -> String {
         });
         let (x_label, y_label, ends) = ("mean prediction", "mean label", [0.0, top]);
         let series = series.collect();
-        let chance = bins().map(|b| b.rows).min();
+        let chance = bins().map(|b| b.effective_rows).reduce(f64::min);
         Plot { title, x_label, y_label, x: ends, y: ends, whole_x: false, diagonal: true, chance, series }
             .draw()
     });
     for r in runs {
-        let names = head(["rows of", "bin", "rows", "mean prediction", "mean label"]);
+        let names = head(["rows of", "bin", "rows", "share of weight", "mean prediction", "mean label"]);
         let row = |set: &SetReport| {
             let name = set.name.clone();
             let bins = set.bins.clone().into_iter().enumerate();
             bins.map(move |(i, b)| {
-                let means = [b.predicted, b.observed].map(|v| Cell::new(number(Some(v), 4)));
+                let means = [b.share, b.predicted, b.observed].map(|v| Cell::new(number(Some(v), 4)));
                 [Cell::new(&name), Cell::new((i + 1).to_string()), Cell::new(count(b.rows))]
                     .into_iter()
                     .chain(means)

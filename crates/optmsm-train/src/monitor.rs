@@ -1,0 +1,215 @@
+//! What early stopping watches, as `train.monitor` names it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use optmsm_core::error::Error as CoreError;
+use optmsm_core::metrics::Metrics;
+use optmsm_data::{Schema, printable};
+use serde::{Deserialize, Serialize};
+
+use crate::config::known;
+use crate::error::{Error, Result};
+use crate::evaluate::Evaluation;
+
+/// A metric of validation rows: `auc`, `gauc` or `log_loss` of all rows, `mean_auc` and so on over the scenarios, `auc.NAME` and so
+/// on of one scenario.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Monitor {
+    metric: Metric,
+    of: Of,
+}
+
+/// The metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Metric {
+    Auc,
+    Gauc,
+    LogLoss,
+}
+
+/// The rows that it is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Of {
+    All,
+    /// Mean over the scenarios, each with the same weight.
+    Scenarios,
+    Scenario(String),
+}
+
+/// Begins the name of a mean over scenarios.
+const MEAN: &str = "mean_";
+const METRICS: [Metric; 3] = [Metric::Auc, Metric::Gauc, Metric::LogLoss];
+
+impl Metric {
+    fn key(self) -> &'static str {
+        match self {
+            Metric::Auc => "auc",
+            Metric::Gauc => "gauc",
+            Metric::LogLoss => "log_loss",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Metric::Auc => "AUC",
+            Metric::Gauc => "GAUC",
+            Metric::LogLoss => "log loss",
+        }
+    }
+
+    fn of(self, metrics: &Metrics) -> Option<f64> {
+        match self {
+            Metric::Auc => metrics.auc,
+            Metric::Gauc => metrics.gauc,
+            Metric::LogLoss => metrics.log_loss,
+        }
+    }
+
+    /// Rows without which it is undefined.
+    fn needs(self) -> &'static str {
+        match self {
+            Metric::Auc => "rows of both labels",
+            Metric::Gauc => "rows of both labels in one group",
+            Metric::LogLoss => "rows",
+        }
+    }
+}
+
+impl Default for Monitor {
+    /// The AUC of all rows.
+    fn default() -> Self {
+        Self { metric: Metric::Auc, of: Of::All }
+    }
+}
+
+impl fmt::Display for Monitor {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let metric = self.metric.key();
+        match &self.of {
+            Of::All => f.write_str(metric),
+            Of::Scenarios => write!(f, "{MEAN}{metric}"),
+            Of::Scenario(name) => write!(f, "{metric}.{name}"),
+        }
+    }
+}
+
+impl FromStr for Monitor {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let (name, scenario) = text.split_once('.').map_or((text, None), |(name, rest)| (name, Some(rest)));
+        let (key, of) = match (name.strip_prefix(MEAN), scenario) {
+            (None, None) => (name, Of::All),
+            (None, Some(scenario)) => (name, Of::Scenario(scenario.to_string())),
+            (Some(key), None) => (key, Of::Scenarios),
+            (Some(_), Some(_)) => ("", Of::All),
+        };
+        let metric = METRICS.into_iter().find(|metric| metric.key() == key);
+        metric.map(|metric| Self { metric, of }).ok_or_else(|| {
+            let keys = METRICS.map(Metric::key).join("`, `");
+            format!("unknown variant `{text}`, expected `{keys}`, with `{MEAN}` before it for the mean over scenarios, or `.NAME` behind it for the scenario NAME")
+        })
+    }
+}
+
+impl TryFrom<String> for Monitor {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Monitor> for String {
+    fn from(monitor: Monitor) -> Self {
+        monitor.to_string()
+    }
+}
+
+impl Monitor {
+    /// Watched value: higher is better, so it is the negative log loss. None where it is undefined; scenarios where it is have no
+    /// part in a mean.
+    pub fn value(&self, of: &Evaluation) -> Option<f64> {
+        let scenarios = || of.scenarios.iter().filter_map(|s| self.metric.of(&s.metrics));
+        let value = match &self.of {
+            Of::All => self.metric.of(&of.overall),
+            Of::Scenarios => {
+                let (sum, n) = scenarios().fold((0.0, 0), |(sum, n), v| (sum + v, n + 1));
+                (n > 0).then(|| sum / f64::from(n))
+            }
+            Of::Scenario(name) => {
+                of.scenarios.iter().find(|s| s.scenario == *name).and_then(|s| self.metric.of(&s.metrics))
+            }
+        };
+        value.map(|v| self.sign() * v)
+    }
+
+    /// What makes a watched value the metric again.
+    pub fn sign(&self) -> f64 {
+        if self.metric == Metric::LogLoss { -1.0 } else { 1.0 }
+    }
+
+    /// What tables call it.
+    pub fn title(&self) -> String {
+        let metric = self.metric.title();
+        match &self.of {
+            Of::All => metric.into(),
+            Of::Scenarios => format!("mean {metric} of the scenarios"),
+            Of::Scenario(name) => format!("{metric} of {name}"),
+        }
+    }
+
+    /// Whether it is undefined of rows that all have one label.
+    pub(crate) fn needs_both_labels(&self) -> bool {
+        self.metric != Metric::LogLoss
+    }
+
+    /// Whether labels and weights of all rows are enough to tell that it is defined.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.of == Of::All && self.metric != Metric::Gauc
+    }
+
+    /// Checks it against the settings that it needs.
+    ///
+    /// # Errors
+    /// It is a GAUC, and there are no groups.
+    pub(crate) fn validate(&self, group: Option<&str>) -> Result<()> {
+        if self.metric != Metric::Gauc || group.is_some() {
+            return Ok(());
+        }
+        let fix = "name the column of the user in data.group, or watch another metric";
+        Err(CoreError::config("train.monitor", format!("is {self}, but there are no groups"), fix).into())
+    }
+
+    /// Checks it against the scenarios.
+    ///
+    /// # Errors
+    /// It is of a scenario that training never saw.
+    pub(crate) fn check(&self, schema: &Schema) -> Result<()> {
+        let Of::Scenario(name) = &self.of else { return Ok(()) };
+        if schema.scenarios.iter().any(|s| s.name == *name) {
+            return Ok(());
+        }
+        let names: Vec<_> = schema.scenarios.iter().map(|s| printable(&s.name)).collect();
+        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+        let name = printable(name);
+        let problem = format!("is of the scenario '{name}', which no training row is of");
+        Err(CoreError::config("train.monitor", problem, known("scenarios", &name, &names)).into())
+    }
+
+    /// The error of a value that the rows of `place` do not define.
+    pub(crate) fn undefined(&self, place: &str) -> Error {
+        let needs = self.metric.needs();
+        let (lacks, where_) = match &self.of {
+            Of::All => (format!("has no {needs}"), String::new()),
+            Of::Scenarios => (format!("has no scenario with {needs}"), String::new()),
+            Of::Scenario(name) => {
+                (format!("has no {needs} "), format!("in the scenario '{}'", printable(name)))
+            }
+        };
+        let problem = format!("{lacks}{where_}, so that train.monitor = \"{self}\" is undefined");
+        Error::file(place, problem, "add such rows, or watch another value, such as \"log_loss\"")
+    }
+}
