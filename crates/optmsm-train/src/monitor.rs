@@ -213,3 +213,61 @@ impl Monitor {
         Error::file(place, problem, "add such rows, or watch another value, such as \"log_loss\"")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::Named;
+
+    fn metrics(auc: Option<f64>, gauc: Option<f64>, log_loss: f64) -> Metrics {
+        Metrics { rows: 1, auc, gauc, log_loss: Some(log_loss), ..Metrics::default() }
+    }
+
+    /// All rows, two scenarios of both labels and one of one.
+    fn evaluation() -> Evaluation {
+        let named = |scenario: &str, metrics| Named { scenario: scenario.into(), metrics };
+        Evaluation {
+            weighted_by: None,
+            overall: metrics(Some(0.7), Some(0.6), 0.5),
+            scenarios: vec![
+                named("search", metrics(Some(0.9), Some(0.8), 0.25)),
+                named("a.b", metrics(Some(0.6), Some(0.5), 0.5)),
+                named("one label", metrics(None, None, 0.75)),
+            ],
+            diagnostics: serde_json::Map::new(),
+            ceiling: None,
+        }
+    }
+
+    #[test]
+    fn each_name_has_its_value_and_comes_back() {
+        for (name, value) in [
+            ("auc", Some(0.7)),
+            ("gauc", Some(0.6)),
+            ("log_loss", Some(-0.5)),
+            ("mean_auc", Some(0.75)),
+            ("mean_gauc", Some(0.65)),
+            ("mean_log_loss", Some(-0.5)),
+            ("auc.search", Some(0.9)),
+            ("gauc.search", Some(0.8)),
+            ("log_loss.search", Some(-0.25)),
+            ("auc.a.b", Some(0.6)),
+            ("auc.one label", None),
+            ("log_loss.one label", Some(-0.75)),
+        ] {
+            let monitor: Monitor = name.parse().unwrap();
+            let found = monitor.value(&evaluation());
+            assert!(
+                found.zip(value).map_or(found == value, |(a, b)| (a - b).abs() < 1e-15),
+                "{name} {found:?}"
+            );
+            assert_eq!((monitor.to_string(), monitor.sign() < 0.0), (name.into(), name.contains("log_loss")));
+            let json = serde_json::to_string(&monitor).unwrap();
+            assert_eq!((&*json, serde_json::from_str(&json).unwrap()), (&*format!("\"{name}\""), monitor));
+        }
+        assert_eq!(Monitor::default().to_string(), "auc");
+        for name in ["", "aux", "mean_", "mean_auc.search", "AUC", "mean_mean_auc"] {
+            assert!(name.parse::<Monitor>().unwrap_err().starts_with("unknown variant"), "{name}");
+        }
+    }
+}

@@ -370,4 +370,73 @@ mod tests {
         close(got.difference, mean(up.clone()), 12);
         close(got.error, (part(&up) + part(&down)).sqrt(), 12);
     }
+
+    /// The formula with weights, pair by pair, on predictions with ties and rows of weight 0.
+    #[test]
+    fn weighted_delong_equals_its_definition() {
+        let labels: Vec<f32> = (0..60).map(|i| f32::from(i * 7 % 5 < 2)).collect();
+        let weights: Vec<f32> = (0..60).map(|i| [1.0, 5.0, 0.25, 0.0][i * 3 % 4]).collect();
+        let first: Vec<f32> = (0..60).map(|i| (i * 13 % 11) as f32).collect();
+        let second: Vec<f32> = (0..60).map(|i| (i * 5 % 8) as f32).collect();
+        let kernel = |x: f32, y: f32| if x > y { 1.0 } else { f64::from(x == y) / 2.0 };
+        let pair = |i: usize, j: usize| kernel(first[i], first[j]) - kernel(second[i], second[j]);
+        let w = |i: usize| f64::from(weights[i]);
+        let there = (0..60).filter(|&i| weights[i] > 0.0);
+        let (ups, downs): (Vec<usize>, Vec<usize>) = there.partition(|&i| labels[i] > 0.5);
+        let mass = |rows: &[usize]| rows.iter().map(|&i| w(i)).sum::<f64>();
+        let (of_ups, of_downs) = (mass(&ups), mass(&downs));
+        let pairs = ups.iter().flat_map(|&i| downs.iter().map(move |&j| (i, j)));
+        let area = pairs.map(|(i, j)| w(i) * w(j) * pair(i, j)).sum::<f64>() / (of_ups * of_downs);
+        let up = |i: usize| downs.iter().map(|&j| w(j) * pair(i, j)).sum::<f64>() / of_downs;
+        let down = |j: usize| ups.iter().map(|&i| w(i) * pair(i, j)).sum::<f64>() / of_ups;
+        let part = |rows: &[usize], mass: f64, of: &dyn Fn(usize) -> f64| {
+            let n = rows.len() as f64;
+            let squares: f64 = rows.iter().map(|&i| (w(i) / mass * (of(i) - area)).powi(2)).sum();
+            n / (n - 1.0) * squares
+        };
+        let variance = part(&ups, of_ups, &up) + part(&downs, of_downs, &down);
+        let got = delong(&labels, &weights, &[(1.0, &first), (-1.0, &second)]).unwrap();
+        close(got.difference, area, 12);
+        close(got.error, variance.sqrt(), 12);
+    }
+
+    #[test]
+    fn equal_weights_are_no_weights_to_delong() {
+        let labels: Vec<f32> = (0..40).map(|i| f32::from(i * 7 % 5 < 2)).collect();
+        let p: Vec<f32> = (0..40).map(|i| (i * 13 % 11) as f32).collect();
+        let none = delong(&labels, &[], &[(1.0, &p)]).unwrap();
+        assert_eq!(delong(&labels, &[1.0; 40], &[(1.0, &p)]), Some(none));
+        let fives = delong(&labels, &[5.0; 40], &[(1.0, &p)]).unwrap();
+        close(fives.difference, none.difference, 14);
+        close(fives.error, none.error, 14);
+        // One row of label 1 has a weight.
+        let one: Vec<f32> = (0..40).map(|i| f32::from(labels[i] == 0.0 || i == 0)).collect();
+        assert_eq!(delong(&labels, &one, &[(1.0, &p)]), None);
+    }
+
+    /// Draws of weighted rows spread as the formula says: within 5 % of it, where 4000 draws have a standard error of 1.1 %.
+    #[test]
+    fn weighted_delong_is_the_spread_of_other_rows() {
+        let stream = optmsm_core::philox::Stream::new(1, "delong");
+        let (mut areas, mut variances) = (Vec::new(), Vec::new());
+        for draw in 0..4000u64 {
+            let (mut labels, mut weights, mut p) = (Vec::new(), Vec::new(), Vec::new());
+            for row in 0..120 {
+                let at = 1000 * draw + 4 * row;
+                let positive = stream.uniform(at) < 0.4;
+                let score = stream.uniform(at + 1) + if positive { 0.3 } else { 0.0 };
+                // Heavier where the score is high, so that weights matter.
+                let heavy = stream.uniform(at + 2) < 0.2 + 0.4 * score.min(1.0);
+                labels.push(f32::from(positive));
+                weights.push(if heavy { 5.0 } else { 1.0 });
+                p.push(score as f32);
+            }
+            let found = delong(&labels, &weights, &[(1.0, &p)]).unwrap();
+            areas.push(found.difference);
+            variances.push(found.error.powi(2));
+        }
+        let spread = Spread::of(&areas).unwrap().sd.unwrap();
+        let expected = Spread::of(&variances).unwrap().mean.sqrt();
+        assert!((spread / expected - 1.0).abs() < 0.05, "{spread} {expected}");
+    }
 }
