@@ -172,7 +172,8 @@ fn every_command_weighs_alike_and_says_so() {
         assert!(!diagnostics.is_empty());
         for (name, value) in diagnostics {
             let wanted = test["diagnostics"][name].as_f64();
-            assert!((value.as_f64().unwrap() - wanted.unwrap()).abs() < 1e-9, "{name}: {value} {wanted:?}");
+            // Sums of other blocks of rows, in `f32` within one.
+            assert!((value.as_f64().unwrap() - wanted.unwrap()).abs() < 1e-6, "{name}: {value} {wanted:?}");
         }
         let table = good(&place, &["evaluate", run, "--data", "valid.csv"]);
         assert!(
