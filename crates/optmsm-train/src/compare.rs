@@ -287,5 +287,6 @@ fn settings(config: &Config) -> Vec<(&'static str, String)> {
 
 fn differ(first: &Entry, other: &Entry, key: &str, mine: &str, theirs: &str) -> Error {
     let problem = format!("{key} is {theirs}, but {mine} in {}", first.path);
-    Error::file(&other.path, problem, FIX)
+    let weights = "weigh the rows alike, or count each once in all with data.weighted_metrics = false";
+    Error::file(&other.path, problem, if key.starts_with("data.weight") { weights } else { FIX })
 }

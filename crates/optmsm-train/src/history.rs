@@ -28,6 +28,9 @@ pub struct Line {
     /// Mean loss of the training steps since the evaluation before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_loss: Option<f64>,
+    /// Their mean log loss: without the penalties it can be compared with that of validation rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_log_loss: Option<f64>,
     /// AUC of their rows as they were predicted right before they were learned from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_auc: Option<f64>,

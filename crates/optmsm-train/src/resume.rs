@@ -33,9 +33,10 @@ pub fn allow_settings(run: &Run, before: &Config) -> Result<()> {
 }
 
 fn fixed(key: &str, problem: &str) -> Error {
-    let why = match key.starts_with("model.") {
-        true => "its checkpoint would be of another model",
-        false => "its schema would be another",
+    let why = match key {
+        "data.weighted_metrics" => "its best value would be of another metric",
+        key if key.starts_with("model.") => "its checkpoint would be of another model",
+        _ => "its schema would be another",
     };
     let fix = "leave it as it was, or begin a new run";
     CoreError::config(key, format!("{problem}, and {why}"), fix).into()

@@ -8,7 +8,7 @@ use optmsm_core::backend::Backend;
 use optmsm_core::learner::{KEPT, Learner, Trace};
 use optmsm_core::model::Model;
 use optmsm_core::rounding::TableDtype;
-use optmsm_data::{DataError, Part};
+use optmsm_data::{DataError, Part, printable};
 use serde::Serialize;
 
 use crate::alone::{SUSPICIOUS, suspicion};
@@ -95,6 +95,8 @@ struct Line<'a> {
     share: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     train_loss: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    train_log_loss: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     train_auc: Option<f64>,
     rows_per_second: f64,
@@ -259,6 +261,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
         split: "test",
         share: 0.0,
         train_loss: None,
+        train_log_loss: None,
         train_auc: None,
         rows_per_second,
         evaluation: &evaluation,
@@ -322,7 +325,8 @@ fn evaluated<B: Backend<Elem = f32>, M: Model<B>>(
 ) -> Result<Option<f64>> {
     let outline = finite(learner, run, data, at, last_finite)?;
     let (mut better, mut note, mut auc) = (true, String::new(), None);
-    let train_auc = std::mem::take(&mut at.stretch).auc();
+    let stretch = std::mem::take(&mut at.stretch);
+    let (train_auc, train_log_loss) = (stretch.auc(), Some(stretch.losses.mean().bce));
     at.evaluations += 1;
     if let Some(valid) = &data.valid {
         let (evaluation, _) = score(learner, run, valid)?;
@@ -340,6 +344,9 @@ fn evaluated<B: Backend<Elem = f32>, M: Model<B>>(
         }
         let number = |v: Option<f64>| v.map_or("–".into(), |v| format!("{v:.4}"));
         note = format!("  valid auc {}  log loss {}", number(all.auc), number(all.log_loss));
+        if !monitor.is_plain() {
+            note += &format!("  {} {:.4}", printable(&monitor.to_string()), monitor.sign() * value);
+        }
         let (train_loss, rows_per_second) = (Some(at.loss), progress.rate());
         let line = Line {
             step: at.step,
@@ -347,6 +354,7 @@ fn evaluated<B: Backend<Elem = f32>, M: Model<B>>(
             split: "valid",
             share,
             train_loss,
+            train_log_loss,
             train_auc,
             rows_per_second,
             evaluation: &evaluation,

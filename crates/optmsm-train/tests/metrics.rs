@@ -219,7 +219,7 @@ fn a_comparison_weighs_its_rows() {
     place.write("wide.toml", place.text("config.toml").replace("weight = \"w\"\n", ""));
     let stderr = bad(&place, &["compare", "config.toml", "wide.toml", "--seeds", "2", "--out", "d"]);
     assert!(
-        stderr.starts_with("error: wide.toml: data.weight is not given, but w in config.toml; "),
+        stderr.starts_with("error: wide.toml: data.weight is not given, but w in config.toml; weigh"),
         "{stderr}"
     );
     let counted = ["compare", "config.toml", "wide.toml", "--seeds", "1", "--quiet", "--out", "d", "--set"];

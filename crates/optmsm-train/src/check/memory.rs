@@ -122,12 +122,13 @@ fn window(stream: &StreamConfig, seen: &Seen) -> usize {
         + 4 * all_rows(seen).div_ceil(BLOCK)
 }
 
-/// What scoring rows on disk takes: prediction, label, scenario, group and true probability of each row, its place in two orders, and
-/// prediction and label once more, sorted.
+/// What scoring rows on disk takes: prediction, label, scenario, weight, group and true probability of each row, its place in two orders,
+/// and prediction, label and weight once more, sorted.
 fn scoring(seen: &Seen) -> usize {
     let groups = if seen.extra.groups.is_empty() { 0 } else { 8 };
     let probabilities = if seen.extra.probabilities.is_empty() { 0 } else { 4 };
-    (12 + groups + probabilities + 16) * all_rows(seen)
+    let weights = if seen.batch.weights.is_empty() { 0 } else { 4 };
+    (12 + weights + groups + probabilities + 20) * all_rows(seen)
 }
 
 /// Bytes of a batch and its plan, from the first rows.
