@@ -227,6 +227,21 @@ fn a_comparison_weighs_its_rows() {
     assert!(!out.contains("weighted"), "{out}");
 }
 
+/// Where a step changes nothing, a pass has the log loss of the training rows: that of training and that of metrics are one formula.
+#[test]
+fn the_log_loss_of_training_is_that_of_metrics() {
+    let place = weighted("");
+    let still =
+        ["train.optimizer={ rule = \"sgd\", lr = 1e-30 }", "model.experts.dropout=0", "train.epochs=1"];
+    train(&place, "r", &still);
+    let [line] = &lines(&place, "r", "valid")[..] else { panic!("one line") };
+    let wanted = evaluate(&place, "r", "train.csv")["overall"]["log_loss"].as_f64().unwrap();
+    let found = line["train_log_loss"].as_f64().unwrap();
+    assert!((found - wanted).abs() < 1e-6, "{found} {wanted}");
+    // The penalty is on top.
+    assert!(line["train_loss"].as_f64().unwrap() > found + 1e-4, "{line}");
+}
+
 /// The best step is that of the best watched value.
 #[test]
 fn early_stopping_watches_any_value() {
