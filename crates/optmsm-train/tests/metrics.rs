@@ -195,7 +195,10 @@ fn every_command_weighs_alike_and_says_so() {
         let area = roc.windows(2).map(|w| (w[1][0] - w[0][0]) * (w[0][1] + w[1][1]) / 2.0).sum();
         close("area of the curve", overall["auc"].as_f64(), Some(area));
         let page = place.text("r.html");
-        assert!(page.contains("are weighted by column <code>w</code>: "), "{page}");
+        assert!(
+            page.contains("are weighted by column <code>w</code>: ") && page.contains("effective rows"),
+            "{page}"
+        );
     }
 }
 
@@ -205,6 +208,7 @@ fn a_comparison_weighs_its_rows() {
     place.write("wide.toml", place.text("config.toml").replace("hidden = [8, 4]", "hidden = [12, 6]"));
     let out = good(&place, &["compare", "config.toml", "wide.toml", "--seeds", "2", "--quiet", "--out", "c"]);
     assert!(out.contains(" All metrics are weighted by column `w`: 32 rows, which say as much as "), "{out}");
+    assert!(out.contains("| rows | positives | effective rows | AUC |"), "{out}");
     let document: Value = serde_json::from_str(&place.text("c/compare.json")).unwrap();
     assert_eq!(document["weighted_by"], "w");
     let auc = |configuration: usize, run: usize| {

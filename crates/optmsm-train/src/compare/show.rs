@@ -53,23 +53,16 @@ impl Comparison {
     }
 
     fn by_scenario(&self) -> String {
-        let header = [
-            "scenario",
-            "configuration",
-            "rows",
-            "positives",
-            "AUC",
-            "GAUC",
-            "log loss",
-            "ECE",
-            "RelaImpr %",
-        ];
+        let effective = self.configurations[0].overall.effective_rows.map(|_| "effective rows");
+        let header = ["scenario", "configuration", "rows", "positives"].into_iter().chain(effective);
+        let header: Vec<&str> = header.chain(["AUC", "GAUC", "log loss", "ECE", "RelaImpr %"]).collect();
         let mut rows = Vec::new();
         for i in 0..self.configurations[0].scenarios.len() {
             for c in &self.configurations {
                 let s = &c.scenarios[i];
                 let scenario = name(s.scenario.as_deref().unwrap_or(NONE));
                 let mut cells = vec![scenario, name(&c.name), s.rows.to_string(), s.positives.to_string()];
+                cells.extend(effective.map(|_| s.effective_rows.map_or(NONE.into(), |n| format!("{n:.0}"))));
                 cells.extend(metrics(s));
                 rows.push(cells);
             }

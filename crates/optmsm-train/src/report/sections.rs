@@ -107,7 +107,7 @@ pub(super) fn comparison(runs: &[RunReport]) -> String {
         r.history.iter().rfind(|l| l.split == "test").map(of)
     };
     let test = |r: &RunReport| tested(r).and_then(|m| m.auc);
-    let size = |r: &RunReport| tested(r).map(|m| (m.rows, m.positives));
+    let size = |r: &RunReport| tested(r).map(|m| (m.rows, m.positives, m.effective_rows));
     let same_test = runs.windows(2).all(|pair| size(&pair[0]) == size(&pair[1]));
     let rows: Vec<Vec<Cell>> = runs
         .iter()
@@ -139,8 +139,11 @@ pub(super) fn comparison(runs: &[RunReport]) -> String {
         let all: Vec<_> = runs.iter().map(|r| find(r, name).and_then(|s| metric.1(&s.metrics))).collect();
         all.iter().map(|&v| Cell::new(number(v, 4)).best(same && best(v, &all, metric.2))).collect()
     };
+    let effective = |r: &RunReport, name: &str| find(r, name).and_then(|s| s.metrics.effective_rows);
+    let weighted = runs.iter().any(|r| r.overall.metrics.effective_rows.is_some());
     for (i, metric) in METRICS.iter().enumerate() {
         let mut names = head(["scenario", "rows", "positives"]);
+        names.extend(weighted.then(|| "effective rows".into()));
         names.extend(runs.iter().map(|r| r.run.clone()));
         let known = known && i == 0;
         if known {
@@ -151,6 +154,10 @@ pub(super) fn comparison(runs: &[RunReport]) -> String {
                 runs.iter().filter_map(|r| find(r, name)).map(|s| [s.metrics.rows, s.metrics.positives]);
             let [rows, positives] = counts.max().unwrap_or_default();
             let mut cells = vec![Cell::new(*name), Cell::new(count(rows)), Cell::new(count(positives))];
+            if weighted {
+                let least = runs.iter().filter_map(|r| effective(r, name)).reduce(f64::min);
+                cells.push(Cell::new(number(least, 0)));
+            }
             cells.extend(of(name, metric));
             if known {
                 cells.push(Cell::new(number(ceiling(name), 4)));
