@@ -123,6 +123,7 @@ struct ApplyTo {
     #[arg(long, value_enum, default_value_t = BackendKind::Cpu)]
     backend: BackendKind,
     /// Change how the file is read: --set 'data.delimiter=";"', or data.quoting, columns, null_values, label_values.
+    /// evaluate also takes data.weighted_metrics.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! How a file that a run is applied to is read, where that is otherwise than what the run was trained on.
+//! How a file that a run is applied to is read and scored, where that is otherwise than what the run was trained on.
 
 use optmsm_data::{DataConfig, Reading};
 
@@ -9,13 +9,34 @@ use crate::error::{Error, Result};
 const KEYS: [&str; 5] =
     ["data.delimiter", "data.quoting", "data.columns", "data.null_values", "data.label_values"];
 
+/// The setting of how rows are scored.
+const WEIGHTED: &str = "data.weighted_metrics";
+
+/// The key of a `key=value` override.
+fn key(text: &str) -> &str {
+    text.split_once('=').map_or(text, |(key, _)| key).trim()
+}
+
+/// Applies overrides of whether metrics are weighted; returns the others.
+///
+/// # Errors
+/// A value is neither true nor false.
+pub fn scoring(config: &mut Config, overrides: &[String]) -> Result<Vec<String>> {
+    let (own, others): (Vec<String>, Vec<String>) =
+        overrides.iter().cloned().partition(|text| key(text) == WEIGHTED);
+    if !own.is_empty() {
+        *config = config.override_with(&own)?;
+    }
+    Ok(others)
+}
+
 /// How `trained` on files are read, changed by `key=value` overrides of the settings that say it.
 ///
 /// # Errors
 /// Another setting is named, which a trained run has for good; or a value that the setting cannot have.
 pub fn reading(config: &Config, trained: &Reading, overrides: &[String]) -> Result<Reading> {
     for text in overrides {
-        let key = text.split_once('=').map_or(text.as_str(), |(key, _)| key).trim();
+        let key = key(text);
         if !KEYS.contains(&key) {
             let fix = format!("here only how the file is read can be set: {}", KEYS.join(", "));
             return Err(Error::file(format!("--set {text}"), format!("'{key}' is that of training"), fix));

@@ -151,6 +151,10 @@ fn sampled_negatives_weigh_as_the_whole_data() {
     let (whole, counted) =
         (evaluate(&place, "counted", "whole.csv"), evaluate(&place, "counted", "sample.csv"));
     assert!(counted.get("weighted_by").is_none() && counted["overall"].get("weight").is_none());
+    let args = ["evaluate", "--json", "r", "--data", "sample.csv", "--set", "data.weighted_metrics=false"];
+    assert_eq!(serde_json::from_str::<Value>(&good(&place, &args)).unwrap(), counted);
+    let stderr = bad(&place, &[&args[..6], &["data.weighted_metrics=2"]].concat());
+    assert!(stderr.starts_with("error: --set data.weighted_metrics=2: invalid type: "), "{stderr}");
     assert!(of(&counted, "calibration") < 0.6 * of(&whole, "calibration"), "{whole} {counted}");
 }
 

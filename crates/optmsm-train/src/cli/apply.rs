@@ -10,7 +10,7 @@ use optmsm_train::coverage::Counter;
 use optmsm_train::error::Result;
 use optmsm_train::evaluate;
 use optmsm_train::extreme;
-use optmsm_train::reading::reading;
+use optmsm_train::reading::{reading, scoring};
 use optmsm_train::run::Run;
 use optmsm_train::say;
 
@@ -20,8 +20,9 @@ use super::{ApplyTo, Device, Output};
 const CHUNK: usize = 4096;
 
 pub(super) fn evaluate(on: &ApplyTo, output: Output) -> Result<()> {
-    let run = Run::open(&on.run)?;
-    let schema = schema(&run, &on.set)?;
+    let mut run = Run::open(&on.run)?;
+    let set = scoring(&mut run.config, &on.set)?;
+    let schema = schema(&run, &set)?;
     match super::open(on.backend, &run.config.train)? {
         Device::Cpu(be) => score(be, &run, &schema, &on.data, output),
         Device::Cuda(be) => score(be, &run, &schema, &on.data, output),
