@@ -162,10 +162,10 @@ fn a_run_goes_on_with_its_own_rows_and_order_only() {
         ("train.seed=2", "batch_size 16, seed 2, rows in memory"),
         ("data.stream.mode=always", "batch_size 16, seed 1, rows from disk, 32 blocks at a time"),
     ] {
-        let began = "half: stopped within a pass of batch_size 16, seed 1, rows in memory";
+        let began = "half: stopped within a pass of equal batches, batch_size 16, seed 1, rows in memory";
         let fix = "continue it with the settings that the pass began with";
         let error = refused(&["--set", set]);
-        assert_eq!(error, format!("error: {began}, and cannot go on with {now}; {fix}"));
+        assert_eq!(error, format!("error: {began}, and cannot go on with equal batches, {now}; {fix}"));
     }
     let text = place.bytes("train.csv");
     place.write("train.csv", [&text[..], b"1,home,u1,a,2.5,1\n"].concat());
