@@ -6,7 +6,7 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use optmsm_benches::standard;
 use optmsm_benches::work::{cpu, random, rows};
-use optmsm_core::backend::{Backend, Bags, Dropout, Mat, MatMut, Part, Segments, Write};
+use optmsm_core::backend::{Backend, Bags, Dropout, Mat, MatMut, Part, Segments, TableStep, TableView, Write};
 use optmsm_core::batch::Column;
 use optmsm_core::model::{Model, OptMsm};
 use optmsm_core::optim::{OptimizerConfig, Rule, Update};
@@ -85,13 +85,13 @@ fn embedding(group: &mut Group, be: &Cpu) {
     let table = table(be, vocab);
     let (mut e, mut g) = (vec![0.0; B * SHARED], vec![0.0; B * D]);
     op(group, "lookup", B * (1 + 2 * D), || {
-        be.lookup(MatMut::new(&mut e, B, SHARED).cols(32, D), &table, ids, 0);
+        be.lookup(MatMut::new(&mut e, B, SHARED).cols(32, D), TableView::of(&table), ids, 0);
     });
     let (offsets, coefs) = ((0..=B as u32).collect::<Vec<_>>(), vec![1.0; B]);
     op(group, "lookup_bags, one id each", B * (3 + 2 * D), || {
         let out = MatMut::new(&mut e, B, SHARED).cols(32, D);
         let bags = Bags { offsets: &offsets, ids, coefs: &coefs };
-        be.lookup_bags(out, &table, bags, 0);
+        be.lookup_bags(out, TableView::of(&table), bags, 0);
     });
     let (values, vector) = (random(B, "values"), random(D, "vector"));
     op(group, "numeric_embed", B * (1 + D), || {
@@ -201,7 +201,8 @@ fn updates(group: &mut Group, be: &Cpu) {
         let moved = ids.len() * (1 + 3 * D + 2 * buffers * width);
         op(group, &format!("step_rows {rule:?}, {} rows", ids.len()), moved, || {
             let (g, rounding) = (Mat::new(&g_rows, ids.len(), D), Rounding::new(1, 1, 0));
-            be.step_rows(&mut table, g, &mut state, ids, &update(), &rounding);
+            let (table, state) = (&mut table, &mut state[..]);
+            be.step_rows(TableStep { table, g, state, average: None, rows: ids, rounding }, &update());
         });
     }
 }

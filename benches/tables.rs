@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use optmsm_core::backend::{Backend, Mat, MatMut};
+use optmsm_core::backend::{Backend, Mat, MatMut, TableStep, TableView};
 use optmsm_core::optim::{OptimizerConfig, Rule, Update};
 use optmsm_core::philox::Stream;
 use optmsm_core::rounding::{Rounding, TableDtype};
@@ -28,7 +28,7 @@ fn tables(c: &mut Criterion) {
         let mut table = be.alloc_table(ROWS, WIDTH, dtype).unwrap();
         be.upload_rows(&mut table, 0, &numbers(ROWS * WIDTH));
         group.bench_function(format!("lookup/{}", dtype.name()), |b| {
-            b.iter(|| be.lookup(MatMut::new(black_box(&mut out), BATCH, WIDTH), &table, &ids, 0));
+            b.iter(|| be.lookup(MatMut::new(black_box(&mut out), BATCH, WIDTH), TableView::of(&table), &ids, 0));
         });
         for (name, rule) in [("adam", Rule::Adam), ("rowwise_adagrad", Rule::RowwiseAdagrad)] {
             let config = OptimizerConfig { rule, ..OptimizerConfig::default() };
@@ -42,7 +42,8 @@ fn tables(c: &mut Criterion) {
                     let update = Update::new(&config, t, 1.0, None);
                     let rounding = Rounding::new(1, t as u32, 0);
                     let g = Mat::new(&g, ids.len(), WIDTH);
-                    be.step_rows(&mut table, g, &mut state, &ids, &update, &rounding);
+                    let (table, state) = (&mut table, &mut state[..]);
+                    be.step_rows(TableStep { table, g, state, average: None, rows: &ids, rounding }, &update);
                 });
             });
         }

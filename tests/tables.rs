@@ -1,6 +1,6 @@
 //! Tables in f16 and bf16: the same model as one of rounded f32 tables, and training that does not stall.
 
-use optmsm_core::backend::{Backend, Elem, Mat};
+use optmsm_core::backend::{Backend, Elem, Mat, TableStep};
 use optmsm_core::config::FieldKind;
 use optmsm_core::error::Error;
 use optmsm_core::gradcheck::case;
@@ -98,7 +98,9 @@ fn small_steps_add_up<B: Backend>(be: &B) {
     for t in 1..=n {
         let update = Update::new(&config, t.into(), 1.0, None);
         let rounding = Rounding::new(3, t, 0);
-        be.step_rows(&mut table, Mat::new(&g, rows, width), &mut [], &ids, &update, &rounding);
+        let (g, table) = (Mat::new(&g, rows, width), &mut table);
+        let step = TableStep { table, g, state: &mut [], average: None, rows: &ids, rounding };
+        be.step_rows(step, &update);
         stuck = nearest(TableDtype::Bf16, stuck + delta);
     }
     assert_eq!(stuck, 1.0, "round to nearest moves too: the test shows nothing");

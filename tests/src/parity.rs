@@ -1,6 +1,6 @@
 //! A backend against PyTorch.
 
-use optmsm_core::backend::{Backend, Elem, Mat};
+use optmsm_core::backend::{Backend, Elem, Mat, TableStep};
 use optmsm_core::optim::Update;
 use optmsm_core::params::HostTensor;
 use optmsm_core::rounding::{Rounding, TableDtype};
@@ -76,7 +76,9 @@ pub fn optimizers_follow_pytorch<B: Backend>(be: &B, tolerance: f64) {
                 be.upload(&mut g, &host(&f.values(&format!("grads.{k}"))));
                 let gradient = Mat::new(&g, ids.len(), 3);
                 let rounding = Rounding::new(1, k as u32, 0);
-                be.step_rows(&mut table, gradient, &mut state, &rows, &update, &rounding);
+                let (table, state) = (&mut table, &mut state[..]);
+                let step = TableStep { table, g: gradient, state, average: None, rows: &rows, rounding };
+                be.step_rows(step, &update);
             }
             let mut got = host(&[0.0; 15]);
             match &dense {

@@ -1,7 +1,7 @@
 //! Every operation of a training step that is not a product, on the standard shapes.
 
 use optmsm_core::backend::{
-    Backend, Dropout, FieldLookup, FieldSum, Mat, MatMut, Part, Segments, TableStep, Write,
+    Backend, Dropout, FieldLookup, FieldSum, Mat, MatMut, Part, Segments, TableStep, TableView, Write,
 };
 use optmsm_core::config::{FieldKind, InputSpec, ModelConfig, Role};
 use optmsm_core::model::{Model, OptMsm};
@@ -146,7 +146,7 @@ fn fields<B: Backend<Elem = f32>>(
     let mut e = Rotation::new(be, t.slots(4 * n * width), n, width, "e")?;
     let seconds = t.call(|i| {
         let all = fields.iter().enumerate().map(|(at, f)| FieldLookup {
-            table: &f.table,
+            table: TableView::of(&f.table),
             ids: &f.ids,
             column: at * d,
             width: d,
@@ -169,6 +169,7 @@ fn fields<B: Backend<Elem = f32>>(
             table: &mut f.table,
             g: Mat::new(&f.g, f.count, d),
             state: &mut f.state,
+            average: None,
             rows: &f.unique,
             rounding: Rounding::new(1, i as u32, number),
         });

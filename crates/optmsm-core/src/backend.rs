@@ -19,11 +19,11 @@ use std::ops::Range;
 
 use crate::error::Result;
 use crate::optim::Update;
-use crate::rounding::{Rounding, TableDtype};
+use crate::rounding::TableDtype;
 
 pub use operands::{
     Bags, Dropout, Epilogue, FieldLookup, FieldSum, Layout, Mat, MatMut, Part, Products, Segments, TableStep,
-    Write,
+    TableView, Write,
 };
 
 /// Element type of a backend: `f32`, or `f64` where gradients are checked.
@@ -232,8 +232,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// out[b, :] = x[ids[first + b], :]; the rows of x are `out.cols` wide.
     fn gather_rows(&self, out: MatMut<Self::Buf>, x: Mat<Self::Buf>, ids: &Self::Ids, first: usize);
-    /// out[b, :] = table[ids[first + b], :]; the table's rows are `out.cols` wide.
-    fn lookup(&self, out: MatMut<Self::Buf>, table: &Self::Table, ids: &Self::Ids, first: usize);
+    /// out[b, :] = table[ids[first + b], :], read as [`TableView`] says; the table's rows are `out.cols` wide.
+    fn lookup(&self, out: MatMut<Self::Buf>, table: TableView<Self>, ids: &Self::Ids, first: usize);
     /// Several [`Backend::lookup`]s into columns of `out` that do not overlap; other columns stay.
     fn lookup_fields<'a>(
         &self,
@@ -247,7 +247,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn lookup_bags(
         &self,
         out: MatMut<Self::Buf>,
-        table: &Self::Table,
+        table: TableView<Self>,
         bags: Bags<Self::Ids, Self::Buf>,
         first: usize,
     );
@@ -407,20 +407,22 @@ pub trait Backend: Send + Sync + Sized + 'static {
         len: usize,
         update: &Update<Self::Buf>,
     );
+    /// a ← a + (1 − `keep`)(w − a) over the first `len` elements: the exponential average of w.
+    fn average(&self, a: &mut Self::Buf, w: &Self::Buf, len: usize, keep: f64);
     /// One step of the sparse form of `update` on the `g.rows` rows `rows[u]` (unique) of a table, with the
     /// gradient of row `rows[u]` in row `u` of `g`. Calculates in [`Backend::Elem`], then stores every element of
     /// these rows by [`TableDtype::stochastic`] with the words of `rounding`. State is never rounded.
-    fn step_rows(
-        &self,
-        table: &mut Self::Table,
-        g: Mat<Self::Buf>,
-        state: &mut [Self::Buf],
-        rows: &Self::Ids,
-        update: &Update<Self::Buf>,
-        rounding: &Rounding,
-    );
+    fn step_rows(&self, step: TableStep<Self>, update: &Update<Self::Buf>);
     /// [`Backend::step_rows`] for several tables.
     fn step_tables<'a>(&self, tables: impl Iterator<Item = TableStep<'a, Self>>, update: &Update<Self::Buf>) {
-        tables.for_each(|t| self.step_rows(t.table, t.g, t.state, t.rows, update, &t.rounding));
+        tables.for_each(|step| self.step_rows(step, update));
     }
+    /// All rows: average ← q · table + d · average, the latter product and the sum being rounded once, for `average` =
+    /// (average, [q, d]), a table in `f32` of the same shape; then table ← `factor` · table by [`TableDtype::nearest`].
+    fn settle_rows(
+        &self,
+        table: &mut Self::Table,
+        factor: f64,
+        average: Option<(&mut Self::Table, [f64; 2])>,
+    );
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::backend::{
-    Backend, Bags, Dropout, Epilogue, Layout, Mat, MatMut, Part, Products, Segments, Write,
+    Backend, Bags, Dropout, Epilogue, Layout, Mat, MatMut, Part, Products, Segments, TableStep, TableView,
+    Write,
 };
 use crate::error::Result;
 use crate::optim::Update;
-use crate::rounding::{Rounding, TableDtype};
+use crate::rounding::TableDtype;
 
 /// How another backend cuts batches and stores weights: with the model, all that sizes depend on. A backend makes it from the
 /// same constants and functions that it allocates by.
@@ -173,8 +174,8 @@ impl Backend for Counting {
     fn row_scale(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Mat<Buf>) {}
     fn row_dot(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Mat<Buf>) {}
     fn gather_rows(&self, _: MatMut<Buf>, _: Mat<Buf>, _: &Counted, _: usize) {}
-    fn lookup(&self, _: MatMut<Buf>, _: &Counted, _: &Counted, _: usize) {}
-    fn lookup_bags(&self, _: MatMut<Buf>, _: &Counted, _: Bags<Counted, Buf>, _: usize) {}
+    fn lookup(&self, _: MatMut<Buf>, _: TableView<Self>, _: &Counted, _: usize) {}
+    fn lookup_bags(&self, _: MatMut<Buf>, _: TableView<Self>, _: Bags<Counted, Buf>, _: usize) {}
     fn numeric_embed(&self, _: MatMut<Buf>, _: Mat<Buf>, _: &Buf, _: usize) {}
     fn reduce_rows<'a>(
         &self,
@@ -218,14 +219,7 @@ impl Backend for Counting {
     fn accumulate<'a>(&self, _: &mut Buf, _: usize, _: impl Fn(usize) -> &'a Buf + Sync, _: Range<usize>) {}
     fn sum_sq(&self, _: &mut Buf, _: Write, _: &Buf, _: usize) {}
     fn step_dense(&self, _: &mut Buf, _: &Buf, _: &mut [Buf], _: usize, _: &Update<Buf>) {}
-    fn step_rows(
-        &self,
-        _: &mut Counted,
-        _: Mat<Buf>,
-        _: &mut [Buf],
-        _: &Counted,
-        _: &Update<Buf>,
-        _: &Rounding,
-    ) {
-    }
+    fn average(&self, _: &mut Buf, _: &Buf, _: usize, _: f64) {}
+    fn step_rows(&self, _: TableStep<Self>, _: &Update<Buf>) {}
+    fn settle_rows(&self, _: &mut Counted, _: f64, _: Option<(&mut Counted, [f64; 2])>) {}
 }

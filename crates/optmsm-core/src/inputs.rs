@@ -1,10 +1,11 @@
 //! A plan in the memory of a backend, and the blocks of rows that layers read.
 
-use crate::backend::{Backend, Bags, Dropout, Segments};
+use crate::backend::{Backend, Bags, Dropout, Segments, TableView};
 use crate::config::{FieldKind, InputSpec};
 use crate::error::Result;
 use crate::layers::embedding::TableSpec;
 use crate::plan::{Plan, PlannedColumn};
+use crate::tables::Tables;
 
 /// An uploaded plan. Grows to the largest batch that it has seen, then allocates no more.
 #[derive(Debug)]
@@ -176,12 +177,19 @@ pub struct Block<'a, B: Backend> {
     /// Rows of each scenario within the block, `[S + 1]`.
     pub groups: &'a B::Ids,
     /// Embedding tables, in the order of their first fields.
-    pub tables: &'a [B::Table],
+    pub tables: &'a Tables<B>,
+    /// Whether their averages are read.
+    pub averaged: bool,
     /// Seed and step of dropout masks; `None` when not training.
     pub masks: Option<(u64, u32)>,
 }
 
 impl<B: Backend> Block<'_, B> {
+    /// A table, as it is to be read.
+    pub(crate) fn table(&self, number: usize) -> TableView<'_, B> {
+        self.tables.view(number, self.averaged)
+    }
+
     /// The mask of a site, when training with `p` above 0.
     pub fn dropout(&self, p: f64, site: u32) -> Option<Dropout> {
         let (seed, step) = self.masks?;

@@ -13,12 +13,15 @@ use crate::error::{Error, Result};
 use crate::fields::FieldGrads;
 use crate::layers::embedding::TableSpec;
 use crate::model::Model;
-use crate::optim::{Clip, OptimizerConfig, ScheduleConfig, Update};
+use crate::optim::{
+    AverageConfig, Clip, DecayRows, OptimizerConfig, Period, Schedule, ScheduleConfig, Update,
+};
 use crate::params::{HostTensor, TensorSink, TensorSource};
 use crate::plan::Plan;
 use crate::predictor::{Sums, probability};
 use crate::rounding::{Rounding, TableDtype};
-use crate::runtime::{PIECE, Params, Pass, Runtime, Weights};
+use crate::runtime::{Params, Pass, Runtime, Weights};
+use crate::tables::{CURRENT, Moving, PIECE, Rest};
 
 pub use footprint::{Footprint, footprint};
 pub use trace::{KEPT, Trace, TracedStep};
@@ -37,6 +40,8 @@ pub struct LearnerConfig {
     pub schedule: ScheduleConfig,
     /// Largest global norm of the gradient; not clipped when not given.
     pub clip_norm: Option<f64>,
+    /// Average of the parameters over the steps, which predicts in their place; none when not given.
+    pub average: Option<AverageConfig>,
 }
 
 impl LearnerConfig {
@@ -49,7 +54,16 @@ impl LearnerConfig {
     pub fn validate(&self) -> Result<()> {
         self.optimizer.validate("train.optimizer", false)?;
         self.tables().validate("train.embedding_optimizer", true)?;
+        if self.embedding_optimizer.is_some() && self.optimizer.decay_rows == DecayRows::All {
+            let fix = "set it in train.embedding_optimizer, which moves the tables";
+            return Err(Error::config(
+                "train.optimizer.decay_rows",
+                "is about rows of embedding tables",
+                fix,
+            ));
+        }
         self.schedule.validate("train.schedule")?;
+        self.average.as_ref().map_or(Ok(()), |average| average.validate("train.average"))?;
         match self.clip_norm {
             Some(v) if !(v.is_finite() && v > 0.0) => {
                 let problem = format!("must be above 0, got {v}");
@@ -57,6 +71,21 @@ impl LearnerConfig {
             }
             _ => Ok(()),
         }
+    }
+
+    /// How a step of an update rule moves rows of tables that it does not touch.
+    fn rest(&self, step: u64, share: f64) -> Rest {
+        let rule = self.tables();
+        let shrink = match rule.decay_rows {
+            DecayRows::Touched => 1.0,
+            DecayRows::All => 1.0 - rule.lr * share * rule.weight_decay,
+        };
+        Rest { shrink, keep: self.average.as_ref().map_or(1.0, |average| average.keep(step)) }
+    }
+
+    /// Whether tables are stored otherwise than they are exported.
+    fn tables_have_state(&self) -> bool {
+        self.average.is_some() || self.tables().decay_rows == DecayRows::All
     }
 }
 
@@ -82,7 +111,8 @@ impl StepLoss {
     }
 }
 
-/// A model with its gradients and optimizer state.
+/// A model with its gradients and optimizer state. Where parameters are averaged ([`LearnerConfig::average`]), the model is that
+/// of the averages: they predict and are exported, and what training goes on from is part of its state.
 pub struct Learner<B: Backend, M: Model<B>> {
     be: Arc<B>,
     model: M,
@@ -106,7 +136,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// Initial parameters of `seed`, and memory for batches of at most `max_rows` rows.
     ///
     /// # Errors
-    /// When a constant is out of range, or memory is short.
+    /// When a constant is out of range, the schedule's length is not known ([`ScheduleConfig::resolved`]), or memory is short.
     pub fn new(be: B, model: M, config: LearnerConfig, max_rows: usize, seed: u64) -> Result<Self> {
         let mut learner = Self::allocate(be, model, config, max_rows, seed)?;
         let Self { be, model, params, .. } = &mut learner;
@@ -117,7 +147,11 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// All the memory of [`Learner::new`], with zeros for parameters.
     fn allocate(be: B, model: M, config: LearnerConfig, max_rows: usize, seed: u64) -> Result<Self> {
         config.validate()?;
-        let params = Params::new(&be, &model)?;
+        if config.schedule.kind != Schedule::Constant && config.schedule.period == Period::RUN {
+            let problem = "\"run\" says nothing here, where the number of steps is not known";
+            return Err(Error::config("train.schedule.period", problem, "give a number of steps"));
+        }
+        let params = Params::new(&be, &model, config.average.is_some())?;
         let (count, _) = config.optimizer.state();
         let state = (0..count).map(|_| be.alloc(model.params().len())).collect::<Result<_>>()?;
         let (count, per_row) = config.tables().state();
@@ -200,15 +234,24 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         let share = config.schedule.share(self.step);
         let update = Update::new(&config.optimizer, self.step, share, clip());
         be.step_dense(&mut params.dense.buf, &train.grads.dense.buf, state, len, &update);
-        let update = Update::new(config.tables(), self.step, share, clip());
-        let steps = specs.iter().zip(tables).zip(&mut params.tables).enumerate();
-        let steps =
-            steps.filter(|(_, ((spec, _), _))| moving(spec)).map(|(number, ((spec, state), table))| {
-                let column = inputs.touched(spec);
-                let g = Mat::new(fields.table(spec), column.unique_count, spec.width);
-                let rounding = Rounding::new(self.seed, self.step as u32, number);
-                TableStep { table, g, state, rows: &column.unique, rounding }
-            });
+        let rest = config.rest(self.step, share);
+        if let Some(average) = &mut params.average {
+            be.average(&mut average.buf, &params.dense.buf, len, rest.keep);
+        }
+        let mut update = Update::new(config.tables(), self.step, share, clip());
+        let (rows, p) = params.tables.rest(&**be, rest);
+        if config.tables().decay_rows == DecayRows::All {
+            // They have decayed with all rows; w = p · w̃ moves by lr where w̃ moves by lr / p.
+            (update.weight_decay, update.lr) = (0.0, update.lr / p);
+        }
+        let steps = specs.iter().zip(tables).zip(rows).enumerate();
+        let steps = steps.filter_map(|(number, ((spec, state), moving))| {
+            let Moving { rows: table, average } = moving?;
+            let column = inputs.touched(spec);
+            let g = Mat::new(fields.table(spec), column.unique_count, spec.width);
+            let rounding = Rounding::new(self.seed, self.step as u32, number);
+            Some(TableStep { table, g, state, average, rows: &column.unique, rounding })
+        });
         be.step_tables(steps, &update);
         Ok(())
     }
@@ -223,7 +266,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         self.last = (plan.rows(), plan.weight_sum);
         model.prepare(be, prepared, &params.dense);
         let pass = Pass::Train { seed: self.seed, step: self.step as u32 };
-        runtime.run(&Weights { be, model, params, prepared }, plan, pass)?;
+        runtime.run(&Weights { be, model, params, prepared, averaged: false }, plan, pass)?;
         // Lanes are summed in order, so the result does not depend on who computed which.
         let Some(sum) = runtime.sum_lanes(be) else { return Ok(()) };
         model.finish(be, &mut sum.grads, scratch, prepared, &params.dense);
@@ -246,8 +289,8 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         self.tracer.read(&*self.be, &self.model, to)
     }
 
-    /// Probabilities in the order of the rows, with the current parameters. A batch of more rows than a step
-    /// takes is computed in pieces.
+    /// Probabilities in the order of the rows, with the averaged parameters where there are any, else with the current ones.
+    /// A batch of more rows than a step takes is computed in pieces. No later step depends on it.
     ///
     /// # Errors
     /// When the batch does not fit the model's inputs, or the device failed.
@@ -262,14 +305,15 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
 
     fn predict_and_add(&mut self, batch: &Batch, sums: Sums) -> Result<Vec<f32>> {
         let Self { be, model, params, prepared, runtime, plan, .. } = self;
-        model.prepare(be, prepared, &params.dense);
+        let averaged = params.averaged();
+        model.prepare(be, prepared, params.read(averaged));
         let mut out = vec![0.0; batch.rows()];
-        let on = Weights { be: &**be, model, params, prepared };
+        let on = Weights { be: &**be, model, params, prepared, averaged };
         runtime.predict(&on, plan, batch, sums, |row, o| out[row] = probability(o.wide()))?;
         Ok(out)
     }
 
-    /// The parameters, by the names of model.md §10.
+    /// The parameters, or their averages where there are any, by the names of model.md §10.
     pub fn export(&self) -> Result<Vec<HostTensor<B::Elem>>> {
         let mut tensors = Vec::new();
         self.export_to(&mut tensors)?;
@@ -309,7 +353,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         Ok((self.loss()?, self.export_gradients()?))
     }
 
-    /// Takes the parameters from `source`; optimizer state stays.
+    /// Takes the parameters from `source`, at which averages then start; other optimizer state stays.
     pub fn import(&mut self, source: &dyn TensorSource<B::Elem>) -> Result<()> {
         self.params.import(&*self.be, &self.model, source)
     }
@@ -319,10 +363,10 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// # Errors
     /// There is no such table or row, or a number is out of the range of the table's type.
     pub fn set_rows(&mut self, name: &str, first: usize, data: &[B::Elem]) -> Result<()> {
-        self.params.set_rows(&*self.be, &self.model, name, first, data)
+        self.params.tables.set_rows(&*self.be, self.model.embedding().tables(), name, first, data)
     }
 
-    /// Optimizer state, as `optimizer.{state}.{parameter}`.
+    /// Optimizer state, as `optimizer.{state}.{parameter}`: with what [`Learner::export`] brings, all that training goes on from.
     pub fn export_state(&self) -> Result<Vec<HostTensor<B::Elem>>> {
         let mut tensors = Vec::new();
         self.export_state_to(&mut tensors)?;
@@ -349,10 +393,17 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
                 }
             }
         }
+        let (be, model, params) = (&*self.be, &self.model, &self.params);
+        if params.averaged() {
+            model.params().export(be, &params.dense.buf, sink, |name| format!("{CURRENT}{name}"))?;
+        }
+        if self.config.tables_have_state() {
+            params.tables.export_state(be, model.embedding().tables(), sink)?;
+        }
         Ok(())
     }
 
-    /// Takes optimizer state and the number of steps from a checkpoint.
+    /// Takes optimizer state and the number of steps from a checkpoint, after [`Learner::import`] of its parameters.
     pub fn import_state(&mut self, source: &dyn TensorSource<B::Elem>, steps: u64) -> Result<()> {
         for (flat, state) in self.state.iter_mut().zip(self.config.optimizer.state_names()) {
             let name = |name: &str| format!("optimizer.{state}.{name}");
@@ -369,6 +420,14 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
                     Ok(())
                 })?;
             }
+        }
+        let Self { model, params, .. } = self;
+        if params.averaged() {
+            let dense = &mut params.dense.buf;
+            model.params().import(be, dense, source, |name| format!("{CURRENT}{name}"))?;
+        }
+        if self.config.tables_have_state() {
+            params.tables.import_state(be, model.embedding().tables(), source)?;
         }
         self.step = steps;
         Ok(())

@@ -28,3 +28,4 @@ pub mod profile;
 pub mod reference;
 pub mod rounding;
 mod runtime;
+pub mod tables;

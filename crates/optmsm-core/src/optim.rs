@@ -1,8 +1,14 @@
-//! Optimizers, learning-rate schedules and clipping (model.md §9; docs/derivations.md#optimizers).
+//! Optimizers, learning-rate schedules, averages and clipping (model.md §9; docs/derivations.md#optimizers).
+
+mod average;
+mod schedule;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+
+pub use average::{Average, AverageConfig};
+pub use schedule::{Period, Schedule, ScheduleConfig, Whole};
 
 /// Update rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +27,17 @@ pub enum Rule {
     RowwiseAdagrad,
 }
 
+/// Rows of a table that weight decay acts on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DecayRows {
+    /// Those that the batch touches, as the rule says.
+    #[default]
+    Touched,
+    /// All of them, at every step: w ← (1 − lr · weight_decay) · w, then touched rows move by the rule without decay.
+    All,
+}
+
 /// An update rule with its constants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -29,8 +46,10 @@ pub struct OptimizerConfig {
     pub rule: Rule,
     /// Learning rate before the schedule.
     pub lr: f64,
-    /// L2 coefficient (decoupled for AdamW). On tables it acts on the rows that a batch touches.
+    /// L2 coefficient (decoupled for AdamW, and for every rule where all rows decay).
     pub weight_decay: f64,
+    /// Which rows of tables decay.
+    pub decay_rows: DecayRows,
     /// Adam's β₁.
     pub beta1: f64,
     /// Adam's β₂.
@@ -47,6 +66,7 @@ impl Default for OptimizerConfig {
             rule: Rule::Adam,
             lr: 1e-3,
             weight_decay: 0.0,
+            decay_rows: DecayRows::Touched,
             beta1: 0.9,
             beta2: 0.999,
             eps: None,
@@ -110,63 +130,10 @@ impl OptimizerConfig {
             let fix = "use it in the embeddings' optimizer, and adagrad here";
             return Err(Error::config(format!("{key}.rule"), "rowwise_adagrad is for embedding tables", fix));
         }
-        Ok(())
-    }
-}
-
-/// How the learning rate moves over the steps.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ScheduleConfig {
-    /// Shape after the warm-up.
-    pub kind: Schedule,
-    /// Steps over which the rate rises linearly from lr / warmup to lr.
-    pub warmup: u64,
-    /// `step`: steps between two cuts; `cosine`: steps from the warm-up's end to the floor.
-    pub period: u64,
-    /// `step`: factor of a cut; `cosine`: the floor as a share of lr.
-    pub factor: f64,
-}
-
-/// Shape of a schedule.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Schedule {
-    /// The same rate throughout.
-    #[default]
-    Constant,
-    /// Times `factor` every `period` steps.
-    Step,
-    /// Half a cosine from 1 to `factor` over `period` steps, then `factor`.
-    Cosine,
-}
-
-impl ScheduleConfig {
-    /// Share of the learning rate at 1-based step `step`.
-    pub fn share(&self, step: u64) -> f64 {
-        if step <= self.warmup {
-            return step as f64 / self.warmup as f64;
-        }
-        let after = step - self.warmup - 1;
-        match self.kind {
-            Schedule::Constant => 1.0,
-            Schedule::Step => libm::pow(self.factor, (after / self.period.max(1)) as f64),
-            Schedule::Cosine => {
-                let x = (after as f64 / self.period.max(1) as f64).min(1.0);
-                self.factor + (1.0 - self.factor) * 0.5 * (1.0 + libm::cos(std::f64::consts::PI * x))
-            }
-        }
-    }
-
-    /// Checks the numbers; `key` is the table's dotted name.
-    pub fn validate(&self, key: &str) -> Result<()> {
-        if self.kind != Schedule::Constant && self.period == 0 {
-            let problem = "a step or cosine schedule needs a period of at least 1 step";
-            return Err(Error::config(format!("{key}.period"), problem, "set it"));
-        }
-        if !(0.0..=1.0).contains(&self.factor) {
-            let problem = format!("must be in [0, 1], got {}", self.factor);
-            return Err(Error::config(format!("{key}.factor"), problem, "change it"));
+        let shrinkage = self.lr * self.weight_decay;
+        if tables && self.decay_rows == DecayRows::All && shrinkage >= 1.0 {
+            let problem = format!("times lr is {shrinkage}: one step would take all of every row");
+            return Err(Error::config(format!("{key}.weight_decay"), problem, "lower it far below 1 / lr"));
         }
         Ok(())
     }

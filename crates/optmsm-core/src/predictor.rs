@@ -54,7 +54,7 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
     /// # Errors
     /// When a tensor is missing or of another shape, `max_rows` is 0, or memory is short.
     pub fn new(be: B, model: M, source: &dyn TensorSource<B::Elem>, max_rows: usize) -> Result<Self> {
-        let mut params = Params::new(&be, &model)?;
+        let mut params = Params::new(&be, &model, false)?;
         params.import(&be, &model, source)?;
         let mut prepared = model.alloc_prepared(&be, false)?;
         model.prepare(&be, &mut prepared, &params.dense);
@@ -148,7 +148,7 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
 
     fn each_logit(&self, batch: &Batch, sums: Sums, each: impl FnMut(usize, B::Elem)) -> Result<()> {
         let Self { be, model, params, prepared, .. } = self;
-        let on = Weights { be, model, params, prepared };
+        let on = Weights { be, model, params, prepared, averaged: false };
         let mut session = self.session()?;
         let done = session.runtime.predict(&on, &mut session.plan, batch, sums, each);
         // After an error too; a call that panics drops its session.

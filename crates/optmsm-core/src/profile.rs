@@ -12,11 +12,11 @@ use std::time::{Duration, Instant};
 
 use crate::backend::{
     Backend, Bags, Dropout, Epilogue, FieldLookup, FieldSum, Layout, Mat, MatMut, Part, Products, Segments,
-    TableStep, Write,
+    TableStep, TableView, Write,
 };
 use crate::error::Result;
 use crate::optim::Update;
-use crate::rounding::{Rounding, TableDtype};
+use crate::rounding::TableDtype;
 
 thread_local! {
     static IN_LANE: Cell<bool> = const { Cell::new(false) };
@@ -323,8 +323,8 @@ impl<B: Backend> Backend for Profiled<B> {
     fn gather_rows(&self, out: MatMut<Buf<B>>, x: Mat<Buf<B>>, ids: &B::Ids, first: usize) {
         self.time("gather_rows", Work::on(&out.as_mat(), 2), || self.inner.gather_rows(out, x, ids, first));
     }
-    fn lookup(&self, out: MatMut<Buf<B>>, table: &B::Table, ids: &B::Ids, first: usize) {
-        self.time("lookup", Work::on(&out.as_mat(), 2), || self.inner.lookup(out, table, ids, first));
+    fn lookup(&self, out: MatMut<Buf<B>>, table: TableView<Self>, ids: &B::Ids, first: usize) {
+        self.time("lookup", Work::on(&out.as_mat(), 2), || self.inner.lookup(out, inner(table), ids, first));
     }
     fn lookup_fields<'a>(
         &self,
@@ -336,14 +336,20 @@ impl<B: Backend> Backend for Profiled<B> {
         self.time_counted("lookup_fields", work, |count| {
             let fields = fields.map(|FieldLookup { table, ids, column, width }| {
                 *count += 2 * rows * width;
-                FieldLookup { table, ids, column, width }
+                FieldLookup { table: inner(table), ids, column, width }
             });
             self.inner.lookup_fields(out, fields, first);
         });
     }
-    fn lookup_bags(&self, out: MatMut<Buf<B>>, table: &B::Table, bags: Bags<B::Ids, Buf<B>>, first: usize) {
+    fn lookup_bags(
+        &self,
+        out: MatMut<Buf<B>>,
+        table: TableView<Self>,
+        bags: Bags<B::Ids, Buf<B>>,
+        first: usize,
+    ) {
         self.time("lookup_bags", Work::on(&out.as_mat(), 2), || {
-            self.inner.lookup_bags(out, table, bags, first);
+            self.inner.lookup_bags(out, inner(table), bags, first);
         });
     }
     fn numeric_embed(&self, out: MatMut<Buf<B>>, w: Mat<Buf<B>>, values: &B::Buf, first: usize) {
@@ -500,25 +506,36 @@ impl<B: Backend> Backend for Profiled<B> {
         let work = Work::of((3 + 2 * state.len()) * len);
         self.time("step_dense", work, || self.inner.step_dense(w, g, state, len, update));
     }
-    fn step_rows(
-        &self,
-        table: &mut B::Table,
-        g: Mat<Buf<B>>,
-        state: &mut [B::Buf],
-        rows: &B::Ids,
-        update: &Update<Buf<B>>,
-        rounding: &Rounding,
-    ) {
-        let work = Work::of((3 + 2 * state.len()) * elements(&g));
-        self.time("step_rows", work, || self.inner.step_rows(table, g, state, rows, update, rounding));
+    fn average(&self, a: &mut B::Buf, w: &B::Buf, len: usize, keep: f64) {
+        self.time("average", Work::of(3 * len), || self.inner.average(a, w, len, keep));
+    }
+    fn step_rows(&self, step: TableStep<Self>, update: &Update<Buf<B>>) {
+        let (step, work) = inner_step(step);
+        self.time("step_rows", Work::of(work), || self.inner.step_rows(step, update));
     }
     fn step_tables<'a>(&self, tables: impl Iterator<Item = TableStep<'a, Self>>, update: &Update<Buf<B>>) {
         self.time_counted("step_tables", Work::default(), |count| {
-            let tables = tables.map(|TableStep { table, g, state, rows, rounding }| {
-                *count += (3 + 2 * state.len()) * elements(&g);
-                TableStep { table, g, state, rows, rounding }
+            let tables = tables.map(|step| {
+                let (step, work) = inner_step(step);
+                *count += work;
+                step
             });
             self.inner.step_tables(tables, update);
         });
     }
+    fn settle_rows(&self, table: &mut B::Table, factor: f64, average: Option<(&mut B::Table, [f64; 2])>) {
+        self.time("settle_rows", Work::default(), || self.inner.settle_rows(table, factor, average));
+    }
+}
+
+/// A table as the backend inside reads it.
+fn inner<B: Backend>(TableView { table, scale, plus }: TableView<Profiled<B>>) -> TableView<B> {
+    TableView { table, scale, plus }
+}
+
+/// A step as the backend inside takes it, and the elements that it reads and writes.
+fn inner_step<B: Backend>(step: TableStep<Profiled<B>>) -> (TableStep<B>, usize) {
+    let TableStep { table, g, state, average, rows, rounding } = step;
+    let work = (3 + 2 * state.len() + 2 * usize::from(average.is_some())) * elements(&g);
+    (TableStep { table, g, state, average, rows, rounding }, work)
 }

@@ -8,12 +8,13 @@ use std::ops::Range;
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, ArrayViewMut2, Axis, ShapeBuilder, Zip};
 
 use crate::backend::{
-    Backend, Bags, Dropout, Elem, Epilogue, Layout, Mat, MatMut, Part, Products, Segments, Write,
+    Backend, Bags, Dropout, Elem, Epilogue, Layout, Mat, MatMut, Part, Products, Segments, TableStep,
+    TableView, Write,
 };
 use crate::error::Result;
 use crate::optim::Update;
 use crate::philox::philox4x32;
-use crate::rounding::{Rounding, TableDtype};
+use crate::rounding::TableDtype;
 
 mod dense;
 mod table;
@@ -281,18 +282,22 @@ impl<T: Elem> Backend for Reference<T> {
         }
     }
 
-    fn lookup(&self, out: MatMut<Vec<T>>, table: &Table<T>, ids: &Vec<u32>, first: usize) {
-        for (b, mut row) in view_mut(out).outer_iter_mut().enumerate() {
-            row.assign(&ArrayView1::from(table.row(ids[first + b])));
+    fn lookup(&self, out: MatMut<Vec<T>>, table: TableView<Self>, ids: &Vec<u32>, first: usize) {
+        for ((b, j), out) in view_mut(out).indexed_iter_mut() {
+            *out = table::read(&table, ids[first + b], j);
         }
     }
 
-    fn lookup_bags(&self, out: MatMut<Vec<T>>, table: &Table<T>, bags: Bags<Vec<u32>, Vec<T>>, first: usize) {
-        for (b, mut row) in view_mut(out).outer_iter_mut().enumerate() {
-            row.fill(T::zero());
-            for i in bags.offsets[first + b] as usize..bags.offsets[first + b + 1] as usize {
-                row.scaled_add(bags.coefs[i], &ArrayView1::from(table.row(bags.ids[i])));
-            }
+    fn lookup_bags(
+        &self,
+        out: MatMut<Vec<T>>,
+        table: TableView<Self>,
+        bags: Bags<Vec<u32>, Vec<T>>,
+        first: usize,
+    ) {
+        for ((b, j), out) in view_mut(out).indexed_iter_mut() {
+            let bag = bags.offsets[first + b] as usize..bags.offsets[first + b + 1] as usize;
+            *out = bag.fold(T::zero(), |sum, i| sum + bags.coefs[i] * table::read(&table, bags.ids[i], j));
         }
     }
 
@@ -512,19 +517,28 @@ impl<T: Elem> Backend for Reference<T> {
         }
     }
 
-    fn step_rows(
-        &self,
-        table: &mut Table<T>,
-        g: Mat<Vec<T>>,
-        state: &mut [Vec<T>],
-        rows: &Vec<u32>,
-        update: &Update<Vec<T>>,
-        rounding: &Rounding,
-    ) {
+    fn average(&self, a: &mut Vec<T>, w: &Vec<T>, len: usize, keep: f64) {
+        let share = T::of(1.0 - keep);
+        a[..len].iter_mut().zip(w).for_each(|(a, &w)| *a += share * (w - *a));
+    }
+
+    fn step_rows(&self, step: TableStep<Self>, update: &Update<Vec<T>>) {
+        let TableStep { table, g, state, mut average, rows, rounding } = step;
         let rule = Scalars::new(update, update.adam_rows());
         for (g, &row) in view(g).outer_iter().zip(rows) {
-            table.step(row, |j| g[j], state, &rule, update, rounding);
+            let before = table.row(row).to_vec();
+            table.step(row, |j| g[j], state, &rule, update, &rounding);
+            if let Some((average, c)) = &mut average {
+                average.follow(row, &before, table.row(row), T::of(*c));
+            }
         }
+    }
+
+    fn settle_rows(&self, table: &mut Table<T>, factor: f64, average: Option<(&mut Table<T>, [f64; 2])>) {
+        if let Some((average, [q, d])) = average {
+            average.settle(table, T::of(q), T::of(d));
+        }
+        table.scale(T::of(factor));
     }
 }
 

@@ -7,123 +7,67 @@ use crate::batch::Batch;
 use crate::config::Role;
 use crate::error::{Error, Result};
 use crate::inputs::{Block, Inputs};
-use crate::layers::embedding::TableSpec;
 use crate::model::{Grads, Model};
-use crate::params::{Flat, Tensor, TensorSink, TensorSource, initial};
+use crate::params::{Flat, Tensor, TensorSink, TensorSource};
 use crate::plan::Plan;
 use crate::predictor::Sums;
+use crate::tables::Tables;
 
-/// Dense parameters and embedding tables.
+/// Dense parameters and embedding tables, with their averages where there are any.
 #[derive(Debug)]
 pub(crate) struct Params<B: Backend> {
     pub(crate) dense: Flat<B>,
-    pub(crate) tables: Vec<B::Table>,
+    pub(crate) average: Option<Flat<B>>,
+    pub(crate) tables: Tables<B>,
 }
 
-/// Elements of a table that are on their way to or from it at a time.
-pub(crate) const PIECE: usize = 1 << 16;
-
 impl<B: Backend> Params<B> {
-    pub(crate) fn new(be: &B, model: &impl Model<B>) -> Result<Self> {
-        let tables = model.embedding().tables().iter().map(|t| be.alloc_table(t.rows, t.width, t.dtype));
-        Ok(Self { dense: Flat::new(be, model.params())?, tables: tables.collect::<Result<_>>()? })
+    pub(crate) fn new(be: &B, model: &impl Model<B>, averaged: bool) -> Result<Self> {
+        let flat = || Flat::new(be, model.params());
+        let tables = Tables::new(be, model.embedding().tables(), averaged)?;
+        Ok(Self { dense: flat()?, average: averaged.then(flat).transpose()?, tables })
     }
 
-    /// Initial values, those of tables rounded to the nearest that their type holds.
+    /// Whether there are averages.
+    pub(crate) fn averaged(&self) -> bool {
+        self.average.is_some()
+    }
+
+    /// What a pass reads: the dense parameters, or their average.
+    pub(crate) fn read(&self, averaged: bool) -> &Flat<B> {
+        self.average.as_ref().filter(|_| averaged).unwrap_or(&self.dense)
+    }
+
+    /// Initial values, those of tables rounded to the nearest that their type holds; averages start there.
     pub(crate) fn init(&mut self, be: &B, model: &impl Model<B>, seed: u64) -> Result<()> {
         self.dense.init(be, seed);
-        for (spec, table) in model.embedding().tables().iter().zip(&mut self.tables) {
-            for (first, rows) in pieces(spec) {
-                let range = first * spec.width..(first + rows) * spec.width;
-                put_rows(be, spec, table, first, &initial(&spec.name, range, spec.init, seed))?;
-            }
-        }
-        Ok(())
+        self.average.iter_mut().for_each(|average| average.init(be, seed));
+        self.tables.init(be, model.embedding().tables(), seed)
     }
 
+    /// The averages where there are any, else the parameters.
     pub(crate) fn export(
         &self,
         be: &B,
         model: &impl Model<B>,
         sink: &mut dyn TensorSink<B::Elem>,
     ) -> Result<()> {
-        model.params().export(be, &self.dense.buf, sink, str::to_string)?;
-        let mut host = Vec::new();
-        for (spec, table) in model.embedding().tables().iter().zip(&self.tables) {
-            sink.begin(&spec.name, &[spec.rows, spec.width], spec.dtype);
-            for (first, rows) in pieces(spec) {
-                host.resize(rows * spec.width, B::Elem::default());
-                be.download_rows(&mut host, table, first)?;
-                sink.piece(&host);
-            }
-        }
-        Ok(())
+        model.params().export(be, &self.read(true).buf, sink, str::to_string)?;
+        self.tables.export(be, model.embedding().tables(), sink)
     }
 
+    /// Parameters; averages start there.
     pub(crate) fn import(
         &mut self,
         be: &B,
         model: &impl Model<B>,
         source: &dyn TensorSource<B::Elem>,
     ) -> Result<()> {
-        model.params().import(be, &mut self.dense.buf, source, str::to_string)?;
-        for (spec, table) in model.embedding().tables().iter().zip(&mut self.tables) {
-            let mut first = 0;
-            source.pieces(&spec.name, &[spec.rows, spec.width], &mut |data| {
-                put_rows(be, spec, table, first, data)?;
-                first += data.len() / spec.width;
-                Ok(())
-            })?;
+        for flat in std::iter::once(&mut self.dense).chain(&mut self.average) {
+            model.params().import(be, &mut flat.buf, source, str::to_string)?;
         }
-        Ok(())
+        self.tables.import(be, model.embedding().tables(), source)
     }
-
-    /// Replaces rows of a table, from row `first` on.
-    pub(crate) fn set_rows(
-        &mut self,
-        be: &B,
-        model: &impl Model<B>,
-        name: &str,
-        first: usize,
-        data: &[B::Elem],
-    ) -> Result<()> {
-        let fail = |problem: String| Err(Error::Tensor { name: name.into(), problem });
-        let mut tables = model.embedding().tables().iter().zip(&mut self.tables);
-        let Some((spec, table)) = tables.find(|(spec, _)| spec.name == name) else {
-            return fail("is not an embedding table of the model".into());
-        };
-        let rows = data.len() / spec.width;
-        if rows * spec.width != data.len() || rows > spec.rows.saturating_sub(first) {
-            let TableSpec { rows, width, .. } = spec;
-            return fail(format!("{} numbers from row {first} on do not fit [{rows}, {width}]", data.len()));
-        }
-        put_rows(be, spec, table, first, data)
-    }
-}
-
-/// `(first row, rows)` of each piece of a table.
-fn pieces(spec: &TableSpec) -> impl Iterator<Item = (usize, usize)> {
-    let (rows, step) = (spec.rows, (PIECE / spec.width).max(1));
-    (0..rows).step_by(step).map(move |first| (first, step.min(rows - first)))
-}
-
-/// Uploads rows, unless a finite number of them is out of the range of the table's type.
-fn put_rows<B: Backend>(
-    be: &B,
-    spec: &TableSpec,
-    table: &mut B::Table,
-    first: usize,
-    data: &[B::Elem],
-) -> Result<()> {
-    let lost = |v: &B::Elem| v.wide().is_finite() && !spec.dtype.nearest(*v).wide().is_finite();
-    if let Some(at) = data.iter().position(lost) {
-        let (row, v, dtype) = (first + at / spec.width, data[at], spec.dtype.name());
-        let fix = "use model.embeddings.dtype = \"f32\", or \"bf16\" for its range";
-        let problem = format!("row {row} holds {:e}, out of the range of {dtype}; {fix}", v.wide());
-        return Err(Error::Tensor { name: spec.name.clone(), problem });
-    }
-    be.upload_rows(table, first, data);
-    Ok(())
 }
 
 /// A model with its weights, as every pass reads them.
@@ -132,6 +76,8 @@ pub(crate) struct Weights<'a, B: Backend, M: Model<B>> {
     pub(crate) model: &'a M,
     pub(crate) params: &'a Params<B>,
     pub(crate) prepared: &'a M::Prepared,
+    /// Whether the averages are read; `prepared` is of them then.
+    pub(crate) averaged: bool,
 }
 
 /// What a pass over a plan is for.
@@ -303,7 +249,8 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
 
     /// Takes every block of the plan forward and, when training, backward.
     pub(crate) fn run(&mut self, on: &Weights<B, M>, plan: &Plan<B::Elem>, pass: Pass) -> Result<()> {
-        let Weights { be, model, params, prepared } = *on;
+        let Weights { be, model, params, prepared, averaged } = *on;
+        let (dense, tables) = (params.read(averaged), &params.tables);
         let rows = plan.rows();
         if rows > self.max_rows {
             let problem = format!("{rows} rows, but memory is for {}; split it", self.max_rows);
@@ -349,11 +296,11 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
                 }
                 be.upload_ids(&mut lane.groups, &lane.groups_host);
                 let groups = &lane.groups;
-                let x = Block { first, rows: n, inputs, groups, tables: &params.tables, masks };
+                let x = Block { first, rows: n, inputs, groups, tables, averaged, masks };
                 let own = first - begin;
                 let mut logits = lane.logits.mat_mut(own + n).rows(own, n);
                 let model_stats = stats.then(|| lane.stats.mat_mut(1).cols(1, model.stats()));
-                model.forward(be, logits.again(), model_stats, &mut lane.act, prepared, &params.dense, &x);
+                model.forward(be, logits.again(), model_stats, &mut lane.act, prepared, dense, &x);
                 if let (Some(sums), Some(alpha)) = (&mut gates, model.gate_weights(&lane.act, n)) {
                     be.col_sum(sums.mat_mut(scenarios), Write::Add, alpha, Part::Rows(groups));
                 }
@@ -365,7 +312,7 @@ impl<B: Backend, M: Model<B>> Runtime<B, M> {
                     let d_first = [shared, specific].map(|d| d.mat_mut(own + n).rows(own, n));
                     let d_logits = lane.d_logits.mat_mut(n);
                     let act = &mut lane.act;
-                    model.backward(be, grads, d_first, d_logits, act, prepared, &params.dense, &x, rows);
+                    model.backward(be, grads, d_first, d_logits, act, prepared, dense, &x, rows);
                 }
                 first += n;
             }

@@ -2,16 +2,18 @@
 
 use std::ops::Range;
 
-use optmsm_core::backend::{Backend, Bags, Dropout, Epilogue, Layout, Mat, Part, Products, Segments, Write};
+use optmsm_core::backend::{
+    Backend, Bags, Dropout, Epilogue, Layout, Mat, Part, Products, Segments, TableStep, TableView, Write,
+};
 use optmsm_core::error::{Error, Result};
 use optmsm_core::optim::Update;
-use optmsm_core::rounding::{Rounding, TableDtype};
+use optmsm_core::rounding::TableDtype;
 use rayon::prelude::*;
 
 use crate::Cpu;
 use crate::ops::{M, MM, buffers, dense, elementwise, embedding, gate, loss};
 use crate::packed::Packed;
-use crate::tables::Table;
+use crate::tables::{self, Table};
 use crate::update::Scalars;
 
 /// Rows below which a lane costs more to hand out than it saves: waking a worker takes tens of microseconds,
@@ -164,12 +166,12 @@ impl Backend for Cpu {
         embedding::gather_rows(out, x, ids, first);
     }
 
-    fn lookup(&self, out: MM, table: &Table, ids: &Vec<u32>, first: usize) {
-        table.lookup(self.isa, out, &ids[first..]);
+    fn lookup(&self, out: MM, table: TableView<Self>, ids: &Vec<u32>, first: usize) {
+        tables::lookup(self.isa, out, table, &ids[first..]);
     }
 
-    fn lookup_bags(&self, out: MM, table: &Table, bags: Bags<Vec<u32>, Vec<f32>>, first: usize) {
-        table.lookup_bags(out, bags, first);
+    fn lookup_bags(&self, out: MM, table: TableView<Self>, bags: Bags<Vec<u32>, Vec<f32>>, first: usize) {
+        tables::lookup_bags(self.isa, out, table, bags, first);
     }
 
     fn numeric_embed(&self, out: MM, w: M, values: &Vec<f32>, first: usize) {
@@ -273,16 +275,16 @@ impl Backend for Cpu {
         buffers::step_dense(self, w, g, state, len, update);
     }
 
-    fn step_rows(
-        &self,
-        table: &mut Table,
-        g: M,
-        state: &mut [Vec<f32>],
-        rows: &Vec<u32>,
-        update: &Update<Vec<f32>>,
-        rounding: &Rounding,
-    ) {
+    fn average(&self, a: &mut Vec<f32>, w: &Vec<f32>, len: usize, keep: f64) {
+        buffers::average(self, a, w, len, keep);
+    }
+
+    fn step_rows(&self, step: TableStep<Self>, update: &Update<Vec<f32>>) {
         let rule = Scalars::new(update, update.adam_rows());
-        self.pool.install(|| table.step(self.isa, &rule, rounding, g, state, &rows[..g.rows]));
+        self.pool.install(|| Table::step(self.isa, &rule, step));
+    }
+
+    fn settle_rows(&self, table: &mut Table, factor: f64, average: Option<(&mut Table, [f64; 2])>) {
+        self.pool.install(|| table.settle(self.isa, factor, average));
     }
 }

@@ -2,11 +2,13 @@
 
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
-use optmsm_core::backend::{Bags, Mat, MatMut, Write};
+use optmsm_core::backend::{Bags, Mat, MatMut, TableStep, TableView, Write};
 use optmsm_core::error::{Error, Result};
 use optmsm_core::optim::Rule;
 use optmsm_core::rounding::{Rounding, TableDtype, stochastic_bf16, stochastic_f16};
+use rayon::prelude::*;
 
+use crate::Cpu;
 use crate::isa::Isa;
 use crate::rows::{put, row, row_mut};
 use crate::simd::{Portable, Simd};
@@ -14,6 +16,8 @@ use crate::update::Scalars;
 
 /// Rows that one task updates.
 const TASK_ROWS: usize = 256;
+/// Elements that one task settles.
+const SETTLE: usize = 1 << 16;
 /// Elements of a row that are widened at a time, on the stack; a multiple of the four words of a draw.
 const PIECE: usize = 64;
 
@@ -63,16 +67,23 @@ trait Stored: Sized + Send + Sync {
     /// The same, keeping what `f` makes of them.
     #[inline(always)]
     fn edit(row: &mut [Self], id: u32, rounding: &Rounding, mut f: impl FnMut(usize, &mut [f32])) {
-        let (mut wide, mut words) = ([0.0; PIECE], [0; PIECE]);
+        let mut wide = [0.0; PIECE];
         for (i, piece) in row.chunks_mut(PIECE).enumerate() {
             let wide = &mut wide[..piece.len()];
             Self::load(wide, piece);
             f(i * PIECE, wide);
-            for (quad, words) in words.chunks_exact_mut(4).take(piece.len().div_ceil(4)).enumerate() {
-                words.copy_from_slice(&rounding.words(id, (i * PIECE / 4 + quad) as u32));
-            }
-            Self::round(piece, wide, &words);
+            Self::put(piece, wide, id, i * PIECE, rounding);
         }
+    }
+
+    /// Rounds the piece of row `id` that begins with column `first` by the row's words, in place too.
+    #[inline(always)]
+    fn put(piece: &mut [Self], wide: &mut [f32], id: u32, first: usize, rounding: &Rounding) {
+        let mut words = [0; PIECE];
+        for (quad, words) in words.chunks_exact_mut(4).take(piece.len().div_ceil(4)).enumerate() {
+            words.copy_from_slice(&rounding.words(id, (first / 4 + quad) as u32));
+        }
+        Self::round(piece, wide, &words);
     }
 }
 
@@ -99,6 +110,11 @@ impl Stored for f32 {
     #[inline(always)]
     fn edit(row: &mut [f32], _: u32, _: &Rounding, mut f: impl FnMut(usize, &mut [f32])) {
         f(0, row);
+    }
+
+    #[inline(always)]
+    fn put(piece: &mut [f32], wide: &mut [f32], _: u32, _: usize, _: &Rounding) {
+        piece.copy_from_slice(wide);
     }
 }
 
@@ -201,50 +217,37 @@ impl Table {
         with_elements!(self, data => Stored::load(dst, &data[start..start + dst.len()]));
     }
 
-    pub(crate) fn lookup(&self, isa: Isa, mut out: MatMut<Vec<f32>>, ids: &[u32]) {
-        assert_eq!(out.cols, self.width, "widths of the rows and of the table");
-        let ids = &ids[..out.rows];
-        with_elements!(self, data => isa.vectorise(
-            #[inline(always)]
-            || for (b, &id) in ids.iter().enumerate() {
-                if let Some(&ahead) = ids.get(b + AHEAD) {
-                    prefetch(data, ahead as usize * self.width);
-                }
-                Stored::load(row_mut(&mut out, b), &data[id as usize * self.width..][..self.width]);
-            },
-        ));
+    /// The elements of a table in `f32`, as averages are.
+    fn full(&self) -> &[f32] {
+        let Data::F32(data) = &self.data else { panic!("an average is not in f32") };
+        data
     }
 
-    pub(crate) fn lookup_bags(
-        &self,
-        mut out: MatMut<Vec<f32>>,
-        bags: Bags<Vec<u32>, Vec<f32>>,
-        first: usize,
-    ) {
-        assert_eq!(out.cols, self.width, "widths of the rows and of the table");
-        with_elements!(self, data => for b in 0..out.rows {
-            let out = row_mut(&mut out, b);
-            out.fill(0.0);
-            for i in bags.offsets[first + b] as usize..bags.offsets[first + b + 1] as usize {
-                let coef = bags.coefs[i];
-                Stored::read(&data[bags.ids[i] as usize * self.width..][..self.width], |j, w| {
-                    put(&mut out[j..j + w.len()], Write::Add, w.iter().map(|w| coef * w));
-                });
+    /// The same to write.
+    fn full_mut(&mut self) -> &mut [f32] {
+        let Data::F32(data) = &mut self.data else { panic!("an average is not in f32") };
+        data
+    }
+
+    /// All rows: the average takes in what it lacks, then the table is multiplied.
+    pub(crate) fn settle(&mut self, isa: Isa, factor: f64, average: Option<(&mut Table, [f64; 2])>) {
+        let factor = factor as f32;
+        with_elements!(mut self, data => match average {
+            None => data.par_chunks_mut(SETTLE).for_each(|data| settle(isa, data, factor, None)),
+            Some((average, scales)) => {
+                let average = average.full_mut();
+                assert_eq!(average.len(), data.len(), "elements of a table and of its average");
+                let pieces = data.par_chunks_mut(SETTLE).zip(average.par_chunks_mut(SETTLE));
+                let scales = scales.map(|v| v as f32);
+                pieces.for_each(|(data, average)| settle(isa, data, factor, Some((average, scales))));
             }
         });
     }
 
-    /// One step of `rule` on rows `ids` (unique), with the gradient of row `ids[u]` in row `u` of `g`.
-    pub(crate) fn step(
-        &mut self,
-        isa: Isa,
-        rule: &Scalars,
-        rounding: &Rounding,
-        g: Mat<Vec<f32>>,
-        state: &mut [Vec<f32>],
-        ids: &[u32],
-    ) {
-        let width = self.width;
+    /// One step of `rule` ([`optmsm_core::backend::Backend::step_rows`]).
+    pub(crate) fn step(isa: Isa, rule: &Scalars, step: TableStep<Cpu>) {
+        let TableStep { table, g, state, average, rows, rounding } = step;
+        let (width, ids) = (table.width, &rows[..g.rows]);
         assert_eq!(width, g.cols, "widths of the table and its gradient");
         let per_row = if rule.rule == Rule::RowwiseAdagrad { 1 } else { width };
         let buffers = state.len();
@@ -253,16 +256,130 @@ impl Table {
             [s] => [&mut s[..], &mut []],
             [m, v, ..] => [&mut m[..], &mut v[..]],
         };
-        with_elements!(mut self, data => {
+        with_elements!(mut table, data => {
             let rows = data.len() / width.max(1);
             assert!(ids.iter().all(|&id| (id as usize) < rows), "an id is not below the table's {rows} rows");
-            let slab = Slab { isa, rule, rounding, first: 0, width, per_row, table: &mut data[..], state };
+            let (average, c) = average.map_or((&mut [][..], 0.0), |(average, c)| (average.full_mut(), c as f32));
+            assert!(average.is_empty() || average.len() == data.len(), "lengths of a table and its average");
+            let (table, rounding) = (&mut data[..], &rounding);
+            let slab = Slab { isa, rule, rounding, first: 0, width, per_row, table, state, average, c };
             if ids.is_sorted_by(|a, b| a < b) {
                 slab.split(buffers, ids, g);
             } else {
                 slab.step(buffers, ids, g);
             }
         });
+    }
+}
+
+/// What one task settles.
+fn settle<S: Stored>(isa: Isa, data: &mut [S], factor: f32, mut average: Option<(&mut [f32], [f32; 2])>) {
+    isa.vectorise(
+        #[inline(always)]
+        || {
+            let mut wide = [0.0; PIECE];
+            for (i, piece) in data.chunks_mut(PIECE).enumerate() {
+                let wide = &mut wide[..piece.len()];
+                S::load(wide, piece);
+                if let Some((average, [q, d])) = &mut average {
+                    let average = &mut average[i * PIECE..][..wide.len()];
+                    average.iter_mut().zip(&*wide).for_each(|(a, &w)| *a = d.mul_add(*a, *q * w));
+                }
+                wide.iter_mut().for_each(|w| *w *= factor);
+                S::store(piece, wide);
+            }
+        },
+    );
+}
+
+/// [`optmsm_core::backend::Backend::lookup`].
+pub(crate) fn lookup(isa: Isa, out: MatMut<Vec<f32>>, view: TableView<Cpu>, ids: &[u32]) {
+    let TableView { table, scale, plus } = view;
+    let (width, scale) = (table.width, scale as f32);
+    with_elements!(table, data => match plus {
+        None if scale == 1.0 => each_row(isa, out, data, width, ids, |_, _| {}),
+        None => each_row(isa, out, data, width, ids, |_, row| row.iter_mut().for_each(|w| *w *= scale)),
+        Some((average, factor)) => {
+            let (average, factor) = (average.full(), factor as f32);
+            each_row(isa, out, data, width, ids, |id, row| {
+                let average = &average[id as usize * width..][..width];
+                row.iter_mut().zip(average).for_each(|(w, &a)| *w = factor.mul_add(a, *w * scale));
+            });
+        }
+    });
+}
+
+/// Copies the rows `ids`, and calls `then` with each.
+#[inline(always)]
+fn each_row<S: Stored>(
+    isa: Isa,
+    mut out: MatMut<Vec<f32>>,
+    data: &[S],
+    width: usize,
+    ids: &[u32],
+    then: impl Fn(u32, &mut [f32]),
+) {
+    assert_eq!(out.cols, width, "widths of the rows and of the table");
+    let ids = &ids[..out.rows];
+    isa.vectorise(
+        #[inline(always)]
+        || {
+            for (b, &id) in ids.iter().enumerate() {
+                if let Some(&ahead) = ids.get(b + AHEAD) {
+                    prefetch(data, ahead as usize * width);
+                }
+                let row = row_mut(&mut out, b);
+                Stored::load(row, &data[id as usize * width..][..width]);
+                then(id, row);
+            }
+        },
+    );
+}
+
+/// [`optmsm_core::backend::Backend::lookup_bags`].
+pub(crate) fn lookup_bags(
+    isa: Isa,
+    out: MatMut<Vec<f32>>,
+    view: TableView<Cpu>,
+    bags: Bags<Vec<u32>, Vec<f32>>,
+    first: usize,
+) {
+    let TableView { table, scale, plus } = view;
+    let (width, scale) = (table.width, scale as f32);
+    assert_eq!(out.cols, width, "widths of the rows and of the table");
+    with_elements!(table, data => match plus {
+        None if scale == 1.0 => pool(out, data, bags, first, |_, w| w),
+        None => pool(out, data, bags, first, |_, w| scale * w),
+        Some((average, factor)) => {
+            let (average, factor) = (average.full(), factor as f32);
+            isa.vectorise(
+                #[inline(always)]
+                || pool(out, data, bags, first, |at, w| factor.mul_add(average[at], scale * w)),
+            );
+        }
+    });
+}
+
+/// Sums of bags, of elements as `value` makes them of their place in the table and what is stored there.
+#[inline(always)]
+fn pool<S: Stored>(
+    mut out: MatMut<Vec<f32>>,
+    data: &[S],
+    bags: Bags<Vec<u32>, Vec<f32>>,
+    first: usize,
+    value: impl Fn(usize, f32) -> f32,
+) {
+    let width = out.cols;
+    for b in 0..out.rows {
+        let out = row_mut(&mut out, b);
+        out.fill(0.0);
+        for i in bags.offsets[first + b] as usize..bags.offsets[first + b + 1] as usize {
+            let (coef, start) = (bags.coefs[i], bags.ids[i] as usize * width);
+            S::read(&data[start..][..width], |j, w| {
+                let values = w.iter().enumerate().map(|(k, &w)| coef * value(start + j + k, w));
+                put(&mut out[j..j + w.len()], Write::Add, values);
+            });
+        }
     }
 }
 
@@ -278,6 +395,34 @@ struct Slab<'a, S> {
     per_row: usize,
     table: &'a mut [S],
     state: [&'a mut [f32]; 2],
+    /// Of the same rows; empty where there is none.
+    average: &'a mut [f32],
+    /// What the average moves by as a row moves, times −1.
+    c: f32,
+}
+
+/// [`Stored::edit`], with `a` of an average (a, c) moved by −c times what the row moves by as it is stored.
+#[inline(always)]
+fn change<S: Stored, const AVERAGE: bool>(
+    row: &mut [S],
+    id: u32,
+    rounding: &Rounding,
+    (a, c): (&mut [f32], f32),
+    mut f: impl FnMut(usize, &mut [f32]),
+) {
+    if !AVERAGE {
+        return S::edit(row, id, rounding, f);
+    }
+    let (mut before, mut wide) = ([0.0; PIECE], [0.0; PIECE]);
+    for ((i, piece), a) in row.chunks_mut(PIECE).enumerate().zip(a.chunks_mut(PIECE)) {
+        let (before, wide) = (&mut before[..piece.len()], &mut wide[..piece.len()]);
+        S::load(before, piece);
+        wide.copy_from_slice(before);
+        f(i * PIECE, wide);
+        S::put(piece, wide, id, i * PIECE, rounding);
+        S::load(wide, piece);
+        a.iter_mut().zip(&*before).zip(&*wide).for_each(|((a, before), after)| *a -= c * (after - before));
+    }
 }
 
 impl<S: Stored> Slab<'_, S> {
@@ -295,8 +440,12 @@ impl<S: Stored> Slab<'_, S> {
             let cut = (rows * self.per_row).min(s.len());
             s.split_at_mut(cut)
         });
-        let upper = Slab { first: high[0] as usize, table: table_high, state: [m_high, v_high], ..self };
-        let lower = Slab { first, table, state: [m, v], ..upper };
+        let cut = (rows * self.width).min(self.average.len());
+        let (average, average_high) = self.average.split_at_mut(cut);
+        let (first_high, state_high) = (high[0] as usize, [m_high, v_high]);
+        let upper =
+            Slab { first: first_high, table: table_high, state: state_high, average: average_high, ..self };
+        let lower = Slab { first, table, state: [m, v], average, ..upper };
         rayon::join(
             || lower.split(buffers, low, g.rows(0, half)),
             || upper.split(buffers, high, g.rows(half, high.len())),
@@ -304,7 +453,15 @@ impl<S: Stored> Slab<'_, S> {
     }
 
     fn step(self, buffers: usize, ids: &[u32], g: Mat<Vec<f32>>) {
-        let Slab { isa, rule, rounding, first, width, per_row, table, state: [m, v] } = self;
+        if self.average.is_empty() {
+            self.step_rows::<false>(buffers, ids, g)
+        } else {
+            self.step_rows::<true>(buffers, ids, g)
+        }
+    }
+
+    fn step_rows<const AVERAGE: bool>(self, buffers: usize, ids: &[u32], g: Mat<Vec<f32>>) {
+        let Slab { isa, rule, rounding, first, width, per_row, table, state: [m, v], average, c } = self;
         isa.vectorise(
             #[inline(always)]
             || {
@@ -314,18 +471,23 @@ impl<S: Stored> Slab<'_, S> {
                         prefetch(table, at * width);
                         prefetch(m, at * per_row);
                         prefetch(v, at * per_row);
+                        if AVERAGE {
+                            prefetch(average, at * width);
+                        }
                     }
                     let at = id as usize - first;
                     let w = &mut table[at * width..][..width];
+                    let a = if AVERAGE { &mut average[at * width..][..width] } else { &mut [][..] };
                     let (g, own) = (row(&g, u), at * per_row);
                     if rule.rule == Rule::RowwiseAdagrad {
                         let mut squares = 0.0;
                         S::read(w, |j, w| rule.add_squares(&mut squares, w, &g[j..j + w.len()]));
                         let rate = rule.rowwise_rate(&mut m[at], squares, width);
-                        S::edit(w, id, rounding, |j, w| rule.move_row(w, &g[j..j + w.len()], rate));
+                        let moved = |j: usize, w: &mut [f32]| rule.move_row(w, &g[j..j + w.len()], rate);
+                        change::<S, AVERAGE>(w, id, rounding, (a, c), moved);
                         continue;
                     }
-                    S::edit(w, id, rounding, |j, w| {
+                    change::<S, AVERAGE>(w, id, rounding, (a, c), |j, w| {
                         let (g, own) = (&g[j..j + w.len()], own + j..own + j + w.len());
                         match buffers {
                             0 => rule.no_state(w, g),

@@ -1,7 +1,7 @@
 //! Tables and sums beyond the conformance suite's sizes: where sums take two launches, where there are more fields or tables
 //! than a launch describes, and every bit pattern of the narrow types.
 
-use optmsm_core::backend::{Backend, FieldLookup, FieldSum, Mat, MatMut, Part, Segments, TableStep, Write};
+use optmsm_core::backend::{Backend, FieldLookup, FieldSum, Mat, MatMut, Part, Segments, TableStep, TableView, Write};
 use optmsm_core::optim::{OptimizerConfig, Rule, Update};
 use optmsm_core::reference::Reference;
 use optmsm_core::rounding::{Rounding, TableDtype};
@@ -199,7 +199,7 @@ fn every_bit_pattern_is_read() {
             be.upload_rows(&mut table, 0, &all);
             let at = ids(&be, &(0..rows as u32).collect::<Vec<_>>());
             let mut out = be.alloc(all.len()).expect("memory for a test");
-            be.lookup(MatMut::new(&mut out, rows, width), &table, &at, 0);
+            be.lookup(MatMut::new(&mut out, rows, width), TableView::of(&table), &at, 0);
             same(&be, &format!("{dtype:?}, {width} wide"), &out, &wide(&all));
         }
     }
@@ -230,7 +230,9 @@ fn rounding_is_that_of_the_definition_bit_by_bit() {
         let at = ids(&be, &(0..rows as u32).collect::<Vec<_>>());
         let rounding = Rounding { seed: 0x1234_5678_9abc, step: 5, site: rng.bits() };
         let update = Update::new(&config, 1, 1.0, None);
-        be.step_rows(&mut table, Mat::new(&g, rows, width), &mut [], &at, &update, &rounding);
+        let (g, on) = (Mat::new(&g, rows, width), &mut table);
+        let step = TableStep { table: on, g, state: &mut [], average: None, rows: &at, rounding };
+        be.step_rows(step, &update);
         let mut got = vec![0.0; rows * width];
         be.download_rows(&mut got, &table, 0).expect("download");
         for (i, (&got, &v)) in got.iter().zip(&v).enumerate() {
@@ -265,7 +267,7 @@ fn more_fields_and_tables_than_a_launch_describes() {
     let at_dev: Vec<_> = at.iter().map(|at| ids(&be, at)).collect();
     let mut out = be.alloc(batch * total).expect("memory for a test");
     let fields = (0..count).map(|i| FieldLookup::<Cuda<Host>> {
-        table: &tables[i],
+        table: TableView::of(&tables[i]),
         ids: &at_dev[i],
         column: columns[i],
         width: widths[i],
@@ -290,6 +292,7 @@ fn more_fields_and_tables_than_a_launch_describes() {
             table,
             g: Mat::new(g, 1, width),
             state: &mut [],
+            average: None,
             rows: &moved,
             rounding: Rounding::new(1, i as u32, i),
         }),

@@ -33,14 +33,14 @@ macro_rules! conformance_operations {
         $crate::$then! {
             [$($argument)*]
             properties: for_lanes order rows_alone;
-            table: table_memory lookup lookup_fields lookup_bags step_rows step_tables;
+            table: table_memory lookup lookup_fields lookup_bags settle_rows step_rows step_tables;
             elementwise: memory fill copy col_sum relu relu_bwd relu_bwd_into dropout row_scale row_dot;
             dense: linear linear_dx linear_dw linear_dw_bias;
             embedding: gather_rows numeric_embed reduce_rows reduce_fields linear_bwd_by_value;
             gate: softmax softmax_bwd mix mix_bwd gate gate_bwd select select_bwd;
             penalty: orthogonality orthogonality_bwd gate_orthogonality_bwd orthogonality_of_any_size;
             loss: bce_with_logits sigmoid;
-            update: accumulate sum_sq step_dense;
+            update: accumulate sum_sq step_dense average;
         }
     };
 }

@@ -199,11 +199,38 @@ pub struct Segments<'a, I, T> {
     pub coefs: Option<&'a T>,
 }
 
+/// How lookups read a table: row `id` is `scale · table[id, :]`, and with `plus` = (average, factor) that and
+/// `factor · average[id, :]`, the latter product and the sum being rounded once.
+#[derive(Debug)]
+pub struct TableView<'a, B: Backend> {
+    /// Rows as they are stored.
+    pub table: &'a B::Table,
+    /// Factor of these rows.
+    pub scale: f64,
+    /// A table in `f32` of the same shape, and the factor of its rows.
+    pub plus: Option<(&'a B::Table, f64)>,
+}
+
+impl<B: Backend> Clone for TableView<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Backend> Copy for TableView<'_, B> {}
+
+impl<'a, B: Backend> TableView<'a, B> {
+    /// The rows themselves.
+    pub fn of(table: &'a B::Table) -> Self {
+        Self { table, scale: 1.0, plus: None }
+    }
+}
+
 /// A categorical field in [`Backend::lookup_fields`].
 #[derive(Debug)]
 pub struct FieldLookup<'a, B: Backend> {
     /// Its table, `width` wide.
-    pub table: &'a B::Table,
+    pub table: TableView<'a, B>,
     /// One id a row of the batch.
     pub ids: &'a B::Ids,
     /// First column of the output that it fills.
@@ -223,7 +250,7 @@ pub struct FieldSum<'a, B: Backend> {
     pub d_out: Mat<'a, B::Buf>,
 }
 
-/// A table in [`Backend::step_tables`], with the arguments of [`Backend::step_rows`].
+/// A table in [`Backend::step_rows`] and [`Backend::step_tables`].
 #[derive(Debug)]
 pub struct TableStep<'a, B: Backend> {
     /// What moves.
@@ -232,6 +259,8 @@ pub struct TableStep<'a, B: Backend> {
     pub g: Mat<'a, B::Buf>,
     /// Optimizer state of the table.
     pub state: &'a mut [B::Buf],
+    /// A table in `f32` of the same shape, and c: where `table` moves by δ, as it is stored, this one moves by −c · δ.
+    pub average: Option<(&'a mut B::Table, f64)>,
     /// Unique ids.
     pub rows: &'a B::Ids,
     /// Words that round.

@@ -86,14 +86,19 @@ impl<B: Backend> ById<B> {
                 be.linear_bwd_by_value(grad, d_w, x, w, column.segments(), lane_rows, delta);
             }
             Source::Bags(t) if row_by_row(d, rows, column.occurrences, ids) => {
-                be.lookup_bags(MatMut::new(&mut self.x, rows, d), &params.tables[t], column.bags(), 0);
+                be.lookup_bags(
+                    MatMut::new(&mut self.x, rows, d),
+                    params.tables.view(t, false),
+                    column.bags(),
+                    0,
+                );
                 let (d_e, x) = (MatMut::new(&mut self.d_e, rows, d), Mat::new(&self.x, rows, d));
                 let one_by_one = Segments { count: rows, starts: each_row, rows: each_row, coefs: None };
                 be.linear_bwd_by_value(d_e, d_w, x, w, one_by_one, lane_rows, delta);
                 be.reduce_rows(grad, column.segments(), rows, |_| Mat::new(&self.d_e, rows, d));
             }
             Source::Rows(t) | Source::Bags(t) => {
-                be.lookup(MatMut::new(&mut self.x, ids, d), &params.tables[t], &column.unique, 0);
+                be.lookup(MatMut::new(&mut self.x, ids, d), params.tables.view(t, false), &column.unique, 0);
                 let x = Mat::new(&self.x, ids, d);
                 be.linear_bwd_by_value(grad, d_w, x, w, column.segments(), lane_rows, delta);
             }

@@ -123,7 +123,7 @@ impl Embedding {
         let categorical = fields().filter_map(|(field, input)| match field.source {
             Source::Rows(t) => {
                 let (column, width) = (field.column, self.dim);
-                Some(FieldLookup { table: &x.tables[t], ids: &input.ids, column, width })
+                Some(FieldLookup { table: x.table(t), ids: &input.ids, column, width })
             }
             Source::Bags(_) | Source::Numeric(_) => None,
         });
@@ -132,7 +132,7 @@ impl Embedding {
             let out = out.again().cols(field.column, self.dim);
             match field.source {
                 Source::Rows(_) => {}
-                Source::Bags(t) => be.lookup_bags(out, &x.tables[t], input.bags(), x.first),
+                Source::Bags(t) => be.lookup_bags(out, x.table(t), input.bags(), x.first),
                 Source::Numeric(w) => be.numeric_embed(out, params.mat(w), &input.values, x.first),
             }
         }

@@ -10,7 +10,7 @@ use crate::model::Model;
 pub struct Footprint {
     /// Dense parameters and embedding tables.
     pub parameters: usize,
-    /// Optimizer state of both.
+    /// Optimizer state of both, and their averages.
     pub optimizer: usize,
     /// Gradients: of the dense parameters in every lane, and of the rows of tables that a batch touches.
     pub gradients: usize,
@@ -46,7 +46,8 @@ pub fn footprint<M: Model<Counting>>(
 ) -> Result<Footprint> {
     let counted = be.clone();
     let learner = Learner::allocate(be, model, config, max_rows, 0)?;
-    let Learner { params, prepared, mut runtime, scratch, state, mut fields, tables, sum_sq, .. } = learner;
+    let Learner { mut params, prepared, mut runtime, scratch, state, mut fields, tables, sum_sq, .. } =
+        learner;
     runtime.inputs.reserve(&counted, list_ids)?;
     // A field's distinct ids are at most those of its lists; where a batch repeats them this is more than it takes.
     fields.reserve(&counted, list_ids)?;
@@ -58,8 +59,8 @@ pub fn footprint<M: Model<Counting>>(
         before - counted.bytes()
     }
     Ok(Footprint {
+        optimizer: took(&counted, (state, tables, params.average.take(), params.tables.take_averages())),
         parameters: took(&counted, params),
-        optimizer: took(&counted, (state, tables)),
         gradients: took(&counted, (fields, lanes, sum_sq)),
         prepared: took(&counted, (prepared, scratch)),
         inputs: took(&counted, runtime.inputs),

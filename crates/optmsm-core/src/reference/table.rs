@@ -1,9 +1,10 @@
 //! Embedding tables of the reference: every element holds a number of its storage type's grid.
 
-use crate::backend::Elem;
+use crate::backend::{Elem, TableView};
 use crate::optim::{Rule, Update};
 use crate::rounding::{Rounding, TableDtype};
 
+use super::Reference;
 use super::update::Scalars;
 
 /// A table of rows.
@@ -30,6 +31,22 @@ impl<T: Elem> Table<T> {
     pub(super) fn set_rows(&mut self, first: usize, src: &[T]) {
         let rows = &mut self.data[first * self.width..][..src.len()];
         rows.iter_mut().zip(src).for_each(|(w, &v)| *w = self.dtype.nearest(v));
+    }
+
+    /// Takes row `id` of an average along as a row moved.
+    pub(super) fn follow(&mut self, id: u32, before: &[T], after: &[T], c: T) {
+        let row = &mut self.data[id as usize * self.width..][..self.width];
+        row.iter_mut().zip(before).zip(after).for_each(|((a, &before), &after)| *a -= c * (after - before));
+    }
+
+    /// An average's part of [`crate::backend::Backend::settle_rows`].
+    pub(super) fn settle(&mut self, table: &Self, q: T, d: T) {
+        self.data.iter_mut().zip(&table.data).for_each(|(a, &w)| *a = d.mul_add(*a, q * w));
+    }
+
+    /// Multiplies every element, to the nearest of the grid.
+    pub(super) fn scale(&mut self, factor: T) {
+        self.data.iter_mut().for_each(|w| *w = self.dtype.nearest(factor * *w));
     }
 
     /// Moves row `id` by its gradient, then rounds it.
@@ -60,4 +77,10 @@ impl<T: Elem> Table<T> {
             }
         }
     }
+}
+
+/// Element `j` of row `id`, as a view reads it.
+pub(super) fn read<T: Elem>(view: &TableView<Reference<T>>, id: u32, j: usize) -> T {
+    let w = T::of(view.scale) * view.table.row(id)[j];
+    view.plus.map_or(w, |(average, factor)| T::of(factor).mul_add(average.row(id)[j], w))
 }

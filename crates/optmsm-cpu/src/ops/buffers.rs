@@ -72,6 +72,18 @@ pub(crate) fn step_dense(
     });
 }
 
+pub(crate) fn average(cpu: &Cpu, a: &mut [f32], w: &[f32], len: usize, keep: f64) {
+    let share = (1.0 - keep) as f32;
+    let chunks = a[..len].par_chunks_mut(CHUNK).zip(w[..len].par_chunks(CHUNK));
+    let average = |(a, w): (&mut [f32], &[f32])| {
+        cpu.isa.vectorise(
+            #[inline(always)]
+            || a.iter_mut().zip(w).for_each(|(a, w)| *a += share * (w - *a)),
+        );
+    };
+    cpu.pool.install(|| chunks.for_each(average));
+}
+
 /// Σ x²: single precision within a task's share, in a fixed tree over the shares.
 fn tree_sum_sq(x: &[f32]) -> f64 {
     if x.len() <= CHUNK {

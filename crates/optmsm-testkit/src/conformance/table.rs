@@ -1,9 +1,9 @@
 //! Embedding tables in every storage type: memory, lookups, pooling, updates that round at random.
 
-use optmsm_core::backend::{Backend, Bags, Elem, FieldLookup, TableStep, Write};
+use optmsm_core::backend::{Backend, Bags, Elem, FieldLookup, TableStep, TableView, Write};
 use optmsm_core::optim::OptimizerConfig;
 use optmsm_core::philox::philox4x32;
-use optmsm_core::reference::Table;
+use optmsm_core::reference::{Reference, Table};
 use optmsm_core::rounding::{Rounding, TableDtype};
 
 use super::elementwise::each_shape;
@@ -22,6 +22,7 @@ pub(super) struct TablePair<B: Backend> {
     pub(super) dev: B::Table,
     rows: usize,
     width: usize,
+    dtype: TableDtype,
 }
 
 impl<B: Backend> TablePair<B> {
@@ -38,7 +39,13 @@ impl<B: Backend> TablePair<B> {
         oracle().upload_rows(&mut host, 0, &data.iter().map(|v| v.wide()).collect::<Vec<_>>());
         let mut dev = be.alloc_table(rows, width, dtype).expect("memory for a test");
         be.upload_rows(&mut dev, 0, &data);
-        Self { host, dev, rows, width }
+        Self { host, dev, rows, width, dtype }
+    }
+
+    /// Its absolute values.
+    fn abs(&self, be: &B) -> Self {
+        let (rows, _) = self.download(be);
+        Self::new(be, self.rows, self.width, self.dtype, |i, j| rows[i * self.width + j].abs())
     }
 
     /// Random rows, and NaN in the one that no id names.
@@ -53,6 +60,59 @@ impl<B: Backend> TablePair<B> {
         oracle().download_rows(&mut host, &self.host, 0).expect("download");
         be.download_rows(&mut dev, &self.dev, 0).expect("download");
         (host, dev.into_iter().map(Elem::wide).collect())
+    }
+}
+
+/// How a table is read.
+#[derive(Clone, Copy, Debug)]
+enum Reading {
+    Plain,
+    Scaled,
+    Averaged,
+}
+
+/// A table with what it is read with.
+struct Viewed<B: Backend> {
+    table: TablePair<B>,
+    scale: f64,
+    plus: Option<(TablePair<B>, f64)>,
+}
+
+impl<B: Backend> Viewed<B> {
+    fn random(be: &B, width: usize, dtype: TableDtype, reading: Reading, rng: &mut Rng) -> Self {
+        let table = TablePair::random(be, width, dtype, rng);
+        let mut average = || TablePair::random(be, width, TableDtype::F32, rng);
+        let (scale, plus) = match reading {
+            Reading::Plain => (1.0, None),
+            Reading::Scaled => (0.3, None),
+            Reading::Averaged => (0.7, Some((average(), -1.9))),
+        };
+        Self { table, scale, plus }
+    }
+
+    fn dev(&self) -> TableView<'_, B> {
+        let plus = self.plus.as_ref().map(|(average, factor)| (&average.dev, *factor));
+        TableView { table: &self.table.dev, scale: self.scale, plus }
+    }
+
+    fn host(&self) -> TableView<'_, Reference<f64>> {
+        let plus = self.plus.as_ref().map(|(average, factor)| (&average.host, *factor));
+        TableView { table: &self.table.host, scale: self.scale, plus }
+    }
+
+    /// The same with absolute values: the scale of what reading rounds.
+    fn abs(&self, be: &B) -> Self {
+        let plus = self.plus.as_ref().map(|(average, factor)| (average.abs(be), factor.abs()));
+        Self { table: self.table.abs(be), scale: self.scale, plus }
+    }
+
+    /// Roundings of an element that is read, each factor's included.
+    fn roundings(&self) -> usize {
+        match (self.scale == 1.0, &self.plus) {
+            (_, Some(_)) => 3,
+            (true, None) => 0,
+            (false, None) => 2,
+        }
     }
 }
 
@@ -115,15 +175,19 @@ pub(super) fn table_memory<B: Backend>(be: &B) {
 pub(super) fn lookup<B: Backend>(be: &B) {
     each_shape(92, |(rows, cols), out, _, rng| {
         for dtype in TableDtype::ALL {
-            for first in [0, 3] {
-                let table = TablePair::<B>::random(be, cols, dtype, rng);
+            use Reading::{Averaged, Plain, Scaled};
+            for (first, reading) in [(0, Plain), (3, Plain), (0, Scaled), (3, Averaged)] {
+                let table = Viewed::<B>::random(be, cols, dtype, reading, rng);
                 // Before `first`: no such row. A wrong read fails.
                 let mut at = vec![u32::MAX; first];
                 at.extend((0..rows).map(|_| id(rng)));
                 let mut y = Pair::<B>::output(be, out, rows, cols, Write::Set, rng);
-                be.lookup(y.mat_mut(), &table.dev, &ids(be, &at), first);
-                oracle().lookup(y.host.mat_mut(), &table.host, &at, first);
-                y.check_exact(be, "lookup");
+                be.lookup(y.mat_mut(), table.dev(), &ids(be, &at), first);
+                let mut size = y.host.clone();
+                oracle().lookup(size.mat_mut(), table.abs(be).host(), &at, first);
+                oracle().lookup(y.host.mat_mut(), table.host(), &at, first);
+                let allowed = |i, j| 2.0 * table.roundings() as f64 * unit::<B>() * size.at(i, j);
+                y.check(be, &format!("lookup, {reading:?}"), allowed);
             }
         }
     });
@@ -135,7 +199,8 @@ pub(super) fn lookup_fields<B: Backend>(be: &B) {
         for (view, first) in [(View::Dense, 0), (View::Inside, 3)] {
             let fields: Vec<_> = (0..count)
                 .map(|field| {
-                    let table = TablePair::<B>::random(be, width, TableDtype::ALL[field % 3], rng);
+                    let reading = [Reading::Plain, Reading::Scaled, Reading::Averaged][field / 3 % 3];
+                    let table = Viewed::<B>::random(be, width, TableDtype::ALL[field % 3], reading, rng);
                     let mut at = vec![u32::MAX; first];
                     at.extend((0..rows).map(|_| id(rng)));
                     // Another field's column before every second one stays as it is.
@@ -147,24 +212,31 @@ pub(super) fn lookup_fields<B: Backend>(be: &B) {
             be.lookup_fields(
                 y.mat_mut(),
                 fields.iter().map(|(t, ids, _, column)| FieldLookup {
-                    table: &t.dev,
+                    table: t.dev(),
                     ids,
                     column: *column,
                     width,
                 }),
                 first,
             );
-            oracle().lookup_fields(
-                y.host.mat_mut(),
-                fields.iter().map(|(t, _, ids, column)| FieldLookup {
-                    table: &t.host,
+            let mut size = y.host.clone();
+            let on_host = |y: &mut Host, tables: &[&Viewed<B>]| {
+                let fields = fields.iter().zip(tables).map(|((_, _, ids, column), t)| FieldLookup {
+                    table: t.host(),
                     ids,
                     column: *column,
                     width,
-                }),
-                first,
-            );
-            y.check_exact(be, &format!("lookup_fields, {count} fields of {width}"));
+                });
+                oracle().lookup_fields(y.mat_mut(), fields, first);
+            };
+            let sizes: Vec<_> = fields.iter().map(|(t, ..)| t.abs(be)).collect();
+            on_host(&mut size, &sizes.iter().collect::<Vec<_>>());
+            on_host(&mut y.host, &fields.iter().map(|(t, ..)| t).collect::<Vec<_>>());
+            y.check(be, &format!("lookup_fields, {count} fields of {width}"), |i, j| {
+                let of = fields.iter().find(|(.., column)| (*column..column + width).contains(&j));
+                let roundings = of.map_or(0, |(t, ..)| t.roundings());
+                2.0 * roundings as f64 * unit::<B>() * size.at(i, j)
+            });
         }
     }
 }
@@ -172,8 +244,10 @@ pub(super) fn lookup_fields<B: Backend>(be: &B) {
 pub(super) fn lookup_bags<B: Backend>(be: &B) {
     const LONGEST: usize = 6;
     each_shape(93, |(rows, cols), out, _, rng| {
-        for (dtype, first) in TableDtype::ALL.into_iter().flat_map(|dtype| [(dtype, 0), (dtype, 2)]) {
-            let table = TablePair::<B>::random(be, cols, dtype, rng);
+        use Reading::{Averaged, Plain, Scaled};
+        let readings = [(0, Plain), (2, Plain), (0, Scaled), (2, Averaged)];
+        for (dtype, (first, reading)) in TableDtype::ALL.into_iter().flat_map(|d| readings.map(|r| (d, r))) {
+            let table = Viewed::<B>::random(be, cols, dtype, reading, rng);
             let mut offsets = vec![0];
             for _ in 0..first + rows {
                 // One bag in three is empty; ids repeat within a bag.
@@ -186,19 +260,55 @@ pub(super) fn lookup_bags<B: Backend>(be: &B) {
             let mut y = Pair::<B>::output(be, out, rows, cols, Write::Set, rng);
             let (offsets_dev, at_dev) = (ids(be, &offsets), ids(be, &at));
             let bags = Bags { offsets: &offsets_dev, ids: &at_dev, coefs: &coefs.buf };
-            be.lookup_bags(y.mat_mut(), &table.dev, bags, first);
-            let pooled = |y: &mut Host, table: &Table<f64>, coefs: &Host| {
+            be.lookup_bags(y.mat_mut(), table.dev(), bags, first);
+            let pooled = |y: &mut Host, table: &Viewed<B>, coefs: &Host| {
                 let bags = Bags { offsets: &offsets, ids: &at, coefs: &coefs.data };
-                oracle().lookup_bags(y.mat_mut(), table, bags, first);
+                oracle().lookup_bags(y.mat_mut(), table.host(), bags, first);
             };
-            let (rows_of, _) = table.download(be);
-            let sizes = TablePair::<B>::new(be, VOCABULARY, cols, dtype, |i, j| rows_of[i * cols + j].abs());
             let mut size = y.host.clone();
-            pooled(&mut size, &sizes.host, &coefs.host.abs());
-            pooled(&mut y.host, &table.host, &coefs.host);
-            y.check(be, &format!("lookup_bags, {dtype:?}"), product::<B>(&size, LONGEST));
+            pooled(&mut size, &table.abs(be), &coefs.host.abs());
+            pooled(&mut y.host, &table, &coefs.host);
+            let allowed = product::<B>(&size, LONGEST + table.roundings());
+            y.check(be, &format!("lookup_bags, {dtype:?}, {reading:?}"), allowed);
         }
     });
+}
+
+pub(super) fn settle_rows<B: Backend>(be: &B) {
+    let rng = &mut Rng::new(95);
+    // What a factor takes to the end of the range, to ties between the smallest numbers, and to 0.
+    let special = [65_504.0, 6.103_515_6e-5, 3.0 * 2f64.powi(-24), 2f64.powi(-24), 1e-6, 0.0];
+    for (dtype, average) in TableDtype::ALL.into_iter().flat_map(|d| [(d, false), (d, true)]) {
+        for (rows, width) in [(1, 1), (9, 7), (40, 64), (3000, 33)] {
+            for factor in [1.0, 0.125, 2f64.powi(-9), 0.3] {
+                let mut table = TablePair::<B>::new(be, rows, width, dtype, |i, j| match (i + j) % 3 {
+                    0 => rng.pick(&special) * rng.value().signum(),
+                    _ => rng.value(),
+                });
+                let mut follower = TablePair::<B>::new(be, rows, width, TableDtype::F32, |_, _| rng.value());
+                let [(before, _), (lagged, _)] = [&table, &follower].map(|t| t.download(be));
+                let [q, d] = [0.6, 1e-3];
+                let average_dev = average.then_some((&mut follower.dev, [q, d]));
+                be.settle_rows(&mut table.dev, factor, average_dev);
+                let average_host = average.then_some((&mut follower.host, [q, d]));
+                oracle().settle_rows(&mut table.host, factor, average_host);
+                let what = format!("settle_rows, {rows} rows of {width}, {dtype:?}, times {factor}");
+                let (_, got) = table.download(be);
+                for (i, (&got, &w)) in got.iter().zip(&before).enumerate() {
+                    let want = dtype.nearest(B::Elem::of(factor) * B::Elem::of(w)).wide();
+                    assert_eq!(got, want, "{what}: {w}, element {i}");
+                }
+                let (want, got) = follower.download(be);
+                for (i, (&want, &got)) in want.iter().zip(&got).enumerate() {
+                    let exact = if average { d * lagged[i] + q * before[i] } else { lagged[i] };
+                    let size = if average { d * lagged[i].abs() + q * before[i].abs() } else { 0.0 };
+                    let allowed = 2.0 * 3.0 * unit::<B>() * size;
+                    assert!((got - exact).abs() <= allowed, "{what}: average {i} is {got}, not {exact}");
+                    assert!((want - exact).abs() <= 1e-15 * size, "{what}: the reference's is {want}");
+                }
+            }
+        }
+    }
 }
 
 pub(super) fn step_rows<B: Backend>(be: &B) {
@@ -215,8 +325,7 @@ pub(super) fn step_rows<B: Backend>(be: &B) {
                 let norm = clip.map(|v| Pair::<B>::column(be, 0, 1, || v));
                 let mut one = Step::new(be, &config, (t, norm.as_ref()), shape, dtype, ascending, rng);
                 let on_device = update(&config, t, norm.as_ref().map(|n| &n.buf));
-                let TableStep { table, g, state, rows, rounding } = one.on_device();
-                be.step_rows(table, g, state, rows, &on_device, &rounding);
+                be.step_rows(one.on_device(), &on_device);
                 one.check(be, &format!("step_rows, {config:?}, step {t}"));
             }
         }
@@ -246,10 +355,12 @@ pub(super) fn step_tables<B: Backend>(be: &B) {
 /// New weights and state of a row.
 type Moved = (Vec<Bounded>, Vec<Vec<Bounded>>);
 
-/// One table's step: on the reference it is done, on the backend it is to come.
+/// One table's step: on the reference it is done, on the backend it is to come. Every second table has an average.
 struct Step<B: Backend> {
     table: TablePair<B>,
     before: Vec<f64>,
+    average: Option<(TablePair<B>, f64)>,
+    lagged: Vec<f64>,
     g: Pair<B>,
     state: Vec<Pair<B>>,
     bufs: Vec<B::Buf>,
@@ -305,11 +416,23 @@ impl<B: Backend> Step<B> {
 
         let rounding = Rounding { seed: u64::from(rng.bits()) << 20, step: rng.bits(), site: rng.bits() };
         let mut hosts: Vec<_> = state.iter().map(|s| s.host.data.clone()).collect();
-        oracle().step_rows(&mut table.host, g.host.mat(), &mut hosts, &padded, &on_host, &rounding);
+        let average = TablePair::<B>::new(be, table_rows, width, TableDtype::F32, |_, _| rng.value());
+        let (lagged, _) = average.download(be);
+        let c = 3.0 * rng.value();
+        let mut average = (rng.below(2) == 0).then_some((average, B::Elem::of(c).wide()));
+        let step = TableStep {
+            table: &mut table.host,
+            g: g.host.mat(),
+            state: &mut hosts,
+            average: average.as_mut().map(|(average, c)| (&mut average.host, *c)),
+            rows: &padded,
+            rounding,
+        };
+        oracle().step_rows(step, &on_host);
         let bufs = state.iter_mut().map(|s| take(be, &mut s.buf)).collect();
         state.iter_mut().zip(hosts).for_each(|(s, host)| s.host.data = host);
         let ids = ids(be, &padded);
-        Self { table, before, g, state, bufs, per_row, count, ids, rounding, bounds, dtype }
+        Self { table, before, average, lagged, g, state, bufs, per_row, count, ids, rounding, bounds, dtype }
     }
 
     fn on_device(&mut self) -> TableStep<'_, B> {
@@ -317,6 +440,7 @@ impl<B: Backend> Step<B> {
             table: &mut self.table.dev,
             g: self.g.mat(),
             state: &mut self.bufs,
+            average: self.average.as_mut().map(|(average, c)| (&mut average.dev, *c)),
             rows: &self.ids,
             rounding: self.rounding,
         }
@@ -352,6 +476,24 @@ impl<B: Backend> Step<B> {
                     assert!(
                         (low..=high).contains(&v),
                         "{what}: ({i}, {j}) is {v} on {place}: {low}..={high}"
+                    );
+                }
+            }
+        }
+        if let Some((average, c)) = &self.average {
+            let (host, dev) = average.download(be);
+            let places =
+                [("the reference", &want, host, f64::EPSILON), ("the backend", &got, dev, unit::<B>())];
+            for (place, after, average, u) in places {
+                for (i, &a) in average.iter().enumerate() {
+                    // c is a number of both types; three roundings follow.
+                    let moved = c * (after[i] - before[i]);
+                    let exact = self.lagged[i] - moved;
+                    let allowed =
+                        if moved == 0.0 { 0.0 } else { 2.0 * u * (2.0 * moved.abs() + exact.abs()) };
+                    assert!(
+                        (a - exact).abs() <= allowed,
+                        "{what}: average {i} is {a} on {place}, not {exact}"
                     );
                 }
             }

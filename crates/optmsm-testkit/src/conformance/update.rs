@@ -192,6 +192,24 @@ pub(super) fn step_dense<B: Backend>(be: &B) {
     }
 }
 
+pub(super) fn average<B: Backend>(be: &B) {
+    let mut rng = Rng::new(76);
+    for (len, keep) in LENGTHS.into_iter().flat_map(|len| [(len, 0.18), (len, 0.999)]) {
+        let mut a = Pair::<B>::column(be, 0, len, || rng.value());
+        let w = Pair::<B>::column(be, 0, len, || rng.value());
+        let u = unit::<B>();
+        let bounds: Vec<_> = (0..len)
+            .map(|j| {
+                let [a, w] = [a.host.at(0, j), w.host.at(0, j)].map(|v| Bounded::exact(v, u));
+                a + Bounded::rounded(1.0 - keep, u) * (w - a)
+            })
+            .collect();
+        be.average(&mut a.buf, &w.buf, len, keep);
+        oracle().average(&mut a.host.data, &w.host.data, len, keep);
+        a.check(be, &format!("average, {len} elements"), |_, j| tolerance(bounds[j], a.host.at(0, j)));
+    }
+}
+
 /// Moves a buffer out.
 pub(super) fn take<B: Backend>(be: &B, buf: &mut B::Buf) -> B::Buf {
     std::mem::replace(buf, be.alloc(0).expect("memory for a test"))

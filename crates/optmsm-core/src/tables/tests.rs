@@ -1,0 +1,254 @@
+//! Rows that rest against every row moved at every step, in `f64`, by the definition.
+
+use super::*;
+use crate::backend::{Mat, MatMut, TableStep};
+use crate::optim::{AverageConfig, OptimizerConfig, Rule, Schedule, ScheduleConfig, Update};
+use crate::params::{HostTensor, Init};
+use crate::philox::Stream;
+use crate::reference::Reference;
+use crate::rounding::Rounding;
+
+const ROWS: usize = 11;
+const WIDTH: usize = 6;
+const STEPS: u64 = 120;
+
+fn spec(name: &str, dtype: TableDtype, frozen: bool) -> TableSpec {
+    let (rows, width, init) = (ROWS, WIDTH, Init::Normal(0.5));
+    TableSpec { name: name.into(), rows, width, dtype, init, frozen, fields: vec![0], shared: None }
+}
+
+/// Every rule, with a decay of up to a sixth of a row a step.
+fn rules() -> impl Iterator<Item = OptimizerConfig> {
+    let rules = [Rule::Sgd, Rule::Adam, Rule::AdamW, Rule::Adagrad, Rule::RowwiseAdagrad];
+    let config = |rule, momentum| {
+        let (lr, weight_decay) = (0.05, 10.0 / 3.0);
+        OptimizerConfig { rule, momentum, lr, weight_decay, ..OptimizerConfig::default() }
+    };
+    rules.into_iter().map(move |rule| config(rule, 0.0)).chain([config(Rule::Sgd, 0.9)])
+}
+
+/// Learning rate over the steps: a warm-up, then half a cosine.
+fn schedule() -> ScheduleConfig {
+    ScheduleConfig { kind: Schedule::Cosine, warmup: 10, factor: Some(0.2), ..ScheduleConfig::default() }
+        .resolved(STEPS)
+}
+
+/// All rows, with the bounds of how far rounding may have taken a table of the type from them.
+struct Literal {
+    w: Vec<f64>,
+    a: Vec<f64>,
+    state: [Vec<f64>; 2],
+    off_w: Vec<f64>,
+    off_a: Vec<f64>,
+}
+
+impl Literal {
+    /// One step of every row; `g` has the gradients of the rows that are touched.
+    fn step(
+        &mut self,
+        rule: &OptimizerConfig,
+        t: u64,
+        share: f64,
+        keep: f64,
+        g: &[(u32, Vec<f64>)],
+        unit: [f64; 2],
+    ) {
+        let lr = rule.lr * share;
+        for w in self.w.iter_mut().chain(&mut self.off_w) {
+            *w *= 1.0 - lr * rule.weight_decay;
+        }
+        // Settling rounds numbers below the smallest normal one.
+        self.off_w.iter_mut().for_each(|off| *off += unit[1]);
+        let [first, second] = &mut self.state;
+        for (id, g) in g {
+            let mean = g.iter().map(|g| g * g).sum::<f64>() / WIDTH as f64;
+            let row = *id as usize * WIDTH;
+            for (j, &g) in g.iter().enumerate() {
+                let (s, r) = (&mut first[row + j], &mut second[row + j]);
+                self.w[row + j] -= match rule.rule {
+                    Rule::Sgd => {
+                        *s = rule.momentum * *s + g;
+                        lr * *s
+                    }
+                    Rule::Adam | Rule::AdamW => {
+                        *s = rule.beta1 * *s + (1.0 - rule.beta1) * g;
+                        *r = rule.beta2 * *r + (1.0 - rule.beta2) * g * g;
+                        let root = (1.0 - rule.beta2.powi(t as i32)).sqrt();
+                        lr * root / (1.0 - rule.beta1.powi(t as i32)) * *s / (r.sqrt() + 1e-8)
+                    }
+                    Rule::Adagrad => {
+                        *s += g * g;
+                        lr * g / (s.sqrt() + 1e-10)
+                    }
+                    Rule::RowwiseAdagrad => {
+                        *s += mean;
+                        lr * g / (s.sqrt() + 1e-10)
+                    }
+                };
+                let off = &mut self.off_w[row + j];
+                *off += unit[0] * (self.w[row + j].abs() + *off) + unit[1];
+            }
+        }
+        for (a, w) in self.a.iter_mut().zip(&self.w).chain(self.off_a.iter_mut().zip(&self.off_w)) {
+            *a = keep * *a + (1.0 - keep) * w;
+        }
+    }
+}
+
+/// All rows of a table as lookups give them.
+fn read<T: Elem>(tables: &Tables<Reference<T>>, number: usize, averaged: bool) -> Vec<f64> {
+    let ids: Vec<u32> = (0..ROWS as u32).collect();
+    let mut out = vec![T::zero(); ROWS * WIDTH];
+    let view = tables.view(number, averaged);
+    Reference::<T>::new().lookup(MatMut::new(&mut out, ROWS, WIDTH), view, &ids, 0);
+    out.into_iter().map(Elem::wide).collect()
+}
+
+/// Steps on a table that moves and a frozen one against [`Literal`]; says how often rows were settled.
+fn follow<T: Elem>(rule: &OptimizerConfig, dtype: TableDtype, decay: Option<f64>) -> usize {
+    let be = Reference::<T>::new();
+    let specs = [spec("moving", dtype, false), spec("frozen", dtype, true)];
+    let mut tables = Tables::new(&be, &specs, decay.is_some()).unwrap();
+    tables.init(&be, &specs, 3).unwrap();
+    let (start, frozen) = (read(&tables, 0, false), read(&tables, 1, false));
+    assert_eq!(start, read(&tables, 0, true), "an average starts at the parameters");
+    // What storing a number may move it by, relative to it and absolutely: a spacing of its type, a dozen roundings of f32 where
+    // it is not rounded at random, or of f64.
+    let unit = match (dtype, size_of::<T>()) {
+        (TableDtype::F16, _) => [2f64.powi(-10), 2f64.powi(-24)],
+        (TableDtype::Bf16, _) => [2f64.powi(-7), 0.0],
+        (TableDtype::F32, 4) => [12.0 * 2f64.powi(-24), 0.0],
+        (TableDtype::F32, _) => [12.0 * 2f64.powi(-53), 0.0],
+    };
+    let zeros = || vec![0.0; ROWS * WIDTH];
+    let (w, a) = (start.clone(), start);
+    let mut literal = Literal { w, a, state: [zeros(), zeros()], off_w: zeros(), off_a: zeros() };
+    let (buffers, per_row) = rule.state();
+    let mut state: Vec<Vec<T>> =
+        (0..buffers).map(|_| vec![T::zero(); if per_row { ROWS } else { ROWS * WIDTH }]).collect();
+    let (draw, values) = (Stream::new(5, "rows"), Stream::new(6, "gradients"));
+    let (mut settled, mut largest) = (0, 0.0f64);
+    for t in 1..=STEPS {
+        let share = schedule().share(t);
+        let keep = decay.map_or(1.0, |decay| AverageConfig { decay, ..AverageConfig::default() }.keep(t));
+        // Rows 9 and 10 are never touched, the others in one step of four.
+        let touched = (0..9u32).filter(|&id| draw.uniform(t * 16 + u64::from(id)) < 0.25);
+        let gradient = |id: u32| {
+            (0..WIDTH).map(|j| T::of(values.normal(t * 97 + u64::from(id) * 7 + j as u64))).collect()
+        };
+        let moved: Vec<(u32, Vec<T>)> = touched.map(|id| (id, gradient(id))).collect();
+        let ids: Vec<u32> = moved.iter().map(|m| m.0).collect();
+        let g: Vec<T> = moved.iter().flat_map(|m| m.1.clone()).collect();
+
+        let before = tables.scales;
+        let shrink = 1.0 - rule.lr * share * rule.weight_decay;
+        let (rows, p) = tables.rest(&be, Rest { shrink, keep });
+        let mut update = Update::new(rule, t, share, None);
+        (update.weight_decay, update.lr) = (0.0, update.lr / p);
+        let steps = rows.flatten().map(|Moving { rows: table, average }| {
+            let g = Mat::new(&g, ids.len(), WIDTH);
+            TableStep {
+                table,
+                g,
+                state: &mut state,
+                average,
+                rows: &ids,
+                rounding: Rounding::new(1, t as u32, 0),
+            }
+        });
+        be.step_tables(steps, &update);
+        settled += usize::from(tables.scales.p > before.p || tables.scales.d > before.d);
+
+        let wide: Vec<_> = moved.iter().map(|(id, g)| (*id, g.iter().map(|v| v.wide()).collect())).collect();
+        literal.step(rule, t, share, keep, &wide, unit);
+        let rows = [(false, &literal.w, &literal.off_w), (true, &literal.a, &literal.off_a)];
+        for (averaged, want, off) in rows.into_iter().take(1 + usize::from(decay.is_some())) {
+            // Reading rounds too, what is read and what it is read with; sums of both parts may be 2⁵ times what remains of them.
+            let eps = if size_of::<T>() == 4 { 2f64.powi(-24) } else { 2f64.powi(-53) };
+            let all = want.iter().fold(0.0f64, |m, v| m.max(v.abs()));
+            for (i, (got, (want, off))) in
+                read(&tables, 0, averaged).iter().zip(want.iter().zip(off)).enumerate()
+            {
+                let allowed = off + 512.0 * eps * (all + want.abs());
+                let error = (got - want).abs();
+                assert!(
+                    error <= allowed,
+                    "{rule:?}, {dtype:?}, {decay:?}, step {t}: element {i}, averaged {averaged}, is {got}, not {want}: {allowed:e}"
+                );
+                largest = largest.max(error / allowed);
+            }
+        }
+    }
+    assert!(largest > 1e-4, "the bound is never approached: {largest}");
+    for averaged in [false, true] {
+        assert_eq!(read(&tables, 1, averaged), frozen, "a frozen table moved");
+    }
+    settled
+}
+
+#[test]
+fn every_row_decays_and_averages_as_if_it_were_moved_at_every_step() {
+    for rule in rules() {
+        for decay in [None, Some(0.5), Some(0.98)] {
+            let times = [
+                follow::<f64>(&rule, TableDtype::F32, decay),
+                follow::<f32>(&rule, TableDtype::F32, decay),
+                follow::<f32>(&rule, TableDtype::F16, decay),
+                follow::<f32>(&rule, TableDtype::Bf16, decay),
+            ];
+            assert!(times[0] >= 4 && times == [times[0]; 4], "settled {times:?} times");
+        }
+    }
+}
+
+/// Without decay an average alone settles now and then, and rows are stored as they are.
+#[test]
+fn rows_that_only_average_are_stored_as_they_are() {
+    let rule = OptimizerConfig { lr: 0.05, ..OptimizerConfig::default() };
+    assert!(follow::<f64>(&rule, TableDtype::F32, Some(0.5)) >= 3);
+    let be = Reference::<f32>::new();
+    let mut tables = Tables::new(&be, &[spec("moving", TableDtype::F16, false)], true).unwrap();
+    for t in 1..=500 {
+        let keep = AverageConfig { decay: 0.5, ..AverageConfig::default() }.keep(t);
+        let (_, p) = tables.rest(&be, Rest { shrink: 1.0, keep });
+        assert_eq!(p, 1.0);
+    }
+}
+
+#[test]
+fn rows_set_late_are_read_as_they_were_set_and_average_from_there() {
+    let (be, specs) = (Reference::<f64>::new(), [spec("moving", TableDtype::F32, false)]);
+    let mut tables = Tables::new(&be, &specs, true).unwrap();
+    tables.init(&be, &specs, 3).unwrap();
+    (0..40).for_each(|_| drop(tables.rest(&be, Rest { shrink: 0.97, keep: 0.9 })));
+    let data: Vec<f64> = (0..2 * WIDTH).map(|i| i as f64 - 4.5).collect();
+    tables.set_rows(&be, &specs, "moving", 3, &data).unwrap();
+    for averaged in [false, true] {
+        let got = read(&tables, 0, averaged);
+        for (got, want) in got[3 * WIDTH..5 * WIDTH].iter().zip(&data) {
+            assert!((got - want).abs() < 1e-13, "{got}, not {want}");
+        }
+    }
+}
+
+#[test]
+fn scales_survive_a_checkpoint_in_single_precision() {
+    let mut scales = Scales::ONE;
+    for t in 1..300 {
+        let rest = Rest { shrink: 1.0 - 0.1 / f64::from(t), keep: 0.999 - 0.3 / f64::from(t) };
+        scales = scales.settled(rest).map_or(scales, |(_, settled)| settled).after(rest);
+        assert_eq!(Scales::of_parts(&scales.parts::<f32>()), scales);
+        assert_eq!(Scales::of_parts(&scales.parts::<f64>()), scales);
+    }
+}
+
+#[test]
+fn an_import_forgets_what_was_stored() {
+    let (be, specs) = (Reference::<f64>::new(), [spec("moving", TableDtype::F32, false)]);
+    let mut tables = Tables::new(&be, &specs, true).unwrap();
+    (0..40).for_each(|_| drop(tables.rest(&be, Rest { shrink: 0.9, keep: 0.9 })));
+    let data: Vec<f64> = (0..ROWS * WIDTH).map(|i| 0.1 * i as f64).collect();
+    let source = vec![HostTensor { name: "moving".into(), shape: vec![ROWS, WIDTH], data: data.clone() }];
+    tables.import(&be, &specs, &source).unwrap();
+    assert_eq!([false, true].map(|averaged| read(&tables, 0, averaged)), [data.clone(), data]);
+}
