@@ -6,10 +6,17 @@
 // As in crates/optmsm-cuda/src/ops/embedding.rs.
 constexpr unsigned FIELDS = 32;
 
+// How rows are read: factors of what is stored and, unless null, of an average in f32 that lies as the table does.
+struct Reading {
+  const float* average;
+  float scale, factor;
+};
+
 struct LookupField {
   float* out;
   const void* table;
   const unsigned* ids;
+  Reading reading;
   unsigned ld_out, stride, width;
   unsigned short dtype, vector;
 };
@@ -28,6 +35,13 @@ __device__ __forceinline__ void by_type(unsigned dtype, unsigned vector, A... a)
   } else {
     vector ? F<TableBf16, float4>::run(a...) : F<TableBf16, float>::run(a...);
   }
+}
+
+// v, loaded from element `at` of a table, as it is read.
+template <class V>
+__device__ __forceinline__ void read_as(V& v, const Reading& reading, size_t at) {
+  scale(v, reading.scale);
+  if (reading.average) add_scaled(v, reading.factor, get<V>(reading.average + at));
 }
 
 template <class T, class V>
@@ -51,13 +65,17 @@ struct LookupRows {
     }
 #pragma unroll
     for (unsigned k = 0; k < EACH; ++k) {
+      if (first + 256 * k < total) read_as(v[k], f.reading, from[k]);
+    }
+#pragma unroll
+    for (unsigned k = 0; k < EACH; ++k) {
       const unsigned i = first + 256 * k;
       if (i < total) put(f.out + (size_t)(i / units) * f.ld_out + i % units * COUNT, v[k]);
     }
   }
 };
 
-// out_f[b, :] = table_f[ids_f[b], :] for each field f; rows of a table are `stride` elements apart.
+// out_f[b, :] = table_f[ids_f[b], :] as it is read, for each field f; rows of a table are `stride` elements apart.
 // Floor: each id read, each row read in the table's type and written as f32, once. Grid: (1024 units, fields), a unit being four columns
 // of a row where addresses allow, else one; 256 threads.
 // spills: none
@@ -72,6 +90,7 @@ struct Bags {
   const unsigned* offsets;
   const unsigned* ids;
   const float* coefs;
+  Reading reading;
   unsigned ld_out, width;
   unsigned short dtype, vector;
   unsigned rows;
@@ -96,6 +115,10 @@ struct PoolBags {
       }
 #pragma unroll
       for (unsigned k = 0; k < AHEAD; ++k) {
+        if (at + k < end) read_as(v[k], bags.reading, (size_t)bags.ids[at + k] * bags.width + column);
+      }
+#pragma unroll
+      for (unsigned k = 0; k < AHEAD; ++k) {
         if (at + k < end) add_scaled(sum, bags.coefs[at + k], v[k]);
       }
     }
@@ -103,7 +126,7 @@ struct PoolBags {
   }
 };
 
-// out[b, :] = Σ coef · table[id, :] over ids offsets[b]..offsets[b + 1], in this order.
+// out[b, :] = Σ coef · table[id, :], each row as it is read, over ids offsets[b]..offsets[b + 1], in this order.
 // Floor: each id, coefficient and row of an id read once, out written once. Grid: 256 units, as in lookup_fields; 256 threads.
 // spills: none
 extern "C" __global__ void __launch_bounds__(256) lookup_bags(const Bags bags) {

@@ -102,9 +102,11 @@ struct TableStep {
   float* state[2];
   const unsigned* rows;
   unsigned long long seed;
+  float* average; // in f32, or null
+  float c; // what the average moves by as a row moves, times -1
   unsigned step, site;
   unsigned count, width, ld_g;
-  unsigned short dtype, vector;
+  unsigned dtype, vector;
 };
 
 struct TableSteps {
@@ -139,6 +141,19 @@ __device__ __forceinline__ void store_four(typename T::Stored* row, unsigned col
     if (column + 2 < width) row[column + 2] = z;
     if (column + 3 < width) row[column + 3] = w;
   }
+}
+
+// Takes four columns of an average along, as a row moved from `before` to what it holds now.
+template <class T>
+__device__ __forceinline__ void follow(const TableStep& t, size_t start, unsigned column, const float4& before, const float4& w,
+                                       const uint4& words) {
+  const bool vector = t.vector != 0;
+  float4 a = load_four<TableF32>(t.average + start, column, t.width, vector);
+  a.x -= t.c * (T::value(T::stored(w.x, words.x)) - before.x);
+  a.y -= t.c * (T::value(T::stored(w.y, words.y)) - before.y);
+  a.z -= t.c * (T::value(T::stored(w.z, words.z)) - before.z);
+  a.w -= t.c * (T::value(T::stored(w.w, words.w)) - before.w);
+  store_four<TableF32>(t.average + start, column, t.width, vector, a, {});
 }
 
 // g of row-wise Adagrad: clipped, with the decay.
@@ -179,7 +194,7 @@ __device__ __forceinline__ void step_table(const TableStep& t, const Rule& rule,
   if (!works) return;
   for (unsigned column = first; column < t.width; column += 4 * lanes) {
     float4 w = load_four<T>(table, column, t.width, vector), s0 = {}, s1 = {};
-    const float4 g = load_four<TableF32>(gradient, column, t.width, vector);
+    const float4 before = w, g = load_four<TableF32>(gradient, column, t.width, vector);
     if (rule.kind == ROWWISE_ADAGRAD) {
       const float4 whole = decayed(rule, clip, g, w);
       w = make_float4(w.x - pull * whole.x, w.y - pull * whole.y, w.z - pull * whole.z, w.w - pull * whole.w);
@@ -195,12 +210,13 @@ __device__ __forceinline__ void step_table(const TableStep& t, const Rule& rule,
       words = philox4x32(make_uint4(id, column / 4, t.site, t.step), make_uint2((unsigned)t.seed, (unsigned)(t.seed >> 32)));
     }
     store_four<T>(table, column, t.width, vector, w, words);
+    if (t.average) follow<T>(t, start, column, before, w, words);
   }
 }
 
 // One step of the rule on rows rows[u] of each table, with row u of g, calculated in f32 and stored in the table's type by random words of
 // the row and the column. A row's sum of squares, of row-wise Adagrad, is added in an order that its width alone decides.
-// Floor: of each row w, g and the state read, w and the state written, once. Grid: (256 / lanes rows, tables), one lane for four columns.
+// An average moves with them. Floor: of each row w, g, the state and the average read, all but g written, once. Grid: (256 / lanes rows, tables), one lane for four columns.
 // spills: none
 extern "C" __global__ void __launch_bounds__(256, 3)
     step_tables(const TableSteps tables, const float* sum_sq, const Rule rule) {
@@ -213,5 +229,52 @@ extern "C" __global__ void __launch_bounds__(256, 3)
     step_table<TableF16>(t, rule, clip);
   } else {
     step_table<TableBf16>(t, rule, clip);
+  }
+}
+
+// ---- averages
+
+// a += share · (w − a) over `len` elements.
+// Floor: a and w read once, a written once. Grid: 1024 elements, 256 threads.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256) average(float* a, const float* w, unsigned len, float share) {
+#pragma unroll
+  for (unsigned k = 0; k < 4; ++k) {
+    const size_t i = (size_t)blockIdx.x * 1024 + 256 * k + threadIdx.x;
+    if (i < len) a[i] += share * (w[i] - a[i]);
+  }
+}
+
+struct Settle {
+  void* table;
+  float* average; // or null
+  unsigned long long len;
+  float factor, q, d;
+  unsigned dtype;
+};
+
+template <class T>
+__device__ __forceinline__ void settle(const Settle& s) {
+  typename T::Stored* table = static_cast<typename T::Stored*>(s.table);
+#pragma unroll
+  for (unsigned k = 0; k < 4; ++k) {
+    const size_t i = (size_t)blockIdx.x * 1024 + 256 * k + threadIdx.x;
+    if (i >= s.len) return;
+    const float w = T::value(table[i]);
+    if (s.average) s.average[i] = fmaf(s.d, s.average[i], s.q * w);
+    table[i] = T::nearest(s.factor * w);
+  }
+}
+
+// average = q · table + d · average, then table *= factor, to the nearest that its type holds.
+// Floor: both read and written once. Grid: 1024 elements, 256 threads.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256) settle_rows(const Settle s) {
+  if (s.dtype == DTYPE_F32) {
+    settle<TableF32>(s);
+  } else if (s.dtype == DTYPE_F16) {
+    settle<TableF16>(s);
+  } else {
+    settle<TableBf16>(s);
   }
 }

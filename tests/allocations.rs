@@ -4,6 +4,7 @@ use optmsm_core::config::FieldKind;
 use optmsm_core::gradcheck::{case, random_batch};
 use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::model::OptMsm;
+use optmsm_core::optim::{AverageConfig, DecayRows, OptimizerConfig};
 use optmsm_core::plan::Plan;
 use optmsm_core::rounding::TableDtype;
 use optmsm_cpu::{Cpu, CpuOptions};
@@ -27,7 +28,12 @@ fn a_warm_step_allocates_nothing() {
             c.config.experts.dropout = 0.1;
             c.config.embeddings.dtype = dtype;
         });
-        let config = LearnerConfig { clip_norm: Some(1.0), ..LearnerConfig::default() };
+        // With averages and decay of all rows too, which settles rows now and then.
+        let (weight_decay, decay_rows) =
+            if shared { (100.0, DecayRows::All) } else { (0.0, DecayRows::Touched) };
+        let optimizer = OptimizerConfig { weight_decay, decay_rows, ..OptimizerConfig::default() };
+        let average = shared.then(AverageConfig::default);
+        let config = LearnerConfig { optimizer, average, clip_norm: Some(1.0), ..LearnerConfig::default() };
         let options = CpuOptions { threads: Some(2), block_rows: 16, ..CpuOptions::default() };
         let model = OptMsm::new(&case.config, &case.input).unwrap();
         let mut learner = Learner::new(Cpu::new(options).unwrap(), model, config, 300, 7).unwrap();

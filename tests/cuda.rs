@@ -14,7 +14,7 @@ use optmsm_cpu::{Cpu, CpuOptions};
 use optmsm_cuda::{Cuda, CudaOptions, Device, Precision};
 use optmsm_tests::bounds::{convert, named, only, wide};
 use optmsm_tests::steps::{self, Landing};
-use optmsm_tests::{parity, tables};
+use optmsm_tests::{averages, parity, tables};
 
 /// Opens a device; each call gives a new one.
 trait Open<D: Device>: Fn(Precision) -> Cuda<D> {}
@@ -76,6 +76,8 @@ checks!(
     narrow_tables_predict_as_rounded_ones,
     steps_on_narrow_tables_are_f32_steps_rounded,
     training_resumes_with_the_same_bits,
+    rows_at_rest_resume_with_the_same_bits,
+    averages_are_beside_training,
 );
 
 fn f32_gradients_follow_pytorch<D: Device>(open: impl Open<D>) {
@@ -259,4 +261,13 @@ fn steps_on_narrow_tables_are_f32_steps_rounded<D: Device>(open: impl Open<D>) {
 
 fn training_resumes_with_the_same_bits<D: Device>(open: impl Open<D>) {
     tables::resume_is_bit_equal(|| open(Precision::Tf32));
+}
+
+fn rows_at_rest_resume_with_the_same_bits<D: Device>(open: impl Open<D>) {
+    averages::looking_and_resuming_change_nothing(|| open(Precision::F32));
+}
+
+fn averages_are_beside_training<D: Device>(open: impl Open<D>) {
+    averages::averages_leave_training_as_it_was(|| open(Precision::F32));
+    averages::exports_predict_as_the_learner(|| open(Precision::F32));
 }

@@ -8,7 +8,7 @@ use optmsm_core::config::FieldKind;
 use optmsm_core::gradcheck::{Case, all_cases, random_batch};
 use optmsm_core::learner::{Footprint, Learner, LearnerConfig, footprint};
 use optmsm_core::model::OptMsm;
-use optmsm_core::optim::{OptimizerConfig, Rule};
+use optmsm_core::optim::{AverageConfig, OptimizerConfig, Rule};
 use optmsm_core::plan::Plan;
 use optmsm_core::rounding::TableDtype;
 use optmsm_cpu::{Cpu, CpuOptions};
@@ -81,7 +81,8 @@ fn a_learner_takes_what_its_footprint_says() {
     for (number, mut case) in all_cases().into_iter().enumerate() {
         case.config.embeddings.dtype = TableDtype::ALL[number % 3];
         let tables = OptimizerConfig { rule: rules[number % 3], ..OptimizerConfig::default() };
-        let config = LearnerConfig { embedding_optimizer: Some(tables), ..LearnerConfig::default() };
+        let average = (number % 2 == 0).then(AverageConfig::default);
+        let config = LearnerConfig { embedding_optimizer: Some(tables), average, ..LearnerConfig::default() };
         let ([fixed, grown], [without, with]) = measure(&case, &config, 200);
         let name = case.name.clone();
         let over = |taken: usize, said: Footprint| taken.checked_sub(said.total());

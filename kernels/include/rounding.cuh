@@ -11,6 +11,7 @@ struct TableF32 {
   typedef float Stored;
   static __device__ __forceinline__ float value(float stored) { return stored; }
   static __device__ __forceinline__ float stored(float v, unsigned) { return v; }
+  static __device__ __forceinline__ float nearest(float v) { return v; }
 };
 
 struct TableBf16 {
@@ -24,6 +25,13 @@ struct TableBf16 {
     const unsigned bits = __float_as_uint(v);
     if ((bits & ~SIGN_F32) > INFINITY_F32) return 0x7fc0;
     return (unsigned short)((bits >> 16) + ((word >> 16) < (bits & 0xffffu)));
+  }
+
+  // To the nearest, of two the even one: half a unit is added, less by the smallest where the number below is even.
+  static __device__ __forceinline__ unsigned short nearest(float v) {
+    const unsigned bits = __float_as_uint(v);
+    if ((bits & ~SIGN_F32) > INFINITY_F32) return 0x7fc0;
+    return (unsigned short)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
   }
 };
 
@@ -49,6 +57,17 @@ struct TableF16 {
     const float steps = __uint_as_float(size) * 0x1p24f, below = floorf(steps);
     const unsigned share = (unsigned)((steps - below) * 0x1p32f);
     return (unsigned short)(sign | ((unsigned)below + (word < share)));
+  }
+
+  // To the nearest, of two the even one.
+  static __device__ __forceinline__ unsigned short nearest(float v) {
+    const unsigned bits = __float_as_uint(v), size = bits & ~SIGN_F32, sign = bits >> 16 & 0x8000u;
+    if (size > INFINITY_F32) return 0x7e00;
+    if (size >= 0x38800000u) {
+      const unsigned rounded = ((size + 0xfffu + (size >> 13 & 1u)) >> 13) - (112u << 10);
+      return (unsigned short)(sign | (rounded < 0x7c00u ? rounded : 0x7c00u));
+    }
+    return (unsigned short)(sign | (unsigned)rintf(__uint_as_float(size) * 0x1p24f));
   }
 };
 

@@ -33,6 +33,15 @@ __device__ __forceinline__ void add_scaled(float4& sum, float coef, const float4
   sum.w = fmaf(coef, v.w, sum.w);
 }
 
+// v *= factor.
+__device__ __forceinline__ void scale(float& v, float factor) { v *= factor; }
+__device__ __forceinline__ void scale(float4& v, float factor) {
+  v.x *= factor;
+  v.y *= factor;
+  v.z *= factor;
+  v.w *= factor;
+}
+
 template <class V>
 __device__ __forceinline__ V get(const float* from) {
   return *reinterpret_cast<const V*>(from);

@@ -1,5 +1,6 @@
 //! Tests that cross crates; each file beside this folder is one subject. Here is what several of them use.
 
+pub mod averages;
 pub mod bounds;
 pub mod fixtures;
 pub mod parity;

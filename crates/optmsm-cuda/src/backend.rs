@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use optmsm_core::backend::{
     Backend, Bags, Dropout, Epilogue, FieldLookup, FieldSum, Layout, Mat, MatMut, Part, Products, Segments,
-    TableStep, Write,
+    TableStep, TableView, Write,
 };
 use optmsm_core::counting::{Counting, Sizes};
 use optmsm_core::error::Result;
 use optmsm_core::optim::Update;
-use optmsm_core::rounding::{Rounding, TableDtype};
+use optmsm_core::rounding::TableDtype;
 
 use crate::Cuda;
 use crate::device::Device;
@@ -197,7 +197,7 @@ impl<D: Device> Backend for Cuda<D> {
         embedding::gather_rows(self, out, x, ids, first);
     }
 
-    fn lookup(&self, out: MM<D>, table: &Table<D>, ids: &Ids<D>, first: usize) {
+    fn lookup(&self, out: MM<D>, table: TableView<Self>, ids: &Ids<D>, first: usize) {
         embedding::lookup(self, out, table, ids, first);
     }
 
@@ -210,7 +210,7 @@ impl<D: Device> Backend for Cuda<D> {
         embedding::lookup_fields(self, out, fields, first);
     }
 
-    fn lookup_bags(&self, out: MM<D>, table: &Table<D>, bags: Bags<Ids<D>, Buf<D>>, first: usize) {
+    fn lookup_bags(&self, out: MM<D>, table: TableView<Self>, bags: Bags<Ids<D>, Buf<D>>, first: usize) {
         embedding::lookup_bags(self, out, table, bags, first);
     }
 
@@ -337,18 +337,19 @@ impl<D: Device> Backend for Cuda<D> {
         optimizer::step_dense(self, w, g, state, len, update);
     }
 
-    fn step_rows(
-        &self,
-        table: &mut Table<D>,
-        g: M<D>,
-        state: &mut [Buf<D>],
-        rows: &Ids<D>,
-        update: &Update<Buf<D>>,
-        rounding: &Rounding,
-    ) {
-        optimizer::step_rows(self, table, g, state, rows, update, rounding);
+    fn average(&self, a: &mut Buf<D>, w: &Buf<D>, len: usize, keep: f64) {
+        optimizer::average(self, a, w, len, keep);
     }
+
+    fn step_rows(&self, step: TableStep<Self>, update: &Update<Buf<D>>) {
+        optimizer::step_tables(self, std::iter::once(step), update);
+    }
+
     fn step_tables<'a>(&self, tables: impl Iterator<Item = TableStep<'a, Self>>, update: &Update<Buf<D>>) {
         optimizer::step_tables(self, tables, update);
+    }
+
+    fn settle_rows(&self, table: &mut Table<D>, factor: f64, average: Option<(&mut Table<D>, [f64; 2])>) {
+        optimizer::settle_rows(self, table, factor, average);
     }
 }

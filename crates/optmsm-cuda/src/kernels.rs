@@ -35,7 +35,8 @@ macro_rules! kernels {
 kernels! {
     "embedding": LookupFields = "lookup_fields", LookupBags = "lookup_bags", NumericEmbed = "numeric_embed",
         ReduceFieldsWalk = "reduce_fields_walk", ReduceFieldsJoin = "reduce_fields_join";
-    "optimizer": StepDense = "step_dense", StepTables = "step_tables";
+    "optimizer": StepDense = "step_dense", StepTables = "step_tables", Average = "average",
+        SettleRows = "settle_rows";
     "reduce": SumParts = "sum_parts", ColSumParts = "col_sum_parts", ColSumJoin = "col_sum_join",
         SumSqParts = "sum_sq_parts", SumSqJoin = "sum_sq_join", Accumulate = "accumulate";
     "transfer": Unpack = "unpack", ZeroWords = "zero_words";

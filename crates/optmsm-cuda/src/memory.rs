@@ -96,6 +96,11 @@ pub struct Table<D: Device> {
 }
 
 impl<D: Device> Table<D> {
+    /// Whether it is of the shape of `table`, in `f32`, as averages are.
+    pub(crate) fn follows(&self, table: &Self) -> bool {
+        self.dtype == TableDtype::F32 && (self.rows, self.width) == (table.rows, table.width)
+    }
+
     /// All of it.
     pub(crate) fn span(&self) -> Span<'_, D> {
         Span::bytes(&self.memory, 0, self.memory.bytes)

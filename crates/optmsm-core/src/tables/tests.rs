@@ -145,18 +145,10 @@ fn follow<T: Elem>(rule: &OptimizerConfig, dtype: TableDtype, decay: Option<f64>
         let (rows, p) = tables.rest(&be, Rest { shrink, keep });
         let mut update = Update::new(rule, t, share, None);
         (update.weight_decay, update.lr) = (0.0, update.lr / p);
-        let steps = rows.flatten().map(|Moving { rows: table, average }| {
-            let g = Mat::new(&g, ids.len(), WIDTH);
-            TableStep {
-                table,
-                g,
-                state: &mut state,
-                average,
-                rows: &ids,
-                rounding: Rounding::new(1, t as u32, 0),
-            }
-        });
-        be.step_tables(steps, &update);
+        for Moving { rows: table, average } in rows.flatten() {
+            let (g, rounding) = (Mat::new(&g, ids.len(), WIDTH), Rounding::new(1, t as u32, 0));
+            be.step_rows(TableStep { table, g, state: &mut state, average, rows: &ids, rounding }, &update);
+        }
         settled += usize::from(tables.scales.p > before.p || tables.scales.d > before.d);
 
         let wide: Vec<_> = moved.iter().map(|(id, g)| (*id, g.iter().map(|v| v.wide()).collect())).collect();

@@ -1,6 +1,8 @@
 //! Embeddings (kernels/embedding.cu).
 
-use optmsm_core::backend::{Bags, FieldLookup, FieldSum, Layout, Mat, MatMut, Part, Segments, Write};
+use optmsm_core::backend::{
+    Bags, FieldLookup, FieldSum, Layout, Mat, MatMut, Part, Segments, TableView, Write,
+};
 use optmsm_core::rounding::TableDtype;
 
 use crate::Cuda;
@@ -8,7 +10,7 @@ use crate::backend::{Buf, Ids, M, MM};
 use crate::device::Device;
 use crate::kernels::Kernel;
 use crate::launch::Plain;
-use crate::memory::{Buffer, Span, Table};
+use crate::memory::{Buffer, Span};
 use crate::ops::dense::{self, Packed};
 use crate::ops::elementwise;
 
@@ -39,10 +41,35 @@ fn size(v: usize) -> u32 {
 /// As in kernels/embedding.cu.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
+struct Reading {
+    average: u64,
+    scale: f32,
+    factor: f32,
+}
+
+impl Reading {
+    /// Rows as they are stored.
+    const PLAIN: Self = Self { average: 0, scale: 1.0, factor: 0.0 };
+
+    /// As `view` says, with the average that is read.
+    fn of<'a, D: Device>(view: &TableView<'a, Cuda<D>>) -> (Self, Option<Span<'a, D>>) {
+        let plus = view.plus.map(|(average, factor)| {
+            assert!(average.follows(view.table), "an average is of the table's shape, in f32");
+            (average.span(), factor as f32)
+        });
+        let (average, factor) = plus.map_or((0, 0.0), |(average, factor)| (average.pointer(), factor));
+        (Self { average, scale: view.scale as f32, factor }, plus.map(|p| p.0))
+    }
+}
+
+/// The same.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
 struct LookupField {
     out: u64,
     table: u64,
     ids: u64,
+    reading: Reading,
     ld_out: u32,
     stride: u32,
     width: u32,
@@ -57,7 +84,7 @@ struct LookupFields {
     fields: [LookupField; FIELDS],
 }
 
-// SAFETY: three numbers of 8 bytes, three of 4 and two of 2 a field, 40 bytes: no padding.
+// SAFETY: four numbers of 8 bytes, five of 4 and two of 2 a field, 56 bytes: no padding.
 unsafe impl Plain for LookupFields {}
 
 /// Rows of a table, or of a dense matrix, to be read by ids.
@@ -69,6 +96,8 @@ struct Source<'a, D: Device> {
     width: usize,
     dtype: TableDtype,
     ids: Span<'a, D>,
+    reading: Reading,
+    average: Option<Span<'a, D>>,
 }
 
 /// One launch for at most [`FIELDS`] sources, for `rows` ids each.
@@ -84,6 +113,7 @@ fn lookups<D: Device>(cuda: &Cuda<D>, sources: &[Option<Source<D>>], rows: usize
             out: s.out.pointer(),
             table: s.rows.pointer(),
             ids: s.ids.pointer(),
+            reading: s.reading,
             ld_out: size(s.ld_out),
             stride: size(s.stride),
             width: size(s.width),
@@ -100,7 +130,12 @@ fn lookups<D: Device>(cuda: &Cuda<D>, sources: &[Option<Source<D>>], rows: usize
         .plain(&of) // LookupFields fields
         .size(rows); // unsigned rows
     let sources = sources.iter().flatten();
-    sources.fold(launch, |l, s| l.also(s.out, true).also(s.rows, false).also(s.ids, false)).go();
+    sources
+        .fold(launch, |launch, s| {
+            let reads = [Some(s.rows), Some(s.ids), s.average].into_iter().flatten();
+            reads.fold(launch.also(s.out, true), |launch, read| launch.also(read, false))
+        })
+        .go();
 }
 
 pub(crate) fn gather_rows<D: Device>(cuda: &Cuda<D>, out: MM<D>, x: M<D>, ids: &Ids<D>, first: usize) {
@@ -113,6 +148,8 @@ pub(crate) fn gather_rows<D: Device>(cuda: &Cuda<D>, out: MM<D>, x: M<D>, ids: &
         width: out.cols,
         dtype: TableDtype::F32,
         ids: ids.span(first, out.rows),
+        reading: Reading::PLAIN,
+        average: None,
     };
     lookups(cuda, &[Some(source)], out.rows);
 }
@@ -121,10 +158,11 @@ pub(crate) fn gather_rows<D: Device>(cuda: &Cuda<D>, out: MM<D>, x: M<D>, ids: &
 fn of_table<'a, D: Device>(
     out: &'a MM<D>,
     (column, width): (usize, usize),
-    table: &'a Table<D>,
+    view: TableView<'a, Cuda<D>>,
     ids: &'a Ids<D>,
     first: usize,
 ) -> Source<'a, D> {
+    let (table, (reading, average)) = (view.table, Reading::of(&view));
     assert_eq!(width, table.width, "columns of the output and of the table");
     Source {
         out: Span::mat(&out.as_mat().cols(column, width)),
@@ -134,10 +172,18 @@ fn of_table<'a, D: Device>(
         width,
         dtype: table.dtype,
         ids: ids.span(first, out.rows),
+        reading,
+        average,
     }
 }
 
-pub(crate) fn lookup<D: Device>(cuda: &Cuda<D>, out: MM<D>, table: &Table<D>, ids: &Ids<D>, first: usize) {
+pub(crate) fn lookup<D: Device>(
+    cuda: &Cuda<D>,
+    out: MM<D>,
+    table: TableView<Cuda<D>>,
+    ids: &Ids<D>,
+    first: usize,
+) {
     lookups(cuda, &[Some(of_table(&out, (0, out.cols), table, ids, first))], out.rows);
 }
 
@@ -167,6 +213,7 @@ struct BagsOf {
     offsets: u64,
     ids: u64,
     coefs: u64,
+    reading: Reading,
     ld_out: u32,
     width: u32,
     dtype: u16,
@@ -174,16 +221,17 @@ struct BagsOf {
     rows: u32,
 }
 
-// SAFETY: five numbers of 8 bytes, two of 4, two of 2 and one of 4: no padding.
+// SAFETY: six numbers of 8 bytes, four of 4, two of 2 and one of 4: no padding.
 unsafe impl Plain for BagsOf {}
 
 pub(crate) fn lookup_bags<D: Device>(
     cuda: &Cuda<D>,
     out: MM<D>,
-    table: &Table<D>,
+    view: TableView<Cuda<D>>,
     bags: Bags<Ids<D>, Buf<D>>,
     first: usize,
 ) {
+    let (table, (reading, average)) = (view.table, Reading::of(&view));
     assert_eq!(out.cols, table.width, "columns of the output and of the table");
     if out.rows * out.cols == 0 {
         return;
@@ -197,6 +245,7 @@ pub(crate) fn lookup_bags<D: Device>(
         offsets: offsets.pointer(),
         ids: ids.pointer(),
         coefs: coefs.pointer(),
+        reading,
         ld_out: size(out.stride),
         width: size(out.cols),
         dtype: dtype_code(table.dtype),
@@ -204,15 +253,13 @@ pub(crate) fn lookup_bags<D: Device>(
         rows: size(out.rows),
     };
     let units = out.rows * if aligned { out.cols / 4 } else { out.cols };
-    cuda.session()
+    let mut session = cuda.session();
+    let launch = session
         .launch(Kernel::LookupBags, [(size(units) as usize).div_ceil(256), 1, 1], 256)
         .plain(&of) // Bags bags
-        .also(to, true)
-        .also(table.span(), false)
-        .also(offsets, false)
-        .also(ids, false)
-        .also(coefs, false)
-        .go();
+        .also(to, true);
+    let reads = [table.span(), offsets, ids, coefs].into_iter().chain(average);
+    reads.fold(launch, |launch, span| launch.also(span, false)).go();
 }
 
 pub(crate) fn numeric_embed<D: Device>(cuda: &Cuda<D>, out: MM<D>, w: M<D>, values: &Buf<D>, first: usize) {

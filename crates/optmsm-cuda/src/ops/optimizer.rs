@@ -2,10 +2,9 @@
 
 use optmsm_core::backend::TableStep;
 use optmsm_core::optim::{Rule, Update};
-use optmsm_core::rounding::Rounding;
 
 use crate::Cuda;
-use crate::backend::{Buf, Ids, M};
+use crate::backend::Buf;
 use crate::device::Device;
 use crate::kernels::Kernel;
 use crate::launch::{Launcher, Plain};
@@ -108,7 +107,7 @@ pub(crate) fn step_dense<D: Device>(
     state.fold(launch, |launch, s| launch.also(s, true)).go();
 }
 
-/// Tables of one launch: their descriptions take 2 KB at most.
+/// Tables of one launch: their descriptions take 2.5 KB at most.
 const TABLES: usize = 28;
 
 /// As in kernels/optimizer.cu.
@@ -120,13 +119,15 @@ struct Step {
     state: [u64; 2],
     rows: u64,
     seed: u64,
+    average: u64,
+    c: f32,
     step: u32,
     site: u32,
     count: u32,
     width: u32,
     ld_g: u32,
-    dtype: u16,
-    vector: u16,
+    dtype: u32,
+    vector: u32,
 }
 
 /// The same.
@@ -136,7 +137,7 @@ struct Steps {
     tables: [Step; TABLES],
 }
 
-// SAFETY: six numbers of 8 bytes, five of 4 and two of 2 a table, 72 bytes: no padding.
+// SAFETY: seven numbers of 8 bytes and eight of 4 a table, 88 bytes: no padding.
 unsafe impl Plain for Steps {}
 
 /// Lanes that share a row of `width`, one for four columns; as in kernels/optimizer.cu.
@@ -146,8 +147,12 @@ fn lanes(width: usize) -> usize {
 
 /// What one table is moved by, as the kernel reads it.
 fn describe<D: Device>(t: &TableStep<Cuda<D>>) -> Step {
-    let TableStep { table, g, state, rows, rounding } = t;
+    let TableStep { table, g, state, average, rows, rounding } = t;
     assert_eq!(table.width, g.cols, "columns of the table and of its gradient");
+    let (average, c) = average.as_ref().map_or((0, 0.0), |(average, c)| {
+        assert!(average.follows(table), "an average is of the table's shape, in f32");
+        (average.span().pointer(), *c as f32)
+    });
     let mut pointers = [0; 2];
     pointers.iter_mut().zip(state.iter()).for_each(|(to, s)| *to = s.span(0, s.len).pointer());
     let size = |v: usize| u32::try_from(v).unwrap_or_else(|_| panic!("{v} is more than a kernel's u32"));
@@ -158,12 +163,14 @@ fn describe<D: Device>(t: &TableStep<Cuda<D>>) -> Step {
         state: pointers,
         rows: rows.span(0, g.rows).pointer(),
         seed: rounding.seed,
+        average,
+        c,
         step: rounding.step,
         site: rounding.site,
         count: size(g.rows),
         width: size(g.cols),
         ld_g: size(g.stride),
-        dtype: dtype_code(table.dtype),
+        dtype: dtype_code(table.dtype).into(),
         vector: vector.into(),
     }
 }
@@ -200,18 +207,73 @@ pub(crate) fn step_tables<'a, D: Device>(
 fn regions<'l, D: Device>(launch: Launcher<'l>, t: &TableStep<Cuda<D>>) -> Launcher<'l> {
     let launch =
         launch.also(t.table.span(), true).also(Span::mat(&t.g), false).also(t.rows.span(0, t.g.rows), false);
+    let launch = match &t.average {
+        Some((average, _)) => launch.also(average.span(), true),
+        None => launch,
+    };
     t.state.iter().fold(launch, |launch, s| launch.also(s.span(0, s.len), true))
 }
 
-pub(crate) fn step_rows<D: Device>(
+pub(crate) fn average<D: Device>(cuda: &Cuda<D>, a: &mut Buf<D>, w: &Buf<D>, len: usize, keep: f64) {
+    if len == 0 {
+        return;
+    }
+    cuda.session()
+        .launch(Kernel::Average, [len.div_ceil(1024), 1, 1], 256)
+        .write(a.span(0, len)) // float* a
+        .read(w.span(0, len)) // const float* w
+        .size(len) // unsigned len
+        .f32((1.0 - keep) as f32) // float share
+        .go();
+}
+
+/// As in kernels/optimizer.cu.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Settle {
+    table: u64,
+    average: u64,
+    len: u64,
+    factor: f32,
+    q: f32,
+    d: f32,
+    dtype: u32,
+}
+
+// SAFETY: three numbers of 8 bytes, then four of 4: no padding.
+unsafe impl Plain for Settle {}
+
+pub(crate) fn settle_rows<D: Device>(
     cuda: &Cuda<D>,
     table: &mut Table<D>,
-    g: M<D>,
-    state: &mut [Buf<D>],
-    rows: &Ids<D>,
-    update: &Update<Buf<D>>,
-    rounding: &Rounding,
+    factor: f64,
+    average: Option<(&mut Table<D>, [f64; 2])>,
 ) {
-    let one = TableStep { table, g, state, rows, rounding: *rounding };
-    step_tables(cuda, std::iter::once(one), update);
+    let len = table.rows * table.width;
+    if len == 0 {
+        return;
+    }
+    let [q, d] = average.as_ref().map_or([0.0; 2], |(_, scales)| *scales);
+    let average = average.map(|(average, _)| {
+        assert!(average.follows(table), "an average is of the table's shape, in f32");
+        average.span()
+    });
+    let settle = Settle {
+        table: table.span().pointer(),
+        average: average.map_or(0, |average| average.pointer()),
+        len: len as u64,
+        factor: factor as f32,
+        q: q as f32,
+        d: d as f32,
+        dtype: dtype_code(table.dtype).into(),
+    };
+    let mut session = cuda.session();
+    let launch = session
+        .launch(Kernel::SettleRows, [len.div_ceil(1024), 1, 1], 256)
+        .plain(&settle) // Settle s
+        .also(table.span(), true);
+    match average {
+        Some(average) => launch.also(average, true).go(),
+        None => launch.go(),
+    }
 }

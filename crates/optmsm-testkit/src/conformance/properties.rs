@@ -1,6 +1,8 @@
 //! What must hold whatever the numbers are.
 
-use optmsm_core::backend::{Backend, Bags, Dropout, Elem, Epilogue, Layout, MatMut, Part, Products, Write};
+use optmsm_core::backend::{
+    Backend, Bags, Dropout, Elem, Epilogue, Layout, MatMut, Part, Products, TableView, Write,
+};
 use optmsm_core::rounding::TableDtype;
 
 use super::matrix::*;
@@ -168,7 +170,7 @@ pub(super) fn rows_alone<B: Backend>(be: &B) {
         let table = TablePair::<B>::new(be, k, m, dtype, |_, _| rng.value());
         alone(be, "lookup_bags", m, |y, first, n| {
             let bags = Bags { offsets: &bag_offsets, ids: &bag_ids, coefs: &coefs.buf };
-            be.lookup_bags(y, &table.dev, bags, first);
+            be.lookup_bags(y, TableView::of(&table.dev), bags, first);
             assert!(n > 0);
         });
     }
