@@ -1,5 +1,7 @@
 //! Averages of the parameters and decay of all rows of tables, on any backend.
 
+use std::ops::Range;
+
 use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
 use optmsm_core::gradcheck::{Case, case, random_batch};
@@ -57,6 +59,13 @@ pub fn learner<B: Backend>(be: B, dtype: TableDtype, config: &LearnerConfig) -> 
     Learner::new(be, with_dtype(&resting_case(), dtype), config.clone(), ROWS, 7).unwrap()
 }
 
+/// Steps on the rows of these numbers.
+pub fn train<B: Backend>(learner: &mut Learner<B, OptMsm>, steps: Range<u64>) {
+    for step in steps {
+        learner.step(&rows(step)).unwrap();
+    }
+}
+
 /// All that a learner holds.
 pub fn held<B: Backend>(learner: &Learner<B, OptMsm>) -> [Vec<HostTensor<B::Elem>>; 2] {
     [learner.export().unwrap(), learner.export_state().unwrap()]
@@ -78,7 +87,7 @@ pub fn looking_and_resuming_change_nothing<B: Backend>(be: impl Fn() -> B) {
         let config = resting(rule, 0.5, decay);
         let new = || learner(be(), dtype, &config);
         let mut whole = new();
-        (0..STEPS).for_each(|s| drop(whole.step(&rows(s)).unwrap()));
+        train(&mut whole, 0..STEPS);
         let whole = held(&whole);
         for stop in 1..STEPS {
             let mut first = new();
@@ -93,7 +102,7 @@ pub fn looking_and_resuming_change_nothing<B: Backend>(be: impl Fn() -> B) {
             second.import(&params).unwrap();
             second.import_state(&state, stop).unwrap();
             assert!(held(&second) == [params, state], "{rule:?}, {dtype:?}: stopped at {stop}, not the same");
-            (stop..STEPS).for_each(|s| drop(second.step(&rows(s)).unwrap()));
+            train(&mut second, stop..STEPS);
             assert!(held(&second) == whole, "{rule:?}, {dtype:?}: went on elsewhere from {stop}");
         }
     }
@@ -127,7 +136,7 @@ pub fn averages_leave_training_as_it_was<B: Backend>(be: impl Fn() -> B) {
 pub fn exports_predict_as_the_learner<B: Backend>(be: impl Fn() -> B) {
     for (shrink, decay) in [(0.3, None), (0.3, Some(0.7)), (0.0, Some(0.7))] {
         let mut learner = learner(be(), TableDtype::F32, &resting(Rule::Adam, shrink, decay));
-        (0..9).for_each(|s| drop(learner.step(&rows(s)).unwrap()));
+        train(&mut learner, 0..9);
         let model = with_dtype(&resting_case(), TableDtype::F32);
         let predictor = Predictor::new(be(), model, &learner.export().unwrap(), ROWS).unwrap();
         let (want, got) = (learner.predict(&rows(99)).unwrap(), predictor.predict(&rows(99)).unwrap());
