@@ -11,7 +11,7 @@ use optmsm_core::reference::Reference;
 use optmsm_core::rounding::TableDtype;
 use optmsm_cpu::{Cpu, CpuOptions, Isa};
 use optmsm_tests::averages::{
-    averages_leave_training_as_it_was, exports_predict_as_the_learner, held, learner,
+    ROWS, averages_leave_training_as_it_was, exports_predict_as_the_learner, held, learner,
     looking_and_resuming_change_nothing, resting, resting_case, rows, train,
 };
 
@@ -135,16 +135,11 @@ fn training_is_that_of_every_parameter_moved_at_every_step() {
     for (number, rule) in rules.into_iter().enumerate() {
         let config = resting(rule, 0.15, Some(0.7));
         let mut learner = learner(backends[number % 3].clone(), TableDtype::F32, &config);
-        let mut probe = Learner::new(
-            Reference::<f64>::new(),
-            learner.model().clone(),
-            LearnerConfig::default(),
-            optmsm_tests::averages::ROWS,
-            7,
-        )
-        .unwrap();
+        let mut probe =
+            Learner::new(Reference::<f64>::new(), learner.model().clone(), LearnerConfig::default(), ROWS, 7)
+                .unwrap();
         let mut literal = Literal::new(learner.export().unwrap());
-        let mut untouched: BTreeSet<usize> = (0..150).collect();
+        let mut untouched: BTreeSet<usize> = (0..1500).collect();
         for t in 1..=STEPS {
             let batch = rows(t % 20);
             probe.import(&literal.w).unwrap();
@@ -208,7 +203,8 @@ fn settings_that_cannot_be_are_refused() {
         let mut config = resting(Rule::Adam, 0.1, Some(0.9));
         change(&mut config);
         let model = optmsm_tests::tables::with_dtype(&resting_case(), TableDtype::F32);
-        Learner::new(Reference::<f64>::new(), model, config, 8, 1).map(|_| ()).unwrap_err().to_string()
+        let learner = Learner::new(Reference::<f64>::new(), model, config, ROWS, 1);
+        learner.and_then(|mut learner| learner.step(&rows(1))).unwrap_err().to_string()
     };
     let text = refused(|c| c.embedding_optimizer.as_mut().unwrap().weight_decay = 50.0);
     assert!(
@@ -221,7 +217,21 @@ fn settings_that_cannot_be_are_refused() {
         "{text}"
     );
     let text = refused(|c| c.average.as_mut().unwrap().decay = 1.0);
-    assert!(text.contains("train.average.decay: must be above 0 and below 1, got 1"), "{text}");
+    assert!(text.contains("train.average.decay") && text.contains("above 0 and below 1, got 1"), "{text}");
     let text = refused(|c| c.schedule.period = Period::RUN);
     assert!(text.contains("train.schedule.period") && text.contains("number of steps"), "{text}");
+}
+
+/// `period = "run"` is that of the run's steps after the warm-up: 60 of 65.
+#[test]
+fn a_schedule_of_the_run_is_that_of_its_steps() {
+    let mut of_run = resting(Rule::Adam, 0.1, Some(0.9));
+    of_run.schedule.period = Period::RUN;
+    let [given, of_run] = [resting(Rule::Adam, 0.1, Some(0.9)), of_run].map(|config| {
+        let mut learner = learner(Reference::<f64>::new(), TableDtype::F32, &config);
+        learner.set_run(65);
+        train(&mut learner, 0..10);
+        held(&learner)
+    });
+    assert!(given == of_run);
 }

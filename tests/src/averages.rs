@@ -20,7 +20,7 @@ pub const ROWS: usize = 40;
 /// A case with every kind of field, two of which share a table, one of which is frozen, and rows that few batches touch.
 pub fn resting_case() -> Case {
     case("resting", |c| {
-        c.set_vocab(150);
+        c.set_vocab(1500);
         c.config.init_std = 0.3;
         for field in &mut c.input.fields {
             if ["user", "slot"].contains(&field.name.as_str()) {

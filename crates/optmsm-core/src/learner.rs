@@ -136,7 +136,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// Initial parameters of `seed`, and memory for batches of at most `max_rows` rows.
     ///
     /// # Errors
-    /// When a constant is out of range, the schedule's length is not known ([`ScheduleConfig::resolved`]), or memory is short.
+    /// When a constant is out of range, or memory is short.
     pub fn new(be: B, model: M, config: LearnerConfig, max_rows: usize, seed: u64) -> Result<Self> {
         let mut learner = Self::allocate(be, model, config, max_rows, seed)?;
         let Self { be, model, params, .. } = &mut learner;
@@ -147,10 +147,6 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// All the memory of [`Learner::new`], with zeros for parameters.
     fn allocate(be: B, model: M, config: LearnerConfig, max_rows: usize, seed: u64) -> Result<Self> {
         config.validate()?;
-        if config.schedule.kind != Schedule::Constant && config.schedule.period == Period::RUN {
-            let problem = "\"run\" says nothing here, where the number of steps is not known";
-            return Err(Error::config("train.schedule.period", problem, "give a number of steps"));
-        }
         let params = Params::new(&be, &model, config.average.is_some())?;
         let (count, _) = config.optimizer.state();
         let state = (0..count).map(|_| be.alloc(model.params().len())).collect::<Result<_>>()?;
@@ -190,15 +186,25 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         &self.model
     }
 
+    /// How parameters move.
+    pub fn config(&self) -> &LearnerConfig {
+        &self.config
+    }
+
     /// Steps taken.
     pub fn steps(&self) -> u64 {
         self.step
     }
 
+    /// Says how many steps the run has, first to last, which a schedule of `period = "run"` goes by.
+    pub fn set_run(&mut self, steps: u64) {
+        self.config.schedule = self.config.schedule.resolved(steps);
+    }
+
     /// One training step on rows in any order; returns its loss.
     ///
     /// # Errors
-    /// When the batch does not fit the model's inputs, or the device failed.
+    /// When the batch does not fit the model's inputs, the schedule needs [`Learner::set_run`], or the device failed.
     pub fn step(&mut self, batch: &Batch) -> Result<StepLoss> {
         let mut plan = std::mem::take(&mut self.plan);
         let done = plan.build(batch, self.model.input(), true).and_then(|()| self.step_plan(&plan));
@@ -214,6 +220,10 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     }
 
     fn step_inside(&mut self, plan: &Plan<B::Elem>) -> Result<()> {
+        if self.config.schedule.kind != Schedule::Constant && self.config.schedule.period == Period::RUN {
+            let problem = "\"run\" says nothing here, where the number of steps is not known";
+            return Err(Error::config("train.schedule.period", problem, "give a number of steps"));
+        }
         self.gradients(plan)?;
         self.step += 1;
         self.tracer.keep(&*self.be, &self.runtime, plan, self.step);

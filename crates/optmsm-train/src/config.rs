@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use optmsm_core::config::ModelConfig;
 use optmsm_core::error::Error as CoreError;
 use optmsm_core::learner::LearnerConfig;
-use optmsm_core::optim::{OptimizerConfig, ScheduleConfig};
+use optmsm_core::optim::{AverageConfig, OptimizerConfig, ScheduleConfig};
 use optmsm_cuda::Precision;
 use optmsm_data::{DataConfig, Paths, Source, is_url};
 use serde::{Deserialize, Serialize};
@@ -79,6 +79,9 @@ pub struct TrainConfig {
     /// Largest global norm of the gradient; not clipped when not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
+    /// Average of the parameters over the steps, which is evaluated, saved and predicts; none when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub average: Option<AverageConfig>,
     /// Whether the run folder gets event files for TensorBoard.
     pub tensorboard: bool,
 }
@@ -101,6 +104,7 @@ impl Default for TrainConfig {
             embedding_optimizer: None,
             schedule: ScheduleConfig::default(),
             clip_norm: None,
+            average: None,
             tensorboard: false,
         }
     }
@@ -124,6 +128,7 @@ impl TrainConfig {
             embedding_optimizer: self.embedding_optimizer.clone(),
             schedule: self.schedule.clone(),
             clip_norm: self.clip_norm,
+            average: self.average.clone(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::mpsc::{channel, sync_channel};
 use std::thread::Builder;
 
 use optmsm_core::backend::Backend;
-use optmsm_core::learner::{KEPT, Learner, Trace};
+use optmsm_core::learner::{KEPT, Learner, LearnerConfig, Trace};
 use optmsm_core::model::Model;
 use optmsm_core::rounding::TableDtype;
 use optmsm_data::{DataError, Part, printable};
@@ -14,7 +14,6 @@ use serde::Serialize;
 use crate::alone::{SUSPICIOUS, suspicion};
 use crate::balance::Balance;
 use crate::checkpoint::{self, Outline, Progress as Position};
-use crate::config::TrainConfig;
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::every::{Every, Place};
@@ -163,6 +162,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     (at.order, at.monitor) = (order.describe(), config.monitor.to_string());
     let mut board = config.tensorboard.then(|| Writer::open(&run.folder)).transpose()?;
     let batches = order.batches() as u64;
+    learner.set_run(config.epochs * batches);
     // Of a run that has only its test rows to score there is nothing to stop.
     let going = |at: &Position| at.epoch < config.epochs && at.stale < config.patience.max(1);
     let halted = |at: &Position| Error::Interrupted { step: at.step, run: run.folder.display().to_string() };
@@ -210,7 +210,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
             if shows {
                 let loss = std::mem::take(&mut at.stretch.recent).mean();
                 if let Some(board) = &mut board {
-                    step_scalars(board, config, at.step, loss, progress.rate())?;
+                    step_scalars(board, learner.config(), at.step, loss, progress.rate())?;
                 }
             }
             let _ = give_back.send(plan);
@@ -292,19 +292,18 @@ fn same_order(order: &Order, at: &Position, run: &Run) -> Result<()> {
 /// Shows a step in TensorBoard, with the mean loss of the steps since the point before.
 fn step_scalars(
     board: &mut Writer,
-    config: &TrainConfig,
+    config: &LearnerConfig,
     step: u64,
     loss: MeanLoss,
     rows_per_second: f64,
 ) -> Result<()> {
-    let learner = config.learner();
     let share = config.schedule.share(step);
     let scalars = [
         ("loss", loss.total()),
         ("log_loss", loss.bce),
         ("penalty", loss.penalty),
         ("learning_rate", config.optimizer.lr * share),
-        ("embedding_learning_rate", learner.tables().lr * share),
+        ("embedding_learning_rate", config.tables().lr * share),
         ("rows_per_second", rows_per_second),
     ];
     scalars.iter().for_each(|(name, value)| board.scalar(&format!("train/{name}"), *value));

@@ -48,7 +48,9 @@ pub mod prelude {
     pub use optmsm_core::learner::{Learner, LearnerConfig, StepLoss};
     pub use optmsm_core::metrics;
     pub use optmsm_core::model::{Model, OptMsm};
-    pub use optmsm_core::optim::{OptimizerConfig, Rule, Schedule, ScheduleConfig};
+    pub use optmsm_core::optim::{
+        Average, AverageConfig, DecayRows, OptimizerConfig, Period, Rule, Schedule, ScheduleConfig, Whole,
+    };
     pub use optmsm_core::params::{HostTensor, TensorSource};
     pub use optmsm_core::predictor::Predictor;
     pub use optmsm_core::rounding::TableDtype;
