@@ -6,7 +6,9 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use optmsm_benches::standard;
 use optmsm_benches::work::{cpu, random, rows};
-use optmsm_core::backend::{Backend, Bags, Dropout, Mat, MatMut, Part, Segments, TableStep, TableView, Write};
+use optmsm_core::backend::{
+    Backend, Bags, Dropout, Mat, MatMut, Part, Segments, TableStep, TableView, Write,
+};
 use optmsm_core::batch::Column;
 use optmsm_core::model::{Model, OptMsm};
 use optmsm_core::optim::{OptimizerConfig, Rule, Update};

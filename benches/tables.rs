@@ -28,7 +28,9 @@ fn tables(c: &mut Criterion) {
         let mut table = be.alloc_table(ROWS, WIDTH, dtype).unwrap();
         be.upload_rows(&mut table, 0, &numbers(ROWS * WIDTH));
         group.bench_function(format!("lookup/{}", dtype.name()), |b| {
-            b.iter(|| be.lookup(MatMut::new(black_box(&mut out), BATCH, WIDTH), TableView::of(&table), &ids, 0));
+            b.iter(|| {
+                be.lookup(MatMut::new(black_box(&mut out), BATCH, WIDTH), TableView::of(&table), &ids, 0)
+            });
         });
         for (name, rule) in [("adam", Rule::Adam), ("rowwise_adagrad", Rule::RowwiseAdagrad)] {
             let config = OptimizerConfig { rule, ..OptimizerConfig::default() };
