@@ -18,7 +18,7 @@ use crate::optim::{
 };
 use crate::params::{HostTensor, TensorSink, TensorSource};
 use crate::plan::Plan;
-use crate::predictor::{Sums, probability};
+use crate::predictor::{Answer, Sums, plain};
 use crate::rounding::{Rounding, TableDtype};
 use crate::runtime::{Params, Pass, Runtime, Weights};
 use crate::tables::{CURRENT, Moving, PIECE, Rest};
@@ -130,6 +130,7 @@ pub struct Learner<B: Backend, M: Model<B>> {
     plan: Plan<B::Elem>,
     tracer: Tracer<B>,
     last: (usize, f64), // rows and Σw of the last step
+    answer: Answer,
 }
 
 impl<B: Backend, M: Model<B>> Learner<B, M> {
@@ -166,6 +167,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
             plan: Plan::default(),
             tracer: Tracer::new(&be, &model, max_rows)?,
             last: (0, 1.0),
+            answer: plain(),
             step: 0,
             be: Arc::new(be),
             model,
@@ -299,6 +301,11 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         self.tracer.read(&*self.be, &self.model, to)
     }
 
+    /// From now on, probabilities are what `answer` makes of the logits; training is what it was.
+    pub fn answer_by(&mut self, answer: Answer) {
+        self.answer = answer;
+    }
+
     /// Probabilities in the order of the rows, with the averaged parameters where there are any, else with the current ones.
     /// A batch of more rows than a step takes is computed in pieces. No later step depends on it.
     ///
@@ -314,12 +321,13 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     }
 
     fn predict_and_add(&mut self, batch: &Batch, sums: Sums) -> Result<Vec<f32>> {
-        let Self { be, model, params, prepared, runtime, plan, .. } = self;
+        let Self { be, model, params, prepared, runtime, plan, answer, .. } = self;
         let averaged = params.averaged();
         model.prepare(be, prepared, params.read(averaged));
         let mut out = vec![0.0; batch.rows()];
         let on = Weights { be: &**be, model, params, prepared, averaged };
-        runtime.predict(&on, plan, batch, sums, |row, o| out[row] = probability(o.wide()))?;
+        let each = |row: usize, o: B::Elem| out[row] = answer(o.wide(), batch.scenarios[row]);
+        runtime.predict(&on, plan, batch, sums, each)?;
         Ok(out)
     }
 

@@ -1,6 +1,6 @@
 //! Inference: weights that all threads share, and memory for the calls in flight. No gradients.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::backend::{Backend, Elem};
 use crate::batch::Batch;
@@ -11,8 +11,17 @@ use crate::plan::Plan;
 use crate::runtime::{Params, Runtime, Weights};
 
 /// σ(o) as it is reported: computed in `f64`, rounded once.
-pub(crate) fn probability(o: f64) -> f32 {
+pub fn probability(o: f64) -> f32 {
     (1.0 / (1.0 + libm::exp(-o))) as f32
+}
+
+/// Makes a probability of a row's logit and scenario, in place of [`probability`]: a calibration, for example. What it makes of NaN
+/// must be NaN, by which a model that diverged is seen.
+pub type Answer = Arc<dyn Fn(f64, u32) -> f32 + Send + Sync>;
+
+/// The answer of models that are taken at their word.
+pub(crate) fn plain() -> Answer {
+    Arc::new(|o, _| probability(o))
 }
 
 /// What a prediction adds to beside its logits.
@@ -38,6 +47,7 @@ pub struct Predictor<B: Backend, M: Model<B>> {
     params: Params<B>,
     prepared: M::Prepared,
     max_rows: usize,
+    answer: Answer,
     idle: Mutex<Vec<Session<B, M>>>,
 }
 
@@ -58,10 +68,16 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
         params.import(&be, &model, source)?;
         let mut prepared = model.alloc_prepared(&be, false)?;
         model.prepare(&be, &mut prepared, &params.dense);
-        let predictor = Self { be, model, params, prepared, max_rows, idle: Mutex::default() };
+        let idle = Mutex::default();
+        let predictor = Self { be, model, params, prepared, max_rows, answer: plain(), idle };
         // The first call finds its memory ready.
         predictor.put_back(predictor.session()?);
         Ok(predictor)
+    }
+
+    /// The same with probabilities that `answer` makes of the logits.
+    pub fn answering(self, answer: Answer) -> Self {
+        Self { answer, ..self }
     }
 
     /// The model.
@@ -93,7 +109,7 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
                 format!("room for {} predictions of {} rows; give one a row", out.len(), batch.rows());
             return Err(Error::Batch { place: "predictions".into(), problem });
         }
-        self.each_logit(batch, Sums::default(), |row, o| out[row] = probability(o.wide()))
+        self.each_answer(batch, Sums::default(), out)
     }
 
     /// As [`Predictor::predict`], adding to the sums of [`Model::diagnostics`] from element 1 of `sums` on,
@@ -103,9 +119,7 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
     /// As [`Predictor::predict`]; `sums` may then have been added to in part.
     pub fn predict_with_stats(&self, batch: &Batch, sums: &mut [f64]) -> Result<Vec<f32>> {
         let mut out = vec![0.0; batch.rows()];
-        self.each_logit(batch, Sums { stats: Some(sums), gates: None }, |row, o| {
-            out[row] = probability(o.wide())
-        })?;
+        self.each_answer(batch, Sums { stats: Some(sums), gates: None }, &mut out)?;
         Ok(out)
     }
 
@@ -123,7 +137,7 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
         }
         let gates = Some(gates).filter(|_| wanted > 0);
         let mut out = vec![0.0; batch.rows()];
-        self.each_logit(batch, Sums { stats: Some(sums), gates }, |row, o| out[row] = probability(o.wide()))?;
+        self.each_answer(batch, Sums { stats: Some(sums), gates }, &mut out)?;
         Ok(out)
     }
 
@@ -144,6 +158,11 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
         let mut out = vec![B::Elem::default(); batch.rows()];
         self.each_logit(batch, Sums::default(), |row, o| out[row] = o)?;
         Ok(out)
+    }
+
+    fn each_answer(&self, batch: &Batch, sums: Sums, out: &mut [f32]) -> Result<()> {
+        let answer = |row: usize, o: B::Elem| out[row] = (self.answer)(o.wide(), batch.scenarios[row]);
+        self.each_logit(batch, sums, answer)
     }
 
     fn each_logit(&self, batch: &Batch, sums: Sums, each: impl FnMut(usize, B::Elem)) -> Result<()> {
@@ -208,6 +227,29 @@ mod tests {
         assert_eq!(error.to_string(), "predictions: room for 5 predictions of 6 rows; give one a row");
         assert_eq!(idle(&predictor), 1);
         assert_eq!(predictor.predict(&batch).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_answer_is_made_of_each_rows_logit_and_scenario() {
+        let (predictor, batch) = predictor();
+        let logits = predictor.logits(&batch).unwrap();
+        let predictor = predictor.answering(Arc::new(|o, scenario| (10.0 * f64::from(scenario) + o) as f32));
+        let wanted: Vec<f32> = logits
+            .iter()
+            .zip(&batch.scenarios)
+            .map(|(o, &scenario)| (10.0 * f64::from(scenario) + o) as f32)
+            .collect();
+        assert_eq!(predictor.predict(&batch).unwrap(), wanted);
+        let mut sums = vec![0.0; 1 + Model::<Reference<f64>>::stats(predictor.model())];
+        assert_eq!(predictor.predict_with_stats(&batch, &mut sums).unwrap(), wanted);
+        let mut gates = vec![0.0; wanted_gates(&predictor)];
+        assert_eq!(predictor.predict_with_gates(&batch, &mut sums, &mut gates).unwrap(), wanted);
+        assert_eq!(predictor.logits(&batch).unwrap(), logits);
+    }
+
+    fn wanted_gates(predictor: &Predictor<Reference<f64>, OptMsm>) -> usize {
+        let model = predictor.model();
+        Model::<Reference<f64>>::input(model).scenarios * Model::<Reference<f64>>::gates(model)
     }
 
     #[test]

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::reading::{Quoting, Reading, Spelling, two_values};
 use crate::source::Paths;
-use crate::split::SplitConfig;
+use crate::split::{Part, SplitConfig};
 use crate::stream::StreamConfig;
 pub(crate) use field::{DEFAULT_SEPARATOR, MAX_IDS};
 pub use field::{FieldConfig, Kind, ListText, Missing};
-pub use scenarios::{ByScenario, Equal, ScenarioWeights};
+pub use scenarios::{ByScenario, Equal, NegativeRate, ScenarioWeights};
 
 /// Files, columns and fields of the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +49,12 @@ pub struct DataConfig {
     /// Whether metrics weigh rows by `weight`, as training does; if not, every row counts once.
     #[serde(skip_serializing_if = "Clone::clone")]
     pub weighted_metrics: bool,
+    /// Share of rows of label 0 that were kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub negative_rate: Option<NegativeRate>,
+    /// Parts that have all rows of label 0 in spite of `negative_rate`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unsampled: Vec<Part>,
     /// Column whose values group the rows for GAUC, such as the user; rows without one are no part of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
@@ -89,6 +95,8 @@ impl Default for DataConfig {
             weight: None,
             scenario_weights: None,
             weighted_metrics: true,
+            negative_rate: None,
+            unsampled: Vec::new(),
             group: None,
             probability: None,
             label_values: None,
@@ -159,6 +167,24 @@ impl DataConfig {
         }
         if let Some(weights) = &self.scenario_weights {
             weights.validate()?;
+        }
+        if let Some(rate) = &self.negative_rate {
+            rate.validate()?;
+        }
+        let whole = match (&self.unsampled[..], &self.negative_rate, &self.split) {
+            ([], ..) => None,
+            (_, None, _) => Some("is given without data.negative_rate"),
+            (_, _, Some(_)) => Some("is given beside data.split, whose parts are all of data.train"),
+            (parts, ..) => {
+                parts.contains(&Part::Train).then_some("names train, which data.negative_rate is of")
+            }
+        };
+        if let Some(problem) = whole {
+            return fail(
+                "unsampled",
+                problem.into(),
+                "name files of their own that have all rows of label 0",
+            );
         }
         if let Some(split) = &self.split {
             split.validate()?;

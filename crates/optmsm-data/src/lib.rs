@@ -42,7 +42,8 @@ mod xxh64;
 
 pub use cache::{Cache, Prepared};
 pub use config::{
-    ByScenario, DataConfig, Equal, FieldConfig, Kind, ListText, Missing, ScenarioWeights, UnseenScenario,
+    ByScenario, DataConfig, Equal, FieldConfig, Kind, ListText, Missing, NegativeRate, ScenarioWeights,
+    UnseenScenario,
 };
 pub use dataset::Dataset;
 pub use error::{DataError, Place, Result, is_control, printable, quote};

@@ -42,7 +42,8 @@ impl Default for SplitConfig {
 }
 
 /// A part of the rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Part {
     /// To train on.
     Train,

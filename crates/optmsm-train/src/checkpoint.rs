@@ -89,6 +89,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 pub struct Checkpoint {
     /// Where training stood.
     pub progress: Progress,
+    /// SHA-256 of what it holds.
+    pub sha256: String,
     path: PathBuf,
     tensors: TensorFile,
 }
@@ -125,7 +127,7 @@ impl Checkpoint {
                 "use the checkpoint with the config.toml and schema.json it came with",
             ));
         }
-        Ok(Self { progress: header.progress, path: path.to_path_buf(), tensors })
+        Ok(Self { progress: header.progress, sha256: header.sha256, path: path.to_path_buf(), tensors })
     }
 
     /// Type that a tensor is stored in.

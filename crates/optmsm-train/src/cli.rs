@@ -1,6 +1,7 @@
 //! Commands and their options.
 
 mod apply;
+mod calibrate;
 mod check;
 mod compare;
 mod docs;
@@ -28,9 +29,12 @@ use optmsm_core::predictor::Predictor;
 use optmsm_cpu::{Cpu, CpuOptions};
 use optmsm_cuda::{Cuda, CudaOptions};
 use optmsm_data::{printable, write_atomic};
+use optmsm_train::calibration::{self, Fit};
+use optmsm_train::checkpoint::Checkpoint;
 use optmsm_train::config::{BackendKind, TrainConfig};
 use optmsm_train::error::{Error, Result};
 use optmsm_train::run::Run;
+use optmsm_train::sampling::Shift;
 use optmsm_train::say;
 use serde::Serialize;
 
@@ -56,9 +60,14 @@ enum Command {
     Evaluate {
         #[command(flatten)]
         on: ApplyTo,
+        /// With data.negative_rate: the file has all rows of label 0.
+        #[arg(long)]
+        unsampled: bool,
         #[command(flatten)]
         output: Output,
     },
+    /// Correct the probabilities of a run by labelled rows; evaluate and predict then answer with the corrected ones.
+    Calibrate(calibrate::Options),
     /// Write rows with their predictions, as CSV or Parquet.
     Predict {
         #[command(flatten)]
@@ -126,6 +135,9 @@ struct ApplyTo {
     /// evaluate also takes data.weighted_metrics.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Take the model at its word, though the run was calibrated.
+    #[arg(long)]
+    uncalibrated: bool,
 }
 
 /// Runs the command of the process's arguments.
@@ -140,7 +152,8 @@ pub(crate) fn run() -> Result<u8> {
         Command::Prepare(options) => prepare::run(&options)?,
         Command::Init(options) => init::run(&options)?,
         Command::Check(options) => check::run(&options)?,
-        Command::Evaluate { on, output } => apply::evaluate(&on, output)?,
+        Command::Calibrate(options) => calibrate::run(&options)?,
+        Command::Evaluate { on, unsampled, output } => apply::evaluate(&on, unsampled, output)?,
         Command::Predict { on, out } => apply::predict(&on, &out)?,
         Command::Compare(options) => compare::run(&options)?,
         Command::Tune(options) => tune::run(&options)?,
@@ -226,11 +239,17 @@ fn model(run: &Run) -> Result<OptMsm> {
     Ok(OptMsm::new(&run.config.model, &run.input_spec())?)
 }
 
-/// A run's best parameters, ready to answer.
-fn predictor<B: Backend<Elem = f32>>(be: B, run: &Run, max_rows: usize) -> Result<Predictor<B, OptMsm>> {
-    let best = run.checkpoint("best")?;
-    let source: &dyn TensorSource<f32> = &best;
-    Ok(Predictor::new(be, model(run)?, source, max_rows)?)
+/// A run's best parameters, ready to answer, with or without a calibration.
+fn predictor<B: Backend<Elem = f32>>(
+    be: B,
+    run: &Run,
+    best: &Checkpoint,
+    fit: Option<Fit>,
+    max_rows: usize,
+) -> Result<Predictor<B, OptMsm>> {
+    let source: &dyn TensorSource<f32> = best;
+    let predictor = Predictor::new(be, model(run)?, source, max_rows)?;
+    Ok(predictor.answering(calibration::answer(Shift::of(&run.config.data, &run.schema)?, fit)))
 }
 
 /// A table with its last column to the right, and an empty line.

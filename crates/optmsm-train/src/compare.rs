@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use optmsm_data::{Part, Schema, write_atomic};
+use optmsm_data::{NegativeRate, Part, Schema, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, OPTION, Session, fingerprint};
@@ -24,6 +24,7 @@ use crate::folder::Folder;
 use crate::inputs::{self, DataFile};
 use crate::record::{Hashes, Record};
 use crate::run::Run;
+use crate::sampling::Weighing;
 use crate::seal;
 use crate::trainer::Observer;
 
@@ -90,6 +91,8 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, session: &Session) 
             return Err(Error::file(&entry.path, problem, FIX));
         }
     }
+    let whole = first.config.data.unsampled.contains(&Part::Test);
+    let weighing = Weighing::of(&first.config.data, &schemas[0], whole)?;
     let total = entries.len() * seeds.len();
     let mut done = Vec::with_capacity(total);
     for (entry, schema) in entries.iter().zip(&schemas) {
@@ -132,8 +135,8 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, session: &Session) 
             let scored = data.test.as_ref().map(|test| test.scored(|_| Ok(()))).transpose()?;
             let batch =
                 scored.as_ref().map(|scored| &scored.batch).ok_or_else(|| inputs::missing(Part::Test))?;
-            let weights: &[f32] = if test.weighted_by.is_some() { &batch.weights } else { &[] };
-            let columns = batch.labels.iter().chain(&predictions).chain(weights);
+            let weights = weighing.weights(batch);
+            let columns = batch.labels.iter().chain(&predictions).chain(&*weights);
             let bytes: Vec<u8> = columns.flat_map(|v| v.to_le_bytes()).collect();
             write_atomic(&folder.join(SCORES), &bytes)?;
             let epochs = attempt.run.checkpoint("last")?.progress.epoch;
@@ -153,8 +156,7 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, session: &Session) 
         }
     }
     let comparison = Comparison::new(entries, seeds, files, &done, |entry, seed| {
-        let weighted = first.config.data.metrics_weight().is_some();
-        scores(&out.join(&entries[entry].name).join(format!("seed-{seed}")), weighted)
+        scores(&out.join(&entries[entry].name).join(format!("seed-{seed}")), !weighing.is_plain())
     })?;
     let [markdown, numbers] = FILES.map(|name| out.join(name));
     write_atomic(&markdown, comparison.markdown().as_bytes())?;
@@ -268,11 +270,19 @@ fn settings(config: &Config) -> Vec<(&'static str, String)> {
         .split
         .as_ref()
         .map(|s| format!("{{ valid = {}, test = {}, seed = {}, by = {:?} }}", s.valid, s.test, s.seed, s.by));
+    let rate = data.negative_rate.as_ref().map(|rate| match rate {
+        NegativeRate::All(rate) => rate.to_string(),
+        NegativeRate::Each(rates) => format!("{rates:?}"),
+    });
+    let unsampled: Vec<String> = data.unsampled.iter().map(|part| part.name().to_string()).collect();
+    let unsampled = Some(unsampled).filter(|parts| !parts.is_empty());
     vec![
         ("data.split", optional(&split)),
         ("data.label", data.label.clone()),
         ("data.scenario", data.scenario.clone()),
         ("data.unseen_scenario", format!("{:?}", data.unseen_scenario).to_lowercase()),
+        ("data.negative_rate", optional(&rate)),
+        ("data.unsampled", listed(unsampled.as_deref())),
         ("data.weighted_metrics", data.weighted_metrics.to_string()),
         ("data.weight", data.metrics_weight().unwrap_or("not given").to_string()),
         ("data.group", optional(&data.group)),

@@ -2,8 +2,10 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use optmsm_core::metrics::{self, Metrics, Report, Rows};
-use optmsm_data::{DataConfig, Dataset, ScenarioSchema, Schema, printable};
+use optmsm_data::{Dataset, ScenarioSchema, Schema, printable};
 use serde::{Deserialize, Serialize};
+
+use crate::sampling::{self, Weighing};
 
 /// Metrics of a data set and the model's own diagnostics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -11,6 +13,12 @@ pub struct Evaluation {
     /// Column by whose values rows are weighed; none where each counts once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weighted_by: Option<String>,
+    /// Whether rows of label 0 stand for those that sampling dropped, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub negatives_weighted: bool,
+    /// Kind of the calibration that made the probabilities, and its rows; none of a model that is taken at its word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibrated_by: Option<String>,
     /// Overall.
     pub overall: Metrics,
     /// By scenario name, in the order of the schema.
@@ -32,12 +40,12 @@ pub struct Named {
     pub metrics: Metrics,
 }
 
-/// Metrics of one prediction for each row of `data`, weighted as the configuration says.
-pub fn evaluate(data: &Dataset, schema: &Schema, config: &DataConfig, predictions: &[f32]) -> Evaluation {
-    let weighted_by = config.metrics_weight().map(str::to_string);
+/// Metrics of one prediction for each row of `data`.
+pub fn evaluate(data: &Dataset, schema: &Schema, weighing: &Weighing, predictions: &[f32]) -> Evaluation {
+    let weights = weighing.weights(&data.batch);
     let rows = Rows {
         labels: &data.batch.labels,
-        weights: if weighted_by.is_some() { &data.batch.weights } else { &[] },
+        weights: &weights,
         scenarios: &data.batch.scenarios,
         groups: &data.extra.groups,
     };
@@ -45,7 +53,9 @@ pub fn evaluate(data: &Dataset, schema: &Schema, config: &DataConfig, prediction
     let (found, probabilities) = (report(predictions), &data.extra.probabilities);
     let named = |(s, metrics): (&ScenarioSchema, Metrics)| Named { scenario: s.name.clone(), metrics };
     Evaluation {
-        weighted_by,
+        weighted_by: weighing.column.clone(),
+        negatives_weighted: weighing.negatives.is_some(),
+        calibrated_by: None,
         overall: found.overall,
         scenarios: schema.scenarios.iter().zip(found.scenarios).map(named).collect(),
         diagnostics: serde_json::Map::new(),
@@ -62,9 +72,12 @@ impl Evaluation {
 
     /// A line for each scenario, then one for all rows; beside the ceiling where it is known. Weighted metrics say so above.
     pub fn table(&self) -> String {
-        let by = self.weighted_by.as_ref();
-        let caption =
-            by.map_or(String::new(), |w| format!("metrics weighted by column '{}'\n", printable(w)));
+        let column = self.weighted_by.as_ref().map(|column| format!("column '{}'", printable(column)));
+        let by = sampling::weighed_by(column, self.negatives_weighted);
+        let mut caption = by.map_or(String::new(), |by| format!("metrics weighted by {by}\n"));
+        if let Some(by) = &self.calibrated_by {
+            caption += &format!("probabilities calibrated by {}\n", printable(by));
+        }
         let mut table = Table::new();
         table.load_preset(presets::NOTHING);
         let mut header = vec!["scenario", "rows", "positives"];

@@ -70,16 +70,33 @@ pub fn load(config: &Config, schema: &Schema, test: bool, record: Record) -> Res
 
 /// Files of a part that are files of `data.train`, as a glob may name them unasked; none where `data.split` parts their rows.
 fn trained_on(config: &Config, part: Part) -> Result<Vec<PathBuf>> {
-    let (Some(train), Some(scored), None) =
-        (source(config, Part::Train), source(config, part), selection(config, part))
-    else {
-        return Ok(Vec::new());
-    };
+    match (source(config, part), selection(config, part)) {
+        (Some(scored), None) => of_part(config, Part::Train, &scored),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Files of `source` that are files of a part.
+///
+/// # Errors
+/// A folder cannot be read.
+pub fn of_part(config: &Config, part: Part, source: &Source) -> Result<Vec<PathBuf>> {
+    let Some(own) = self::source(config, part).filter(|_| !source.is_stdin()) else { return Ok(Vec::new()) };
     let real = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
-    let train: BTreeSet<PathBuf> = train.files()?.iter().map(real).collect();
-    let mut scored = scored.files()?;
-    scored.retain(|path| train.contains(&real(path)));
-    Ok(scored)
+    let own: BTreeSet<PathBuf> = own.files()?.iter().map(real).collect();
+    let mut files = source.files()?;
+    files.retain(|path| own.contains(&real(path)));
+    Ok(files)
+}
+
+/// Whether rows are of a part whose negatives were not sampled.
+///
+/// # Errors
+/// A folder cannot be read.
+pub fn is_unsampled(config: &Config, source: &Source) -> Result<bool> {
+    let parts = &config.data.unsampled;
+    let found: Result<Vec<_>> = parts.iter().map(|part| of_part(config, *part, source)).collect();
+    Ok(found?.iter().any(|files| !files.is_empty()))
 }
 
 /// Whether the configuration names rows for a part.

@@ -7,6 +7,7 @@
 pub mod alone;
 pub mod attempt;
 pub mod balance;
+pub mod calibration;
 pub mod check;
 pub mod checkpoint;
 pub mod compare;
@@ -36,6 +37,7 @@ pub mod report;
 pub mod resume;
 pub mod rows;
 pub mod run;
+pub mod sampling;
 pub mod say;
 mod seal;
 mod settings;

@@ -228,6 +228,8 @@ mod tests {
         let named = |scenario: &str, metrics| Named { scenario: scenario.into(), metrics };
         Evaluation {
             weighted_by: None,
+            negatives_weighted: false,
+            calibrated_by: None,
             overall: metrics(Some(0.7), Some(0.6), 0.5),
             scenarios: vec![
                 named("search", metrics(Some(0.9), Some(0.8), 0.25)),

@@ -50,6 +50,9 @@ pub struct RunReport {
     /// Column by whose values they are weighed in metrics, bins and curves; none where each counts once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weighted_by: Option<String>,
+    /// Whether rows of label 0 stand there for those that sampling dropped, too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub negatives_weighted: bool,
     /// All rows of the data.
     pub overall: SetReport,
     /// Rows of each scenario.

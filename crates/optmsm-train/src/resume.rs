@@ -48,8 +48,9 @@ fn is_fixed(key: &str) -> bool {
         Some(("model", key)) => key != "embeddings.dtype",
         Some(("data", key)) => {
             // Parts that differ are seen by their content.
-            let of_rows = ["train", "valid", "test", "split", "stream", "oov_rate", "scenario_weights"];
-            let of_rows = of_rows.iter().any(|name| key.split('.').next() == Some(name));
+            let first = key.split('.').next().unwrap_or_default();
+            let of_rows = matches!(first, "train" | "valid" | "test" | "split" | "stream" | "unsampled")
+                || ["oov_rate", "scenario_weights", "negative_rate"].contains(&first);
             let of_steps =
                 key.starts_with("fields.") && [".oov_dropout", ".freeze"].iter().any(|k| key.ends_with(k));
             !of_rows && !of_steps

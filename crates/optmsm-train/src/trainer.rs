@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::alone::{SUSPICIOUS, suspicion};
 use crate::balance::Balance;
+use crate::calibration;
 use crate::checkpoint::{self, Outline, Progress as Position};
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluation, evaluate};
@@ -25,6 +26,7 @@ use crate::record::Record;
 use crate::resume;
 use crate::rows::Rows;
 use crate::run::Run;
+use crate::sampling::{Shift, Weighing};
 use crate::say;
 use crate::stretch::MeanLoss;
 use crate::tensorboard::Writer;
@@ -127,6 +129,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
         save_last(outline(learner)?, learner, run, data, &at)?;
     }
     let config = &run.config.train;
+    learner.answer_by(calibration::answer(Shift::of(&run.config.data, &run.schema)?, None));
     let input = run.schema.input_spec();
     let balance = Balance::of(&run.config.data, &run.schema, &data.train)?;
     balance.iter().filter(|_| !quiet).for_each(|balance| say::line(&balance.to_string()));
@@ -245,7 +248,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     done?;
     let Some(test) = &data.test else { return Ok(None) };
     learner.import(&run.checkpoint("best")?)?;
-    let (evaluation, predictions) = score(learner, run, test)?;
+    let (evaluation, predictions) = score(learner, run, (test, Part::Test))?;
     if predictions.iter().any(|p| p.is_nan()) {
         let cause = extreme::cause(test, Part::Test, &run.schema)?.unwrap_or_default();
         say::warning(format!("data.test: predictions are NaN, so there are no metrics. {cause}").trim_end());
@@ -328,7 +331,7 @@ fn evaluated<B: Backend<Elem = f32>, M: Model<B>>(
     let (train_auc, train_log_loss) = (stretch.auc(), Some(stretch.losses.mean().bce));
     at.evaluations += 1;
     if let Some(valid) = &data.valid {
-        let (evaluation, _) = score(learner, run, valid)?;
+        let (evaluation, _) = score(learner, run, (valid, Part::Valid))?;
         let all = &evaluation.overall;
         auc = all.auc;
         if all.log_loss.is_some_and(f64::is_nan) {
@@ -427,11 +430,13 @@ fn save_last<B: Backend<Elem = f32>, M: Model<B>>(
 fn score<B: Backend<Elem = f32>, M: Model<B>>(
     learner: &mut Learner<B, M>,
     run: &Run,
-    data: &Rows,
+    (data, part): (&Rows, Part),
 ) -> Result<(Evaluation, Vec<f32>)> {
     let mut sums = vec![0.0; 1 + learner.model().stats()];
     let (predictions, scored) = data.predict(learner, &mut sums)?;
-    let evaluation = evaluate(&scored, &run.schema, &run.config.data, &predictions);
+    let whole = run.config.data.unsampled.contains(&part);
+    let weighing = Weighing::of(&run.config.data, &run.schema, whole)?;
+    let evaluation = evaluate(&scored, &run.schema, &weighing, &predictions);
     let diagnostics = learner.model().diagnostics(&sums[1..], data.rows() as f64);
     Ok((evaluation.with_diagnostics(diagnostics), predictions))
 }

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
 use crate::inputs;
 use crate::rows::Rows;
+use crate::sampling::{self, Weighing};
 use crate::say;
 use crate::trainer::Data;
 
@@ -104,6 +105,7 @@ pub(crate) fn verify(config: &Config, schema: &Schema, data: &mut Data) -> Resul
     if let Some(ScenarioWeights::Each(named)) = &config.data.scenario_weights {
         schema.by_scenario("scenario_weights", named)?;
     }
+    sampling::rates(&config.data, schema)?;
     let (mut labels, mut counter) = (Labels::default(), Counter::new(schema));
     data.train.each(|batch| {
         labels.add(batch);
@@ -158,7 +160,8 @@ fn watch(config: &Config, schema: &Schema, rows: &Rows, place: &str) -> Result<(
     }
     // What is defined does not depend on the predictions.
     let scored = rows.scored(|_| Ok(()))?;
-    let evaluation = evaluate(&scored, schema, &config.data, &vec![0.5; rows.rows()]);
+    let weighing = Weighing::of(&config.data, schema, true)?;
+    let evaluation = evaluate(&scored, schema, &weighing, &vec![0.5; rows.rows()]);
     monitor.value(&evaluation).map(|_| ()).ok_or_else(|| monitor.undefined(place))
 }
 

@@ -46,3 +46,35 @@ impl ScenarioWeights {
         }
     }
 }
+
+/// The share of rows of label 0 that were kept, all others having been dropped at random.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "a number or a table with one by scenario is wanted")]
+pub enum NegativeRate {
+    /// In every scenario.
+    All(f64),
+    /// By scenario; 1 in one that is not named.
+    Each(ByScenario),
+}
+
+impl NegativeRate {
+    /// Checks the numbers; whether there are such scenarios only the data says.
+    ///
+    /// # Errors
+    /// Names the dotted key, what is wrong with it, and the fix.
+    pub(super) fn validate(&self) -> Result<()> {
+        let rates: Vec<(String, f64)> = match self {
+            Self::All(rate) => vec![("data.negative_rate".into(), *rate)],
+            Self::Each(rates) => {
+                rates.iter().map(|(name, rate)| (format!("data.negative_rate.{name}"), *rate)).collect()
+            }
+        };
+        match rates.into_iter().find(|(_, rate)| !(*rate > 0.0 && *rate <= 1.0)) {
+            Some((key, rate)) => {
+                let problem = format!("must be above 0 and at most 1, got {rate}");
+                Err(Error::config(key, problem, "give the share of rows of label 0 that were kept"))
+            }
+            None => Ok(()),
+        }
+    }
+}

@@ -5,32 +5,43 @@ use std::path::Path;
 use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
 use optmsm_core::model::Model;
-use optmsm_data::{Dataset, Need, OutputFormat, Predictions, RowReader, Schema};
+use optmsm_data::{Dataset, Need, OutputFormat, Predictions, RowReader, Schema, Source};
+use optmsm_train::calibration::Calibration;
+use optmsm_train::checkpoint::Checkpoint;
 use optmsm_train::coverage::Counter;
 use optmsm_train::error::Result;
 use optmsm_train::evaluate;
 use optmsm_train::extreme;
+use optmsm_train::inputs;
 use optmsm_train::reading::{reading, scoring};
 use optmsm_train::run::Run;
+use optmsm_train::sampling::Weighing;
 use optmsm_train::say;
 
 use super::{ApplyTo, Device, Output};
 
 /// Rows that a file is read and predicted by.
-const CHUNK: usize = 4096;
+pub(super) const CHUNK: usize = 4096;
 
-pub(super) fn evaluate(on: &ApplyTo, output: Output) -> Result<()> {
+pub(super) fn evaluate(on: &ApplyTo, unsampled: bool, output: Output) -> Result<()> {
     let mut run = Run::open(&on.run)?;
     let set = scoring(&mut run.config, &on.set)?;
     let schema = schema(&run, &set)?;
     match super::open(on.backend, &run.config.train)? {
-        Device::Cpu(be) => score(be, &run, &schema, &on.data, output),
-        Device::Cuda(be) => score(be, &run, &schema, &on.data, output),
+        Device::Cpu(be) => score(be, &run, &schema, on, unsampled, output),
+        Device::Cuda(be) => score(be, &run, &schema, on, unsampled, output),
     }
 }
 
+/// The run's best parameters, and its calibration unless that is to be left out.
+fn best(run: &Run, on: &ApplyTo) -> Result<(Checkpoint, Option<Calibration>)> {
+    let best = run.checkpoint("best")?;
+    let calibration = if on.uncalibrated { None } else { Calibration::of(run, &best)? };
+    Ok((best, calibration))
+}
+
 /// The run's schema, for files that are read as `set` says.
-fn schema(run: &Run, set: &[String]) -> Result<Schema> {
+pub(super) fn schema(run: &Run, set: &[String]) -> Result<Schema> {
     let reading = reading(&run.config, &run.schema.reading, set)?;
     Ok(Schema { reading, ..run.schema.clone() })
 }
@@ -39,10 +50,17 @@ fn score<B: Backend<Elem = f32>>(
     be: B,
     run: &Run,
     schema: &Schema,
-    path: &str,
+    on: &ApplyTo,
+    unsampled: bool,
     output: Output,
 ) -> Result<()> {
-    let predictor = super::predictor(be, run, CHUNK)?;
+    let path = &*on.data;
+    let source = Source::from(path);
+    let whole = unsampled || inputs::is_unsampled(&run.config, &source)?;
+    let weighing = Weighing::of(&run.config.data, schema, whole)?;
+    let (best, calibration) = best(run, on)?;
+    let by = calibration.as_ref().map(Calibration::to_string);
+    let predictor = super::predictor(be, run, &best, calibration.map(|found| found.fit), CHUNK)?;
     let mut reader = RowReader::open(path, schema, Need::Labelled)?;
     // What metrics need of a row is kept, its fields are not.
     let (mut scored, mut predictions) = (Dataset::default(), Vec::new());
@@ -61,7 +79,8 @@ fn score<B: Backend<Elem = f32>>(
     }
     warn(&counter, run, schema, path);
     let diagnostics = Model::<B>::diagnostics(predictor.model(), &sums[1..], predictions.len() as f64);
-    let evaluation = evaluate::evaluate(&scored, schema, &run.config.data, &predictions);
+    let mut evaluation = evaluate::evaluate(&scored, schema, &weighing, &predictions);
+    evaluation.calibrated_by = by;
     let evaluation = evaluation.with_diagnostics(diagnostics);
     match output.json {
         true => super::print_json(&evaluation),
@@ -76,13 +95,13 @@ pub(super) fn predict(on: &ApplyTo, out: &str) -> Result<()> {
     let device = super::open(on.backend, &run.config.train)?;
     let rows = Predictions::open(&on.data, &schema, format)?;
     match device {
-        Device::Cpu(be) => write(be, &run, &schema, rows, &on.data, out),
-        Device::Cuda(be) => write(be, &run, &schema, rows, &on.data, out),
+        Device::Cpu(be) => write(be, &run, &schema, rows, on, out),
+        Device::Cuda(be) => write(be, &run, &schema, rows, on, out),
     }
 }
 
 /// Warns of values that training does not know.
-fn warn(counter: &Counter, run: &Run, schema: &Schema, path: &str) {
+pub(super) fn warn(counter: &Counter, run: &Run, schema: &Schema, path: &str) {
     let trained = run.record.as_ref().map(|record| record.unknown.clone()).unwrap_or_default();
     let warnings = counter.warnings(schema, &trained, &path.into());
     warnings.iter().for_each(|text| say::warning(text));
@@ -93,10 +112,12 @@ fn write<B: Backend<Elem = f32>>(
     run: &Run,
     schema: &Schema,
     rows: Predictions,
-    path: &str,
+    on: &ApplyTo,
     out: &str,
 ) -> Result<()> {
-    let predictor = super::predictor(be, run, CHUNK)?;
+    let path = &*on.data;
+    let (best, calibration) = best(run, on)?;
+    let predictor = super::predictor(be, run, &best, calibration.map(|found| found.fit), CHUNK)?;
     let (mut counter, mut first) = (Counter::new(schema), 0);
     let predict = |predictions: &mut [f32], batch: &Batch| -> Result<()> {
         counter.add(batch);

@@ -5,9 +5,11 @@ use std::path::Path;
 use optmsm_core::config::Role;
 use optmsm_cpu::Cpu;
 use optmsm_data::{FieldSchema, ScenarioSchema};
+use optmsm_train::calibration::{Calibration, Fit};
 use optmsm_train::check::shapes;
 use optmsm_train::error::Result;
 use optmsm_train::run::Run;
+use optmsm_train::say;
 use serde::Serialize;
 
 use super::Output;
@@ -19,6 +21,7 @@ struct Inspection<'a> {
     schema: String,
     best: Best,
     parameters: usize,
+    calibration: Option<CalibrationOf>,
     scenarios: &'a [ScenarioSchema],
     fields: Vec<FieldOf<'a>>,
     tensors: Vec<TensorOf>,
@@ -29,6 +32,14 @@ struct Inspection<'a> {
 struct Best {
     step: u64,
     epoch: u64,
+}
+
+/// The calibration, with its functions in the order of the scenarios.
+#[derive(Serialize)]
+struct CalibrationOf {
+    data: String,
+    #[serde(flatten)]
+    fit: Fit,
 }
 
 /// One field; `ids` is null where it has no vocabulary.
@@ -58,12 +69,17 @@ pub(super) fn run(folder: &Path, output: Output) -> Result<()> {
         let (dtype, elements) = (best.dtype(&name).map(|d| d.name()), shape.iter().product());
         TensorOf { name, shape, dtype, elements }
     };
+    let calibration = Calibration::of(&run, &best).unwrap_or_else(|e| {
+        say::warning(&e.to_string());
+        None
+    });
     let tensors: Vec<TensorOf> = tensors.into_iter().map(tensor).collect();
     let found = Inspection {
         run: run.folder.display().to_string(),
         schema: run.schema.fingerprint(),
         best: Best { step: best.progress.best_step, epoch: best.progress.epoch },
         parameters: tensors.iter().map(|t| t.elements).sum(),
+        calibration: calibration.map(|Calibration { data, fit, .. }| CalibrationOf { data, fit }),
         scenarios: &run.schema.scenarios,
         fields: run.schema.fields.iter().map(field).collect(),
         tensors,
@@ -71,9 +87,12 @@ pub(super) fn run(folder: &Path, output: Output) -> Result<()> {
     if output.json {
         return super::print_json(&found);
     }
-    let Inspection { run, schema, best, parameters, scenarios, fields, tensors } = found;
+    let Inspection { run, schema, best, parameters, calibration, scenarios, fields, tensors } = found;
     let mut text = format!("run         {run}\nschema      {schema}\n");
     text += &format!("best        step {} after epoch {}\n", best.step, best.epoch);
+    if let Some(CalibrationOf { data, fit }) = calibration {
+        text += &format!("calibrated  by {} on {data}\n", fit.method.name());
+    }
     text += &format!("parameters  {parameters}\n\n");
     text += &super::table(
         ["scenario", "training rows", "positives"],

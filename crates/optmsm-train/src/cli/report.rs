@@ -69,6 +69,6 @@ fn gather<B: Backend<Elem = f32>>(
     options: &Options,
     files: &mut Files,
 ) -> Result<RunReport> {
-    let predictor = super::predictor(be, run, report::CHUNK)?;
+    let predictor = super::predictor(be, run, &run.checkpoint("best")?, None, report::CHUNK)?;
     report::gather(&predictor, run, options.data.as_deref(), files)
 }

@@ -29,6 +29,9 @@ pub struct Comparison {
     pub seeds: Vec<u64>,
     /// Column by whose values the test rows are weighed in all metrics; none where each counts once.
     pub weighted_by: Option<String>,
+    /// Whether rows of label 0 stand there for those that sampling dropped, too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub negatives_weighted: bool,
     /// Whether validation rows chose the pass that was scored.
     pub valid: bool,
     /// In the order given; the first is what others are compared with.
@@ -270,7 +273,8 @@ impl Comparison {
             files,
             split: entries[0].config.data.split.clone(),
             seeds: seeds.to_vec(),
-            weighted_by: entries[0].config.data.metrics_weight().map(str::to_string),
+            weighted_by: base[0].test.weighted_by.clone(),
+            negatives_weighted: base[0].test.negatives_weighted,
             valid: crate::inputs::has(&entries[0].config, optmsm_data::Part::Valid),
             configurations,
             differences,

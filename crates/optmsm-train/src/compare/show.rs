@@ -2,6 +2,7 @@
 
 use super::report::{Comparison, Difference, Scored, Verdict};
 use crate::markdown::{NONE, interval, name, p, spread, table};
+use crate::sampling::weighed_by;
 
 impl Comparison {
     /// Tables and what they allow to say, as `compare.md` has it.
@@ -32,12 +33,13 @@ impl Comparison {
 
     /// A sentence on how rows are weighed, if they are.
     fn weighted(&self) -> String {
-        let Some(column) = &self.weighted_by else { return String::new() };
+        let column = self.weighted_by.as_ref().map(|column| format!("column `{}`", name(column)));
+        let Some(by) = weighed_by(column, self.negatives_weighted) else { return String::new() };
         let overall = &self.configurations[0].overall;
         let effective = overall.effective_rows.map_or(String::new(), |n| {
             format!(": {} rows, which say as much as {n:.0} of equal weights", overall.rows)
         });
-        format!(" All metrics are weighted by column `{}`{effective}.", name(column))
+        format!(" All metrics are weighted by {by}{effective}.")
     }
 
     fn overall(&self) -> String {

@@ -14,6 +14,7 @@ use super::{Files, Norms, RunReport, SCORED, SetReport};
 use crate::coverage::{Counter, FieldCoverage};
 use crate::error::{Error, Result};
 use crate::run::Run;
+use crate::sampling::Weighing;
 use crate::{history, inputs, say, settings};
 
 /// Rows that the file is read and scored by.
@@ -70,7 +71,9 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
         Some(_) => format!("{source} (valid part of data.split)"),
         None => source.to_string(),
     };
-    let (overall, scenarios) = sets(run, &scored);
+    let whole = inputs::is_unsampled(&run.config, &source)?;
+    let weighing = Weighing::of(config, &run.schema, whole)?;
+    let (overall, scenarios) = sets(run, &scored, &weighing);
     let own = [("data.train", &config.train), ("data.valid", &config.valid), ("data.test", &config.test)];
     let own = own.into_iter().filter_map(|(role, paths)| Some((role, run.config.source(paths.as_ref()?))));
     let mut facts = Vec::new();
@@ -103,7 +106,8 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
         files: facts,
         history,
         data: shown,
-        weighted_by: config.metrics_weight().map(str::to_string),
+        weighted_by: weighing.column,
+        negatives_weighted: weighing.negatives.is_some(),
         diagnostics: model.diagnostics(&scored.sums[1..], rows).into_iter().filter_map(mean).collect(),
         gates,
         norms: predictor
@@ -152,11 +156,11 @@ fn score<B: Backend<Elem = f32>, M: Model<B>>(
 }
 
 /// All rows, and those of each scenario.
-fn sets(run: &Run, scored: &Scored) -> (SetReport, Vec<SetReport>) {
+fn sets(run: &Run, scored: &Scored, weighing: &Weighing) -> (SetReport, Vec<SetReport>) {
     let (names, p, extra) = (&run.schema.scenarios, &scored.predictions, &scored.extra);
-    let Batch { labels, weights, scenarios, .. } = &scored.batch;
-    let weights: &[f32] = if run.config.data.metrics_weight().is_some() { weights } else { &[] };
-    let rows = Rows { labels, weights, scenarios, groups: &extra.groups };
+    let Batch { labels, scenarios, .. } = &scored.batch;
+    let weights = weighing.weights(&scored.batch);
+    let rows = Rows { labels, weights: &weights, scenarios, groups: &extra.groups };
     let found = metrics::evaluate(p, rows, names.len());
     let ceiling = match extra.probabilities.is_empty() {
         true => metrics::Report { scenarios: vec![Metrics::default(); names.len()], ..Default::default() },
@@ -180,7 +184,7 @@ fn sets(run: &Run, scored: &Scored) -> (SetReport, Vec<SetReport>) {
     let scenarios = each
         .map(|(((name, m), c), columns)| set(&name.name, m, c, columns.each_ref().map(Vec::as_slice)))
         .collect();
-    (set("all", &found.overall, &ceiling.overall, [p, labels, weights]), scenarios)
+    (set("all", &found.overall, &ceiling.overall, [p, labels, &weights]), scenarios)
 }
 
 /// About `count` points of a curve, evenly along its length; always both ends.

@@ -5,6 +5,7 @@ use optmsm_core::metrics::Metrics;
 use super::chart::{Plot, Series, range};
 use super::html::{Cell, count, details, escape, head, number, table};
 use super::{Line, RunReport, SCORED, SetReport};
+use crate::sampling::weighed_by;
 
 /// Scenarios that have pictures, the largest ones; tables have all.
 pub(super) const PICTURES: usize = 24;
@@ -55,7 +56,7 @@ fn same_rows(runs: &[RunReport]) -> bool {
         let files = r.files.iter().filter(|f| f.role == SCORED).map(|f| f.sha256.clone());
         let mut sets: Vec<_> = r.scenarios.iter().map(counts).filter(|s| s.1 > 0).collect();
         sets.sort_unstable(); // runs may number their scenarios in different ways
-        (files.collect::<Vec<_>>(), sets, r.weighted_by.clone())
+        (files.collect::<Vec<_>>(), sets, (r.weighted_by.clone(), r.negatives_weighted))
     };
     runs.windows(2).all(|pair| scored(&pair[0]) == scored(&pair[1]))
 }
@@ -63,15 +64,14 @@ fn same_rows(runs: &[RunReport]) -> bool {
 /// A paragraph for each run whose rows are weighed.
 fn weighted(runs: &[RunReport]) -> String {
     let says = |r: &RunReport| {
-        let column = escape(r.weighted_by.as_ref()?);
+        let column = r.weighted_by.as_ref().map(|column| format!("column <code>{}</code>", escape(column)));
+        let by = weighed_by(column, r.negatives_weighted)?;
         let m = &r.overall.metrics;
         let effective = m.effective_rows.map_or(String::new(), |n| {
             format!(": {} rows, which say as much as {} of equal weights", count(m.rows), count(n as u64))
         });
         let run = escape(&r.run);
-        Some(format!(
-            "<p>Metrics, bins and curves of <bdi>{run}</bdi> are weighted by column <code>{column}</code>{effective}.</p>"
-        ))
+        Some(format!("<p>Metrics, bins and curves of <bdi>{run}</bdi> are weighted by {by}{effective}.</p>"))
     };
     runs.iter().filter_map(says).collect()
 }

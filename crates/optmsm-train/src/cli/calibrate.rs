@@ -1,0 +1,225 @@
+//! `optmsm calibrate`: probabilities of a run's best parameters, corrected by labelled rows.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets};
+use optmsm_core::backend::Backend;
+use optmsm_core::batch::Batch;
+use optmsm_core::metrics::Metrics;
+use optmsm_data::cache::Selection;
+use optmsm_data::{Dataset, Need, Part, RowReader, Schema, Source, printable};
+use optmsm_train::calibration::{self, Calibration, FOLDS, Fit, Labelled, Map, Method};
+use optmsm_train::checkpoint::Checkpoint;
+use optmsm_train::config::BackendKind;
+use optmsm_train::coverage::Counter;
+use optmsm_train::error::{Error, Result};
+use optmsm_train::evaluate::{Evaluation, evaluate};
+use optmsm_train::folder::Folder;
+use optmsm_train::run::Run;
+use optmsm_train::sampling::{self, Shift, Weighing};
+use optmsm_train::{extreme, inputs, say};
+use serde::Serialize;
+
+use super::apply::{self, CHUNK};
+use super::{Device, Output};
+
+/// Largest logit.
+const LARGEST: f64 = f32::MAX as f64;
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// Run folder.
+    run: PathBuf,
+    /// File, folder or quoted glob of labelled rows; the run's validation rows when not given.
+    #[arg(long)]
+    data: Option<String>,
+    /// Kind of function that is fitted.
+    #[arg(long, value_enum, default_value_t = Method::Platt)]
+    method: Method,
+    /// With data.negative_rate: the file has all rows of label 0.
+    #[arg(long, requires = "data")]
+    unsampled: bool,
+    /// What computes, whatever trained it.
+    #[arg(long, value_enum, default_value_t = BackendKind::Cpu)]
+    backend: BackendKind,
+    /// Change how the file is read: --set 'data.delimiter=";"', or data.quoting, columns, null_values, label_values.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Done<'a> {
+    run: String,
+    data: &'a str,
+    method: Method,
+    folds: usize,
+    all: &'a Map,
+    scenarios: Vec<OfScenario<'a>>,
+    before: &'a Evaluation,
+    after: &'a Evaluation,
+}
+
+/// The function of a scenario; null where it has that of all rows.
+#[derive(Serialize)]
+struct OfScenario<'a> {
+    scenario: &'a str,
+    own: Option<&'a Map>,
+}
+
+/// Labelled rows with what a run says of them.
+#[derive(Default)]
+struct Scored {
+    rows: Dataset, // without fields
+    logits: Vec<f64>,
+    predictions: Vec<f32>,
+}
+
+pub(super) fn run(options: &Options) -> Result<()> {
+    Run::refuse_missing(&options.run)?;
+    let _held = Folder::take(&options.run, "RUN")?;
+    let run = Run::open(&options.run)?;
+    let schema = apply::schema(&run, &options.set)?;
+    let (source, selection) = match &options.data {
+        Some(path) => (Source::from(path.as_str()), None),
+        None => {
+            let valid = inputs::source(&run.config, Part::Valid).ok_or_else(|| {
+                let problem = "names no data.valid to calibrate on";
+                Error::file(run.folder.join("config.toml").display(), problem, "give a file with --data")
+            })?;
+            valid.files().map_err(|e| inputs::gone(e.into(), "--data"))?;
+            (valid, inputs::selection(&run.config, Part::Valid))
+        }
+    };
+    let data = source.to_string();
+    if selection.is_none() {
+        warn(&run, &source)?;
+    }
+    let whole = options.unsampled || inputs::is_unsampled(&run.config, &source)?;
+    let weighing = Weighing::of(&run.config.data, &schema, whole)?;
+    let best = run.checkpoint("best")?;
+    let from = (source, selection);
+    let scored = match super::open(options.backend, &run.config.train)? {
+        Device::Cpu(be) => score(be, &run, &best, &schema, from)?,
+        Device::Cuda(be) => score(be, &run, &best, &schema, from)?,
+    };
+    let batch = &scored.rows.batch;
+    let rows = Labelled {
+        logits: &scored.logits,
+        labels: &batch.labels,
+        weights: &weighing.weights(batch),
+        scenarios: &batch.scenarios,
+        count: schema.scenarios.len(),
+    };
+    let lacking = |problem| Error::file(&data, problem, "give other rows, or more of them");
+    let fit = Fit::new(options.method, &rows).map_err(lacking)?;
+    let crossed = Fit::crossed(options.method, &rows).map_err(lacking)?;
+    let [before, after] =
+        [&scored.predictions, &crossed].map(|p| evaluate(&scored.rows, &schema, &weighing, p));
+    let negative_rates = sampling::rates(&run.config.data, &schema)?;
+    let calibration = Calibration { checkpoint: best.sha256, negative_rates, data, fit };
+    calibration.save(&run)?;
+    let Calibration { data, fit, .. } = &calibration;
+    if !options.output.json {
+        return super::print(text(data, fit, &before, &after).as_bytes());
+    }
+    let scenarios = schema.scenarios.iter().zip(&fit.scenarios);
+    super::print_json(&Done {
+        run: run.folder.display().to_string(),
+        data,
+        method: fit.method,
+        folds: FOLDS,
+        all: &fit.all,
+        scenarios: scenarios.map(|(s, own)| OfScenario { scenario: &s.name, own: own.as_ref() }).collect(),
+        before: &before,
+        after: &after,
+    })
+}
+
+/// Warns of rows that are better left for something else.
+fn warn(run: &Run, source: &Source) -> Result<()> {
+    for (part, why) in [
+        (Part::Train, "whose labels the model knows, so that its probabilities seem better than they are"),
+        (Part::Test, "whose metrics then say less of other rows"),
+    ] {
+        for path in inputs::of_part(&run.config, part, source)? {
+            let (path, part) = (path.display(), part.name());
+            say::warning(&format!("{path}: is of data.{part}, {why}; calibrate on rows of their own"));
+        }
+    }
+    Ok(())
+}
+
+/// Reads labelled rows, and what the best parameters say of them.
+fn score<B: Backend<Elem = f32>>(
+    be: B,
+    run: &Run,
+    best: &Checkpoint,
+    schema: &Schema,
+    (source, selection): (Source, Selection),
+) -> Result<Scored> {
+    let predictor = super::predictor(be, run, best, None, CHUNK)?;
+    let shift = Shift::of(&run.config.data, schema)?;
+    let plain = calibration::answer(shift.clone(), None);
+    let mut reader = RowReader::open(source.clone(), schema, Need::Labelled)?;
+    if let Some((split, part)) = selection {
+        reader = reader.select(split, part)?;
+    }
+    let (mut scored, mut counter) = (Scored::default(), Counter::new(schema));
+    let mut batch = Batch::new(&schema.input_spec());
+    while reader.read(&mut batch, &mut scored.rows.extra, CHUNK)? > 0 {
+        counter.add(&batch);
+        let (logits, first) = (predictor.logits(&batch)?, scored.logits.len());
+        let of_rows = || logits.iter().map(|&o| f64::from(o)).zip(&batch.scenarios);
+        scored.predictions.extend(of_rows().map(|(o, &scenario)| plain(o, scenario)));
+        extreme::check(&scored.predictions[first..], &batch, first, schema, &source.to_string())?;
+        // An infinite one is as good as the largest.
+        let finite = of_rows().map(|(o, &scenario)| shift.at(o.clamp(-LARGEST, LARGEST), scenario));
+        scored.logits.extend(finite);
+        scored.rows.batch.labels.append(&mut batch.labels);
+        scored.rows.batch.weights.append(&mut batch.weights);
+        scored.rows.batch.scenarios.append(&mut batch.scenarios);
+        batch.clear();
+    }
+    apply::warn(&counter, run, schema, &source.to_string());
+    Ok(scored)
+}
+
+/// A line for each scenario, then one for all rows.
+fn text(data: &str, fit: &Fit, before: &Evaluation, after: &Evaluation) -> String {
+    let mut table = Table::new();
+    let header =
+        ["scenario", "rows", "positives", "probability", "log loss", "→", "calibration", "→", "ECE", "→"];
+    table.load_preset(presets::NOTHING).set_header(header);
+    let number = |v: Option<f64>| v.map_or("–".to_string(), |v| format!("{v:.4}"));
+    let mut line = |name: &str, map: String, before: &Metrics, after: &Metrics| {
+        let mut cells =
+            vec![printable(name).into_owned(), before.rows.to_string(), before.positives.to_string(), map];
+        let pairs = [
+            (before.log_loss, after.log_loss),
+            (before.calibration, after.calibration),
+            (before.ece, after.ece),
+        ];
+        cells.extend(pairs.into_iter().flat_map(|(before, after)| [number(before), number(after)]));
+        table.add_row(cells);
+    };
+    for ((before, after), own) in before.scenarios.iter().zip(&after.scenarios).zip(&fit.scenarios) {
+        let map = own.as_ref().map_or("as of all".to_string(), Map::to_string);
+        if before.metrics.rows > 0 {
+            line(&before.scenario, map, &before.metrics, &after.metrics);
+        }
+    }
+    line("all", fit.all.to_string(), &before.overall, &after.overall);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let (method, least) = (fit.method.name(), fit.method.least());
+    format!(
+        "calibrated by {method} on {data}; z is the logit of the model\n{table}\n\n\
+         → by cross-fitting: each of {FOLDS} parts of the rows as the other parts calibrate it.\n\
+         A scenario with fewer than {least} rows of a label is calibrated as all rows are.\n"
+    )
+}
