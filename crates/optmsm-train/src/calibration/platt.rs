@@ -9,6 +9,8 @@ use super::{Row, log1p_exp, sigmoid};
 const STEPS: usize = 100;
 /// Largest gradient that is left, over the weight of all rows.
 const LEFT: f64 = 1e-12;
+/// Largest gradient with which a whole step is taken: the gain is too small to be seen in the loss.
+const NEAR: f64 = 1e-6;
 /// Shortest step that is tried.
 const SHORTEST: f64 = 1e-10;
 
@@ -57,12 +59,13 @@ fn line(rows: &[[f64; 3]]) -> (f64, f64) {
             (hessian[1] * gradient[1] - hessian[2] * gradient[0]) / det,
             (hessian[1] * gradient[0] - hessian[0] * gradient[1]) / det,
         ];
+        let near = gradient.iter().all(|g| g.abs() < NEAR);
         let slope = gradient[0] * step[0] + gradient[1] * step[1];
         let mut size = 1.0;
         let next = loop {
             let next = (a + size * step[0], b + size * step[1]);
             let there = loss(next.0, next.1);
-            if there < here + 1e-4 * size * slope {
+            if near || there < here + 1e-4 * size * slope {
                 break Some((next, there));
             }
             size /= 2.0;
