@@ -85,17 +85,33 @@ fn evaluations_come_where_they_are_asked_for_and_change_no_bit_of_training() {
 fn a_run_that_was_stopped_anywhere_goes_on_as_if_it_had_not_been() {
     let place = place();
     let sets = ["train.evaluate_every={ steps = 4 }", "train.checkpoint_every={ rows = 40 }"];
-    train(&place, "whole", &sets);
+    goes_on(&place, "plain", &sets);
+    let rule = r#"{ rule = "adam", lr = 0.01, weight_decay = 40.0, decay_rows = "all" }"#;
+    let (rule, schedule) =
+        (format!("train.embedding_optimizer={rule}"), r#"train.schedule={ kind = "cosine", warmup = 3 }"#);
+    let average = r#"train.average={ kind = "ema", decay = 0.7 }"#;
+    let all = [sets[0], sets[1], &rule, schedule, average];
+    goes_on(&place, "all", &all);
+    let [averaged, plain] = ["all", "plain"].map(|run| tensors(&place, &format!("{run}-whole")));
+    assert!(averaged != plain, "averages, schedule and decay change nothing");
+}
+
+fn goes_on(place: &Place, name: &str, sets: &[&str]) {
+    let whole = format!("{name}-whole");
+    train(place, &whole, sets);
     for stop in ["0", "1", "4", "6", "7", "17", "20"] {
-        let run = format!("stopped-{stop}");
+        let run = format!("{name}-{stop}");
         let args = sets.iter().flat_map(|set| ["--set", set]);
         let args: Vec<_> = TRAIN.into_iter().chain([&*run, "--max-steps", stop]).chain(args).collect();
         code(&place.run(&args), 130);
-        assert_eq!(last(&place, &run).progress.step.to_string(), stop);
-        good(&place, &["train", "--resume", "--quiet", "--run", &run]);
-        assert_eq!(lines(&place, &run), lines(&place, "whole"), "{stop}");
-        let [a, b] = [&*run, "whole"].map(|run| place.bytes(&format!("{run}/checkpoints/last.safetensors")));
-        assert!(a == b, "{stop}");
+        assert_eq!(last(place, &run).progress.step.to_string(), stop);
+        good(place, &["train", "--resume", "--quiet", "--run", &run]);
+        assert_eq!(lines(place, &run), lines(place, &whole), "{name}: {stop}");
+        for checkpoint in ["last", "best"] {
+            let [a, b] =
+                [&run, &whole].map(|run| place.bytes(&format!("{run}/checkpoints/{checkpoint}.safetensors")));
+            assert!(a == b, "{name}: {checkpoint} of the run that was stopped at {stop}");
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use optmsm_core::batch::{Batch, Column};
 use optmsm_core::config::InputSpec;
 use optmsm_core::learner::{Footprint, footprint};
 use optmsm_core::model::OptMsm;
+use optmsm_core::optim::DecayRows;
 use optmsm_core::plan::Plan;
 use optmsm_cpu::CpuOptions;
 use optmsm_data::StreamConfig;
@@ -65,6 +66,7 @@ pub(super) fn memory(config: &Config, model: OptMsm, input: &InputSpec, seen: &[
     let list_ids: Vec<usize> = list_ids.collect();
     let taken = footprint(counting, model, train.learner(), train.batch_size, &list_ids)?;
     let Footprint { parameters, optimizer, gradients, prepared, activations, inputs } = taken;
+    let twice = train.average.is_some() || train.learner().tables().decay_rows == DecayRows::All;
     let backend_total = taken.total() + reserved;
     let (on_disk, in_memory): (Vec<&Seen>, Vec<&Seen>) = seen.iter().partition(|s| s.file.streamed);
     let data = in_memory.into_iter().map(held).sum::<usize>()
@@ -89,8 +91,8 @@ pub(super) fn memory(config: &Config, model: OptMsm, input: &InputSpec, seen: &[
         data,
         batches,
         host_total: on_host + data + batches,
-        // The checkpoint, and the bytes of its file.
-        saving: 2 * (parameters + optimizer),
+        // The checkpoint, which has parameters twice where training goes on from others than predict, and the bytes of its file.
+        saving: 2 * (parameters * if twice { 2 } else { 1 } + optimizer),
     })
 }
 
