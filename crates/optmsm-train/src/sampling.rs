@@ -25,13 +25,10 @@ pub fn rates(config: &DataConfig, schema: &Schema) -> Result<Vec<f64>> {
     };
     if let Some(fallback) = schema.fallback_scenario() {
         // It is trained by rows of all scenarios.
-        let of_all = |rates: &[f64]| {
-            let negatives = schema.scenarios.iter().map(|s| (s.rows - s.positives) as f64);
-            let (kept, all) =
-                negatives.zip(rates).fold((0.0, 0.0), |(kept, all), (n, r)| (kept + n, all + n / r));
-            if all > 0.0 { kept / all } else { 1.0 }
-        };
-        rates[fallback as usize] = of_all(&rates);
+        let negatives = schema.scenarios.iter().map(|s| (s.rows - s.positives) as f64);
+        let (kept, all) =
+            negatives.zip(&rates).fold((0.0, 0.0), |(kept, all), (n, r)| (kept + n, all + n / r));
+        rates[fallback as usize] = if all > 0.0 { kept / all } else { 1.0 };
     }
     Ok(rates)
 }
@@ -114,7 +111,8 @@ mod tests {
     fn schema(config: &DataConfig) -> Schema {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows.csv");
-        let row = |i: usize| format!("{},{},a\n", u8::from(i % 4 == 0), if i < 8 { "x" } else { "y" });
+        let row =
+            |i: usize| format!("{},{},a\n", u8::from(i.is_multiple_of(4)), if i < 8 { "x" } else { "y" });
         std::fs::write(&path, "label,scenario,a\n".to_string() + &(0..12).map(row).collect::<String>())
             .unwrap();
         Schema::fit(config, Source::from(path)).unwrap()
@@ -148,8 +146,8 @@ mod tests {
         let config = config("negative_rate = 0.25");
         let shift = Shift::of(&config, &schema(&config)).unwrap();
         assert_eq!(probability(shift.at(0.0, 1)), 0.2);
-        for logit in [-12.0, -1.5, 0.3, 4.0, 30.0] {
-            let p = 1.0 / (1.0 + (-logit as f64).exp());
+        for logit in [-12.0f64, -1.5, 0.3, 4.0, 30.0] {
+            let p = 1.0 / (1.0 + (-logit).exp());
             let wanted = 0.25 * p / (1.0 - p + 0.25 * p);
             assert!((f64::from(probability(shift.at(logit, 0))) - wanted).abs() < 1e-7, "{logit}");
         }

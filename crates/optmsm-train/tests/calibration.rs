@@ -22,7 +22,7 @@ fn rows(count: usize, seed: u64) -> String {
     let stream = Stream::new(seed, "rows");
     let row = |i: u64| {
         let [a, b, c, d] = [0, 1, 2, 3].map(|what| stream.uniform(4 * i + what));
-        let scenario = if i % 40 == 0 { "few" } else { ["home", "ads"][i as usize % 2] };
+        let scenario = if i.is_multiple_of(40) { "few" } else { ["home", "ads"][i as usize % 2] };
         let (user, price) = ((a * 9.0) as u64, (b * 13.0).floor());
         let logit = if scenario == "ads" { price / 3.0 - 3.0 } else { user as f64 / 4.0 - 1.0 };
         let label = u8::from(c < 1.0 / (1.0 + (-logit).exp()));
@@ -242,7 +242,7 @@ fn sampled_negatives_speak_for_all() {
     let kept: String = train
         .lines()
         .enumerate()
-        .filter(|(i, l)| !of_label_0(l) || i % 4 == 0)
+        .filter(|(i, l)| !of_label_0(l) || i.is_multiple_of(4))
         .map(|(_, l)| format!("{l}\n"))
         .collect();
     place.write("train.csv", kept);

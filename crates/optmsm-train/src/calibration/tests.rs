@@ -150,9 +150,9 @@ fn each_scenario_with_enough_rows_has_a_function_of_its_own() {
     assert_eq!(fit.scenarios[2..], [None, None]);
     assert_eq!(fit.at(0.7, 2), fit.all.at(0.7));
     let fit = Fit::new(Method::Isotonic, &world.rows(&[])).unwrap();
-    for z in [-2.5, -1.0, 0.0, 1.0, 2.5] {
+    for z in [-2.5f64, -1.0, 0.0, 1.0, 2.5] {
         for (scenario, truth) in [(0, 0.5 * z - 1.0), (1, 2.0 * z + 1.0)] {
-            let truth = 1.0 / (1.0 + (-truth as f64).exp());
+            let truth = 1.0 / (1.0 + (-truth).exp());
             assert!((f64::from(fit.at(z, scenario)) - truth).abs() < 0.06, "{scenario} at {z}");
         }
     }
