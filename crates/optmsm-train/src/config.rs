@@ -71,7 +71,7 @@ pub struct TrainConfig {
     pub precision: Precision,
     /// Update rule of dense parameters.
     pub optimizer: OptimizerConfig,
-    /// Update rule of embedding tables; that of dense parameters, in its sparse form, when not given.
+    /// Update rule of embedding tables, in its sparse form; what is not given is as for dense parameters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub embedding_optimizer: Option<OptimizerConfig>,
     /// Learning rate over the steps.
@@ -193,11 +193,20 @@ impl Config {
         Self::finish(table, self.origin.clone())
     }
 
+    /// As TOML, without what tables inherit: another value of the dense optimizer is theirs, too.
     fn table(&self) -> Result<toml::Table> {
-        toml::Table::try_from(self).map_err(|e| Error::file("configuration", e.to_string(), "report this"))
+        let table = toml::Table::try_from(self);
+        let mut table = table.map_err(|e| Error::file("configuration", e.to_string(), "report this"))?;
+        if let Some(train) = table.get_mut("train").and_then(toml::Value::as_table_mut) {
+            disinherit(train, "optimizer", "embedding_optimizer");
+        }
+        Ok(table)
     }
 
-    fn finish(table: toml::Table, origin: Origin) -> Result<Self> {
+    fn finish(mut table: toml::Table, origin: Origin) -> Result<Self> {
+        if let Some(train) = table.get_mut("train").and_then(toml::Value::as_table_mut) {
+            inherit(train, "optimizer", "embedding_optimizer");
+        }
         let mut config: Config =
             table.try_into().map_err(|e: toml::de::Error| explain("configuration", "", &e))?;
         config.origin = origin;
@@ -242,6 +251,26 @@ impl Config {
     /// As TOML.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(self).map_err(|e| Error::file("configuration", e.to_string(), "report this"))
+    }
+}
+
+/// Gives the table `of` the keys of the table `from` that it lacks, if both are there.
+fn inherit(tables: &mut toml::Table, from: &str, of: &str) {
+    let Some(from) = tables.get(from).and_then(toml::Value::as_table).cloned() else { return };
+    if let Some(of) = tables.get_mut(of).and_then(toml::Value::as_table_mut) {
+        for (key, value) in from {
+            of.entry(key).or_insert(value);
+        }
+    }
+}
+
+/// Takes the keys of the table `of` away whose values are those of the table `from`, and the table if none is left.
+fn disinherit(tables: &mut toml::Table, from: &str, of: &str) {
+    let Some(from) = tables.get(from).and_then(toml::Value::as_table).cloned() else { return };
+    let Some(own) = tables.get_mut(of).and_then(toml::Value::as_table_mut) else { return };
+    own.retain(|key, value| from.get(key) != Some(value));
+    if own.is_empty() {
+        tables.remove(of);
     }
 }
 

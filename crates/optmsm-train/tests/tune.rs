@@ -3,6 +3,7 @@
 mod common;
 
 use common::{CONFIG, Place, code};
+use optmsm_train::run::Run;
 
 const SPACE: &str = r#"
 [tune]
@@ -153,6 +154,27 @@ fn trials_that_cannot_be_are_noted() {
     assert!(place.text("t/trials.md").contains("| diverged |"));
 }
 
+/// Without a table the decay of embedding tables and the learning rate are searched; tables that have no rate of their own
+/// follow that of the dense parameters.
+#[test]
+fn a_search_needs_no_table() {
+    for more in ["", "\n[train.embedding_optimizer]\nweight_decay = 0.5\nlr = 0.01\n"] {
+        let place = place();
+        place.write("config.toml", format!("{CONFIG}{more}"));
+        code(&place.run(&["tune", "config.toml", "--trials", "3", "--quiet", "--out", "t"]), 0);
+        for (number, trial) in trials(&place, "t").iter().enumerate().skip(1) {
+            let value = |key: &str| trial["values"][key].as_f64().unwrap();
+            let decay = value("train.embedding_optimizer.weight_decay");
+            let lr = value("train.optimizer.lr");
+            assert!((1e-4..=3e-2).contains(&decay) && (3e-4..=1e-2).contains(&lr), "{trial}");
+            let train = Run::open(&place.path(&format!("t/trial-{number:03}"))).unwrap().config.train;
+            let tables = train.embedding_optimizer.unwrap();
+            assert_eq!((train.optimizer.lr, train.optimizer.weight_decay), (lr, 0.0));
+            assert_eq!((tables.lr, tables.weight_decay), (lr, decay));
+        }
+    }
+}
+
 #[test]
 fn a_bad_search_is_refused() {
     let place = place();
@@ -170,9 +192,6 @@ fn a_bad_search_is_refused() {
         &["--set", "tune.train.epochs={ int = [3, 3] }"],
         "config `tune.\"train.epochs\"`: the range from 3 to 3 is empty; give the lower end first",
     );
-    place.write("config.toml", CONFIG);
-    let fix = "add it, for example: [tune] and under it \"train.optimizer.lr\" = { log = [1e-4, 1e-2] }";
-    refused(&[], &format!("config `tune`: is missing; {fix}"));
     place.write("config.toml", CONFIG.replace("valid = \"valid.csv\"", "") + SPACE);
     let fix =
         "give the path of a file or folder, or split data.train by data.split = { valid = 0.1, test = 0.1 }";

@@ -11,7 +11,7 @@ use super::many::{Common, Done};
 
 #[derive(Args)]
 pub(super) struct Options {
-    /// Configuration file with a [tune] table.
+    /// Configuration file; without a [tune] table the decay of embedding tables and the learning rate are searched.
     config: PathBuf,
     /// Trials, the configuration as it is included; tune.trials when not given.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]

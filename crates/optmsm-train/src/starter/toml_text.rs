@@ -213,7 +213,7 @@ fn field_text(column: &Column, field: &Field, rows: u64) -> String {
     text
 }
 
-/// Model and training: the defaults, but for what the number of rows decides.
+/// Model and training: the first settings to try, and defaults but for what the number of rows decides.
 fn rest(rows: u64, valid: bool, scenarios: usize) -> String {
     let batch = match rows {
         0..20_000 => 256,
@@ -221,6 +221,7 @@ fn rest(rows: u64, valid: bool, scenarios: usize) -> String {
         _ => 4096,
     };
     let dim = if rows < 20_000 { 8 } else { 16 };
+    let (average, steps) = if rows < 5_000_000 { (0.995, 200) } else { (0.999, 1000) };
     let (epochs, why) = match valid {
         true => (20, "at most: early stopping ends it"),
         false => (3, "few: nothing watches for overfitting without data.valid"),
@@ -237,6 +238,10 @@ fn rest(rows: u64, valid: bool, scenarios: usize) -> String {
         "\n[model]\nembedding_dim = {dim}\northogonality = 0.1   # weight of the penalty that keeps the experts apart\n\n\
          [model.experts]\n{experts}\n\n\
          [model.specific]\nhidden = [16]\n\n[model.tower]\nhidden = [32]\n\n\
-         [train]\nbatch_size = {batch}\nepochs = {epochs}            # {why}\n\n[train.optimizer]\nrule = \"adam\"\nlr = 0.001\n"
+         # What to try first (docs/training.md); optmsm tune searches it with the learning rate.\n\
+         [train.embedding_optimizer]\nweight_decay = 0.001   # of embedding tables: from 1e-4 to 3e-2, more where values are seldom\n\n\
+         [train]\nbatch_size = {batch}\nepochs = {epochs}            # {why}\n\
+         average = {{ kind = \"ema\", decay = {average} }} # the mean of the last {steps} steps or so predicts\n\n\
+         [train.optimizer]\nrule = \"adam\"\nlr = 0.001\n"
     )
 }

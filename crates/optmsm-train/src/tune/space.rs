@@ -39,6 +39,10 @@ enum Range {
     Choices(Vec<Value>),
 }
 
+/// Searched where a configuration names nothing: the decay of tables, which matters most (docs/training.md), and the learning rate.
+const USUAL: [(&str, f64, f64); 2] =
+    [("train.embedding_optimizer.weight_decay", 1e-4, 3e-2), ("train.optimizer.lr", 3e-4, 1e-2)];
+
 const OPTIONS: [&str; 3] = ["trials", "seed", "stop"];
 const RANGES: [&str; 4] = ["log", "uniform", "int", "choices"];
 
@@ -47,19 +51,19 @@ fn fail<T>(key: &str, problem: impl Into<String>, fix: impl Into<String>) -> Res
 }
 
 impl Space {
-    /// Reads the table of a configuration, and tries every end and every choice in it.
+    /// Reads the table of a configuration, or takes [`USUAL`] without one, and tries every end and every choice in it.
     ///
     /// # Errors
-    /// No table, an unknown key, an empty range, a key that the configuration does not have or that cannot be tuned, a
+    /// An unknown key, an empty range, a key that the configuration does not have or that cannot be tuned, a
     /// value that it cannot take.
     pub fn new(config: &Config) -> Result<Self> {
-        let Some(table) = &config.tune else {
-            let fix =
-                "add it, for example: [tune] and under it \"train.optimizer.lr\" = { log = [1e-4, 1e-2] }";
-            return Err(CoreError::config("tune", "is missing", fix).into());
-        };
         let mut space = Self { trials: 20, seed: 1, stop: true, axes: Vec::new() };
-        space.read("", table)?;
+        match &config.tune {
+            Some(table) => space.read("", table)?,
+            None => space
+                .axes
+                .extend(USUAL.map(|(key, low, high)| Axis { key: key.into(), range: Range::Log(low, high) })),
+        }
         if space.axes.is_empty() {
             let fix = "add a range, for example \"train.optimizer.lr\" = { log = [1e-4, 1e-2] }";
             return Err(CoreError::config("tune", "names nothing to search", fix).into());
