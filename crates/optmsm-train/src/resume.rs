@@ -25,6 +25,10 @@ pub fn allow_settings(run: &Run, before: &Config) -> Result<()> {
     let mut changes = edited(&run.folder)?;
     changes.extend(settings::changes(&flatten(before, true)?, &flatten(&run.config, true)?));
     for settings::Change { key, was, is } in changes {
+        if is_state(&key) {
+            let problem = format!("is {is}, but was {was} when the run began, and its checkpoint has the state of that");
+            return Err(CoreError::config(key, problem, "leave it as it was, or begin a new run").into());
+        }
         if is_fixed(&key) {
             return Err(fixed(&key, &format!("is {is}, but was {was} when the run began")));
         }
@@ -40,6 +44,11 @@ fn fixed(key: &str, problem: &str) -> Error {
     };
     let fix = "leave it as it was, or begin a new run";
     CoreError::config(key, format!("{problem}, and {why}"), fix).into()
+}
+
+/// Whether a setting decides what a checkpoint holds beside the model.
+fn is_state(key: &str) -> bool {
+    key == "train.average.kind" || (key.starts_with("train.") && key.ends_with(".decay_rows"))
 }
 
 /// Whether what a run has made so far follows from a setting.
