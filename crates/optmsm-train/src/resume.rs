@@ -26,7 +26,9 @@ pub fn allow_settings(run: &Run, before: &Config) -> Result<()> {
     changes.extend(settings::changes(&flatten(before, true)?, &flatten(&run.config, true)?));
     for settings::Change { key, was, is } in changes {
         if is_state(&key) {
-            let problem = format!("is {is}, but was {was} when the run began, and its checkpoint has the state of that");
+            let problem = format!(
+                "is {is}, but was {was} when the run began, and its checkpoint has the state of that"
+            );
             return Err(CoreError::config(key, problem, "leave it as it was, or begin a new run").into());
         }
         if is_fixed(&key) {
