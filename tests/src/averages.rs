@@ -129,7 +129,7 @@ pub fn averages_leave_training_as_it_was<B: Backend>(be: impl Fn() -> B) {
     }
 }
 
-/// What is exported predicts as the learner did, bit for bit where tables are not narrow.
+/// Exported parameters predict as the learner did, bit for bit where tables are not narrow.
 ///
 /// # Panics
 /// Where it does not.

@@ -16,7 +16,7 @@ const LOG_LOSS_EPS: f64 = 1e-7;
 /// The group of rows without one: they are no part of the GAUC.
 pub const NO_GROUP: u64 = 0;
 
-/// What is known of scored rows. Columns have one entry per row.
+/// Scored rows. Columns have one entry per row.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rows<'a> {
     /// 0 or 1.

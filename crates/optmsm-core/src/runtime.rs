@@ -33,7 +33,7 @@ impl<B: Backend> Params<B> {
         self.average.is_some()
     }
 
-    /// What a pass reads: the dense parameters, or their average.
+    /// Parameters that a pass reads: the dense parameters, or their average.
     pub(crate) fn read(&self, averaged: bool) -> &Flat<B> {
         self.average.as_ref().filter(|_| averaged).unwrap_or(&self.dense)
     }

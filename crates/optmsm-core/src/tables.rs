@@ -167,7 +167,7 @@ impl<B: Backend> Tables<B> {
         table.put(be, spec, self.scales, first, data)
     }
 
-    /// What [`Tables::export`] does not show of tables that move.
+    /// State of tables that move, which [`Tables::export`] does not show.
     pub(crate) fn export_state(
         &self,
         be: &B,
@@ -218,7 +218,7 @@ fn averaged(spec: &TableSpec) -> String {
 }
 
 impl<B: Backend> Table<B> {
-    /// What a step moves, with the average's c.
+    /// Rows that a step moves, with the average's c.
     fn moving(&mut self, c: f64) -> Option<Moving<'_, B>> {
         let Self { rows, average, frozen } = self;
         (!*frozen).then(|| Moving { rows, average: average.as_mut().map(|average| (average, c)) })
@@ -241,7 +241,7 @@ impl<B: Backend> Table<B> {
             put_rows(be, spec, &mut self.rows, first, &stored)?;
         }
         if let Some(average) = &mut self.average {
-            // What the table now holds, which may be rounded, is what the average starts at.
+            // The average starts at the numbers that the table now holds, which may be rounded.
             let stored = |w: &B::Elem| spec.dtype.nearest(B::Elem::of(w.wide() / p)).wide();
             let rows: Vec<_> = data.iter().map(|w| B::Elem::of((p - q) * stored(w) / d)).collect();
             be.upload_rows(average, first, &rows);

@@ -272,7 +272,7 @@ impl Table {
     }
 }
 
-/// What one task settles.
+/// Rows that one task settles.
 fn settle<S: Stored>(isa: Isa, data: &mut [S], factor: f32, mut average: Option<(&mut [f32], [f32; 2])>) {
     isa.vectorise(
         #[inline(always)]
@@ -397,7 +397,7 @@ struct Slab<'a, S> {
     state: [&'a mut [f32]; 2],
     /// Of the same rows; empty where there is none.
     average: &'a mut [f32],
-    /// What the average moves by as a row moves, times −1.
+    /// Share of a row's move that the average moves back by.
     c: f32,
 }
 

@@ -1,7 +1,9 @@
 //! Tables and sums beyond the conformance suite's sizes: where sums take two launches, where there are more fields or tables
 //! than a launch describes, and every bit pattern of the narrow types.
 
-use optmsm_core::backend::{Backend, FieldLookup, FieldSum, Mat, MatMut, Part, Segments, TableStep, TableView, Write};
+use optmsm_core::backend::{
+    Backend, FieldLookup, FieldSum, Mat, MatMut, Part, Segments, TableStep, TableView, Write,
+};
 use optmsm_core::optim::{OptimizerConfig, Rule, Update};
 use optmsm_core::reference::Reference;
 use optmsm_core::rounding::{Rounding, TableDtype};

@@ -1,6 +1,6 @@
 //! Probabilities of a trained model, corrected by labelled rows: `calibration.json` of a run folder.
 //!
-//! What is fitted is a function of the logit, for each scenario that has enough rows, and one for all others.
+//! A function of the logit is fitted for each scenario that has enough rows, and one for all others.
 
 mod isotonic;
 mod platt;
@@ -245,7 +245,7 @@ impl Fit {
     }
 }
 
-/// What a run folder keeps.
+/// Content of the file in a run folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// SHA-256 of the checkpoint whose logits were fitted.

@@ -48,7 +48,7 @@ pub struct Progress {
     /// Evaluations; of older files 0.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub evaluations: u64,
-    /// What was trained since the last of them.
+    /// Training since the last of them.
     #[serde(default, skip_serializing_if = "Stretch::is_empty")]
     pub stretch: Stretch,
 }

@@ -64,7 +64,7 @@ pub struct RunResult {
     pub test: Evaluation,
 }
 
-/// What is known of the test rows.
+/// The test rows.
 pub(crate) struct Scores {
     pub(crate) labels: Vec<f32>,
     pub(crate) predictions: Vec<f32>,

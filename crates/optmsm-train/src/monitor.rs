@@ -1,4 +1,4 @@
-//! What early stopping watches, as `train.monitor` names it.
+//! The value that early stopping watches, as `train.monitor` names it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -146,12 +146,12 @@ impl Monitor {
         value.map(|v| self.sign() * v)
     }
 
-    /// What makes a watched value the metric again.
+    /// Sign that makes a watched value the metric again.
     pub fn sign(&self) -> f64 {
         if self.metric == Metric::LogLoss { -1.0 } else { 1.0 }
     }
 
-    /// What tables call it.
+    /// Name in tables.
     pub fn title(&self) -> String {
         let metric = self.metric.title();
         match &self.of {

@@ -143,7 +143,7 @@ impl Rows {
         Ok((predictions, scored))
     }
 
-    /// What metrics need to know of all rows in order, as [`Rows::predict`] returns it; hands over the rows on the way.
+    /// Labels, scenarios, weights and the like of all rows in order, as [`Rows::predict`] returns it; hands over the rows on the way.
     ///
     /// # Errors
     /// Those of `take`, and when the disk fails.

@@ -33,7 +33,7 @@ pub fn rates(config: &DataConfig, schema: &Schema) -> Result<Vec<f64>> {
     Ok(rates)
 }
 
-/// What is added to the logits of each scenario: ln r.
+/// Shift of the logits of each scenario: ln r.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shift(Vec<f64>);
 

@@ -1,4 +1,4 @@
-//! What training has seen since its last evaluation: mean losses, and how well rows were predicted right before they were learned
+//! Training since its last evaluation: mean losses, and how well rows were predicted right before they were learned
 //! from (progressive validation: Blum, Kalai and Langford, COLT 1999).
 
 use optmsm_core::learner::Trace;

@@ -36,7 +36,7 @@ impl Labels {
         }
     }
 
-    /// What the rows have in common that leaves an AUC undefined, in words; rows of the weight 0 are none where metrics are weighted.
+    /// Property of all rows that leaves an AUC undefined, in words; rows of the weight 0 are none where metrics are weighted.
     fn one_class(&self, weighted: bool) -> Option<String> {
         let all = self.rows.iter().sum::<u64>();
         let (label, rows) = match if weighted { self.weighed } else { self.rows } {
@@ -158,7 +158,7 @@ fn watch(config: &Config, schema: &Schema, rows: &Rows, place: &str) -> Result<(
     if monitor.is_plain() {
         return Ok(());
     }
-    // What is defined does not depend on the predictions.
+    // Whether a metric is defined does not depend on the predictions.
     let scored = rows.scored(|_| Ok(()))?;
     let weighing = Weighing::of(&config.data, schema, true)?;
     let evaluation = evaluate(&scored, schema, &weighing, &vec![0.5; rows.rows()]);

@@ -233,7 +233,7 @@ fn a_run_that_is_being_written_is_not_calibrated() {
     assert!(said.contains("is being written by"), "{said}");
 }
 
-/// What is said of a sampled file is what is said of a file in which each row of label 0 stands as often as it stands for.
+/// Metrics of a sampled file are those of a file in which each row of label 0 stands as often as it stands for.
 #[test]
 fn sampled_negatives_speak_for_all() {
     let place = Place::empty();

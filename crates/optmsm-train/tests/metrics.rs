@@ -9,7 +9,7 @@ use optmsm_core::metrics::{self, Metrics, Rows};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// What `fixtures/metrics.py` made.
+/// Rows and values that `fixtures/metrics.py` made.
 #[derive(Deserialize)]
 struct Fixture {
     predictions: Vec<f32>,
@@ -158,7 +158,7 @@ fn sampled_negatives_weigh_as_the_whole_data() {
     assert!(of(&counted, "calibration") < 0.6 * of(&whole, "calibration"), "{whole} {counted}");
 }
 
-/// What is scored in training, from memory and from disk, is what `evaluate` and `report` score.
+/// Training, from memory and from disk, scores rows as `evaluate` and `report` do.
 #[test]
 fn every_command_weighs_alike_and_says_so() {
     let place = weighted("test = \"valid.csv\"\ngroup = \"user\"\n");

@@ -1,4 +1,4 @@
-//! What steps computed before they moved the parameters: losses, and a logit a row. It stays in the backend's memory until it is
+//! Losses of steps, and a logit per row by the parameters before the step. They stay in the backend's memory until they are
 //! asked for, so that nobody waits for a step.
 
 use super::StepLoss;
@@ -11,7 +11,7 @@ use crate::runtime::Runtime;
 /// Steps that are kept; of steps that nobody reads the oldest go.
 pub const KEPT: usize = 16;
 
-/// What a step computed.
+/// Findings of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TracedStep {
     /// Number of the step, from 1.

@@ -43,7 +43,7 @@ pub enum Schedule {
 pub enum Period {
     /// So many steps.
     Steps(u64),
-    /// What [`Whole`] stands for.
+    /// Value that [`Whole`] stands for.
     Whole(Whole),
 }
 

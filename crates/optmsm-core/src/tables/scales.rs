@@ -1,4 +1,4 @@
-//! What all rows of the tables that move have in common.
+//! Numbers that all rows of the tables that move have in common.
 
 use crate::backend::Elem;
 

@@ -112,7 +112,7 @@ fn follow<T: Elem>(rule: &OptimizerConfig, dtype: TableDtype, decay: Option<f64>
     tables.init(&be, &specs, 3).unwrap();
     let (start, frozen) = (read(&tables, 0, false), read(&tables, 1, false));
     assert_eq!(start, read(&tables, 0, true), "an average starts at the parameters");
-    // What storing a number may move it by, relative to it and absolutely: a spacing of its type, a dozen roundings of f32 where
+    // Error of storing a number, relative to it and absolutely: a spacing of its type, a dozen roundings of f32 where
     // it is not rounded at random, or of f64.
     let unit = match (dtype, size_of::<T>()) {
         (TableDtype::F16, _) => [2f64.powi(-10), 2f64.powi(-24)],

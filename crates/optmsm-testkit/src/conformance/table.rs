@@ -276,7 +276,7 @@ pub(super) fn lookup_bags<B: Backend>(be: &B) {
 
 pub(super) fn settle_rows<B: Backend>(be: &B) {
     let rng = &mut Rng::new(95);
-    // What a factor takes to the end of the range, to ties between the smallest numbers, and to 0.
+    // Numbers that a factor takes to the end of the range, to ties between the smallest numbers, and to 0.
     let special = [65_504.0, 6.103_515_6e-5, 3.0 * 2f64.powi(-24), 2f64.powi(-24), 1e-6, 0.0];
     for (dtype, average) in TableDtype::ALL.into_iter().flat_map(|d| [(d, false), (d, true)]) {
         for (rows, width) in [(1, 1), (9, 7), (40, 64), (3000, 33)] {

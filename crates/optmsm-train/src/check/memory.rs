@@ -124,7 +124,7 @@ fn window(stream: &StreamConfig, seen: &Seen) -> usize {
         + 4 * all_rows(seen).div_ceil(BLOCK)
 }
 
-/// What scoring rows on disk takes: prediction, label, scenario, weight, group and true probability of each row, its place in two orders,
+/// Bytes that scoring rows on disk takes: prediction, label, scenario, weight, group and true probability of each row, its place in two orders,
 /// and prediction, label and weight once more, sorted.
 fn scoring(seen: &Seen) -> usize {
     let groups = if seen.extra.groups.is_empty() { 0 } else { 8 };

@@ -40,7 +40,7 @@ pub(super) struct Options {
     /// With data.negative_rate: the file has all rows of label 0.
     #[arg(long, requires = "data")]
     unsampled: bool,
-    /// What computes, whatever trained it.
+    /// Backend that computes, whatever trained the run.
     #[arg(long, value_enum, default_value_t = BackendKind::Cpu)]
     backend: BackendKind,
     /// Change how the file is read: --set 'data.delimiter=";"', or data.quoting, columns, null_values, label_values.
@@ -50,7 +50,7 @@ pub(super) struct Options {
     output: Output,
 }
 
-/// What `--json` prints.
+/// Document that `--json` prints.
 #[derive(Serialize)]
 struct Done<'a> {
     run: String,

@@ -238,7 +238,7 @@ fn rest(rows: u64, valid: bool, scenarios: usize) -> String {
         "\n[model]\nembedding_dim = {dim}\northogonality = 0.1   # weight of the penalty that keeps the experts apart\n\n\
          [model.experts]\n{experts}\n\n\
          [model.specific]\nhidden = [16]\n\n[model.tower]\nhidden = [32]\n\n\
-         # What to try first (docs/training.md); optmsm tune searches it with the learning rate.\n\
+         # The first setting to try (docs/training.md); optmsm tune searches it with the learning rate.\n\
          [train.embedding_optimizer]\nweight_decay = 0.001   # of embedding tables: from 1e-4 to 3e-2, more where values are seldom\n\n\
          [train]\nbatch_size = {batch}\nepochs = {epochs}            # {why}\n\
          average = {{ kind = \"ema\", decay = {average} }} # the mean of the last {steps} steps or so predicts\n\n\

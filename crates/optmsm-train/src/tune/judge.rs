@@ -41,7 +41,7 @@ impl Judge {
         self.stopped.get()
     }
 
-    /// What follows the position, which is that of an evaluation.
+    /// Judges the position, which is that of an evaluation.
     pub(super) fn decide(&self, at: &Position) -> Next {
         let over = at.epoch >= self.epochs || at.stale >= self.patience;
         let (Some(best), false) = (at.best, over || self.others.len() < FEWEST_TRIALS) else {
