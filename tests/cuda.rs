@@ -2,6 +2,7 @@
 //! over the device; modules `gpu` and `host` run them all. `OPTMSM_REQUIRE=cuda` fails the ones of `gpu` where there is no device.
 
 use optmsm_core::backend::Backend;
+use optmsm_core::batch::Batch;
 use optmsm_core::gradcheck::{Case, all_cases, case, random_batch, random_parameters};
 use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::model::OptMsm;
@@ -131,9 +132,16 @@ fn steps_follow<D: Device>(be: impl Fn() -> Cuda<D>) {
         let wider = random_parameters(&wide(&learner.export().unwrap()), 3);
         learner.import(&convert(&wider, |v| v as f32)).unwrap();
         for number in 0..10 {
-            steps::step(&mut learner, &case, &adam(), &case.batch(ROWS, number));
+            let batch = batch_of(&case, number, |batch| steps::is_well_conditioned(&learner, &case, batch));
+            steps::step(&mut learner, &case, &adam(), &batch);
         }
     }
+}
+
+/// The first of ten batches for a step whose bounds hold: next to a kink, for one, a rounding may turn a gradient into another.
+fn batch_of(case: &Case, number: u64, is_well_conditioned: impl Fn(&Batch) -> bool) -> Batch {
+    let mut batches = (0..10).map(|other| case.batch(ROWS, number + 1000 * other));
+    batches.find(is_well_conditioned).unwrap_or_else(|| panic!("{}, {number}: no batch will do", case.name))
 }
 
 fn ten_f32_steps_follow_the_reference<D: Device>(open: impl Open<D>) {
@@ -161,7 +169,10 @@ fn twenty_steps_on_the_cpu_and_on_the_device_agree<D: Device>(open: impl Open<D>
         let (mut ours, mut theirs) = (learner(open(precision), &case, 5), learner(cpu(), &case, 5));
         assert!(ours.export().unwrap() == theirs.export().unwrap(), "initial values");
         for number in 0..20 {
-            let batch = case.batch(ROWS, 100 + number);
+            let batch = batch_of(&case, 100 + number, |batch| {
+                steps::is_well_conditioned(&ours, &case, batch)
+                    && steps::is_well_conditioned(&theirs, &case, batch)
+            });
             let landed = (
                 steps::step(&mut ours, &case, &adam(), &batch),
                 steps::step(&mut theirs, &case, &adam(), &batch),

@@ -1,8 +1,11 @@
 //! Every gradient against finite differences, in f64.
 
 use optmsm_core::backend::{Backend, Mat, MatMut};
-use optmsm_core::gradcheck::{Case, TensorError, all_cases, case, check, check_on};
+use optmsm_core::gradcheck::{Case, TensorError, all_cases, case, check, check_on, random_parameters};
+use optmsm_core::learner::{Learner, LearnerConfig};
+use optmsm_core::model::OptMsm;
 use optmsm_core::reference::{NORM_EPS, Reference};
+use optmsm_tests::bounds::{Chain, Exact};
 
 /// Gradients over lanes and blocks with fields by id, and of a whole batch at once: docs/derivations.md#fields.
 fn both_ways(case: &Case) -> [Vec<TensorError>; 2] {
@@ -45,6 +48,28 @@ fn a_gradient_without_the_penalty_is_caught() {
         let experts = errors.iter().filter(|e| e.name.starts_with("experts"));
         let worst = experts.map(|e| e.error).fold(0.0, f64::max);
         assert!(worst > 1e-3, "the wrong derivative was off by {worst:.1e} only");
+    }
+}
+
+/// An expert whose norm is ε, to rounding, or four times that: the penalty pulls at it with 1/ε or, along it, not at all.
+#[test]
+fn a_batch_next_to_a_kink_is_not_well_conditioned() {
+    let case = case("kinks", |_| {});
+    // One row: only the penalty's kink can be near.
+    let (chain, batch) = (Chain::CASES, case.batch(1, 1));
+    let model = OptMsm::new(&case.config, &case.input).unwrap();
+    let fresh = Learner::new(Reference::<f64>::new(), model, LearnerConfig::default(), 1, 1).unwrap();
+    let mut parameters = random_parameters(&fresh.export().unwrap(), 3);
+    for (norm, well) in [(1.0, false), (4.0, true)] {
+        for tensor in parameters.iter_mut().filter(|t| t.name.starts_with("experts.1.")) {
+            tensor.data.fill(if tensor.name == "experts.1.bias" { 1.0 } else { 0.0 });
+            if tensor.name == "experts.1.bias" {
+                // Of expert 0 one unit is alive, just so.
+                tensor.data[..4].copy_from_slice(&[norm * NORM_EPS, -1.0, -1.0, -1.0]);
+            }
+        }
+        let exact = Exact::of(&case.config, &case.input, &parameters, &batch);
+        assert_eq!(exact.is_well_conditioned(&case, &parameters, &batch, chain, 0.0), well, "{norm} ε");
     }
 }
 

@@ -9,13 +9,18 @@
 use optmsm_core::backend::{Backend, Elem};
 use optmsm_core::batch::Batch;
 use optmsm_core::config::{InputSpec, ModelConfig};
+use optmsm_core::gradcheck::Case;
 use optmsm_core::learner::{Learner, LearnerConfig, StepLoss};
 use optmsm_core::model::OptMsm;
 use optmsm_core::params::HostTensor;
+use optmsm_core::philox::Stream;
 use optmsm_core::reference::Reference;
 
 /// u of f32.
 pub const U: f64 = 1.0 / 16_777_216.0;
+
+/// Draws of weights by which a batch is judged.
+const DRAWS: u64 = 32;
 
 /// The longest chain of roundings in a family of models, forward.
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +151,41 @@ impl Exact {
     /// How far each element of gradient `i` may be off on a backend that rounds operands with unit roundoff `v`.
     pub fn gradient_bound(&self, i: usize, chain: Chain, v: f64) -> f64 {
         chain.gradient(v, self.rows) * self.scales[i]
+    }
+
+    /// Whether the bounds of gradients hold for this batch. They are relative to the gradients themselves, and so too narrow where rounding
+    /// changes a gradient by more: where its terms cancel within a row, and next to a kink, of a ReLU or of max(‖e‖, ε) under the penalty,
+    /// whose gradient there jumps by up to 1/ε. To a row, sums of rounded products are exact ones with other weights, each off by at
+    /// most 2v + v² of itself and `length · u`. So draws of such weights are looked at: the exact gradients for all of them must be
+    /// within the bound of those for the right ones. No backend has a say in it.
+    ///
+    /// # Panics
+    /// When the model, the parameters or the batch do not fit each other.
+    pub fn is_well_conditioned(
+        &self,
+        case: &Case,
+        parameters: &[HostTensor<f64>],
+        batch: &Batch,
+        chain: Chain,
+        v: f64,
+    ) -> bool {
+        let most = chain.length * U + 2.0 * v + v * v;
+        let mut learner = learner(&case.config, &case.input, parameters, batch.rows());
+        (0..DRAWS).all(|draw| {
+            let mut moved = parameters.to_vec();
+            for tensor in &mut moved {
+                let stream = Stream::new(draw, &tensor.name);
+                for (i, value) in tensor.data.iter_mut().enumerate() {
+                    *value *= 1.0 + most * (2.0 * stream.uniform(i as u64) - 1.0);
+                }
+            }
+            learner.import(&moved).unwrap();
+            let (_, gradients) = learner.loss_and_gradients(batch).unwrap();
+            gradients.iter().zip(&self.gradients).enumerate().all(|(i, (there, here))| {
+                let bound = self.gradient_bound(i, chain, v);
+                there.data.iter().zip(&here.data).all(|(a, b)| (a - b).abs() <= bound)
+            })
+        })
     }
 
     /// Fails when a loss is further off than it may be.

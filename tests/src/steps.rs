@@ -26,6 +26,17 @@ pub struct Landing {
     pub bounds: Vec<f64>,
 }
 
+/// Whether the bounds of a step on this batch hold where the learner is: see [`Exact::is_well_conditioned`].
+pub fn is_well_conditioned<B: Backend<Elem = f32>>(
+    learner: &Learner<B, OptMsm>,
+    case: &Case,
+    batch: &Batch,
+) -> bool {
+    let (parameters, v) = (wide(&learner.export().unwrap()), learner.backend().product_rounding());
+    let exact = Exact::of(&case.config, &case.input, &parameters, batch);
+    exact.is_well_conditioned(case, &parameters, batch, Chain::CASES, v)
+}
+
 /// One step of a learner that trains everything with `adam`, without clipping, from its first step on. Its loss, the parameters
 /// and the optimizer's state must be those of the exact step within the bound. Rows that the batch does not name must not move.
 ///
