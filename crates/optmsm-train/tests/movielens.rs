@@ -37,8 +37,8 @@ fn the_shipped_configuration_reaches_its_auc() {
     let aucs = [1, 2, 3].map(|seed| auc(&data, &[&format!("train.seed={seed}")]));
     let mean = aucs.iter().sum::<f64>() / 3.0;
     println!("test AUC {aucs:.4?}, mean {mean:.4}");
-    // What the best PyTorch baseline (STAR) reached on these files is 0.7904; the goal is 0.790.
-    assert!(mean >= 0.790, "test AUC {aucs:.4?}, mean {mean:.4}");
+    // A PyTorch baseline (STAR) reached 0.7904 on these files, with a search of its own; the goal is 0.793.
+    assert!(mean >= 0.793, "test AUC {aucs:.4?}, mean {mean:.4}");
 }
 
 /// Rounding leads a run as far astray as another seed would. Before it was measured, seeds had reached 0.7909, 0.7935 and

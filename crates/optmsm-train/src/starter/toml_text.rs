@@ -215,10 +215,11 @@ fn field_text(column: &Column, field: &Field, rows: u64) -> String {
 
 /// Model and training: the first settings to try, and defaults but for what the number of rows decides.
 fn rest(rows: u64, valid: bool, scenarios: usize) -> String {
-    let batch = match rows {
-        0..20_000 => 256,
-        20_000..5_000_000 => 1024,
-        _ => 4096,
+    // Measured on two data sets of about 100,000 rows (docs/training.md); beyond that ids have more rows each, and less decay is safer.
+    let (batch, lr, decay) = match rows {
+        0..20_000 => (256, "0.001", "0.01"),
+        20_000..5_000_000 => (2048, "0.004", "0.01"),
+        _ => (4096, "0.004", "0.001"),
     };
     let dim = if rows < 20_000 { 8 } else { 16 };
     let (average, steps) = if rows < 5_000_000 { (0.995, 200) } else { (0.999, 1000) };
@@ -235,13 +236,13 @@ fn rest(rows: u64, valid: bool, scenarios: usize) -> String {
         ),
     };
     format!(
-        "\n[model]\nembedding_dim = {dim}\northogonality = 0.1   # weight of the penalty that keeps the experts apart\n\n\
+        "\n[model]\nembedding_dim = {dim}\ninit_std = 0.1\northogonality = 0.1   # weight of the penalty that keeps the experts apart\n\n\
          [model.experts]\n{experts}\n\n\
          [model.specific]\nhidden = [16]\n\n[model.tower]\nhidden = [32]\n\n\
          # The first setting to try (docs/training.md); optmsm tune searches it with the learning rate.\n\
-         [train.embedding_optimizer]\nweight_decay = 0.001   # of embedding tables: from 1e-4 to 3e-2, more where values are seldom\n\n\
+         [train.embedding_optimizer]\nweight_decay = {decay}   # of embedding tables: from 1e-4 to 3e-2, more where values are seldom\n\n\
          [train]\nbatch_size = {batch}\nepochs = {epochs}            # {why}\n\
          average = {{ kind = \"ema\", decay = {average} }} # the mean of the last {steps} steps or so predicts\n\n\
-         [train.optimizer]\nrule = \"adam\"\nlr = 0.001\n"
+         [train.optimizer]\nrule = \"adam\"\nlr = {lr}\n"
     )
 }
