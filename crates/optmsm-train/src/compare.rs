@@ -16,6 +16,7 @@ use optmsm_data::{NegativeRate, Part, Schema, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, OPTION, Session, fingerprint};
+use crate::batches::Batches;
 use crate::checkpoint::sha256;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -50,10 +51,10 @@ pub struct RunResult {
     pub seed: u64,
     /// Number of parameters.
     pub parameters: u64,
-    /// Passes over the training rows.
-    pub epochs: u64,
-    /// The pass whose parameters were scored.
-    pub best_epoch: u64,
+    /// Passes over the training rows, with the share of the last.
+    pub epochs: f64,
+    /// Those that the parameters had seen that were scored.
+    pub best_epoch: f64,
     /// Rows that it trained on, each as often as it was.
     pub rows: u64,
     /// From setting up to the last validation.
@@ -139,14 +140,15 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, session: &Session) 
             let columns = batch.labels.iter().chain(&predictions).chain(&*weights);
             let bytes: Vec<u8> = columns.flat_map(|v| v.to_le_bytes()).collect();
             write_atomic(&folder.join(SCORES), &bytes)?;
-            let epochs = attempt.run.checkpoint("last")?.progress.epoch;
+            let [last, best] = ["last", "best"].map(|name| attempt.run.checkpoint(name));
+            let (last, best) = (last?.progress, best?.progress);
             let result = RunResult {
                 fingerprint,
                 seed,
                 parameters: session.trainer.parameters(&attempt.run)?,
-                epochs,
-                best_epoch: attempt.run.checkpoint("best")?.progress.epoch,
-                rows: epochs * data.train.rows() as u64,
+                epochs: attempt.run.passes(&last),
+                best_epoch: attempt.run.passes(&best),
+                rows: Batches::of(&attempt.run).rows_at(&last),
                 seconds,
                 scores: sha256([bytes]),
                 test,

@@ -18,15 +18,12 @@ use crate::{say, seal};
 pub struct Line {
     /// Steps that the parameters had.
     pub step: u64,
-    /// Passes over the data that were done.
-    pub epoch: u64,
-    /// Share of the pass after them that was done; left out at the end of a pass.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub share: f64,
+    /// Passes over the data that were done, with the share of one that was not at its end.
+    pub epoch: f64,
     /// `valid` or `test`.
     pub split: String,
     /// Mean loss of the training steps since the evaluation before.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_loss: Option<f64>,
     /// Their mean log loss: without the penalties it can be compared with that of validation rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,10 +36,6 @@ pub struct Line {
     /// Findings.
     #[serde(flatten)]
     pub evaluation: Evaluation,
-}
-
-pub(crate) fn is_zero(share: &f64) -> bool {
-    *share == 0.0
 }
 
 /// The file of a run.
@@ -87,26 +80,12 @@ pub(crate) fn retain(folder: &Path, keep: impl Fn(&Line) -> bool) -> Result<Vec<
     Ok(kept)
 }
 
-/// Says which evaluations of validation rows are missing from the lines of a run that stands `at`.
+/// Says how many evaluations of validation rows are missing from the lines of a run that stands `at`.
 pub(crate) fn gap(folder: &Path, lines: &[Line], at: &Progress) -> Option<String> {
-    let passes = at.epoch;
-    if at.evaluations > passes {
-        let lines = lines.iter().filter(|line| line.split == "valid").count() as u64;
-        let lacking = at.evaluations.saturating_sub(lines);
-        let text = format!(
-            "{}: lacks the lines of {lacking} evaluations of {}",
-            file(folder).display(),
-            at.evaluations
-        );
-        return (lacking > 0).then_some(text);
-    }
-    let known = |pass: &u64| lines.iter().any(|line| line.split == "valid" && line.epoch == *pass);
-    let first = (1..=passes).find(|pass| !known(pass))?;
-    let count = (first..=passes).filter(|pass| !known(pass)).count();
-    Some(format!(
-        "{}: lacks the lines of {count} passes of {passes}, first that of pass {first}",
-        file(folder).display()
-    ))
+    let found = lines.iter().filter(|line| line.split == "valid").count() as u64;
+    let lacking = at.evaluations.saturating_sub(found);
+    let (file, all) = (file(folder), at.evaluations);
+    (lacking > 0).then(|| format!("{}: lacks the lines of {lacking} evaluations of {all}", file.display()))
 }
 
 const FIX: &str = "restore the file from a copy, or move it away: a run goes on without it";

@@ -7,6 +7,7 @@
 pub mod alone;
 pub mod attempt;
 pub mod balance;
+mod batches;
 pub mod calibration;
 pub mod check;
 pub mod checkpoint;

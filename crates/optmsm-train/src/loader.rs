@@ -14,10 +14,11 @@ use optmsm_core::plan::Plan;
 use optmsm_data::{Cache, DataError, Extra};
 
 use crate::balance;
+use crate::batches::Batches;
 use crate::error::Result;
 use crate::rows::Rows;
 
-/// What decides every batch of a run.
+/// Everything that decides the batches of a run.
 pub(crate) struct Order<'a> {
     pub(crate) data: &'a Rows,
     pub(crate) input: &'a InputSpec,
@@ -61,19 +62,12 @@ fn permutation(seed: u64, name: &str, count: usize) -> Vec<u32> {
 }
 
 impl Order<'_> {
-    /// Batches of a pass: as few as `batch_size` allows.
-    pub(crate) fn batches(&self) -> usize {
-        self.data.rows().div_ceil(self.batch_size)
+    /// How a pass is cut.
+    pub(crate) fn batches(&self) -> Batches {
+        Batches::new(self.data.rows() as u64, self.batch_size)
     }
 
-    /// Rows of a pass that come before a batch. Batches differ by one row at most: a left-over row of its own would be a whole step of
-    /// the optimizer right before an evaluation.
-    pub(crate) fn rows_before(&self, batch: usize) -> usize {
-        let (rows, batches) = (self.data.rows(), self.batches());
-        rows / batches * batch + (rows % batches).min(batch)
-    }
-
-    /// What decides which rows a batch has: a pass that has begun takes every row once only if all of it stays.
+    /// Settings that decide which rows a batch has: a pass that has begun takes every row once only if all of it stays.
     pub(crate) fn describe(&self) -> String {
         let Self { batch_size, seed, window, .. } = self;
         let rows = match self.data {
@@ -93,7 +87,7 @@ impl Order<'_> {
     ) {
         let out = Out { plans, spare };
         for epoch in first_epoch..epochs {
-            let skip = if epoch == first_epoch { first_batch as usize } else { 0 };
+            let skip = if epoch == first_epoch { first_batch } else { 0 };
             let sent = match self.data {
                 Rows::Memory(set) => self.whole(&set.batch, epoch, skip, &out),
                 Rows::Disk(cache) => self.windows(cache, epoch, skip, &out),
@@ -105,11 +99,12 @@ impl Order<'_> {
     }
 
     /// A pass over rows in memory.
-    fn whole(&self, data: &Batch, epoch: u64, skip: usize, out: &Out) -> Sent {
+    fn whole(&self, data: &Batch, epoch: u64, skip: u64, out: &Out) -> Sent {
         let rows = permutation(self.seed, &format!("order of epoch {epoch}"), data.rows());
         let (mut batch, mut places) = (Batch::new(self.input), Vec::new());
-        for number in skip..self.batches() {
-            let rows = &rows[self.rows_before(number)..self.rows_before(number + 1)];
+        let batches = self.batches();
+        for number in skip..batches.count() {
+            let rows = &rows[batches.rows(number)];
             batch.clear();
             batch.push_rows(data, rows);
             places.clear();
@@ -120,10 +115,10 @@ impl Order<'_> {
     }
 
     /// A pass over rows on disk; the next window is read while the one before is used.
-    fn windows(&self, cache: &Cache, epoch: u64, skip: usize, out: &Out) -> Sent {
+    fn windows(&self, cache: &Cache, epoch: u64, skip: u64, out: &Out) -> Sent {
         let blocks = permutation(self.seed, &format!("blocks of epoch {epoch}"), cache.blocks());
-        let mut number = skip;
-        let mut skip = self.rows_before(number);
+        let (batches, mut number) = (self.batches(), skip);
+        let mut skip = batches.rows(number).start;
         let mut windows = blocks.chunks(self.window).enumerate().peekable();
         let size = |blocks: &[u32]| blocks.iter().map(|&b| cache.block_rows(b as usize)).sum::<usize>();
         while let Some(rows) = windows.peek().map(|(_, blocks)| size(blocks)).filter(|&rows| rows <= skip) {
@@ -152,7 +147,7 @@ impl Order<'_> {
                 let order = permutation(self.seed, &name, window.batch.rows());
                 let mut rest = &order[std::mem::take(&mut skip)..];
                 while !rest.is_empty() {
-                    let size = self.rows_before(number + 1) - self.rows_before(number);
+                    let size = batches.rows(number).len();
                     let (rows, later) = rest.split_at(rest.len().min(size - batch.rows()));
                     batch.push_rows(&window.batch, rows);
                     places.extend(rows.iter().map(|&row| window.places[row as usize]));

@@ -40,12 +40,17 @@ pub fn allow_settings(run: &Run, before: &Config) -> Result<()> {
 
 fn fixed(key: &str, problem: &str) -> Error {
     let why = match key {
-        "data.weighted_metrics" => "its best value would be of another metric",
+        key if is_of_metrics(key) => "its best value would be of another metric",
         key if key.starts_with("model.") => "its checkpoint would be of another model",
         _ => "its schema would be another",
     };
     let fix = "leave it as it was, or begin a new run";
     CoreError::config(key, format!("{problem}, and {why}"), fix).into()
+}
+
+/// Whether a setting decides how rows weigh in metrics, or which probabilities these are of.
+fn is_of_metrics(key: &str) -> bool {
+    ["data.weighted_metrics", "data.unsampled", "data.negative_rate"].iter().any(|of| key.starts_with(of))
 }
 
 /// Whether a setting decides what a checkpoint holds beside the model.
@@ -60,8 +65,8 @@ fn is_fixed(key: &str) -> bool {
         Some(("data", key)) => {
             // Parts that differ are seen by their content.
             let first = key.split('.').next().unwrap_or_default();
-            let of_rows = matches!(first, "train" | "valid" | "test" | "split" | "stream" | "unsampled")
-                || ["oov_rate", "scenario_weights", "negative_rate"].contains(&first);
+            let of_rows = matches!(first, "train" | "valid" | "test" | "split" | "stream")
+                || ["oov_rate", "scenario_weights"].contains(&first);
             let of_steps =
                 key.starts_with("fields.") && [".oov_dropout", ".freeze"].iter().any(|k| key.ends_with(k));
             !of_rows && !of_steps

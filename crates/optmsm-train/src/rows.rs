@@ -66,22 +66,6 @@ impl Rows {
         }
     }
 
-    /// Labels of all rows in order.
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub fn labels(&self) -> Result<Cow<'_, [f32]>> {
-        if let Rows::Memory(set) = self {
-            return Ok(Cow::Borrowed(&set.batch.labels));
-        }
-        let mut labels = Vec::with_capacity(self.rows());
-        self.each(|batch| {
-            labels.extend_from_slice(&batch.labels);
-            Ok(true)
-        })?;
-        Ok(labels.into())
-    }
-
     /// Hands over all rows in order, in pieces, until `take` has seen enough.
     ///
     /// # Errors

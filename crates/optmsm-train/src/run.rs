@@ -7,6 +7,7 @@ use optmsm_core::config::{EmbeddingsConfig, InputSpec, ModelConfig};
 use optmsm_data::{Part, Schema, write_atomic};
 use serde::Serialize;
 
+use crate::batches::Batches;
 use crate::checkpoint::{Checkpoint, Progress, sha256};
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -176,6 +177,11 @@ impl Run {
         })
     }
 
+    /// Passes over the training rows that were done by a position of this run, with the share of one that is not at its end.
+    pub fn passes(&self, at: &Progress) -> f64 {
+        Batches::of(self).passes_at(at)
+    }
+
     /// Appends a line to `metrics.jsonl`.
     pub fn log(&self, line: &impl Serialize) -> Result<()> {
         history::append(&self.folder, line)
@@ -203,7 +209,7 @@ impl Run {
         tensorboard::rewind(&self.folder, at.step)
     }
 
-    /// Says which evaluations of a run that stands `at` are not in `metrics.jsonl`.
+    /// Says how many evaluations of a run that stands `at` are not in `metrics.jsonl`.
     pub(crate) fn gap(&self, lines: &[Line], at: &Progress) -> Option<String> {
         inputs::has(&self.config, Part::Valid).then(|| history::gap(&self.folder, lines, at)).flatten()
     }

@@ -9,7 +9,6 @@ use optmsm_core::learner::{KEPT, Learner, LearnerConfig, Trace};
 use optmsm_core::model::Model;
 use optmsm_core::rounding::TableDtype;
 use optmsm_data::{DataError, Part, printable};
-use serde::Serialize;
 
 use crate::alone::{SUSPICIOUS, suspicion};
 use crate::balance::Balance;
@@ -19,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::every::{Every, Place};
 use crate::extreme;
-use crate::history;
+use crate::history::Line;
 use crate::loader::Order;
 use crate::progress::Progress;
 use crate::record::Record;
@@ -86,25 +85,6 @@ pub struct Control<'a> {
     pub observer: Option<&'a dyn Observer>,
 }
 
-/// A line of `metrics.jsonl`.
-#[derive(Serialize)]
-struct Line<'a> {
-    step: u64,
-    epoch: u64,
-    split: &'a str,
-    #[serde(skip_serializing_if = "history::is_zero")]
-    share: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    train_loss: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    train_log_loss: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    train_auc: Option<f64>,
-    rows_per_second: f64,
-    #[serde(flatten)]
-    evaluation: &'a Evaluation,
-}
-
 /// Trains until the last epoch, early stopping, or `stop`; returns the test set's evaluation, if there is one.
 ///
 /// # Errors
@@ -153,8 +133,6 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     };
     if resume {
         same_order(&order, &at, run)?;
-        // Older versions evaluated at the end of passes only.
-        at.evaluations = at.evaluations.max(at.epoch);
         run.rewind(&at)?;
         if !at.monitor.is_empty() && at.monitor != config.monitor.to_string() {
             // Parameters that were best so far go on as that, by the value that early stopping watches now.
@@ -164,16 +142,14 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     }
     (at.order, at.monitor) = (order.describe(), config.monitor.to_string());
     let mut board = config.tensorboard.then(|| Writer::open(&run.folder)).transpose()?;
-    let batches = order.batches() as u64;
-    learner.set_run(config.epochs * batches);
+    let batches = order.batches();
+    learner.set_run(config.epochs * batches.count());
     // Of a run that has only its test rows to score there is nothing to stop.
     let going = |at: &Position| at.epoch < config.epochs && at.stale < config.patience.max(1);
     let halted = |at: &Position| Error::Interrupted { step: at.step, run: run.folder.display().to_string() };
     if going(&at) && max_steps.is_some_and(|max| at.step >= max) {
         return Err(halted(&at));
     }
-    let rows =
-        |at: &Position| at.epoch * data.train.rows() as u64 + order.rows_before(at.batch as usize) as u64;
     let mut progress = Progress::new(config.epochs * data.train.rows() as u64, quiet);
     let done = std::thread::scope(|scope| {
         let (plans, planned) = sync_channel(AHEAD);
@@ -186,12 +162,15 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
         while going(&at) {
             let Ok(plan) = planned.recv() else { break };
             let plan = plan?;
-            let before = rows(&at);
+            let before = batches.rows_at(&at);
             learner.step_plan(&plan)?;
             (at.step, at.batch) = (at.step + 1, at.batch + 1);
-            let pass_ends = at.batch == batches;
-            let now = Place { step: at.step, rows: rows(&at), pass_ends };
-            let last = pass_ends && at.epoch + 1 == config.epochs;
+            let pass_ends = at.batch == batches.count();
+            if pass_ends {
+                (at.epoch, at.batch) = (at.epoch + 1, 0);
+            }
+            let now = Place { step: at.step, rows: batches.rows_at(&at), pass_ends };
+            let last = at.epoch == config.epochs;
             let evaluates = last || config.evaluate_every.ends(before, now);
             let saves = config.checkpoint_every.is_some_and(|every| every.ends(before, now));
             let halt = stop.load(Ordering::Relaxed) || max_steps.is_some_and(|max| at.step >= max);
@@ -217,13 +196,8 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
                 }
             }
             let _ = give_back.send(plan);
-            if pass_ends {
-                (at.epoch, at.batch) = (at.epoch + 1, 0);
-            }
             if evaluates {
-                let share = at.batch as f64 / batches as f64;
-                let auc =
-                    evaluated(learner, run, data, &mut at, share, last_finite, &progress, board.as_mut())?;
+                let auc = evaluated(learner, run, data, &mut at, last_finite, &progress, board.as_mut())?;
                 if let (Some(auc), Some(valid), false) =
                     (auc.filter(|&auc| auc > SUSPICIOUS), &data.valid, suspected)
                 {
@@ -247,7 +221,8 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     progress.finish();
     done?;
     let Some(test) = &data.test else { return Ok(None) };
-    learner.import(&run.checkpoint("best")?)?;
+    let best = run.checkpoint("best")?;
+    learner.import(&best)?;
     let (evaluation, predictions) = score(learner, run, (test, Part::Test))?;
     if predictions.iter().any(|p| p.is_nan()) {
         let cause = extreme::cause(test, Part::Test, &run.schema)?.unwrap_or_default();
@@ -256,24 +231,22 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     if let Some(observer) = observer {
         observer.tested(&evaluation, &predictions);
     }
-    let rows_per_second = progress.rate();
-    let (step, epoch) = (at.best_step, at.epoch);
-    run.log(&Line {
-        step,
-        epoch,
-        split: "test",
-        share: 0.0,
+    let line = Line {
+        step: best.progress.step,
+        epoch: run.passes(&best.progress),
+        split: "test".into(),
         train_loss: None,
         train_log_loss: None,
         train_auc: None,
-        rows_per_second,
-        evaluation: &evaluation,
-    })?;
+        rows_per_second: progress.rate(),
+        evaluation,
+    };
+    run.log(&line)?;
     if let Some(board) = &mut board {
-        board.evaluation("test", &evaluation);
-        board.write(step)?;
+        board.evaluation("test", &line.evaluation);
+        board.write(line.step)?;
     }
-    Ok(Some(evaluation))
+    Ok(Some(line.evaluation))
 }
 
 /// Whether a run can go on where it stopped: with the rows that it began with, and within a pass with their order.
@@ -313,22 +286,21 @@ fn step_scalars(
     board.write(step)
 }
 
-/// Evaluates, decides whether this is the best so far, and saves; returns the validation AUC. `share` of the current pass is done.
-#[allow(clippy::too_many_arguments)]
+/// Evaluates, decides whether this is the best so far, and saves; returns the validation AUC.
 fn evaluated<B: Backend<Elem = f32>, M: Model<B>>(
     learner: &mut Learner<B, M>,
     run: &Run,
     data: &Data,
     at: &mut Position,
-    share: f64,
     last_finite: Option<f64>,
     progress: &Progress,
-    board: Option<&mut Writer>,
+    mut board: Option<&mut Writer>,
 ) -> Result<Option<f64>> {
     let outline = finite(learner, run, data, at, last_finite)?;
     let (mut better, mut note, mut auc) = (true, String::new(), None);
     let stretch = std::mem::take(&mut at.stretch);
     let (train_auc, train_log_loss) = (stretch.auc(), Some(stretch.losses.mean().bce));
+    let epoch = run.passes(at);
     at.evaluations += 1;
     if let Some(valid) = &data.valid {
         let (evaluation, _) = score(learner, run, (valid, Part::Valid))?;
@@ -349,32 +321,32 @@ fn evaluated<B: Backend<Elem = f32>, M: Model<B>>(
         if !monitor.is_plain() {
             note += &format!("  {} {:.4}", printable(&monitor.to_string()), monitor.sign() * value);
         }
-        let (train_loss, rows_per_second) = (Some(at.loss), progress.rate());
         let line = Line {
             step: at.step,
-            epoch: at.epoch,
-            split: "valid",
-            share,
-            train_loss,
+            epoch,
+            split: "valid".into(),
+            train_loss: Some(at.loss),
             train_log_loss,
             train_auc,
-            rows_per_second,
-            evaluation: &evaluation,
+            rows_per_second: progress.rate(),
+            evaluation,
         };
         run.log(&line)?;
-        if let Some(board) = board {
-            board.evaluation("valid", &evaluation);
-            board.scalar("train/auc", train_auc.unwrap_or(f64::NAN));
-            board.write(at.step)?;
+        if let Some(board) = &mut board {
+            board.evaluation("valid", &line.evaluation);
         }
     } else {
         at.best_step = at.step;
+    }
+    if let Some(board) = board {
+        board.scalar("train/auc", train_auc.unwrap_or(f64::NAN));
+        board.write(at.step)?;
     }
     let mark = if better { "  *" } else { "" };
     let (loss, rate) = (at.loss, progress.rate());
     let place = match run.config.train.evaluate_every {
         Every::Pass => format!("epoch {:>3}", at.epoch),
-        _ => format!("step {:>7}  epoch {:>6.2}", at.step, at.epoch as f64 + share),
+        _ => format!("step {:>7}  epoch {epoch:>6.2}", at.step),
     };
     let seen = train_auc.map_or(String::new(), |auc| format!("  auc {auc:.4}"));
     progress.line(&format!("{place}  loss {loss:.4}{seen}{note}  {rate:.0} rows/s{mark}"));

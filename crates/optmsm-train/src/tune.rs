@@ -40,7 +40,7 @@ pub struct Trial {
     /// Why it could not be trained to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
-    /// Monitored validation value after each pass; a log loss negative, so that higher is better.
+    /// Monitored validation value of each evaluation; a log loss negative, so that higher is better.
     pub curve: Vec<f64>,
     /// Seconds of training.
     pub seconds: f64,
@@ -61,7 +61,7 @@ pub enum State {
 }
 
 impl Trial {
-    /// Best monitored value and its pass, from 1; none of a trial that may not win.
+    /// Best monitored value and the number of its evaluation, from 1; none of a trial that may not win.
     fn best(&self) -> Option<(f64, usize)> {
         let first = |best: (f64, usize), now: (f64, usize)| if now.0 > best.0 { now } else { best };
         let usable = matches!(self.state, State::Finished | State::Stopped);
@@ -99,8 +99,8 @@ pub struct Best {
     pub trial: u64,
     /// Its best monitored value.
     pub value: f64,
-    /// The pass that gave it, from 1.
-    pub epoch: usize,
+    /// The evaluation that gave it, from 1.
+    pub evaluation: usize,
 }
 
 /// Name of the best configuration's file.
@@ -223,8 +223,11 @@ impl Study {
     /// Everything that a table shows.
     pub fn summary(&self) -> Summary<'_> {
         let best = self.winner().and_then(|t| Some((t.trial, t.best()?)));
-        let best =
-            best.map(|(trial, (value, epoch))| Best { trial, value: self.monitor.sign() * value, epoch });
+        let best = best.map(|(trial, (value, evaluation))| Best {
+            trial,
+            value: self.monitor.sign() * value,
+            evaluation,
+        });
         Summary { monitor: &self.monitor, best, trials: &self.trials }
     }
 
@@ -236,7 +239,7 @@ impl Study {
         let keys: Vec<String> = self.keys.iter().map(|k| name(k)).collect();
         let header = ["trial"].into_iter().chain(keys.iter().map(String::as_str));
         let header: Vec<&str> =
-            header.chain([&*metric, "best epoch", "epochs", "seconds", "ended"]).collect();
+            header.chain([&*metric, "best evaluation", "evaluations", "seconds", "ended"]).collect();
         let rows = order.into_iter().map(|t| {
             let mut cells = vec![t.trial.to_string()];
             cells.extend(self.keys.iter().map(|key| {
@@ -245,7 +248,7 @@ impl Study {
             }));
             let best = t.best();
             cells.push(best.map_or(NONE.into(), |(v, _)| format!("{:.4}", self.monitor.sign() * v)));
-            cells.push(best.map_or(NONE.into(), |(_, epoch)| epoch.to_string()));
+            cells.push(best.map_or(NONE.into(), |(_, number)| number.to_string()));
             cells.push(t.curve.len().to_string());
             cells.push(format!("{:.2}", t.seconds));
             cells.push(match t.state {

@@ -177,8 +177,8 @@ fn a_calibration_of_other_parameters_or_a_damaged_one_is_refused() {
     good(&place, &["calibrate", "r"]);
     assert_ne!(predicted(&place, "r", "more.csv", &[]), copied);
 
-    let rate = "data.negative_rate=0.5";
-    good(&place, &["train", "--resume", "--run", "r", "-q", "--set", rate]);
+    let rate = "\n[data]\nnegative_rate = 0.5\n";
+    place.write("r/config.toml", place.text("r/config.toml").replacen("\n[data]\n", rate, 1));
     refused("was made under another data.negative_rate");
 }
 

@@ -64,6 +64,7 @@ fn settings_that_made_the_model_or_the_schema_are_refused_by_name() {
         ("data.fields.user.min_frequency=2", "data.fields.user.min_frequency"),
         ("data.label=scenario2", "data.label"),
         ("data.delimiter=\";\"", "data.delimiter"),
+        ("data.negative_rate=0.5", "data.negative_rate"),
         ("data.fields=[{ name = \"user\" }]", "data.fields"),
     ];
     for (set, key) in cases {

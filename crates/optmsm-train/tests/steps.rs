@@ -48,22 +48,28 @@ fn lines(place: &Place, run: &str) -> Vec<Value> {
     text.lines().map(line).collect()
 }
 
-fn evaluated(place: &Place, run: &str) -> Vec<(u64, u64)> {
-    let number = |line: &Value, key: &str| line[key].as_u64().unwrap();
-    lines(place, run).iter().map(|line| (number(line, "step"), number(line, "epoch"))).collect()
+/// Steps of the evaluations; of each, the passes are checked.
+fn evaluated(place: &Place, run: &str) -> Vec<u64> {
+    let step = |line: &Value| {
+        let step = line["step"].as_u64().unwrap();
+        assert_eq!(line["epoch"].as_f64(), Some((step / 7) as f64 + (step % 7) as f64 / 7.0), "{line}");
+        step
+    };
+    lines(place, run).iter().map(step).collect()
 }
 
 #[test]
 fn evaluations_come_where_they_are_asked_for_and_change_no_bit_of_training() {
     let place = place();
     train(&place, "passes", &[]);
-    assert_eq!(evaluated(&place, "passes"), [(7, 1), (14, 2), (21, 3)]);
-    let wanted: [(&str, &[(u64, u64)]); 4] = [
-        ("{ steps = 5 }", &[(5, 0), (10, 1), (15, 2), (20, 2), (21, 3)]),
+    assert_eq!(evaluated(&place, "passes"), [7, 14, 21]);
+    let wanted: [(&str, &[u64]); 5] = [
+        ("{ steps = 5 }", &[5, 10, 15, 20, 21]),
+        ("{ steps = 10 }", &[10, 20, 21]),
         // Rows 60, 120, … : 60 come with step 5, as four have at most 60 only where all are of 15.
-        ("{ rows = 60 }", &[(5, 0), (9, 1), (13, 1), (17, 2), (21, 3)]),
-        ("{ rows = 1000 }", &[(21, 3)]),
-        ("{ steps = 7 }", &[(7, 1), (14, 2), (21, 3)]),
+        ("{ rows = 60 }", &[5, 9, 13, 17, 21]),
+        ("{ rows = 1000 }", &[21]),
+        ("{ steps = 7 }", &[7, 14, 21]),
     ];
     for (number, (every, wanted)) in wanted.into_iter().enumerate() {
         let run = format!("r{number}");
@@ -75,10 +81,6 @@ fn evaluations_come_where_they_are_asked_for_and_change_no_bit_of_training() {
         assert_eq!(evaluated(&place, &run), wanted, "{every}");
         assert_eq!(tensors(&place, &run), tensors(&place, "passes"), "{every}");
     }
-    // Share of the pass that was done.
-    let shares: Vec<_> = lines(&place, "r0").iter().map(|line| line["share"].as_f64()).collect();
-    let sevenths = |n: f64| Some(n / 7.0);
-    assert_eq!(shares, [sevenths(5.0), sevenths(3.0), sevenths(1.0), sevenths(6.0), None]);
 }
 
 #[test]
@@ -86,6 +88,7 @@ fn a_run_that_was_stopped_anywhere_goes_on_as_if_it_had_not_been() {
     let place = place();
     let sets = ["train.evaluate_every={ steps = 4 }", "train.checkpoint_every={ rows = 40 }"];
     goes_on(&place, "plain", &sets);
+    goes_on(&place, "seldom", &["train.evaluate_every={ steps = 10 }"]);
     let rule = r#"{ rule = "adam", lr = 0.01, weight_decay = 40.0, decay_rows = "all" }"#;
     let (rule, schedule) =
         (format!("train.embedding_optimizer={rule}"), r#"train.schedule={ kind = "cosine", warmup = 3 }"#);
@@ -173,6 +176,53 @@ fn the_loss_is_the_mean_over_the_steps_since_the_evaluation_before() {
         let sum: f64 = steps.iter().zip([15.0, 15.0, 14.0, 14.0, 14.0, 14.0, 14.0]).map(|(l, n)| l * n).sum();
         assert!((sum / 100.0 - mean).abs() < 1e-12, "{sum} {mean}");
     }
+}
+
+/// Searches and comparisons go by evaluations, whether they come more or less often than passes end.
+#[test]
+fn searches_and_comparisons_evaluate_as_often_as_they_are_told() {
+    let place = Place::new(&CONFIG.replace("[data]", "[data]\ntest = \"valid.csv\""), 100, 11);
+    for (steps, evaluations, best) in [(3, 7, [3, 6, 9, 12, 15, 18, 21].as_slice()), (10, 3, &[10, 20, 21])] {
+        let set = format!("train.evaluate_every={{ steps = {steps} }}");
+        let more = ["--set", &set, "-q", "--json"];
+        let out = format!("t{steps}");
+        let study =
+            good(&place, &[&["tune", "config.toml", "--trials", "2", "--out", &out], &more[..]].concat());
+        let study: Value = serde_json::from_str(&study).unwrap();
+        for trial in study["trials"].as_array().unwrap() {
+            assert_eq!(trial["curve"].as_array().unwrap().len(), evaluations, "{trial}");
+        }
+        let out = format!("c{steps}");
+        let made =
+            good(&place, &[&["compare", "config.toml", "--out", &out, "--seeds", "1"], &more[..]].concat());
+        let made: Value = serde_json::from_str(&made).unwrap();
+        let run = &made["configurations"][0]["runs"][0];
+        assert_eq!((run["epochs"].as_f64(), run["rows"].as_u64()), (Some(3.0), Some(300)));
+        let passes = |step: &u64| (step / 7) as f64 + (step % 7) as f64 / 7.0;
+        assert!(best.iter().any(|step| run["best_epoch"].as_f64() == Some(passes(step))), "{run}");
+        // Nothing is missing.
+        let stderr = code(&place.run(&["report", &format!("c{steps}/config/seed-1"), "--out", "r.html"]), 0);
+        assert!(!stderr.contains("lacks"), "{stderr}");
+    }
+    // A run that stops within a pass has taken the rows of its steps: 15, 15 and 14 of 14.
+    let stopped = [
+        "--set",
+        "train.evaluate_every={ steps = 1 }",
+        "--set",
+        "train.patience=1",
+        "--set",
+        "train.optimizer.lr=1e-30",
+    ];
+    let made = good(
+        &place,
+        &[&["compare", "config.toml", "--out", "s", "--seeds", "1", "-q", "--json"], &stopped[..]].concat(),
+    );
+    let made: Value = serde_json::from_str(&made).unwrap();
+    let run = &made["configurations"][0]["runs"][0];
+    assert_eq!(
+        (run["rows"].as_u64(), run["epochs"].as_f64(), run["best_epoch"].as_f64()),
+        (Some(30), Some(2.0 / 7.0), Some(1.0 / 7.0))
+    );
 }
 
 #[test]

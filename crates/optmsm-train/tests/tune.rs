@@ -75,7 +75,7 @@ fn a_resumed_search_equals_an_uninterrupted_one() {
     let of = |key: &str| document["best"][key].clone();
     assert_eq!(of("trial").to_string(), best[1]);
     assert_eq!(format!("{:.4}", of("value").as_f64().unwrap()), best[6]);
-    assert_eq!(of("epoch").to_string(), best[7]);
+    assert_eq!(of("evaluation").to_string(), best[7]);
     assert_eq!(whole, trials(&place, "parts"));
 }
 

@@ -31,7 +31,7 @@ struct Inspection<'a> {
 #[derive(Serialize)]
 struct Best {
     step: u64,
-    epoch: u64,
+    epoch: f64,
 }
 
 /// The calibration, with its functions in the order of the scenarios.
@@ -77,7 +77,7 @@ pub(super) fn run(folder: &Path, output: Output) -> Result<()> {
     let found = Inspection {
         run: run.folder.display().to_string(),
         schema: run.schema.fingerprint(),
-        best: Best { step: best.progress.best_step, epoch: best.progress.epoch },
+        best: Best { step: best.progress.best_step, epoch: run.passes(&best.progress) },
         parameters: tensors.iter().map(|t| t.elements).sum(),
         calibration: calibration.map(|Calibration { data, fit, .. }| CalibrationOf { data, fit }),
         scenarios: &run.schema.scenarios,
@@ -89,7 +89,8 @@ pub(super) fn run(folder: &Path, output: Output) -> Result<()> {
     }
     let Inspection { run, schema, best, parameters, calibration, scenarios, fields, tensors } = found;
     let mut text = format!("run         {run}\nschema      {schema}\n");
-    text += &format!("best        step {} after epoch {}\n", best.step, best.epoch);
+    text +=
+        &format!("best        step {} after {} epochs\n", best.step, (best.epoch * 100.0).round() / 100.0);
     if let Some(CalibrationOf { data, fit }) = calibration {
         text += &format!("calibrated  by {} on {data}\n", fit.method.name());
     }

@@ -57,7 +57,7 @@ pub struct Configuration {
     pub overall: Scored,
     /// Those of each scenario.
     pub scenarios: Vec<Scored>,
-    /// The pass that was scored.
+    /// Passes that the parameters had seen that were scored.
     pub best_epoch: Option<Spread>,
     /// Seconds of a run.
     pub seconds: Option<Spread>,
@@ -248,7 +248,7 @@ impl Comparison {
                 parameters: of[0].parameters,
                 overall: Scored::new(of, against, None),
                 scenarios: (0..count).map(|s| Scored::new(of, against, Some(s))).collect(),
-                best_epoch: spread(of, |r| Some(r.best_epoch as f64)),
+                best_epoch: spread(of, |r| Some(r.best_epoch)),
                 seconds: spread(of, |r| Some(r.seconds)),
                 rows_per_second: spread(of, |r| (r.seconds > 0.0).then(|| r.rows as f64 / r.seconds)),
                 runs: of.to_vec(),

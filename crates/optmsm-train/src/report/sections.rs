@@ -175,11 +175,6 @@ fn valid(run: &RunReport) -> impl Iterator<Item = &Line> + Clone {
     run.history.iter().filter(|l| l.split == "valid")
 }
 
-/// Passes over the training rows that were done, with the share of the last.
-fn passes(line: &Line) -> f64 {
-    line.epoch as f64 + line.share
-}
-
 /// Loss and AUC by epoch.
 pub(super) fn training(runs: &[RunReport]) -> String {
     if runs.iter().all(|r| valid(r).next().is_none()) {
@@ -187,7 +182,7 @@ pub(super) fn training(runs: &[RunReport]) -> String {
     }
     let curve = |title: &str, y_label: &str, of: &dyn Fn(&Line) -> Option<f64>| {
         let series = runs.iter().enumerate().map(|(run, r)| {
-            let points: Vec<_> = valid(r).filter_map(|l| Some((l.step, [passes(l), of(l)?]))).collect();
+            let points: Vec<_> = valid(r).filter_map(|l| Some((l.step, [l.epoch, of(l)?]))).collect();
             let chosen = points.iter().position(|p| p.0 == r.best_step);
             let points = points.into_iter().map(|p| p.1).collect();
             Series { run, name: &r.run, points, marks: true, chosen, faint: false }
@@ -225,7 +220,7 @@ pub(super) fn training(runs: &[RunReport]) -> String {
         names.extend(r.scenarios.iter().map(|s| format!("AUC {}", s.name)));
         let row = |l: &Line| {
             let mut cells =
-                vec![Cell::new(number(Some(passes(l)), 2)), Cell::new(count(l.step)), Cell::new(&l.split)];
+                vec![Cell::new(number(Some(l.epoch), 2)), Cell::new(count(l.step)), Cell::new(&l.split)];
             let all = &l.evaluation.overall;
             cells.extend([l.train_loss, all.log_loss, all.auc].map(|v| Cell::new(number(v, 4))));
             cells.extend(r.scenarios.iter().map(|s| {

@@ -51,7 +51,7 @@ fn typed_columns_say_what_they_are() {
         assert_eq!(block.contains("kind ="), seen.last().unwrap().contains("kind"), "{block}");
     }
 
-    // What it proposes instead of files works, too.
+    // The split that it proposes works, too.
     std::fs::remove_file(place.path("valid.parquet")).unwrap();
     let written = starts(&place, "train.parquet", &[]);
     let split = "split = { valid = 0.1, test = 0.1, by = \"user_id\" }";
