@@ -1,4 +1,4 @@
-//! The kernels by name, and the PTX that they are in.
+//! The kernels by name, and the modules of PTX that they are in.
 
 use crate::Precision;
 use crate::ops::dense;
@@ -24,11 +24,6 @@ macro_rules! kernels {
                 match self { $($(Kernel::$kernel => $module),+),+ }
             }
         }
-
-        /// `(name, text)` of every PTX, each ending with a zero byte.
-        pub(crate) const MODULES: &[(&str, &str)] = &[
-            $(($module, concat!(include_str!(concat!("../../../kernels/ptx/", $module, ".ptx")), "\0"))),+
-        ];
     };
 }
 

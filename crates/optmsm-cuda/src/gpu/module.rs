@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::ffi::{CString, c_void};
 
 use cudarc::driver::sys;
+use optmsm_kernels::{MODULES, Module};
 
 use super::driver::{call, failed};
 use crate::Precision;
 use crate::error::{CudaError, DeviceResult};
-use crate::kernels::{Kernel, MODULES};
+use crate::kernels::Kernel;
 
 /// Dynamic shared memory that needs no asking.
 const ORDINARY_SHARED: usize = 48 << 10;
@@ -25,7 +26,7 @@ pub(super) struct Modules {
 impl Modules {
     /// Loads what products of this precision, and everything else, need.
     pub(super) fn load(&mut self, precision: Precision) -> DeviceResult<()> {
-        for &(name, text) in MODULES {
+        for &Module { name, text } in MODULES {
             let kernels = Kernel::ALL.iter().filter(|k| k.module() == name && k.serves(precision));
             let mut kernels = kernels.peekable();
             if kernels.peek().is_none() {
@@ -65,8 +66,10 @@ impl Modules {
     }
 }
 
-fn compile(name: &str, text: &'static str) -> DeviceResult<sys::CUmodule> {
+fn compile(name: &str, text: &str) -> DeviceResult<sys::CUmodule> {
     use sys::CUjit_option as O;
+    // The driver asks for a zero byte at the end.
+    let text = CString::new(text).map_err(|e| CudaError::Other(format!("{name}.ptx: {e}")))?;
     let mut log = [0u8; LOG];
     let mut options = [O::CU_JIT_ERROR_LOG_BUFFER, O::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
     // Values are passed as if they were pointers.
