@@ -220,9 +220,10 @@ fn expected_calibration_error(rows: &[Scored]) -> Option<f64> {
     Some(curves::bins(&smooth).into_iter().map(gap).sum::<f64>() / mass)
 }
 
-/// Relative improvement (AUC − 0.5) / (AUC_base − 0.5) − 1; `None` when the base is 0.5 (Yan et al., ICML 2014).
+/// Relative improvement (AUC − 0.5) / (AUC_base − 0.5) − 1 (Yan et al., ICML 2014); `None` where the base is not above 0.5: below it
+/// the sign would turn.
 pub fn rela_impr(auc: f64, base: f64) -> Option<f64> {
-    (base != 0.5).then(|| (auc - 0.5) / (base - 0.5) - 1.0)
+    (base > 0.5).then(|| (auc - 0.5) / (base - 0.5) - 1.0)
 }
 
 #[cfg(test)]

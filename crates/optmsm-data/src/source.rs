@@ -116,6 +116,15 @@ impl Source {
         Ok(self.parts()?.into_iter().map(|part| part.path).collect())
     }
 
+    /// Those of [`Source::files`] whose path, glob or folder can still be listed.
+    pub fn files_there(&self) -> Vec<PathBuf> {
+        let each = self.paths.iter().filter(|_| !self.is_stdin());
+        each.filter_map(|path| parts::parts(std::slice::from_ref(path)).ok())
+            .flatten()
+            .map(|part| part.path)
+            .collect()
+    }
+
     /// The files with what is known of them without reading them, in the order of their rows.
     ///
     /// # Errors

@@ -154,7 +154,7 @@ impl Attempt {
         begun.then(|| Ok(self.run.checkpoint("last")?.progress)).transpose()
     }
 
-    /// Begins or continues; returns the seconds that it took in all, from setting up to the last evaluation of a pass.
+    /// Begins or continues; returns the seconds that it took in all, from setting up to the last evaluation.
     ///
     /// # Errors
     /// As [`crate::trainer::train`].

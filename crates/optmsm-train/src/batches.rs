@@ -63,7 +63,8 @@ mod tests {
         assert_eq!(sizes(10, 4), [0..4, 4..7, 7..10]);
         assert_eq!(sizes(8, 4), [0..4, 4..8]);
         assert_eq!(sizes(9, 8), [0..5, 5..9]);
-        assert_eq!(sizes(3, 8), [0..3]);
+        let all = 0..3;
+        assert_eq!(sizes(3, 8), [all]);
         let at = Progress { epoch: 2, batch: 2, ..Progress::default() };
         assert_eq!(Batches::new(10, 4).rows_at(&at), 27);
         assert_eq!(Batches::new(10, 5).passes_at(&Progress { batch: 1, ..at }), 2.5);

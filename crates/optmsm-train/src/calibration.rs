@@ -21,7 +21,7 @@ use crate::seal;
 
 /// Name of the file.
 const NAME: &str = "calibration.json";
-/// Least rows of each label that a fit to all rows takes.
+/// Least rows of each label that are needed in all: more than [`FOLDS`], so that every fit of cross-fitting has rows of both.
 const LEAST: usize = 10;
 /// Parts of the rows in cross-fitting.
 pub const FOLDS: usize = 5;
@@ -150,16 +150,25 @@ impl Labelled<'_> {
         rows
     }
 
-    /// Part of each row: rows of one scenario and label take turns.
+    /// Part of each row, below [`FOLDS`]. Rows of a weight above 0 take turns, label by label and within a label scenario by scenario,
+    /// where the turns of one scenario begin after those of the scenario before it: the parts have the same number of rows of a label
+    /// and of a scenario's label, up to one.
     fn folds(&self) -> Vec<usize> {
-        let mut turns = vec![[0; 2]; self.count];
-        let rows = self.labels.iter().zip(self.scenarios);
-        rows.map(|(&label, &scenario)| {
-            let turn = &mut turns[scenario as usize][usize::from(label > 0.5)];
-            *turn += 1;
-            (*turn - 1) % FOLDS
-        })
-        .collect()
+        let counts = |i: usize| self.weights.get(i).is_none_or(|&weight| weight > 0.0);
+        let rows =
+            || (0..self.labels.len()).map(|i| (i, usize::from(self.labels[i] > 0.5), self.scenarios[i]));
+        let mut turns = vec![[0; 2]; self.count + 1];
+        rows().filter(|&(i, ..)| counts(i)).for_each(|(_, label, s)| turns[s as usize + 1][label] += 1);
+        for s in 1..self.count {
+            turns[s] = [0, 1].map(|label| turns[s][label] + turns[s - 1][label]);
+        }
+        let fold = |(i, label, s): (usize, usize, u32)| {
+            let turn = &mut turns[s as usize][label];
+            let fold = *turn % FOLDS;
+            *turn += usize::from(counts(i));
+            fold
+        };
+        rows().map(fold).collect()
     }
 }
 
@@ -199,39 +208,36 @@ impl Fit {
     /// # Errors
     /// Says in a few words what they lack.
     pub fn new(method: Method, rows: &Labelled) -> std::result::Result<Self, String> {
-        Self::of(method, rows, |_| true)
-    }
-
-    fn of(
-        method: Method,
-        rows: &Labelled,
-        taken: impl Fn(usize) -> bool,
-    ) -> std::result::Result<Self, String> {
-        let rows = rows.by_scenario(taken);
-        let enough = |rows: &Vec<Row>| rarer(rows) >= method.least();
-        let scenarios = rows.iter().map(|rows| enough(rows).then(|| method.fit(rows))).collect();
-        let rows = rows.concat();
-        let rarer = rarer(&rows);
-        if rarer < LEAST {
-            return Err(format!("has {rarer} rows of its rarer label, but at least {LEAST} are needed"));
+        let rows = rows.by_scenario(|_| true);
+        let rarer_of_all = rarer(&rows.concat());
+        if rarer_of_all < LEAST {
+            return Err(format!(
+                "has {rarer_of_all} rows of its rarer label, but at least {LEAST} are needed"
+            ));
         }
-        Ok(Self { method, all: method.fit(&rows), scenarios })
+        let own: Vec<bool> = rows.iter().map(|rows| rarer(rows) >= method.least()).collect();
+        Ok(Self::of(method, &rows, &own))
     }
 
-    /// Predictions of the rows, each by a fit to the parts of the rows that it is not in.
-    ///
-    /// # Errors
-    /// Says in a few words what the rows lack.
-    pub fn crossed(method: Method, rows: &Labelled) -> std::result::Result<Vec<f32>, String> {
+    /// Fits rows by scenario, at least one of each label in all and in each scenario that gets a function of its `own`.
+    fn of(method: Method, rows: &[Vec<Row>], own: &[bool]) -> Self {
+        let scenarios = rows.iter().zip(own).map(|(rows, own)| own.then(|| method.fit(rows))).collect();
+        Self { method, all: method.fit(&rows.concat()), scenarios }
+    }
+
+    /// Predictions of the rows that it was fitted to, each by a fit to the parts of the rows that it is not in, with functions for
+    /// the same scenarios.
+    pub fn crossed(&self, rows: &Labelled) -> Vec<f32> {
         let folds = rows.folds();
+        let own: Vec<bool> = self.scenarios.iter().map(Option::is_some).collect();
         let mut predictions = vec![0.0; folds.len()];
         for fold in 0..FOLDS {
-            let fit = Self::of(method, rows, |row| folds[row] != fold)?;
+            let fit = Self::of(self.method, &rows.by_scenario(|row| folds[row] != fold), &own);
             for (row, p) in predictions.iter_mut().enumerate().filter(|(row, _)| folds[*row] == fold) {
                 *p = fit.at(rows.logits[row], rows.scenarios[row]);
             }
         }
-        Ok(predictions)
+        predictions
     }
 
     /// The probability of a logit of a scenario.

@@ -2,6 +2,7 @@
 
 mod memory;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use optmsm_core::backend::Backend;
@@ -10,8 +11,8 @@ use optmsm_core::config::{FieldKind, InputSpec, Role};
 use optmsm_core::counting::Counting;
 use optmsm_core::model::{Model, OptMsm};
 use optmsm_data::{
-    Extra, FieldConfig, Need, Part, Progress, RowReader, ScenarioSchema, ScenarioWeights, Schema, Source,
-    UnseenScenario, printable,
+    Dataset, Extra, FieldConfig, Need, NegativeRate, Part, Progress, RowReader, ScenarioSchema,
+    ScenarioWeights, Schema, Source, UnseenScenario, printable,
 };
 use serde::Serialize;
 
@@ -20,8 +21,8 @@ use crate::balance::Balance;
 use crate::config::Config;
 use crate::coverage::Counter;
 use crate::error::Result;
-use crate::verify::{Labels, expected};
-use crate::{inputs, rows};
+use crate::verify::{Labels, expected, watch};
+use crate::{inputs, rows, sampling};
 
 pub use memory::Memory;
 
@@ -157,10 +158,17 @@ fn look(config: &Config, rows: u64) -> Result<Check> {
         input.scenarios -= usize::from(config.data.unseen_scenario == UnseenScenario::Error);
     }
     let mut weighed = config.data.clone();
-    if let (Some(ScenarioWeights::Each(named)), false) = (&mut weighed.scenario_weights, exact) {
+    if !exact {
         // Rows that were not looked at may have the others.
-        named.retain(|name, _| schema.scenario_id(name).is_some());
+        let seen = |name: &String, _: &mut f64| schema.scenario_id(name).is_some();
+        if let Some(ScenarioWeights::Each(named)) = &mut weighed.scenario_weights {
+            named.retain(seen);
+        }
+        if let Some(NegativeRate::Each(named)) = &mut weighed.negative_rate {
+            named.retain(seen);
+        }
     }
+    sampling::rates(&weighed, &schema)?;
     let balance = Balance::of_part(&weighed, &schema, &seen[0].batch)?;
     let scenarios = schema.scenarios.iter().take(input.scenarios).zip(&balance.sums);
     let scenarios = scenarios.map(|(scenario, sums)| ScenarioCheck {
@@ -217,14 +225,25 @@ fn warnings(
 ) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut trained = BTreeMap::new();
-    for Seen { file, batch, source, .. } in seen {
+    for Seen { file, batch, extra, source, .. } in seen {
         let (mut labels, mut counter) = (Labels::default(), Counter::new(schema));
         labels.add(batch);
         counter.add(batch);
         let problem = match file.split {
             "train" => labels.teach().err(),
             "valid" => {
-                labels.judge(&file.path, config).and_then(|()| config.train.monitor.check(schema)).err()
+                let scored = || Dataset {
+                    batch: Batch {
+                        labels: batch.labels.clone(),
+                        weights: batch.weights.clone(),
+                        scenarios: batch.scenarios.clone(),
+                        ..Batch::default()
+                    },
+                    extra: extra.clone(),
+                };
+                let judged = labels.judge(&file.path, config);
+                let known = judged.and_then(|()| config.train.monitor.check(schema));
+                known.and_then(|()| watch(config, schema, &file.path, || Ok(Cow::Owned(scored())))).err()
             }
             _ => None,
         };

@@ -31,6 +31,9 @@ pub struct Progress {
     pub epoch: u64,
     /// Batches of the current pass done.
     pub batch: u64,
+    /// Passes done, with the share of the current one; none of older files, and before the first step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passes: Option<f64>,
     /// Mean training loss since the last evaluation.
     pub loss: f64,
     /// Best monitored value so far.

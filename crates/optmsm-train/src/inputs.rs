@@ -76,27 +76,40 @@ fn trained_on(config: &Config, part: Part) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// Files of `source` that are files of a part.
+/// Files of `source` that are files of a part, as far as these are still there.
 ///
 /// # Errors
-/// A folder cannot be read.
+/// The files of `source` cannot be listed.
 pub fn of_part(config: &Config, part: Part, source: &Source) -> Result<Vec<PathBuf>> {
     let Some(own) = self::source(config, part).filter(|_| !source.is_stdin()) else { return Ok(Vec::new()) };
     let real = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
-    let own: BTreeSet<PathBuf> = own.files()?.iter().map(real).collect();
+    let own: BTreeSet<PathBuf> = own.files_there().iter().map(real).collect();
     let mut files = source.files()?;
     files.retain(|path| own.contains(&real(path)));
     Ok(files)
 }
 
-/// Whether rows are of a part whose negatives were not sampled.
+/// Whether the rows of `source` are of parts whose negatives were not sampled.
 ///
 /// # Errors
-/// A folder cannot be read.
+/// Some of its files are of such parts, and some are not; the files of `source` cannot be listed.
 pub fn is_unsampled(config: &Config, source: &Source) -> Result<bool> {
-    let parts = &config.data.unsampled;
-    let found: Result<Vec<_>> = parts.iter().map(|part| of_part(config, *part, source)).collect();
-    Ok(found?.iter().any(|files| !files.is_empty()))
+    let mut unsampled = BTreeSet::new();
+    for &part in &config.data.unsampled {
+        unsampled.extend(of_part(config, part, source)?);
+    }
+    let Some(whole) = unsampled.first() else { return Ok(false) };
+    match source.files()?.iter().find(|file| !unsampled.contains(*file)) {
+        None => Ok(true),
+        Some(other) => {
+            let problem = format!(
+                "is of a part of data.unsampled, but {} beside it is not, so that their rows of label 0 weigh differently",
+                other.display()
+            );
+            let fix = "give files of one kind; evaluate and calibrate also take --unsampled, where all have every row of label 0";
+            Err(Error::file(whole.display(), problem, fix))
+        }
+    }
 }
 
 /// Whether the configuration names rows for a part.

@@ -31,7 +31,7 @@ pub fn allow_settings(run: &Run, before: &Config) -> Result<()> {
             );
             return Err(CoreError::config(key, problem, "leave it as it was, or begin a new run").into());
         }
-        if is_fixed(&key) {
+        if is_fixed(&key, &run.config) {
             return Err(fixed(&key, &format!("is {is}, but was {was} when the run began")));
         }
     }
@@ -59,8 +59,10 @@ fn is_state(key: &str) -> bool {
 }
 
 /// Whether what a run has made so far follows from a setting.
-fn is_fixed(key: &str) -> bool {
+fn is_fixed(key: &str, config: &Config) -> bool {
     match key.split_once('.') {
+        // Without a column of weights every row counts once anyway.
+        Some(("data", "weighted_metrics")) => config.data.weight.is_some(),
         Some(("model", key)) => key != "embeddings.dtype",
         Some(("data", key)) => {
             // Parts that differ are seen by their content.

@@ -179,7 +179,8 @@ impl Run {
 
     /// Passes over the training rows that were done by a position of this run, with the share of one that is not at its end.
     pub fn passes(&self, at: &Progress) -> f64 {
-        Batches::of(self).passes_at(at)
+        // Batches may have had another size then.
+        at.passes.unwrap_or_else(|| Batches::of(self).passes_at(at))
     }
 
     /// Appends a line to `metrics.jsonl`.

@@ -42,7 +42,7 @@ pub(crate) const PLANS: usize = AHEAD + 3;
 pub struct Data {
     /// Rows to train on.
     pub train: Rows,
-    /// Rows that early stopping watches; without them every pass counts as better.
+    /// Rows that early stopping watches; without them every evaluation counts as better.
     pub valid: Option<Rows>,
     /// Rows that are scored once, at the end, with the best parameters.
     pub test: Option<Rows>,
@@ -169,6 +169,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
             if pass_ends {
                 (at.epoch, at.batch) = (at.epoch + 1, 0);
             }
+            at.passes = Some(batches.passes_at(&at));
             let now = Place { step: at.step, rows: batches.rows_at(&at), pass_ends };
             let last = at.epoch == config.epochs;
             let evaluates = last || config.evaluate_every.ends(before, now);

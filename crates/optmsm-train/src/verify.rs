@@ -1,10 +1,11 @@
 //! Faults that a look at the encoded rows shows: found before the first pass, not after it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use optmsm_core::batch::Batch;
 use optmsm_core::error::Error as CoreError;
-use optmsm_data::{Part, ScenarioWeights, Schema, printable};
+use optmsm_data::{Dataset, Part, ScenarioWeights, Schema, printable};
 
 use crate::config::Config;
 use crate::coverage::Counter;
@@ -133,7 +134,7 @@ pub(crate) fn verify(config: &Config, schema: &Schema, data: &mut Data) -> Resul
         match part {
             Part::Valid => {
                 labels.judge(&place, config)?;
-                watch(config, schema, rows, &place)?;
+                watch(config, schema, &place, || rows.scored(|_| Ok(())))?;
             }
             _ => {
                 if let Some(why) = labels.one_class(config.data.metrics_weight().is_some()) {
@@ -149,19 +150,24 @@ pub(crate) fn verify(config: &Config, schema: &Schema, data: &mut Data) -> Resul
     Ok(())
 }
 
-/// Whether the rows define what early stopping watches, where labels and weights of all of them do not tell.
+/// Whether `rows` define what early stopping watches, where labels and weights of all of them do not tell; labels, weights, scenarios and
+/// groups are looked at.
 ///
 /// # Errors
-/// They do not.
-fn watch(config: &Config, schema: &Schema, rows: &Rows, place: &str) -> Result<()> {
+/// They do not, or cannot be read.
+pub(crate) fn watch<'a>(
+    config: &Config,
+    schema: &Schema,
+    place: &str,
+    rows: impl FnOnce() -> Result<Cow<'a, Dataset>>,
+) -> Result<()> {
     let monitor = &config.train.monitor;
     if monitor.is_plain() {
         return Ok(());
     }
     // Whether a metric is defined does not depend on the predictions.
-    let scored = rows.scored(|_| Ok(()))?;
-    let weighing = Weighing::of(&config.data, schema, true)?;
-    let evaluation = evaluate(&scored, schema, &weighing, &vec![0.5; rows.rows()]);
+    let (rows, weighing) = (rows()?, Weighing::of(&config.data, schema, true)?);
+    let evaluation = evaluate(&rows, schema, &weighing, &vec![0.5; rows.batch.labels.len()]);
     monitor.value(&evaluation).map(|_| ()).ok_or_else(|| monitor.undefined(place))
 }
 

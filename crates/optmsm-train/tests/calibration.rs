@@ -285,6 +285,44 @@ fn sampled_negatives_speak_for_all() {
     assert_eq!(found["overall"], parts["test"]["overall"]);
 }
 
+/// Files of the run beside one that is given may be gone; files whose rows weigh differently are not mixed.
+#[test]
+fn files_are_known_by_what_is_there() {
+    let place = Place::empty();
+    place.write("train.csv", rows(800, 1));
+    std::fs::create_dir(place.path("new")).unwrap();
+    for (name, seed) in [("valid.csv", 2), ("new/a.csv", 3), ("new/b.csv", 4), ("new/c.csv", 5)] {
+        place.write(name, rows(300, seed));
+    }
+    let config = with("negative_rate = 0.25\nunsampled = [\"valid\"]");
+    let config =
+        config.replace("valid = \"valid.csv\"", "valid = [\"valid.csv\", \"new/a.csv\", \"new/c.csv\"]");
+    place.write("config.toml", config);
+    good(&place, &["train", "--config", "config.toml", "--run", "r", "-q"]);
+    for name in ["train.csv", "valid.csv"] {
+        std::fs::remove_file(place.path(name)).unwrap();
+    }
+    let weighted = |data: &str| {
+        let found = json(&place, &["evaluate", "r", "--data", data]);
+        good(&place, &["report", "r", "--data", data, "--out", "r.html", "--json", "r.json"]);
+        let report: Value = serde_json::from_str(&place.text("r.json")).unwrap();
+        assert_eq!(found.get("negatives_weighted"), report[0].get("negatives_weighted"), "{data}");
+        json(&place, &["calibrate", "r", "--data", data]);
+        found.get("negatives_weighted").is_some()
+    };
+    assert_eq!(["new/a.csv", "new/b.csv", "new/[ac].csv"].map(weighted), [false, true, false]);
+    for args in [
+        &["evaluate", "r", "--data", "new"][..],
+        &["calibrate", "r", "--data", "new"],
+        &["report", "r", "--data", "new", "--out", "x.html"],
+    ] {
+        let said = bad(&place, args);
+        let wanted = "a.csv: is of a part of data.unsampled, but new/b.csv beside it is not";
+        assert!(said.contains(wanted), "{said}");
+    }
+    good(&place, &["evaluate", "r", "--data", "new", "--unsampled"]);
+}
+
 #[test]
 fn rates_that_cannot_be_are_said() {
     let place = Place::new(&with(""), 64, 9);
@@ -307,8 +345,13 @@ fn rates_that_cannot_be_are_said() {
     ];
     for (config, wanted) in cases {
         place.write("config.toml", config);
-        let said = bad(&place, &["train", "--config", "config.toml", "--run", "r"]);
-        assert!(said.contains(wanted) && said.contains("config.toml line"), "{said}");
+        for args in [&["train", "--config", "config.toml", "--run", "r"][..], &["check", "config.toml"]] {
+            let said = bad(&place, args);
+            assert!(said.contains(wanted) && said.contains("config.toml line"), "{said}");
+        }
         assert!(!place.path("r").exists());
     }
+    // The first two rows are of both scenarios, but the first one alone does not tell of the other.
+    place.write("config.toml", with("negative_rate = { ads = 0.1 }"));
+    good(&place, &["check", "config.toml", "--rows", "1"]);
 }

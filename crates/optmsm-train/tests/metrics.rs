@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{CONFIG, Place, bad, good};
+use common::{CONFIG, Place, bad, code, good};
 use optmsm_core::metrics::{self, Metrics, Rows};
 use serde::Deserialize;
 use serde_json::Value;
@@ -313,6 +313,8 @@ fn what_early_stopping_cannot_watch_is_said_before_training() {
     );
     let odd = refused(&["train.monitor=aux"]);
     assert!(odd.contains("unknown variant `aux`, expected `auc`, `gauc`, `log_loss`, with `mean_`"), "{odd}");
+    let check = |set: &str| code(&place.run(&["check", "config.toml", "--set", set]), 0);
+    assert!(!check("train.monitor=auc.home").contains("is undefined"));
 
     let valid = place.text("valid.csv");
     // `home` keeps rows of label 0 alone; then its rows lose their weight.
@@ -321,6 +323,8 @@ fn what_early_stopping_cannot_watch_is_said_before_training() {
     let undefined = refused(&["train.monitor=auc.home"]);
     let wanted = "valid.csv: has no rows of both labels in the scenario 'home', so that train.monitor = \"auc.home\" is undefined; ";
     assert!(undefined.starts_with(wanted), "{undefined}");
+    let checked = check("train.monitor=auc.home");
+    assert!(checked.contains(&format!("warning: {wanted}")), "{checked}");
     train(&place, "home", &["train.monitor=log_loss.home"]);
     // Scenarios that do not define it have no part in the mean.
     train(&place, "mean", &["train.monitor=mean_auc"]);

@@ -77,6 +77,39 @@ fn settings_that_made_the_model_or_the_schema_are_refused_by_name() {
     }
 }
 
+/// Without a column of weights every row counts once in metrics, whether that is asked for or not.
+#[test]
+fn counting_every_row_once_is_no_change_where_rows_have_no_weights() {
+    let place = begun();
+    let resume = [&RESUME[..], &["--set", "data.weighted_metrics=false"]].concat();
+    let stderr = code(&place.run(&resume), 0);
+    assert_eq!(changes(&stderr), ["data.weighted_metrics: not set → false"]);
+
+    let place = Place::new(&CONFIG.replace("[data]", "[data]\nweight = \"price\""), 64, 9);
+    code(&place.run(&[&TRAIN[..], &["--set", "train.epochs=1"]].concat()), 0);
+    let stderr = code(&place.run(&resume), 2);
+    assert!(stderr.contains("`data.weighted_metrics`") && stderr.contains("another metric"), "{stderr}");
+}
+
+/// 64 rows are four batches of 16, and later one of 64; at this rate nothing gets better than it was after three of the four.
+#[test]
+fn the_best_parameters_stay_where_they_were_found_when_batches_get_another_size() {
+    let place = Place::new(CONFIG, 64, 9);
+    let set = ["train.evaluate_every={ steps = 3 }", "train.optimizer.lr=1e-30", "train.epochs=1"];
+    let set: Vec<&str> = set.iter().flat_map(|set| ["--set", set]).collect();
+    code(&place.run(&[&TRAIN[..], &set].concat()), 0);
+    let best = || -> serde_json::Value {
+        let out = place.run(&["inspect", "r", "--json"]);
+        serde_json::from_slice::<serde_json::Value>(&out.stdout).unwrap()["best"].clone()
+    };
+    assert_eq!(best(), serde_json::json!({ "step": 3, "epoch": 0.75 }));
+    code(
+        &place.run(&[&RESUME[..], &["--set", "train.batch_size=64", "--set", "train.epochs=3"]].concat()),
+        0,
+    );
+    assert_eq!(best(), serde_json::json!({ "step": 3, "epoch": 0.75 }));
+}
+
 #[test]
 fn edits_by_hand_are_settings_like_any_other() {
     let place = begun();

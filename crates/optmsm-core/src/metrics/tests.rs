@@ -85,7 +85,7 @@ fn nothing_depends_on_row_order_or_a_monotone_transform() {
 #[test]
 fn relative_improvement_by_hand() {
     assert!((rela_impr(0.8, 0.75).unwrap() - 0.2).abs() < 1e-12);
-    assert_eq!(rela_impr(0.8, 0.5), None);
+    assert_eq!((rela_impr(0.8, 0.5), rela_impr(0.8, 0.4)), (None, None));
 }
 /// 300 rows on 20 predictions in 7 groups and no group, in 3 scenarios, with weights 0, ½, 1, 2, 5.
 struct Weighted {

@@ -164,7 +164,7 @@ fn a_row_without_weight_is_as_good_as_absent_and_a_fold_as_rows_without_weight()
     let world = world();
     let folds = world.rows(&[]).folds();
     for method in [Method::Platt, Method::Isotonic] {
-        let crossed = Fit::crossed(method, &world.rows(&[])).unwrap();
+        let crossed = Fit::new(method, &world.rows(&[])).unwrap().crossed(&world.rows(&[]));
         for fold in 0..FOLDS {
             let weights: Vec<f32> = folds.iter().map(|&f| f32::from(f != fold)).collect();
             let without = Fit::new(method, &world.rows(&weights)).unwrap();
@@ -180,6 +180,65 @@ fn a_row_without_weight_is_as_good_as_absent_and_a_fold_as_rows_without_weight()
             sizes[fold] += usize::from(world.scenarios[row] == scenario && world.labels[row] == label);
         }
         assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1, "{sizes:?}");
+    }
+}
+
+/// Scenarios with these numbers of rows of labels 0 and 1, whose logits rise with their number and say nothing of the label.
+fn counted(of: &[[usize; 2]]) -> World {
+    let mut world = World { logits: Vec::new(), labels: Vec::new(), scenarios: Vec::new() };
+    for (scenario, numbers) in of.iter().enumerate() {
+        for (label, &number) in numbers.iter().enumerate() {
+            for i in 0..number {
+                world.logits.push(i as f64 / number as f64 - 0.5);
+                world.labels.push(label as f32);
+                world.scenarios.push(scenario as u32);
+            }
+        }
+    }
+    world
+}
+
+/// Ten rows of each label are enough, wherever they are: every part has a fifth of them.
+#[test]
+fn rows_of_a_label_are_spread_over_the_parts() {
+    for of in [vec![[3, 1]; 40], vec![[60, 12]], vec![[1, 10], [9, 0]], vec![[13, 1], [4, 7], [2, 3], [1, 0]]]
+    {
+        let World { logits, labels, scenarios } = &counted(&of);
+        // A row in three has no weight, which takes no turn from the others.
+        for weights in [vec![], (0..labels.len()).map(|i| f32::from(i % 3 > 0 || of.len() < 40)).collect()] {
+            let rows = Labelled { logits, labels, weights: &weights, scenarios, count: of.len() };
+            let folds = rows.folds();
+            for label in [0.0, 1.0] {
+                let mut sizes = [0; FOLDS];
+                for (row, &fold) in folds.iter().enumerate() {
+                    let counts = weights.get(row).is_none_or(|&w| w > 0.0);
+                    sizes[fold] += usize::from(counts && labels[row] == label);
+                }
+                assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1, "{of:?} {sizes:?}");
+            }
+            for method in [Method::Platt, Method::Isotonic] {
+                let crossed = Fit::new(method, &rows).unwrap().crossed(&rows);
+                assert!(crossed.iter().all(|p| (0.0..=1.0).contains(p)), "{of:?}");
+            }
+        }
+    }
+}
+
+/// Of 55 rows of a label, 44 are left without a part: fewer than a scenario needs, but its function is judged all the same.
+#[test]
+fn a_scenario_that_has_a_function_is_judged_with_one() {
+    let mut world = counted(&[[200, 55], [300, 300]]);
+    world.logits.iter_mut().zip(&world.labels).for_each(|(z, y)| *z += f64::from(*y));
+    let World { logits, labels, scenarios } = &world;
+    let rows = Labelled { logits, labels, weights: &[], scenarios, count: 2 };
+    let (folds, crossed) = (rows.folds(), Fit::new(Method::Platt, &rows).unwrap().crossed(&rows));
+    for fold in 0..FOLDS {
+        let others = (0..255).filter(|&row| folds[row] != fold);
+        let others = others.map(|i| Row { logit: logits[i], weight: 1.0, positive: labels[i] == 1.0 });
+        let (slope, intercept) = platt::fit(&others.collect::<Vec<_>>());
+        for row in (0..255).filter(|&row| folds[row] == fold) {
+            assert_eq!(crossed[row], Map::Platt { slope, intercept }.at(logits[row]), "{row}");
+        }
     }
 }
 
@@ -199,7 +258,6 @@ fn rows_of_one_label_are_no_fit() {
         let problem = Fit::new(method, &world.rows(&[])).unwrap_err();
         assert_eq!(problem, "has 9 rows of its rarer label, but at least 10 are needed");
     }
-    assert!(Fit::crossed(Method::Platt, &world.rows(&[])).is_err());
 }
 
 #[test]

@@ -114,9 +114,9 @@ pub(super) fn run(options: &Options) -> Result<()> {
         scenarios: &batch.scenarios,
         count: schema.scenarios.len(),
     };
-    let lacking = |problem| Error::file(&data, problem, "give other rows, or more of them");
-    let fit = Fit::new(options.method, &rows).map_err(lacking)?;
-    let crossed = Fit::crossed(options.method, &rows).map_err(lacking)?;
+    let fit = Fit::new(options.method, &rows)
+        .map_err(|problem| Error::file(&data, problem, "give other rows, or more of them"))?;
+    let crossed = fit.crossed(&rows);
     let [before, after] =
         [&scored.predictions, &crossed].map(|p| evaluate(&scored.rows, &schema, &weighing, p));
     let negative_rates = sampling::rates(&run.config.data, &schema)?;

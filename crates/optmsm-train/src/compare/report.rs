@@ -32,7 +32,7 @@ pub struct Comparison {
     /// Whether rows of label 0 stand there for those that sampling dropped, too.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub negatives_weighted: bool,
-    /// Whether validation rows chose the pass that was scored.
+    /// Whether validation rows chose the parameters that were scored.
     pub valid: bool,
     /// In the order given; the first is what others are compared with.
     pub configurations: Vec<Configuration>,
@@ -172,7 +172,7 @@ impl Scored {
         let of = |metric: fn(&Metrics) -> Option<f64>| spread(runs, |r| metric(metrics(r, scenario)));
         let improvement = |base: &[RunResult]| {
             let base = spread(base, |r| metrics(r, scenario).auc)?.mean;
-            spread(runs, |r| rela_impr(metrics(r, scenario).auc?, base).filter(|_| base > 0.5))
+            spread(runs, |r| rela_impr(metrics(r, scenario).auc?, base))
         };
         let counts = runs.first().map(|r| metrics(r, scenario));
         Self {
