@@ -76,6 +76,64 @@ extern "C" __global__ void __launch_bounds__(256) row_scale(float* y, unsigned l
   });
 }
 
+// y[b, :] = x[b, :] ⊙ v[b, :], or += it; v may be one row, with an ld_v of 0.
+// Floor: each element of x and v read, of y written once (and read when added to).
+// spills: none
+extern "C" __global__ void __launch_bounds__(256) mul(float* y, unsigned ld_y, const float* x, unsigned ld_x,
+                                                      const float* v, unsigned ld_v, unsigned count, unsigned cols,
+                                                      unsigned add) {
+  const bool aligned_y = quads_aligned(y, ld_y), aligned_x = quads_aligned(x, ld_x), aligned_v = quads_aligned(v, ld_v);
+  for_quad(count, cols, [=](size_t row, unsigned col, unsigned left) {
+    float* to = y + row * ld_y + col;
+    float4 product = each(load_quad(x + row * ld_x + col, left, aligned_x), load_quad(v + row * ld_v + col, left, aligned_v),
+                          [](float x, float v) { return x * v; });
+    if (add) {
+      product = each(load_quad(to, left, aligned_y), product, [](float y, float p) { return y + p; });
+    }
+    store_quad(to, product, left, aligned_y);
+  });
+}
+
+// g = 2 σ(o) and y = x ⊙ g.
+// Floor: each element of x and o read, of y and g written once.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256) sigmoid_gate(float* y, unsigned ld_y, float* g, unsigned ld_g,
+                                                               const float* x, unsigned ld_x, const float* o,
+                                                               unsigned ld_o, unsigned count, unsigned cols) {
+  const bool aligned_y = quads_aligned(y, ld_y), aligned_g = quads_aligned(g, ld_g);
+  const bool aligned_x = quads_aligned(x, ld_x), aligned_o = quads_aligned(o, ld_o);
+  for_quad(count, cols, [=](size_t row, unsigned col, unsigned left) {
+    const float4 gate = each(load_quad(o + row * ld_o + col, left, aligned_o),
+                             [](float o) { return 2.0f * sigmoid_of(o, expf(-fabsf(o))); });
+    const float4 gated = each(load_quad(x + row * ld_x + col, left, aligned_x), gate, [](float x, float g) { return x * g; });
+    store_quad(g + row * ld_g + col, gate, left, aligned_g);
+    store_quad(y + row * ld_y + col, gated, left, aligned_y);
+  });
+}
+
+// d_o = d_y ⊙ x ⊙ g ⊙ (1 − g/2), and d_x = d_y ⊙ g or += it.
+// Floor: each element of d_y, x and g read, of d_o and d_x written once (and of d_x read when added to).
+// spills: none
+extern "C" __global__ void __launch_bounds__(256)
+    sigmoid_gate_bwd(float* d_o, unsigned ld_d_o, float* d_x, unsigned ld_d_x, const float* d_y, unsigned ld_d_y,
+                     const float* x, unsigned ld_x, const float* g, unsigned ld_g, unsigned count, unsigned cols,
+                     unsigned add) {
+  const bool aligned_d_o = quads_aligned(d_o, ld_d_o), aligned_d_x = quads_aligned(d_x, ld_d_x);
+  const bool aligned_d_y = quads_aligned(d_y, ld_d_y), aligned_x = quads_aligned(x, ld_x), aligned_g = quads_aligned(g, ld_g);
+  for_quad(count, cols, [=](size_t row, unsigned col, unsigned left) {
+    const float4 gate = load_quad(g + row * ld_g + col, left, aligned_g);
+    float4 gated = each(load_quad(d_y + row * ld_d_y + col, left, aligned_d_y), gate, [](float d, float g) { return d * g; });
+    const float4 slope = each(load_quad(x + row * ld_x + col, left, aligned_x), gate,
+                              [](float x, float g) { return x * (1.0f - 0.5f * g); });
+    store_quad(d_o + row * ld_d_o + col, each(gated, slope, [](float d, float s) { return d * s; }), left, aligned_d_o);
+    float* to = d_x + row * ld_d_x + col;
+    if (add) {
+      gated = each(load_quad(to, left, aligned_d_x), gated, [](float x, float d) { return x + d; });
+    }
+    store_quad(to, gated, left, aligned_d_x);
+  });
+}
+
 struct RowDot {
   float* out;
   const float *x, *y;

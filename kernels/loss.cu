@@ -1,9 +1,6 @@
 // Loss and probabilities (model.md §6).
 #include "rows.cuh"
 
-// σ(o) from e = e^{−|o|}, which never overflows.
-__device__ __forceinline__ float sigmoid_of(float o, float e) { return (o >= 0.0f ? 1.0f : e) / (1.0f + e); }
-
 // d_logits[b] = w_b (σ(o_b) − y_b) · scale, and parts[block] = Σ_b w_b (max(o_b, 0) − o_b y_b + log(1 + e^{−|o_b|})) over the
 // rows of the block.
 // Floor: 16 bytes a row. Grid: ⌈rows / 256⌉ blocks of 256 threads, at most 128.

@@ -1,6 +1,5 @@
 // Sums: of partial sums, of columns, of squares, of gradients.
-#include "optmsm.cuh"
-#include "vector.cuh"
+#include "columns.cuh"
 
 // Σ at[i · step] for i from 0 to count, in this order, the loads ahead of the sums.
 __device__ __forceinline__ float sum_ahead(const float* at, unsigned count, size_t step) {
@@ -32,41 +31,37 @@ extern "C" __global__ void __launch_bounds__(256) sum_parts(float* out, unsigned
   *to = add ? *to + sum : sum;
 }
 
-// First of two: sums[p + g, :] = Σ x[b, :] over the rows of group g (offsets[g]..offsets[g + 1], or all of them) among the `part_rows`
-// rows of part p. Groups are contiguous, so p + g is another number for every pair that has rows. With one part the sums are complete:
-// then empty groups get theirs, too, and `add` says whether what is there counts.
+// First of two: sums[p + g, :] = Σ x[b, :], as column_parts says.
 // Floor: x read once. Grid: (tile of columns, parts); 256 / tile threads share a column.
 // spills: none
 extern "C" __global__ void __launch_bounds__(256)
     col_sum_parts(float* sums, unsigned ld_sums, const float* x, unsigned ld_x, unsigned rows, unsigned cols, unsigned tile,
                   const unsigned* offsets, unsigned groups, unsigned part_rows, unsigned add) {
   __shared__ float partial[256];
-  const unsigned column = blockIdx.x * tile + threadIdx.x % tile, lane = threadIdx.x / tile, lanes = 256 / tile;
-  const unsigned first = blockIdx.y * part_rows, last = min(rows, first + part_rows);
-  const bool complete = gridDim.y == 1;
-  // The group of row `first`: the last that begins there or before.
-  unsigned g = 0;
-  if (offsets && !complete) g = warp_lower_bound(offsets, groups, first + 1) - 1;
-  for (; g < groups; ++g) {
-    const unsigned from = offsets ? max(first, offsets[g]) : first, to = offsets ? min(last, offsets[g + 1]) : last;
-    if (!complete && from >= last) break;
-    if (!complete && from >= to) continue;
-    float sum = 0.0f;
-    if (column < cols) {
-#pragma unroll 8
-      for (unsigned b = from + lane; b < to; b += lanes) sum += x[(size_t)b * ld_x + column];
-    }
-    partial[threadIdx.x] = sum;
-    for (unsigned half = lanes / 2; half > 0; half /= 2) {
-      __syncthreads();
-      if (lane < half) partial[threadIdx.x] += partial[threadIdx.x + half * tile];
-    }
-    if (lane == 0 && column < cols) {
-      float* out = sums + (size_t)(blockIdx.y + g) * ld_sums + column;
-      *out = add ? *out + partial[threadIdx.x] : partial[threadIdx.x];
-    }
-    __syncthreads();
-  }
+  const ColumnParts cut{offsets, rows, cols, tile, groups, part_rows};
+  column_parts(
+      partial, cut, [=](unsigned b, unsigned column, unsigned) { return x[(size_t)b * ld_x + column]; },
+      [=](unsigned row, unsigned column, float sum) {
+        float* out = sums + (size_t)row * ld_sums + column;
+        *out = add ? *out + sum : sum;
+      });
+}
+
+// First of two: sums[p + g, :] = Σ x[b, :] ⊙ y[b, :], as column_parts says.
+// Floor: x and y read once. Grid: (tile of columns, parts); 256 / tile threads share a column.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256)
+    col_dot_parts(float* sums, unsigned ld_sums, const float* x, unsigned ld_x, const float* y, unsigned ld_y, unsigned rows,
+                  unsigned cols, unsigned tile, const unsigned* offsets, unsigned groups, unsigned part_rows, unsigned add) {
+  __shared__ float partial[256];
+  const ColumnParts cut{offsets, rows, cols, tile, groups, part_rows};
+  column_parts(
+      partial, cut,
+      [=](unsigned b, unsigned column, unsigned) { return x[(size_t)b * ld_x + column] * y[(size_t)b * ld_y + column]; },
+      [=](unsigned row, unsigned column, float sum) {
+        float* out = sums + (size_t)row * ld_sums + column;
+        *out = add ? *out + sum : sum;
+      });
 }
 
 // Second of two, for groups: out[g, :] (+)= Σ_p sums[p + g, :] over the parts with rows of group g; 0 where it has none.

@@ -48,6 +48,9 @@ __device__ __forceinline__ float4 each(float4 a, float4 b, F f) {
   return make_float4(f(a.x, b.x), f(a.y, b.y), f(a.z, b.z), f(a.w, b.w));
 }
 
+// σ(o) from e = e^{−|o|}, which never overflows.
+__device__ __forceinline__ float sigmoid_of(float o, float e) { return (o >= 0.0f ? 1.0f : e) / (1.0f + e); }
+
 // a · b + sum.
 __device__ __forceinline__ float dot_quad(float4 a, float4 b, float sum) {
   return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, sum))));

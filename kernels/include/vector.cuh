@@ -1,4 +1,4 @@
-// The same code for one column and for four.
+// The same code for one number, two, and four.
 #pragma once
 #include "optmsm.cuh"
 
@@ -14,9 +14,14 @@ struct Columns<float4> {
 };
 
 __device__ __forceinline__ void set_zero(float& v) { v = 0.0f; }
+__device__ __forceinline__ void set_zero(float2& v) { v = make_float2(0.0f, 0.0f); }
 __device__ __forceinline__ void set_zero(float4& v) { v = make_float4(0.0f, 0.0f, 0.0f, 0.0f); }
 
 __device__ __forceinline__ void add(float& sum, const float& v) { sum += v; }
+__device__ __forceinline__ void add(float2& sum, const float2& v) {
+  sum.x += v.x;
+  sum.y += v.y;
+}
 __device__ __forceinline__ void add(float4& sum, const float4& v) {
   sum.x += v.x;
   sum.y += v.y;

@@ -212,6 +212,16 @@ pub trait Backend: Send + Sync + Sized + 'static {
     }
     /// Column sums: out `[1, n]`, or `[G, n]` by rows of each group under [`Part::Rows`]. An empty group sums to 0.
     fn col_sum(&self, out: MatMut<Self::Buf>, write: Write, x: Mat<Self::Buf>, part: Part<Self::Ids>);
+    /// Column sums of products: out[g, :] (+)= Σ x[b, :] ⊙ y[b, :]; shapes, `part` and empty groups as in
+    /// [`Backend::col_sum`].
+    fn col_dot(
+        &self,
+        out: MatMut<Self::Buf>,
+        write: Write,
+        x: Mat<Self::Buf>,
+        y: Mat<Self::Buf>,
+        part: Part<Self::Ids>,
+    );
     /// y ← max(y, 0).
     fn relu(&self, y: MatMut<Self::Buf>);
     /// d ← d where y > 0, else 0: the gradient through y = ReLU(·).
@@ -227,6 +237,22 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn row_scale(&self, y: MatMut<Self::Buf>, write: Write, s: Mat<Self::Buf>, x: Mat<Self::Buf>);
     /// out[b, 0] (+)= x[b, :] · y[b, :].
     fn row_dot(&self, out: MatMut<Self::Buf>, write: Write, x: Mat<Self::Buf>, y: Mat<Self::Buf>);
+    /// y[b, :] (+)= x[b, :] ⊙ v[b, :]; v has the rows of x, or one row for all.
+    fn mul(&self, y: MatMut<Self::Buf>, write: Write, x: Mat<Self::Buf>, v: Mat<Self::Buf>);
+    /// y[b, :] += v[0, :]; v is `[1, n]`.
+    fn add_row(&self, y: MatMut<Self::Buf>, v: Mat<Self::Buf>);
+    /// g = 2 σ(o) and y = x ⊙ g, all of one shape.
+    fn sigmoid_gate(&self, y: MatMut<Self::Buf>, g: MatMut<Self::Buf>, x: Mat<Self::Buf>, o: Mat<Self::Buf>);
+    /// Backward of [`Backend::sigmoid_gate`]: d_o = d_y ⊙ x ⊙ g ⊙ (1 − g/2) (set) and d_x (+)= d_y ⊙ g.
+    fn sigmoid_gate_bwd(
+        &self,
+        d_o: MatMut<Self::Buf>,
+        d_x: MatMut<Self::Buf>,
+        write: Write,
+        d_y: Mat<Self::Buf>,
+        x: Mat<Self::Buf>,
+        g: Mat<Self::Buf>,
+    );
 
     // ---- embedding: `gather_rows` reads a dense parameter (the scenarios), `lookup…` an embedding table
 
@@ -331,6 +357,83 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn select(&self, mix: MatMut<Self::Buf>, e: Mat<Self::Buf>, groups: &Self::Ids);
     /// d_e_g[b, :] (+)= d_mix[b, :] for the rows of group `g`; under [`Write::Set`] the rest becomes 0.
     fn select_bwd(&self, d_e: MatMut<Self::Buf>, write: Write, d_mix: Mat<Self::Buf>, groups: &Self::Ids);
+
+    // ---- norm: normalization by group (partitioned normalization; Sheng et al., CIKM 2021). `groups` and `batch` as in
+    // ---- [`Part::Rows`], G groups; statistics are `[G, n]`, group by group
+
+    /// Adds to the sums of each group: sums[g, :] += Σ (x[b, :] − center[g, :]) and squares[g, :] += Σ (x[b, :] − center[g, :])²
+    /// over its rows. Near the mean, a center keeps digits that [`Backend::moments`] would lose.
+    fn deviations(
+        &self,
+        sums: MatMut<Self::Buf>,
+        squares: MatMut<Self::Buf>,
+        x: Mat<Self::Buf>,
+        center: Mat<Self::Buf>,
+        groups: &Self::Ids,
+    );
+    /// Mean and 1/√(variance + `eps`) of each group, and the running statistics after them.
+    ///
+    /// N is the number of rows of a group by `groups`, which covers the batch; `sums` and `squares` are
+    /// [`Backend::deviations`] of all its rows from `running_mean`. With δ = sums/N: mean = running_mean + δ, the
+    /// (biased) variance = max(squares/N − δ², 0), then running ← `momentum` · running + (1 − `momentum`) · new for both.
+    /// A group without rows gets its running statistics, which stay; its sums are not read.
+    #[allow(clippy::too_many_arguments)]
+    fn moments(
+        &self,
+        mean: MatMut<Self::Buf>,
+        inv_std: MatMut<Self::Buf>,
+        running_mean: MatMut<Self::Buf>,
+        running_var: MatMut<Self::Buf>,
+        sums: Mat<Self::Buf>,
+        squares: Mat<Self::Buf>,
+        groups: &Self::Ids,
+        eps: f64,
+        momentum: f64,
+    );
+    /// mean = running_mean and inv_std = 1/√(running_var + `eps`): [`Backend::moments`] of groups without rows, for
+    /// prediction.
+    fn running_moments(
+        &self,
+        mean: MatMut<Self::Buf>,
+        inv_std: MatMut<Self::Buf>,
+        running_mean: Mat<Self::Buf>,
+        running_var: Mat<Self::Buf>,
+        eps: f64,
+    );
+    /// x̂[b, :] = (x[b, :] − mean[g, :]) ⊙ inv_std[g, :] for the rows of group `g`.
+    fn normalize(
+        &self,
+        x_hat: MatMut<Self::Buf>,
+        x: Mat<Self::Buf>,
+        mean: Mat<Self::Buf>,
+        inv_std: Mat<Self::Buf>,
+        groups: &Self::Ids,
+    );
+    /// y[b, :] = x[b, :] ⊙ scale[g, :] + shift[g, :] for the rows of group `g`.
+    fn affine(
+        &self,
+        y: MatMut<Self::Buf>,
+        x: Mat<Self::Buf>,
+        scale: Mat<Self::Buf>,
+        shift: Mat<Self::Buf>,
+        groups: &Self::Ids,
+    );
+    /// Backward of [`Backend::normalize`] through the statistics of the batch, in place:
+    /// d[b, :] ← gain[g, :] ⊙ (d[b, :] − sum_d[g, :]/N − x̂[b, :] ⊙ sum_dx[g, :]/N) for the rows of group `g`.
+    ///
+    /// Rows are those of a block by `groups`; N is the number of rows of the group by `batch`, which covers the
+    /// batch. `sum_d` and `sum_dx` are the sums of d and of d ⊙ x̂ over these N rows.
+    #[allow(clippy::too_many_arguments)]
+    fn norm_bwd(
+        &self,
+        d: MatMut<Self::Buf>,
+        x_hat: Mat<Self::Buf>,
+        gain: Mat<Self::Buf>,
+        sum_d: Mat<Self::Buf>,
+        sum_dx: Mat<Self::Buf>,
+        groups: &Self::Ids,
+        batch: &Self::Ids,
+    );
 
     // ---- penalty (model.md §3)
 

@@ -168,11 +168,25 @@ impl Backend for Counting {
     }
     fn linear_dw(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Mat<Buf>, _: Part<Counted>) {}
     fn col_sum(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Part<Counted>) {}
+    fn col_dot(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Mat<Buf>, _: Part<Counted>) {}
     fn relu(&self, _: MatMut<Buf>) {}
     fn relu_bwd(&self, _: MatMut<Buf>, _: Mat<Buf>) {}
     fn dropout(&self, _: MatMut<Buf>, _: &Dropout, _: &Counted, _: usize) {}
     fn row_scale(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Mat<Buf>) {}
     fn row_dot(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Mat<Buf>) {}
+    fn mul(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Mat<Buf>) {}
+    fn add_row(&self, _: MatMut<Buf>, _: Mat<Buf>) {}
+    fn sigmoid_gate(&self, _: MatMut<Buf>, _: MatMut<Buf>, _: Mat<Buf>, _: Mat<Buf>) {}
+    fn sigmoid_gate_bwd(
+        &self,
+        _: MatMut<Buf>,
+        _: MatMut<Buf>,
+        _: Write,
+        _: Mat<Buf>,
+        _: Mat<Buf>,
+        _: Mat<Buf>,
+    ) {
+    }
     fn gather_rows(&self, _: MatMut<Buf>, _: Mat<Buf>, _: &Counted, _: usize) {}
     fn lookup(&self, _: MatMut<Buf>, _: TableView<Self>, _: &Counted, _: usize) {}
     fn lookup_bags(&self, _: MatMut<Buf>, _: TableView<Self>, _: Bags<Counted, Buf>, _: usize) {}
@@ -202,6 +216,34 @@ impl Backend for Counting {
     fn mix_bwd(&self, _: MatMut<Buf>, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Mat<Buf>, _: Mat<Buf>) {}
     fn select(&self, _: MatMut<Buf>, _: Mat<Buf>, _: &Counted) {}
     fn select_bwd(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: &Counted) {}
+    fn deviations(&self, _: MatMut<Buf>, _: MatMut<Buf>, _: Mat<Buf>, _: Mat<Buf>, _: &Counted) {}
+    fn moments(
+        &self,
+        _: MatMut<Buf>,
+        _: MatMut<Buf>,
+        _: MatMut<Buf>,
+        _: MatMut<Buf>,
+        _: Mat<Buf>,
+        _: Mat<Buf>,
+        _: &Counted,
+        _: f64,
+        _: f64,
+    ) {
+    }
+    fn running_moments(&self, _: MatMut<Buf>, _: MatMut<Buf>, _: Mat<Buf>, _: Mat<Buf>, _: f64) {}
+    fn normalize(&self, _: MatMut<Buf>, _: Mat<Buf>, _: Mat<Buf>, _: Mat<Buf>, _: &Counted) {}
+    fn affine(&self, _: MatMut<Buf>, _: Mat<Buf>, _: Mat<Buf>, _: Mat<Buf>, _: &Counted) {}
+    fn norm_bwd(
+        &self,
+        _: MatMut<Buf>,
+        _: Mat<Buf>,
+        _: Mat<Buf>,
+        _: Mat<Buf>,
+        _: Mat<Buf>,
+        _: &Counted,
+        _: &Counted,
+    ) {
+    }
     fn orthogonality(&self, _: MatMut<Buf>, _: MatMut<Buf>, _: Mat<Buf>) {}
     fn orthogonality_bwd(&self, _: MatMut<Buf>, _: Mat<Buf>, _: Mat<Buf>, _: f64) {}
     fn bce_with_logits(

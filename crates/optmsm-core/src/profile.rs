@@ -301,6 +301,9 @@ impl<B: Backend> Backend for Profiled<B> {
     fn col_sum(&self, out: MatMut<Buf<B>>, write: Write, x: Mat<Buf<B>>, part: Part<B::Ids>) {
         self.time("col_sum", Work::on(&x, 1), || self.inner.col_sum(out, write, x, part));
     }
+    fn col_dot(&self, out: MatMut<Buf<B>>, write: Write, x: Mat<Buf<B>>, y: Mat<Buf<B>>, part: Part<B::Ids>) {
+        self.time("col_dot", Work::on(&x, 2), || self.inner.col_dot(out, write, x, y, part));
+    }
     fn relu(&self, y: MatMut<Buf<B>>) {
         self.time("relu", Work::on(&y.as_mat(), 2), || self.inner.relu(y));
     }
@@ -318,6 +321,29 @@ impl<B: Backend> Backend for Profiled<B> {
     }
     fn row_dot(&self, out: MatMut<Buf<B>>, write: Write, x: Mat<Buf<B>>, y: Mat<Buf<B>>) {
         self.time("row_dot", Work::on(&x, 2), || self.inner.row_dot(out, write, x, y));
+    }
+    fn mul(&self, y: MatMut<Buf<B>>, write: Write, x: Mat<Buf<B>>, v: Mat<Buf<B>>) {
+        let work = Work { elements: 2 * elements(&x) + elements(&v), ..Work::on(&x, 0) };
+        self.time("mul", work, || self.inner.mul(y, write, x, v));
+    }
+    fn add_row(&self, y: MatMut<Buf<B>>, v: Mat<Buf<B>>) {
+        self.time("add_row", Work::on(&y.as_mat(), 2), || self.inner.add_row(y, v));
+    }
+    fn sigmoid_gate(&self, y: MatMut<Buf<B>>, g: MatMut<Buf<B>>, x: Mat<Buf<B>>, o: Mat<Buf<B>>) {
+        self.time("sigmoid_gate", Work::on(&x, 4), || self.inner.sigmoid_gate(y, g, x, o));
+    }
+    fn sigmoid_gate_bwd(
+        &self,
+        d_o: MatMut<Buf<B>>,
+        d_x: MatMut<Buf<B>>,
+        write: Write,
+        d_y: Mat<Buf<B>>,
+        x: Mat<Buf<B>>,
+        g: Mat<Buf<B>>,
+    ) {
+        self.time("sigmoid_gate_bwd", Work::on(&x, 5), || {
+            self.inner.sigmoid_gate_bwd(d_o, d_x, write, d_y, x, g);
+        });
     }
 
     fn gather_rows(&self, out: MatMut<Buf<B>>, x: Mat<Buf<B>>, ids: &B::Ids, first: usize) {
@@ -436,6 +462,89 @@ impl<B: Backend> Backend for Profiled<B> {
     fn select_bwd(&self, d_e: MatMut<Buf<B>>, write: Write, d_mix: Mat<Buf<B>>, groups: &B::Ids) {
         self.time("select_bwd", Work::on(&d_e.as_mat(), 1), || {
             self.inner.select_bwd(d_e, write, d_mix, groups);
+        });
+    }
+
+    fn deviations(
+        &self,
+        sums: MatMut<Buf<B>>,
+        squares: MatMut<Buf<B>>,
+        x: Mat<Buf<B>>,
+        center: Mat<Buf<B>>,
+        groups: &B::Ids,
+    ) {
+        self.time("deviations", Work::on(&x, 1), || self.inner.deviations(sums, squares, x, center, groups));
+    }
+    fn moments(
+        &self,
+        mean: MatMut<Buf<B>>,
+        inv_std: MatMut<Buf<B>>,
+        running_mean: MatMut<Buf<B>>,
+        running_var: MatMut<Buf<B>>,
+        sums: Mat<Buf<B>>,
+        squares: Mat<Buf<B>>,
+        groups: &B::Ids,
+        eps: f64,
+        momentum: f64,
+    ) {
+        self.time("moments", Work::on(&sums, 8), || {
+            self.inner.moments(
+                mean,
+                inv_std,
+                running_mean,
+                running_var,
+                sums,
+                squares,
+                groups,
+                eps,
+                momentum,
+            );
+        });
+    }
+    fn running_moments(
+        &self,
+        mean: MatMut<Buf<B>>,
+        inv_std: MatMut<Buf<B>>,
+        running_mean: Mat<Buf<B>>,
+        running_var: Mat<Buf<B>>,
+        eps: f64,
+    ) {
+        self.time("running_moments", Work::on(&running_mean, 4), || {
+            self.inner.running_moments(mean, inv_std, running_mean, running_var, eps);
+        });
+    }
+    fn normalize(
+        &self,
+        x_hat: MatMut<Buf<B>>,
+        x: Mat<Buf<B>>,
+        mean: Mat<Buf<B>>,
+        inv_std: Mat<Buf<B>>,
+        groups: &B::Ids,
+    ) {
+        self.time("normalize", Work::on(&x, 2), || self.inner.normalize(x_hat, x, mean, inv_std, groups));
+    }
+    fn affine(
+        &self,
+        y: MatMut<Buf<B>>,
+        x: Mat<Buf<B>>,
+        scale: Mat<Buf<B>>,
+        shift: Mat<Buf<B>>,
+        groups: &B::Ids,
+    ) {
+        self.time("affine", Work::on(&x, 2), || self.inner.affine(y, x, scale, shift, groups));
+    }
+    fn norm_bwd(
+        &self,
+        d: MatMut<Buf<B>>,
+        x_hat: Mat<Buf<B>>,
+        gain: Mat<Buf<B>>,
+        sum_d: Mat<Buf<B>>,
+        sum_dx: Mat<Buf<B>>,
+        groups: &B::Ids,
+        batch: &B::Ids,
+    ) {
+        self.time("norm_bwd", Work::on(&x_hat, 3), || {
+            self.inner.norm_bwd(d, x_hat, gain, sum_d, sum_dx, groups, batch);
         });
     }
 

@@ -17,6 +17,7 @@ use crate::philox::philox4x32;
 use crate::rounding::TableDtype;
 
 mod dense;
+mod norm;
 mod table;
 mod update;
 
@@ -237,6 +238,18 @@ impl<T: Elem> Backend for Reference<T> {
         }
     }
 
+    fn col_dot(
+        &self,
+        out: MatMut<Vec<T>>,
+        write: Write,
+        x: Mat<Vec<T>>,
+        y: Mat<Vec<T>>,
+        part: Part<Vec<u32>>,
+    ) {
+        let products = (&view(x) * &view(y)).into_raw_vec_and_offset().0;
+        self.col_sum(out, write, Mat::new(&products, x.rows, x.cols), part);
+    }
+
     fn relu(&self, y: MatMut<Vec<T>>) {
         view_mut(y).mapv_inplace(relu);
     }
@@ -273,6 +286,41 @@ impl<T: Elem> Backend for Reference<T> {
         for b in 0..x.nrows() {
             put(&mut out[[b, 0]], write, dot(x, b, 0, y, b, 0, x.ncols()));
         }
+    }
+
+    fn mul(&self, y: MatMut<Vec<T>>, write: Write, x: Mat<Vec<T>>, v: Mat<Vec<T>>) {
+        let (mut y, x, v) = (view_mut(y), view(x), view(v));
+        assert_eq!(y.dim(), x.dim(), "shapes of y and x");
+        let v = v.broadcast(x.dim()).expect("v has the rows of x, or one");
+        Zip::from(&mut y).and(&x).and(v).for_each(|y, &x, &v| put(y, write, x * v));
+    }
+
+    fn add_row(&self, y: MatMut<Vec<T>>, v: Mat<Vec<T>>) {
+        assert_eq!(v.rows, 1, "rows of v");
+        view_mut(y).zip_mut_with(&view(v), |y, &v| *y += v);
+    }
+
+    fn sigmoid_gate(&self, y: MatMut<Vec<T>>, g: MatMut<Vec<T>>, x: Mat<Vec<T>>, o: Mat<Vec<T>>) {
+        Zip::from(view_mut(y)).and(view_mut(g)).and(view(x)).and(view(o)).for_each(|y, g, &x, &o| {
+            *g = T::of(2.0) * sigmoid(o);
+            *y = x * *g;
+        });
+    }
+
+    fn sigmoid_gate_bwd(
+        &self,
+        d_o: MatMut<Vec<T>>,
+        d_x: MatMut<Vec<T>>,
+        write: Write,
+        d_y: Mat<Vec<T>>,
+        x: Mat<Vec<T>>,
+        g: Mat<Vec<T>>,
+    ) {
+        let d_o = Zip::from(view_mut(d_o)).and(view_mut(d_x));
+        d_o.and(view(d_y)).and(view(x)).and(view(g)).for_each(|d_o, d_x, &d_y, &x, &g| {
+            *d_o = d_y * x * g * (T::one() - T::of(0.5) * g);
+            put(d_x, write, d_y * g);
+        });
     }
 
     fn gather_rows(&self, out: MatMut<Vec<T>>, x: Mat<Vec<T>>, ids: &Vec<u32>, first: usize) {
@@ -414,6 +462,78 @@ impl<T: Elem> Backend for Reference<T> {
                 (0..m).for_each(|j| d_e[[b, g * m + j]] += d_mix[[b, j]]);
             }
         }
+    }
+
+    fn deviations(
+        &self,
+        sums: MatMut<Vec<T>>,
+        squares: MatMut<Vec<T>>,
+        x: Mat<Vec<T>>,
+        center: Mat<Vec<T>>,
+        groups: &Vec<u32>,
+    ) {
+        norm::deviations(sums, squares, x, center, groups);
+    }
+
+    fn moments(
+        &self,
+        mean: MatMut<Vec<T>>,
+        inv_std: MatMut<Vec<T>>,
+        running_mean: MatMut<Vec<T>>,
+        running_var: MatMut<Vec<T>>,
+        sums: Mat<Vec<T>>,
+        squares: Mat<Vec<T>>,
+        groups: &Vec<u32>,
+        eps: f64,
+        momentum: f64,
+    ) {
+        norm::moments(mean, inv_std, running_mean, running_var, sums, squares, groups, eps, momentum);
+    }
+
+    fn running_moments(
+        &self,
+        mean: MatMut<Vec<T>>,
+        inv_std: MatMut<Vec<T>>,
+        running_mean: Mat<Vec<T>>,
+        running_var: Mat<Vec<T>>,
+        eps: f64,
+    ) {
+        norm::running_moments(mean, inv_std, running_mean, running_var, eps);
+    }
+
+    fn normalize(
+        &self,
+        x_hat: MatMut<Vec<T>>,
+        x: Mat<Vec<T>>,
+        mean: Mat<Vec<T>>,
+        inv_std: Mat<Vec<T>>,
+        groups: &Vec<u32>,
+    ) {
+        norm::normalize(x_hat, x, mean, inv_std, groups);
+    }
+
+    fn affine(
+        &self,
+        y: MatMut<Vec<T>>,
+        x: Mat<Vec<T>>,
+        scale: Mat<Vec<T>>,
+        shift: Mat<Vec<T>>,
+        groups: &Vec<u32>,
+    ) {
+        norm::affine(y, x, scale, shift, groups);
+    }
+
+    fn norm_bwd(
+        &self,
+        d: MatMut<Vec<T>>,
+        x_hat: Mat<Vec<T>>,
+        gain: Mat<Vec<T>>,
+        sum_d: Mat<Vec<T>>,
+        sum_dx: Mat<Vec<T>>,
+        groups: &Vec<u32>,
+        batch: &Vec<u32>,
+    ) {
+        norm::norm_bwd(d, x_hat, gain, sum_d, sum_dx, groups, batch);
     }
 
     fn orthogonality(&self, inv_norm: MatMut<Vec<T>>, sums: MatMut<Vec<T>>, e: Mat<Vec<T>>) {

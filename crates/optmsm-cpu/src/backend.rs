@@ -11,7 +11,7 @@ use optmsm_core::rounding::TableDtype;
 use rayon::prelude::*;
 
 use crate::Cpu;
-use crate::ops::{M, MM, buffers, dense, elementwise, embedding, gate, loss};
+use crate::ops::{M, MM, buffers, dense, elementwise, embedding, gate, loss, norm};
 use crate::packed::Packed;
 use crate::tables::{self, Table};
 use crate::update::Scalars;
@@ -142,6 +142,10 @@ impl Backend for Cpu {
         dense::col_sum(self, out, write, x, part);
     }
 
+    fn col_dot(&self, out: MM, write: Write, x: M, y: M, part: Part<Vec<u32>>) {
+        dense::col_dot(self, out, write, x, y, part);
+    }
+
     fn relu(&self, y: MM) {
         elementwise::relu(self, y);
     }
@@ -160,6 +164,22 @@ impl Backend for Cpu {
 
     fn row_dot(&self, out: MM, write: Write, x: M, y: M) {
         elementwise::row_dot(self, out, write, x, y);
+    }
+
+    fn mul(&self, y: MM, write: Write, x: M, v: M) {
+        elementwise::mul(self, y, write, x, v);
+    }
+
+    fn add_row(&self, y: MM, v: M) {
+        elementwise::add_row(self, y, v);
+    }
+
+    fn sigmoid_gate(&self, y: MM, g: MM, x: M, o: M) {
+        elementwise::sigmoid_gate(self, y, g, x, o);
+    }
+
+    fn sigmoid_gate_bwd(&self, d_o: MM, d_x: MM, write: Write, d_y: M, x: M, g: M) {
+        elementwise::sigmoid_gate_bwd(self, d_o, d_x, write, d_y, x, g);
     }
 
     fn gather_rows(&self, out: MM, x: M, ids: &Vec<u32>, first: usize) {
@@ -223,6 +243,41 @@ impl Backend for Cpu {
 
     fn select_bwd(&self, d_e: MM, write: Write, d_mix: M, groups: &Vec<u32>) {
         gate::select_bwd(self, d_e, write, d_mix, groups);
+    }
+
+    fn deviations(&self, sums: MM, squares: MM, x: M, center: M, groups: &Vec<u32>) {
+        norm::deviations(self, sums, squares, x, center, groups);
+    }
+
+    fn moments(
+        &self,
+        mean: MM,
+        inv_std: MM,
+        running_mean: MM,
+        running_var: MM,
+        sums: M,
+        squares: M,
+        groups: &Vec<u32>,
+        eps: f64,
+        momentum: f64,
+    ) {
+        norm::moments(mean, inv_std, running_mean, running_var, sums, squares, groups, eps, momentum);
+    }
+
+    fn running_moments(&self, mean: MM, inv_std: MM, running_mean: M, running_var: M, eps: f64) {
+        norm::running_moments(self, mean, inv_std, running_mean, running_var, eps);
+    }
+
+    fn normalize(&self, x_hat: MM, x: M, mean: M, inv_std: M, groups: &Vec<u32>) {
+        norm::normalize(self, x_hat, x, mean, inv_std, groups);
+    }
+
+    fn affine(&self, y: MM, x: M, scale: M, shift: M, groups: &Vec<u32>) {
+        norm::affine(self, y, x, scale, shift, groups);
+    }
+
+    fn norm_bwd(&self, d: MM, x_hat: M, gain: M, sum_d: M, sum_dx: M, groups: &Vec<u32>, batch: &Vec<u32>) {
+        norm::norm_bwd(self, d, x_hat, gain, sum_d, sum_dx, groups, batch);
     }
 
     fn orthogonality(&self, inv_norm: MM, sums: MM, e: M) {

@@ -10,6 +10,7 @@ pub(crate) mod elementwise;
 pub(crate) mod embedding;
 pub(crate) mod gate;
 pub(crate) mod loss;
+pub(crate) mod norm;
 
 pub(crate) type M<'a> = Mat<'a, Vec<f32>>;
 pub(crate) type MM<'a> = MatMut<'a, Vec<f32>>;

@@ -16,7 +16,7 @@ use crate::device::Device;
 use crate::memory::{Buffer, Table};
 use crate::ops::dense::Packed;
 use crate::ops::{
-    dense, dropout, elementwise, embedding, gate, loss, optimizer, orthogonality, reduce, transfer,
+    dense, dropout, elementwise, embedding, gate, loss, norm, optimizer, orthogonality, reduce, transfer,
 };
 
 /// The device itself takes rows side by side.
@@ -169,6 +169,10 @@ impl<D: Device> Backend for Cuda<D> {
         reduce::col_sum(self, out, write, x, part);
     }
 
+    fn col_dot(&self, out: MM<D>, write: Write, x: M<D>, y: M<D>, part: Part<Ids<D>>) {
+        reduce::col_dot(self, out, write, x, y, part);
+    }
+
     fn relu(&self, y: MM<D>) {
         elementwise::relu(self, y);
     }
@@ -191,6 +195,22 @@ impl<D: Device> Backend for Cuda<D> {
 
     fn row_dot(&self, out: MM<D>, write: Write, x: M<D>, y: M<D>) {
         elementwise::row_dot(self, out, write, x, y);
+    }
+
+    fn mul(&self, y: MM<D>, write: Write, x: M<D>, v: M<D>) {
+        elementwise::mul(self, y, write, x, v);
+    }
+
+    fn add_row(&self, y: MM<D>, v: M<D>) {
+        elementwise::add_row(self, y, v);
+    }
+
+    fn sigmoid_gate(&self, y: MM<D>, g: MM<D>, x: M<D>, o: M<D>) {
+        elementwise::sigmoid_gate(self, y, g, x, o);
+    }
+
+    fn sigmoid_gate_bwd(&self, d_o: MM<D>, d_x: MM<D>, write: Write, d_y: M<D>, x: M<D>, g: M<D>) {
+        elementwise::sigmoid_gate_bwd(self, d_o, d_x, write, d_y, x, g);
     }
 
     fn gather_rows(&self, out: MM<D>, x: M<D>, ids: &Ids<D>, first: usize) {
@@ -271,6 +291,50 @@ impl<D: Device> Backend for Cuda<D> {
 
     fn select_bwd(&self, d_e: MM<D>, write: Write, d_mix: M<D>, groups: &Ids<D>) {
         gate::select_bwd(self, d_e, write, d_mix, groups);
+    }
+
+    fn deviations(&self, sums: MM<D>, squares: MM<D>, x: M<D>, center: M<D>, groups: &Ids<D>) {
+        norm::deviations(self, sums, squares, x, center, groups);
+    }
+
+    fn moments(
+        &self,
+        mean: MM<D>,
+        inv_std: MM<D>,
+        running_mean: MM<D>,
+        running_var: MM<D>,
+        sums: M<D>,
+        squares: M<D>,
+        groups: &Ids<D>,
+        eps: f64,
+        momentum: f64,
+    ) {
+        norm::moments(self, mean, inv_std, running_mean, running_var, sums, squares, groups, eps, momentum);
+    }
+
+    fn running_moments(&self, mean: MM<D>, inv_std: MM<D>, running_mean: M<D>, running_var: M<D>, eps: f64) {
+        norm::running_moments(self, mean, inv_std, running_mean, running_var, eps);
+    }
+
+    fn normalize(&self, x_hat: MM<D>, x: M<D>, mean: M<D>, inv_std: M<D>, groups: &Ids<D>) {
+        norm::normalize(self, x_hat, x, mean, inv_std, groups);
+    }
+
+    fn affine(&self, y: MM<D>, x: M<D>, scale: M<D>, shift: M<D>, groups: &Ids<D>) {
+        norm::affine(self, y, x, scale, shift, groups);
+    }
+
+    fn norm_bwd(
+        &self,
+        d: MM<D>,
+        x_hat: M<D>,
+        gain: M<D>,
+        sum_d: M<D>,
+        sum_dx: M<D>,
+        groups: &Ids<D>,
+        batch: &Ids<D>,
+    ) {
+        norm::norm_bwd(self, d, x_hat, gain, sum_d, sum_dx, groups, batch);
     }
 
     fn orthogonality(&self, inv_norm: MM<D>, sums: MM<D>, e: M<D>) {

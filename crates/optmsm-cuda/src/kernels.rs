@@ -32,7 +32,8 @@ kernels! {
         ReduceFieldsWalk = "reduce_fields_walk", ReduceFieldsJoin = "reduce_fields_join";
     "optimizer": StepDense = "step_dense", StepTables = "step_tables", Average = "average",
         SettleRows = "settle_rows";
-    "reduce": SumParts = "sum_parts", ColSumParts = "col_sum_parts", ColSumJoin = "col_sum_join",
+    "reduce": SumParts = "sum_parts", ColSumParts = "col_sum_parts", ColDotParts = "col_dot_parts",
+        ColSumJoin = "col_sum_join",
         SumSqParts = "sum_sq_parts", SumSqJoin = "sum_sq_join", Accumulate = "accumulate";
     "transfer": Unpack = "unpack", ZeroWords = "zero_words";
     "gemm_f32": GemmNt128F32 = "gemm_nt_128_f32", GemmNt64F32 = "gemm_nt_64_f32",
@@ -50,7 +51,10 @@ kernels! {
         Relu = "relu",
         ReluBwd = "relu_bwd",
         RowScale = "row_scale",
-        RowDot = "row_dot";
+        RowDot = "row_dot",
+        Mul = "mul",
+        SigmoidGate = "sigmoid_gate",
+        SigmoidGateBwd = "sigmoid_gate_bwd";
     "dropout": Dropout = "dropout";
     "gate":
         Softmax = "softmax",
@@ -61,6 +65,12 @@ kernels! {
         SelectExpert = "select_expert",
         SelectExpertBwd = "select_expert_bwd",
         SelectExpertBwdAdd = "select_expert_bwd_add";
+    "norm":
+        DeviationsParts = "deviations_parts",
+        Moments = "moments",
+        Normalize = "normalize",
+        Affine = "affine",
+        NormBwd = "norm_bwd";
     "orthogonality":
         Orthogonality = "orthogonality",
         OrthogonalityBwd = "orthogonality_bwd",

@@ -21,6 +21,13 @@ pub(crate) struct Workspace {
     region: Region,
 }
 
+impl Workspace {
+    /// The rest of it, behind the first `elements` numbers.
+    pub(crate) fn after(self, elements: usize) -> Self {
+        Self { address: self.address + 4 * elements as u64, ..self }
+    }
+}
+
 /// The launches of one operation: nobody else's come between them.
 pub(crate) struct Session<'a, D: Device> {
     device: &'a D,

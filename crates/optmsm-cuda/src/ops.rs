@@ -6,6 +6,7 @@ pub(crate) mod elementwise;
 pub(crate) mod embedding;
 pub(crate) mod gate;
 pub(crate) mod loss;
+pub(crate) mod norm;
 pub(crate) mod optimizer;
 pub(crate) mod orthogonality;
 pub(crate) mod reduce;

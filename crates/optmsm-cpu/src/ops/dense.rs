@@ -97,3 +97,23 @@ pub(crate) fn col_sum(cpu: &Cpu, mut out: MM, write: Write, x: M, part: Part<Vec
         );
     });
 }
+
+pub(crate) fn col_dot(cpu: &Cpu, mut out: MM, write: Write, x: M, y: M, part: Part<Vec<u32>>) {
+    assert_eq!(out.cols, x.cols, "columns of the sums and of x");
+    assert_eq!((y.rows, y.cols), (x.rows, x.cols), "shapes of x and y");
+    if write == Write::Set {
+        fill(out.again(), 0.0);
+    }
+    let part = if let Part::Rows(_) = part { part } else { Part::Group(0) };
+    each_group(part, out.rows, x.rows, |g, first, n| {
+        let sums = row_mut(&mut out, g);
+        cpu.isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in first..first + n {
+                    put(sums, Write::Add, row(&x, b).iter().zip(row(&y, b)).map(|(x, y)| x * y));
+                }
+            },
+        );
+    });
+}

@@ -5,7 +5,7 @@ use optmsm_core::philox::philox4x32;
 
 use super::{M, MM};
 use crate::Cpu;
-use crate::rows::{dot, put, row, row_mut};
+use crate::rows::{self, dot, put, row, row_mut};
 
 pub(crate) fn fill(mut dst: MM, v: f64) {
     (0..dst.rows).for_each(|b| row_mut(&mut dst, b).fill(v as f32));
@@ -76,6 +76,60 @@ pub(crate) fn row_dot(cpu: &Cpu, mut out: MM, write: Write, x: M, y: M) {
         || {
             for b in 0..x.rows {
                 put(row_mut(&mut out, b), write, [dot(row(&x, b), row(&y, b))].into_iter());
+            }
+        },
+    );
+}
+
+pub(crate) fn mul(cpu: &Cpu, mut y: MM, write: Write, x: M, v: M) {
+    assert_eq!((y.rows, y.cols), (x.rows, x.cols), "shapes of y and x");
+    assert!(v.cols == x.cols && (v.rows == x.rows || v.rows == 1), "v is {}x{}", v.rows, v.cols);
+    cpu.isa.vectorise(
+        #[inline(always)]
+        || {
+            for b in 0..x.rows {
+                let v = row(&v, if v.rows == 1 { 0 } else { b });
+                put(row_mut(&mut y, b), write, row(&x, b).iter().zip(v).map(|(x, v)| x * v));
+            }
+        },
+    );
+}
+
+pub(crate) fn add_row(cpu: &Cpu, mut y: MM, v: M) {
+    assert_eq!((v.rows, v.cols), (1, y.cols), "shape of v");
+    cpu.isa.vectorise(
+        #[inline(always)]
+        || (0..y.rows).for_each(|b| put(row_mut(&mut y, b), Write::Add, row(&v, 0).iter().copied())),
+    );
+}
+
+pub(crate) fn sigmoid_gate(cpu: &Cpu, mut y: MM, mut g: MM, x: M, o: M) {
+    let shape = (x.rows, x.cols);
+    assert!([(y.rows, y.cols), (g.rows, g.cols), (o.rows, o.cols)] == [shape; 3], "shapes of y, g and o");
+    cpu.isa.vectorise(
+        #[inline(always)]
+        || {
+            for b in 0..x.rows {
+                let g = row_mut(&mut g, b);
+                put(g, Write::Set, row(&o, b).iter().map(|&o| 2.0 * rows::sigmoid(o)));
+                put(row_mut(&mut y, b), Write::Set, row(&x, b).iter().zip(g).map(|(x, g)| x * *g));
+            }
+        },
+    );
+}
+
+pub(crate) fn sigmoid_gate_bwd(cpu: &Cpu, mut d_o: MM, mut d_x: MM, write: Write, d_y: M, x: M, g: M) {
+    let shape = (x.rows, x.cols);
+    let others = [(d_o.rows, d_o.cols), (d_x.rows, d_x.cols), (d_y.rows, d_y.cols), (g.rows, g.cols)];
+    assert!(others == [shape; 4], "shapes of d_o, d_x, d_y and g");
+    cpu.isa.vectorise(
+        #[inline(always)]
+        || {
+            for b in 0..x.rows {
+                let (d_y, x, g) = (row(&d_y, b), row(&x, b), row(&g, b));
+                let through = d_y.iter().zip(x).zip(g).map(|((d_y, x), g)| d_y * x * g * (1.0 - 0.5 * g));
+                put(row_mut(&mut d_o, b), Write::Set, through);
+                put(row_mut(&mut d_x, b), write, d_y.iter().zip(g).map(|(d_y, g)| d_y * g));
             }
         },
     );

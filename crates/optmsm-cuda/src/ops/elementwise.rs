@@ -82,11 +82,15 @@ pub(crate) fn fill<D: Device>(cuda: &Cuda<D>, dst: MM<D>, v: f32) {
 pub(crate) fn copy<D: Device>(cuda: &Cuda<D>, dst: MM<D>, write: Write, src: M<D>) {
     expect_shape("what is copied", (src.rows, src.cols), (dst.rows, dst.cols));
     let Some(q) = Quads::over(dst.rows, dst.cols, [dst.stride, src.stride]) else { return };
+    launch_copy(cuda, &dst, write, &src, &q);
+}
+
+fn launch_copy<D: Device>(cuda: &Cuda<D>, dst: &MM<D>, write: Write, src: &M<D>, q: &Quads<2>) {
     cuda.session()
         .launch(Kernel::Copy, q.grid(), 256)
-        .write(Span::mat_mut(&dst)) // float* dst
+        .write(Span::mat_mut(dst)) // float* dst
         .size(q.strides[0]) // unsigned ld_dst
-        .read(Span::mat(&src)) // const float* src
+        .read(Span::mat(src)) // const float* src
         .size(q.strides[1]) // unsigned ld_src
         .size(q.count) // unsigned count
         .size(q.cols) // unsigned cols
@@ -167,5 +171,90 @@ pub(crate) fn row_dot<D: Device>(cuda: &Cuda<D>, out: MM<D>, write: Write, x: M<
         .size(x.cols) // unsigned cols
         .u32(adds(write)) // unsigned add
         .size(lanes) // unsigned lanes
+        .go();
+}
+
+pub(crate) fn mul<D: Device>(cuda: &Cuda<D>, y: MM<D>, write: Write, x: M<D>, v: M<D>) {
+    expect_shape("x", (x.rows, x.cols), (y.rows, y.cols));
+    let one = v.rows == 1;
+    expect_shape("v", (v.rows, v.cols), (if one { 1 } else { y.rows }, y.cols));
+    let q = if one {
+        Quads::by_row(y.rows, y.cols, [y.stride, x.stride, 0])
+    } else {
+        Quads::over(y.rows, y.cols, [y.stride, x.stride, v.stride])
+    };
+    let Some(q) = q else { return };
+    cuda.session()
+        .launch(Kernel::Mul, q.grid(), 256)
+        .write(Span::mat_mut(&y)) // float* y
+        .size(q.strides[0]) // unsigned ld_y
+        .read(Span::mat(&x)) // const float* x
+        .size(q.strides[1]) // unsigned ld_x
+        .read(Span::mat(&v)) // const float* v
+        .size(q.strides[2]) // unsigned ld_v
+        .size(q.count) // unsigned count
+        .size(q.cols) // unsigned cols
+        .u32(adds(write)) // unsigned add
+        .go();
+}
+
+/// Copies a row again and again: its stride is 0.
+pub(crate) fn add_row<D: Device>(cuda: &Cuda<D>, y: MM<D>, v: M<D>) {
+    expect_shape("v", (v.rows, v.cols), (1, y.cols));
+    let Some(q) = Quads::by_row(y.rows, y.cols, [y.stride, 0]) else { return };
+    launch_copy(cuda, &y, Write::Add, &v, &q);
+}
+
+pub(crate) fn sigmoid_gate<D: Device>(cuda: &Cuda<D>, y: MM<D>, g: MM<D>, x: M<D>, o: M<D>) {
+    expect_shape("g", (g.rows, g.cols), (y.rows, y.cols));
+    expect_shape("x", (x.rows, x.cols), (y.rows, y.cols));
+    expect_shape("o", (o.rows, o.cols), (y.rows, y.cols));
+    let strides = [y.stride, g.stride, x.stride, o.stride];
+    let Some(q) = Quads::over(y.rows, y.cols, strides) else { return };
+    cuda.session()
+        .launch(Kernel::SigmoidGate, q.grid(), 256)
+        .write(Span::mat_mut(&y)) // float* y
+        .size(q.strides[0]) // unsigned ld_y
+        .write(Span::mat_mut(&g)) // float* g
+        .size(q.strides[1]) // unsigned ld_g
+        .read(Span::mat(&x)) // const float* x
+        .size(q.strides[2]) // unsigned ld_x
+        .read(Span::mat(&o)) // const float* o
+        .size(q.strides[3]) // unsigned ld_o
+        .size(q.count) // unsigned count
+        .size(q.cols) // unsigned cols
+        .go();
+}
+
+pub(crate) fn sigmoid_gate_bwd<D: Device>(
+    cuda: &Cuda<D>,
+    d_o: MM<D>,
+    d_x: MM<D>,
+    write: Write,
+    d_y: M<D>,
+    x: M<D>,
+    g: M<D>,
+) {
+    expect_shape("o's gradient", (d_o.rows, d_o.cols), (x.rows, x.cols));
+    expect_shape("x's gradient", (d_x.rows, d_x.cols), (x.rows, x.cols));
+    expect_shape("y's gradient", (d_y.rows, d_y.cols), (x.rows, x.cols));
+    expect_shape("g", (g.rows, g.cols), (x.rows, x.cols));
+    let strides = [d_o.stride, d_x.stride, d_y.stride, x.stride, g.stride];
+    let Some(q) = Quads::over(x.rows, x.cols, strides) else { return };
+    cuda.session()
+        .launch(Kernel::SigmoidGateBwd, q.grid(), 256)
+        .write(Span::mat_mut(&d_o)) // float* d_o
+        .size(q.strides[0]) // unsigned ld_d_o
+        .write(Span::mat_mut(&d_x)) // float* d_x
+        .size(q.strides[1]) // unsigned ld_d_x
+        .read(Span::mat(&d_y)) // const float* d_y
+        .size(q.strides[2]) // unsigned ld_d_y
+        .read(Span::mat(&x)) // const float* x
+        .size(q.strides[3]) // unsigned ld_x
+        .read(Span::mat(&g)) // const float* g
+        .size(q.strides[4]) // unsigned ld_g
+        .size(q.count) // unsigned count
+        .size(q.cols) // unsigned cols
+        .u32(adds(write)) // unsigned add
         .go();
 }
