@@ -22,6 +22,11 @@ impl Bounded {
         Self { value, error: 0.0, u }
     }
 
+    /// Unit roundoff of the coarser type.
+    pub fn unit(&self) -> f64 {
+        self.u
+    }
+
     /// A constant that is rounded once.
     pub fn rounded(value: f64, u: f64) -> Self {
         Self { value, error: u * value.abs(), u }

@@ -20,6 +20,7 @@ mod embedding;
 mod gate;
 mod loss;
 mod matrix;
+mod norm;
 mod penalty;
 mod properties;
 mod table;
@@ -34,10 +35,12 @@ macro_rules! conformance_operations {
             [$($argument)*]
             properties: for_lanes order rows_alone;
             table: table_memory lookup lookup_fields lookup_bags settle_rows step_rows step_tables;
-            elementwise: memory fill copy col_sum relu relu_bwd relu_bwd_into dropout row_scale row_dot;
-            dense: linear linear_dx linear_dw linear_dw_bias;
+            elementwise: memory fill copy relu relu_bwd relu_bwd_into dropout row_scale row_dot mul add_row
+                sigmoid_gate sigmoid_gate_bwd;
+            dense: linear linear_dx linear_dw linear_dw_bias col_sum col_dot;
             embedding: gather_rows numeric_embed reduce_rows reduce_fields linear_bwd_by_value;
             gate: softmax softmax_bwd mix mix_bwd gate gate_bwd select select_bwd;
+            norm: deviations moments running_moments normalize affine norm_bwd;
             penalty: orthogonality orthogonality_bwd gate_orthogonality_bwd orthogonality_of_any_size;
             loss: bce_with_logits sigmoid;
             update: accumulate sum_sq step_dense average;

@@ -1,8 +1,9 @@
-//! Products with packed weights.
+//! Products with packed weights, and sums by column.
 
 use optmsm_core::backend::{Backend, Epilogue, Layout, Mat, MatMut, Part, Products, Write};
 
 use super::matrix::*;
+use crate::bounded::Bounded;
 use crate::rng::Rng;
 
 /// Around the tiles of every kernel: 4 to 16 rows, 4 to 64 columns.
@@ -250,5 +251,58 @@ pub(super) fn linear_dw_bias<B: Backend>(be: &B) {
             _ if j >= d_b => bias(i, j),
             _ => weight(i, j),
         });
+    });
+}
+
+pub(super) fn col_sum<B: Backend>(be: &B) {
+    super::elementwise::each_shape(24, |(rows, cols), out, view, rng| {
+        for write in WRITES {
+            for groups in [0, 1, 2, 4] {
+                let x = Pair::<B>::random(be, view, rows, cols, rng);
+                let offsets = offsets(groups.max(1), rows, rng);
+                let at = ids(be, &offsets);
+                let mut sum = Pair::<B>::output(be, out, groups.max(1), cols, write, rng);
+                let by_rows = groups > 0;
+                be.col_sum(
+                    sum.mat_mut(),
+                    write,
+                    x.mat(),
+                    if by_rows { Part::Rows(&at) } else { Part::Group(0) },
+                );
+                let sums_of = |sum: &mut Host, x: &Host| {
+                    let part = if by_rows { Part::Rows(&offsets) } else { Part::Group(0) };
+                    oracle().col_sum(sum.mat_mut(), write, x.mat(), part);
+                };
+                let mut size = sum.host.abs();
+                sums_of(&mut size, &x.host.abs());
+                sums_of(&mut sum.host, &x.host);
+                sum.check(be, &format!("col_sum, {groups} groups, {write:?}"), product::<B>(&size, rows));
+            }
+        }
+    });
+}
+
+pub(super) fn col_dot<B: Backend>(be: &B) {
+    let u = unit::<B>();
+    super::elementwise::each_shape(35, |(rows, cols), out, view, rng| {
+        for (write, groups) in WRITES.into_iter().flat_map(|write| [0, 1, 2, 4].map(|n| (write, n))) {
+            let x = Pair::<B>::random(be, view, rows, cols, rng);
+            let y = Pair::<B>::random(be, rng.pick(&VIEWS), rows, cols, rng);
+            let offsets = offsets(groups.max(1), rows, rng);
+            let at = ids(be, &offsets);
+            let part = if groups > 0 { Part::Rows(&at) } else { Part::Group(0) };
+            let mut sum = Pair::<B>::output(be, out, groups.max(1), cols, write, rng);
+            let before = sum.host.clone();
+            be.col_dot(sum.mat_mut(), write, x.mat(), y.mat(), part);
+            let part = if groups > 0 { Part::Rows(&offsets) } else { Part::Group(0) };
+            oracle().col_dot(sum.host.mat_mut(), write, x.host.mat(), y.host.mat(), part);
+            sum.check(be, &format!("col_dot, {groups} groups, {write:?}"), |g, j| {
+                let rows = offsets[g] as usize..offsets[g + 1] as usize;
+                let exact = |m: &Host, b: usize| Bounded::exact(m.at(b, j), u);
+                let mut terms: Vec<_> = rows.map(|b| exact(&x.host, b) * exact(&y.host, b)).collect();
+                terms.extend((write == Write::Add).then(|| exact(&before, g)));
+                defined(&sum.host, g, j, Bounded::sum(&terms, u))
+            });
+        }
     });
 }

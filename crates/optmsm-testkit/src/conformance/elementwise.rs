@@ -1,9 +1,11 @@
-//! Memory, and what goes row by row or column by column.
+//! Memory, and what goes element by element or row by row.
 
-use optmsm_core::backend::{Backend, Dropout, Elem, Part, Write};
+use optmsm_core::backend::{Backend, Dropout, Elem, Write};
 use optmsm_core::philox::philox4x32;
 
+use super::loss::{logit, sigma};
 use super::matrix::*;
+use crate::bounded::Bounded;
 use crate::rng::Rng;
 
 const SHAPES: [(usize, usize); 9] =
@@ -69,34 +71,6 @@ pub(super) fn copy<B: Backend>(be: &B) {
             // One rounded sum, or none.
             let u = if write == Write::Set { 0.0 } else { unit::<B>() };
             y.check(be, "copy", |i, j| u * y.host.at(i, j).abs());
-        }
-    });
-}
-
-pub(super) fn col_sum<B: Backend>(be: &B) {
-    each_shape(24, |(rows, cols), out, view, rng| {
-        for write in WRITES {
-            for groups in [0, 1, 2, 4] {
-                let x = Pair::<B>::random(be, view, rows, cols, rng);
-                let offsets = offsets(groups.max(1), rows, rng);
-                let at = ids(be, &offsets);
-                let mut sum = Pair::<B>::output(be, out, groups.max(1), cols, write, rng);
-                let by_rows = groups > 0;
-                be.col_sum(
-                    sum.mat_mut(),
-                    write,
-                    x.mat(),
-                    if by_rows { Part::Rows(&at) } else { Part::Group(0) },
-                );
-                let sums_of = |sum: &mut Host, x: &Host| {
-                    let part = if by_rows { Part::Rows(&offsets) } else { Part::Group(0) };
-                    oracle().col_sum(sum.mat_mut(), write, x.mat(), part);
-                };
-                let mut size = sum.host.abs();
-                sums_of(&mut size, &x.host.abs());
-                sums_of(&mut sum.host, &x.host);
-                sum.check(be, &format!("col_sum, {groups} groups, {write:?}"), product::<B>(&size, rows));
-            }
         }
     });
 }
@@ -186,6 +160,97 @@ pub(super) fn row_dot<B: Backend>(be: &B) {
             oracle().row_dot(size.mat_mut(), write, x.host.abs().mat(), y.host.abs().mat());
             oracle().row_dot(dot.host.mat_mut(), write, x.host.mat(), y.host.mat());
             dot.check(be, "row_dot", product::<B>(&size, cols + 1));
+        }
+    });
+}
+
+pub(super) fn mul<B: Backend>(be: &B) {
+    each_shape(31, |(rows, cols), out, view, rng| {
+        for (write, factors) in WRITES.into_iter().flat_map(|write| [rows, 1].map(|n| (write, n))) {
+            let x = Pair::<B>::random(be, view, rows, cols, rng);
+            let v = Pair::<B>::random(be, rng.pick(&VIEWS), factors, cols, rng);
+            let mut y = Pair::<B>::output(be, out, rows, cols, write, rng);
+            let before = y.host.clone();
+            be.mul(y.mat_mut(), write, x.mat(), v.mat());
+            oracle().mul(y.host.mat_mut(), write, x.host.mat(), v.host.mat());
+            let u = unit::<B>();
+            y.check(be, &format!("mul, {write:?}, {factors} rows of v"), |i, j| {
+                let k = if factors == 1 { 0 } else { i };
+                let mut want = Bounded::exact(x.host.at(i, j), u) * Bounded::exact(v.host.at(k, j), u);
+                if write == Write::Add {
+                    want = want + Bounded::exact(before.at(i, j), u);
+                }
+                defined(&y.host, i, j, want)
+            });
+        }
+    });
+}
+
+pub(super) fn add_row<B: Backend>(be: &B) {
+    each_shape(32, |(rows, cols), out, view, rng| {
+        let v = Pair::<B>::random(be, view, 1, cols, rng);
+        let mut y = Pair::<B>::output(be, out, rows, cols, Write::Add, rng);
+        let before = y.host.clone();
+        be.add_row(y.mat_mut(), v.mat());
+        oracle().add_row(y.host.mat_mut(), v.host.mat());
+        let u = unit::<B>();
+        y.check(be, "add_row", |i, j| {
+            let want = Bounded::exact(before.at(i, j), u) + Bounded::exact(v.host.at(0, j), u);
+            defined(&y.host, i, j, want)
+        });
+    });
+}
+
+pub(super) fn sigmoid_gate<B: Backend>(be: &B) {
+    let u = unit::<B>();
+    each_shape(33, |(rows, cols), out, view, rng| {
+        let o = Pair::<B>::new(be, view, rows, cols, |i, j| logit(i + j, rng));
+        let x = Pair::<B>::random(be, rng.pick(&VIEWS), rows, cols, rng);
+        let mut g = Pair::<B>::output(be, rng.pick(&VIEWS), rows, cols, Write::Set, rng);
+        let mut y = Pair::<B>::output(be, out, rows, cols, Write::Set, rng);
+        be.sigmoid_gate(y.mat_mut(), g.mat_mut(), x.mat(), o.mat());
+        oracle().sigmoid_gate(y.host.mat_mut(), g.host.mat_mut(), x.host.mat(), o.host.mat());
+        let gate = |i: usize, j: usize| Bounded::exact(2.0, u) * sigma(Bounded::exact(o.host.at(i, j), u), u);
+        // What the gate may lose to underflow is multiplied by elements of x below 2.
+        g.check(be, "sigmoid_gate, g", |i, j| defined(&g.host, i, j, gate(i, j)) + 2.0 * tiny::<B>());
+        y.check(be, "sigmoid_gate, y", |i, j| {
+            defined(&y.host, i, j, Bounded::exact(x.host.at(i, j), u) * gate(i, j)) + 4.0 * tiny::<B>()
+        });
+    });
+}
+
+pub(super) fn sigmoid_gate_bwd<B: Backend>(be: &B) {
+    let u = unit::<B>();
+    each_shape(34, |(rows, cols), out, view, rng| {
+        for write in WRITES {
+            let d_y = Pair::<B>::random(be, view, rows, cols, rng);
+            let x = Pair::<B>::random(be, rng.pick(&VIEWS), rows, cols, rng);
+            // A gate is from 0 to 2, both included.
+            let g = Pair::<B>::new(be, rng.pick(&VIEWS), rows, cols, |i, j| match (i + j) % 9 {
+                7 => 0.0,
+                8 => 2.0,
+                _ => 2.0 * rng.uniform(),
+            });
+            let mut d_o = Pair::<B>::output(be, rng.pick(&VIEWS), rows, cols, Write::Set, rng);
+            let mut d_x = Pair::<B>::output(be, out, rows, cols, write, rng);
+            let before = d_x.host.clone();
+            be.sigmoid_gate_bwd(d_o.mat_mut(), d_x.mat_mut(), write, d_y.mat(), x.mat(), g.mat());
+            let (to_o, to_x) = (d_o.host.mat_mut(), d_x.host.mat_mut());
+            oracle().sigmoid_gate_bwd(to_o, to_x, write, d_y.host.mat(), x.host.mat(), g.host.mat());
+            let at = |m: &Pair<B>, i: usize, j: usize| Bounded::exact(m.host.at(i, j), u);
+            d_o.check(be, "sigmoid_gate_bwd, d_o", |i, j| {
+                // ∂g/∂o = 2 σ (1 − σ) with σ = g/2.
+                let (d_y, x, g) = (at(&d_y, i, j), at(&x, i, j), at(&g, i, j));
+                let slope = g * (Bounded::exact(1.0, u) - Bounded::exact(0.5, u) * g);
+                defined(&d_o.host, i, j, d_y * x * slope)
+            });
+            d_x.check(be, &format!("sigmoid_gate_bwd, d_x, {write:?}"), |i, j| {
+                let mut want = at(&d_y, i, j) * at(&g, i, j);
+                if write == Write::Add {
+                    want = want + Bounded::exact(before.at(i, j), u);
+                }
+                defined(&d_x.host, i, j, want)
+            });
         }
     });
 }

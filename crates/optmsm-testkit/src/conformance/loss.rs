@@ -7,11 +7,11 @@ use crate::bounded::Bounded;
 use crate::rng::Rng;
 
 /// Logits from ordinary to where e^o overflows.
-fn logit(i: usize, rng: &mut Rng) -> f64 {
+pub(super) fn logit(i: usize, rng: &mut Rng) -> f64 {
     rng.value() * [1.0, 10.0, 50.0, 5000.0][i % 4]
 }
 
-fn sigma(o: Bounded, u: f64) -> Bounded {
+pub(super) fn sigma(o: Bounded, u: f64) -> Bounded {
     let (one, e) = (Bounded::exact(1.0, u), (-o.abs()).exp());
     if o.value >= 0.0 { one / (one + e) } else { e / (one + e) }
 }

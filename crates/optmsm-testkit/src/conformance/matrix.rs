@@ -3,6 +3,7 @@
 use optmsm_core::backend::{Backend, Elem, Mat, MatMut, Write};
 use optmsm_core::reference::Reference;
 
+use crate::bounded::Bounded;
 use crate::rng::Rng;
 
 /// Both modes of writing.
@@ -185,6 +186,16 @@ pub(super) fn rounded_product<'a, B: Backend>(
 ) -> impl Fn(usize, usize) -> f64 + 'a {
     let (v, sums) = (be.product_rounding(), product::<B>(size, terms));
     move |i, j| sums(i, j) + (2.0 * v + v * v) * size.at(i, j)
+}
+
+/// The tolerance of an element that the reference must have by its definition: `want`, with what may be lost in the backend's type.
+#[track_caller]
+pub(super) fn defined(reference: &Host, i: usize, j: usize, want: Bounded) -> f64 {
+    let (has, off) = (reference.at(i, j), (reference.at(i, j) - want.value).abs());
+    // The bound is one of the backend's type; that of f64 is 2⁻²⁹ of it in single precision, the same in double precision.
+    let allowed = 2.0 * want.error * (f64::EPSILON / 2.0 / want.unit());
+    assert!(off <= allowed, "the reference has {has} at ({i}, {j}), which by definition is {want:?}");
+    2.0 * want.error
 }
 
 /// Ids on the backend.

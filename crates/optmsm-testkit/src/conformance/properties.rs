@@ -143,6 +143,23 @@ pub(super) fn rows_alone<B: Backend>(be: &B) {
     alone(be, "row_dot", 1, |out, first, n| {
         be.row_dot(out, Write::Set, x.mat().rows(first, n), e.mat().cols(m, m).rows(first, n));
     });
+    alone(be, "mul by one row", m, |y, first, n| {
+        be.mul(y, Write::Set, x.mat().rows(first, n), w.mat().rows(0, 1));
+    });
+    alone(be, "sigmoid_gate", m, |y, first, n| {
+        let (x, o) = (x.mat().rows(first, n), e.mat().cols(m, m).rows(first, n));
+        be.sigmoid_gate(y, scratch(m).mat_mut().rows(0, n), x, o);
+    });
+    alone(be, "normalize", m, |y, first, n| {
+        let at = ids(be, &[0, 0, n as u32, n as u32]);
+        let [mean, inv] = [0, 3].map(|first| w.mat().rows(first, 3));
+        be.normalize(y, x.mat().rows(first, n), mean, inv, &at);
+    });
+    alone(be, "affine", m, |y, first, n| {
+        let at = ids(be, &[0, 0, n as u32, n as u32]);
+        let [scale, shift] = [0, 3].map(|first| w.mat().rows(first, 3));
+        be.affine(y, x.mat().rows(first, n), scale, shift, &at);
+    });
     alone(be, "orthogonality", k, |out, first, n| {
         be.orthogonality(out, scratch(4).mat_mut().rows(0, 1), e.mat().rows(first, n));
     });
