@@ -211,6 +211,12 @@ fn settings_that_cannot_be_are_refused() {
         text.contains("train.embedding_optimizer.weight_decay") && text.contains("below 1 / lr"),
         "{text}"
     );
+    // By the table that the file has.
+    let text = refused(|c| {
+        c.optimizer = c.embedding_optimizer.take().unwrap();
+        c.optimizer.weight_decay = 50.0;
+    });
+    assert!(text.contains("train.optimizer.weight_decay") && text.contains("below 1 / lr"), "{text}");
     let text = refused(|c| c.optimizer.decay_rows = DecayRows::All);
     assert!(
         text.contains("train.optimizer.decay_rows") && text.contains("train.embedding_optimizer"),
@@ -229,7 +235,7 @@ fn a_schedule_of_the_run_is_that_of_its_steps() {
     of_run.schedule.period = Period::RUN;
     let [given, of_run] = [resting(Rule::Adam, 0.1, Some(0.9)), of_run].map(|config| {
         let mut learner = learner(Reference::<f64>::new(), TableDtype::F32, &config);
-        learner.set_run(65);
+        learner.set_run(65).unwrap();
         train(&mut learner, 0..10);
         held(&learner)
     });

@@ -520,8 +520,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn step_tables<'a>(&self, tables: impl Iterator<Item = TableStep<'a, Self>>, update: &Update<Self::Buf>) {
         tables.for_each(|step| self.step_rows(step, update));
     }
-    /// All rows: average ← q · table + d · average, the latter product and the sum being rounded once, for `average` =
-    /// (average, [q, d]), a table in `f32` of the same shape; then table ← `factor` · table by [`TableDtype::nearest`].
+    /// Settles all rows. With `average` = (average, [q, d]), a table in `f32` of the same shape, first
+    /// average ← fma(d, average, q · table). Then table ← `factor` · table by [`TableDtype::nearest`].
     fn settle_rows(
         &self,
         table: &mut Self::Table,

@@ -53,7 +53,11 @@ impl LearnerConfig {
     /// Checks every constant; keys start with `train.`.
     pub fn validate(&self) -> Result<()> {
         self.optimizer.validate("train.optimizer", false)?;
-        self.tables().validate("train.embedding_optimizer", true)?;
+        let of_tables = match self.embedding_optimizer {
+            Some(_) => "train.embedding_optimizer",
+            None => "train.optimizer",
+        };
+        self.tables().validate(of_tables, true)?;
         if self.embedding_optimizer.is_some() && self.optimizer.decay_rows == DecayRows::All {
             let fix = "set it in train.embedding_optimizer, which moves the tables";
             return Err(Error::config(
@@ -198,9 +202,15 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         self.step
     }
 
-    /// Says how many steps the run has, first to last, which a schedule of `period = "run"` goes by.
-    pub fn set_run(&mut self, steps: u64) {
-        self.config.schedule = self.config.schedule.resolved(steps);
+    /// Says how many steps the run has, first to last, which a schedule of `period = "run"` goes by from then on.
+    ///
+    /// # Errors
+    /// The schedule's rate is 0 in some of them ([`ScheduleConfig::validate_run`]).
+    pub fn set_run(&mut self, steps: u64) -> Result<()> {
+        let schedule = self.config.schedule.resolved(steps);
+        schedule.validate_run("train.schedule", steps)?;
+        self.config.schedule = schedule;
+        Ok(())
     }
 
     /// One training step on rows in any order; returns its loss.

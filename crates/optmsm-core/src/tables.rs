@@ -73,8 +73,8 @@ impl<B: Backend> Tables<B> {
         }
     }
 
-    /// Takes all rows of tables that move over a step that touches none of them, and says what touched rows then move by: the
-    /// tables, in order (`None` for a frozen one), and p, by which rates are divided.
+    /// Moves all rows as a step moves those that it does not touch. Returns the tables for the touched rows to be moved (`None`:
+    /// frozen), and p, by which their rates are divided.
     pub(crate) fn rest(&mut self, be: &B, rest: Rest) -> (impl Iterator<Item = Option<Moving<'_, B>>>, f64) {
         if let Some((factor, settled)) = self.scales.settled(rest) {
             let average = [self.scales.q, self.scales.d];
@@ -194,7 +194,7 @@ impl<B: Backend> Tables<B> {
     ) -> Result<()> {
         for (spec, table) in specs.iter().zip(&mut self.tables).filter(|(spec, _)| !spec.frozen) {
             import(spec, source, &current(spec), |first, data| {
-                put_rows(be, spec, &mut table.rows, first, data)
+                put_rows(be, spec, &mut table.rows, first, data, 1.0)
             })?;
             let Some(average) = &mut table.average else { continue };
             import(spec, source, &averaged(spec), |first, data| {
@@ -234,12 +234,7 @@ impl<B: Backend> Table<B> {
         data: &[B::Elem],
     ) -> Result<()> {
         let Scales { p, q, d } = if self.frozen { Scales::ONE } else { scales };
-        if p == 1.0 {
-            put_rows(be, spec, &mut self.rows, first, data)?;
-        } else {
-            let stored: Vec<_> = data.iter().map(|w| B::Elem::of(w.wide() / p)).collect();
-            put_rows(be, spec, &mut self.rows, first, &stored)?;
-        }
+        put_rows(be, spec, &mut self.rows, first, data, p)?;
         if let Some(average) = &mut self.average {
             // The average starts at the numbers that the table now holds, which may be rounded.
             let stored = |w: &B::Elem| spec.dtype.nearest(B::Elem::of(w.wide() / p)).wide();
@@ -291,21 +286,31 @@ fn pieces(spec: &TableSpec) -> impl Iterator<Item = (usize, usize)> {
     (0..rows).step_by(step).map(move |first| (first, step.min(rows - first)))
 }
 
-/// Uploads rows, unless a finite number of them is out of the range of the table's type.
+/// Uploads rows divided by `p`, unless that takes a finite number of them out of the range of the table's type.
 fn put_rows<B: Backend>(
     be: &B,
     spec: &TableSpec,
     table: &mut B::Table,
     first: usize,
     data: &[B::Elem],
+    p: f64,
 ) -> Result<()> {
-    let lost = |v: &B::Elem| v.wide().is_finite() && !spec.dtype.nearest(*v).wide().is_finite();
-    if let Some(at) = data.iter().position(lost) {
-        let (row, v, dtype) = (first + at / spec.width, data[at], spec.dtype.name());
+    let scaled: Vec<B::Elem>;
+    let stored = if p == 1.0 {
+        data
+    } else {
+        scaled = data.iter().map(|w| B::Elem::of(w.wide() / p)).collect();
+        &scaled
+    };
+    let lost =
+        |(w, s): (&B::Elem, &B::Elem)| w.wide().is_finite() && !spec.dtype.nearest(*s).wide().is_finite();
+    if let Some(at) = data.iter().zip(stored).position(lost) {
+        let (row, w, dtype) = (first + at / spec.width, data[at].wide(), spec.dtype.name());
+        let decaying = if p == 1.0 { "" } else { " for rows that decay" };
         let fix = "use model.embeddings.dtype = \"f32\", or \"bf16\" for its range";
-        let problem = format!("row {row} holds {:e}, out of the range of {dtype}; {fix}", v.wide());
+        let problem = format!("row {row} holds {w:e}, out of the range of {dtype}{decaying}; {fix}");
         return Err(Error::Tensor { name: spec.name.clone(), problem });
     }
-    be.upload_rows(table, first, data);
+    be.upload_rows(table, first, stored);
     Ok(())
 }

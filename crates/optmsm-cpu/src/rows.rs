@@ -88,7 +88,8 @@ fn inverse_norm(e: &[f32]) -> f32 {
 fn cos(x: &[f32], inv_x: f32, y: &[f32], inv_y: f32) -> f32 {
     let product = dot(x, y);
     if product.is_finite() {
-        product * inv_x * inv_y
+        // The smaller first, which leaves at most the smaller norm: x·y / ‖x‖ alone may be as large as ‖y‖, which may overflow.
+        product * inv_x.min(inv_y) * inv_x.max(inv_y)
     } else {
         x.iter().zip(y).map(|(x, y)| (x * inv_x) * (y * inv_y)).sum()
     }

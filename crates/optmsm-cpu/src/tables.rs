@@ -272,7 +272,7 @@ impl Table {
     }
 }
 
-/// Rows that one task settles.
+/// Elements that one task settles.
 fn settle<S: Stored>(isa: Isa, data: &mut [S], factor: f32, mut average: Option<(&mut [f32], [f32; 2])>) {
     isa.vectorise(
         #[inline(always)]

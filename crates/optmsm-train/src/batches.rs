@@ -29,6 +29,11 @@ impl Batches {
         self.count
     }
 
+    /// Steps of `passes` passes.
+    pub(crate) fn steps(self, passes: u64) -> u64 {
+        passes.saturating_mul(self.count)
+    }
+
     /// Rows of a pass, in its order, that a batch takes.
     pub(crate) fn rows(self, batch: u64) -> Range<usize> {
         self.before(batch) as usize..self.before(batch + 1) as usize

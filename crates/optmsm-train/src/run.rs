@@ -42,8 +42,10 @@ impl Run {
     /// Writes configuration and schema of a new run.
     ///
     /// # Errors
-    /// When the disk refuses; nothing is left then.
+    /// When its schedule comes to a rate of 0 before its end, or the disk refuses; nothing is left then.
     pub fn create(&self) -> Result<()> {
+        let train = &self.config.train;
+        train.schedule.validate_run("train.schedule", Batches::of(self).steps(train.epochs))?;
         self.write().inspect_err(|_| {
             for name in ["schema.json", "config.json"] {
                 fs::remove_file(self.folder.join(name)).ok();

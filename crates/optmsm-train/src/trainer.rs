@@ -143,12 +143,21 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     (at.order, at.monitor) = (order.describe(), config.monitor.to_string());
     let mut board = config.tensorboard.then(|| Writer::open(&run.folder)).transpose()?;
     let batches = order.batches();
-    learner.set_run(config.epochs * batches.count());
     // Of a run that has only its test rows to score there is nothing to stop.
     let going = |at: &Position| at.epoch < config.epochs && at.stale < config.patience.max(1);
     let halted = |at: &Position| Error::Interrupted { step: at.step, run: run.folder.display().to_string() };
-    if going(&at) && max_steps.is_some_and(|max| at.step >= max) {
-        return Err(halted(&at));
+    if going(&at) {
+        let steps = batches.steps(config.epochs);
+        learner.set_run(steps).map_err(|e| run.config.origin.locate(e.into()))?;
+        let warmup = config.schedule.warmup;
+        if warmup >= steps {
+            say::warning(&format!(
+                "train.schedule.warmup: is {warmup}, so all {steps} steps of the run are warm-up"
+            ));
+        }
+        if max_steps.is_some_and(|max| at.step >= max) {
+            return Err(halted(&at));
+        }
     }
     let mut progress = Progress::new(config.epochs * data.train.rows() as u64, quiet);
     let done = std::thread::scope(|scope| {

@@ -118,6 +118,40 @@ fn goes_on(place: &Place, name: &str, sets: &[&str]) {
     }
 }
 
+/// Three passes have 21 steps.
+#[test]
+fn a_run_whose_rate_would_be_0_before_its_end_is_refused() {
+    let place = place();
+    let begin = |run: &str, schedule: &str| {
+        let set = format!("train.schedule={schedule}");
+        place.run(&[&TRAIN[..], &[run, "--set", &set]].concat())
+    };
+    for kind in ["linear", "cosine"] {
+        let text = code(&begin("r", &format!("{{ kind = \"{kind}\", warmup = 4, period = 16 }}")), 2);
+        assert!(text.contains("train.schedule.factor") && text.contains("0 from step 21 on"), "{text}");
+        assert!(text.contains("--set train.schedule="), "{text}");
+        assert!(!place.path("r").exists(), "a refused run has a folder");
+    }
+    code(&begin("r", r#"{ kind = "linear", warmup = 4, period = 17 }"#), 0);
+    // Longer than it was to be; the finished run itself may be looked at again.
+    good(&place, &["train", "--resume", "--quiet", "--run", "r"]);
+    let text = bad(&place, &["train", "--resume", "--quiet", "--run", "r", "--set", "train.epochs=4"]);
+    assert!(text.contains("train.schedule.factor") && text.contains("0 from step 22 on"), "{text}");
+    let longer = ["--set", "train.epochs=4", "--set", "train.schedule.factor=0.1"];
+    good(&place, &[&["train", "--resume", "--quiet", "--run", "r"], &longer[..]].concat());
+    assert_eq!(last(&place, "r").progress.step, 28);
+}
+
+#[test]
+fn a_run_that_is_all_warm_up_is_trained_with_a_warning() {
+    let place = place();
+    for (warmup, warned) in [(20, false), (21, true), (22, true)] {
+        let (run, set) = (format!("r{warmup}"), format!("train.schedule.warmup={warmup}"));
+        let text = code(&place.run(&[&TRAIN[..], &[&run, "--set", &set]].concat()), 0);
+        assert_eq!(text.contains("all 21 steps of the run are warm-up"), warned, "{text}");
+    }
+}
+
 /// `--max-steps 0` leaves the parameters as they begin, and nothing is evaluated.
 #[test]
 fn no_steps_train_nothing() {

@@ -199,8 +199,8 @@ pub struct Segments<'a, I, T> {
     pub coefs: Option<&'a T>,
 }
 
-/// How lookups read a table: row `id` is `scale · table[id, :]`, and with `plus` = (average, factor) that and
-/// `factor · average[id, :]`, the latter product and the sum being rounded once.
+/// How lookups read a table. Row `id` is `scale · table[id, :]`. With `plus` = (average, factor) it is
+/// fma(`factor`, `average[id, :]`, `scale · table[id, :]`).
 #[derive(Debug)]
 pub struct TableView<'a, B: Backend> {
     /// Rows as they are stored.

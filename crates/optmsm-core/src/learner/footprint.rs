@@ -16,7 +16,8 @@ pub struct Footprint {
     pub gradients: usize,
     /// Weights as products read them, and weights that the hypernetwork generates.
     pub prepared: usize,
-    /// Activations of the block that every lane has at hand, logits and sums.
+    /// Activations of the block that every lane has at hand, with its logits and sums; and the logits and sums of the last
+    /// [`KEPT`](super::KEPT) steps, which [`Learner::trace`] reads.
     pub activations: usize,
     /// The batch: ids, numbers, labels, planned updates.
     pub inputs: usize,
@@ -64,7 +65,7 @@ pub fn footprint<M: Model<Counting>>(
         gradients: took(&counted, (fields, lanes, sum_sq)),
         prepared: took(&counted, (prepared, scratch)),
         inputs: took(&counted, runtime.inputs),
-        // Of the lanes, which the rest of the runtime is.
+        // Of the lanes, which are the rest of the runtime, and of the tracer.
         activations: counted.bytes(),
     })
 }

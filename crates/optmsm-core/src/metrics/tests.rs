@@ -1,3 +1,5 @@
+//! Metrics by hand, by counting, and against what may not change them.
+
 use super::*;
 use crate::philox::Stream;
 
@@ -87,6 +89,7 @@ fn relative_improvement_by_hand() {
     assert!((rela_impr(0.8, 0.75).unwrap() - 0.2).abs() < 1e-12);
     assert_eq!((rela_impr(0.8, 0.5), rela_impr(0.8, 0.4)), (None, None));
 }
+
 /// 300 rows on 20 predictions in 7 groups and no group, in 3 scenarios, with weights 0, ½, 1, 2, 5.
 struct Weighted {
     p: Vec<f32>,

@@ -69,8 +69,8 @@ impl Default for Period {
 impl ScheduleConfig {
     /// The same schedule with the length that `period = "run"` has in a run of `steps` steps.
     pub fn resolved(&self, steps: u64) -> Self {
-        let rest = steps.saturating_sub(self.warmup).max(1);
-        let period = if self.period == Period::RUN { Period::Steps(rest) } else { self.period };
+        let rest = Period::Steps(steps.saturating_sub(self.warmup));
+        let period = if self.period == Period::RUN { rest } else { self.period };
         Self { period, ..self.clone() }
     }
 
@@ -91,6 +91,23 @@ impl ScheduleConfig {
             }
             Schedule::Linear => floor + (1.0 - floor) * (1.0 - passed),
         }
+    }
+
+    /// Checks that the rate is above 0 in every step of a run of `steps` steps; `key` is the table's dotted name. A warm-up may
+    /// outlast the run: its steps move parameters, too.
+    ///
+    /// # Errors
+    /// The floor is 0, and the schedule comes to it before the run ends.
+    pub fn validate_run(&self, key: &str, steps: u64) -> Result<()> {
+        let falls = matches!(self.kind, Schedule::Cosine | Schedule::Linear);
+        let Period::Steps(period) = self.period else { return Ok(()) };
+        let last = self.warmup.saturating_add(period);
+        if falls && self.factor.unwrap_or(0.0) == 0.0 && last < steps {
+            let problem = format!("the rate is 0 from step {} on, and the run has {steps} steps", last + 1);
+            let fix = "set it above 0, or period to \"run\"";
+            return Err(Error::config(format!("{key}.factor"), problem, fix));
+        }
+        Ok(())
     }
 
     /// Checks the numbers; `key` is the table's dotted name.

@@ -175,7 +175,7 @@ fn gradient(
 }
 
 /// Sizes of experts: none, squares that underflow, both sides of ε, ordinary, squares that overflow.
-const SIZES: [f64; 11] = [0.0, 1e-38, 1e-30, 1e-22, 1e-10, 3e-4, 3e-3, 1.0, 1e10, 1e20, 1e38];
+const SIZES: [f64; 12] = [0.0, 1e-38, 1e-30, 1e-22, 1e-10, 3e-4, 3e-3, 1.0, 1e10, 1e20, 1e38, 3e38];
 
 /// Norms from 0 to where a square is out of an `f32`'s range, every pair of them side by side.
 pub(super) fn orthogonality_of_any_size<B: Backend>(be: &B) {

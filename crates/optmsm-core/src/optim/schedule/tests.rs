@@ -40,6 +40,32 @@ fn a_given_period_is_that_of_any_run_and_a_short_run_is_no_division_by_zero() {
 }
 
 #[test]
+fn a_rate_of_0_within_the_run_is_refused() {
+    for kind in [Schedule::Cosine, Schedule::Linear] {
+        // Warm-up and period take 7 steps.
+        let given = |factor| schedule(kind, Period::Steps(3), factor);
+        assert_eq!([7, 8].map(|step| given(None).share(step) > 0.0), [true, false], "{kind:?}");
+        for factor in [None, Some(0.0)] {
+            given(factor).validate_run("train.schedule", 7).unwrap();
+            let text = given(factor).validate_run("train.schedule", 8).unwrap_err().to_string();
+            assert!(text.contains("train.schedule.factor") && text.contains("0 from step 8 on"), "{text}");
+        }
+        given(Some(1e-3)).validate_run("train.schedule", 1000).unwrap();
+        // A warm-up that outlasts the run, too.
+        for steps in [1, 3, 4, 5, 1000] {
+            let of_run = schedule(kind, Period::RUN, None).resolved(steps);
+            of_run.validate_run("train.schedule", steps).unwrap();
+            assert!((1..=steps).all(|step| of_run.share(step) > 0.0), "{kind:?}, {steps} steps");
+        }
+    }
+    for endless in [Period::Steps(u64::MAX), Period::RUN] {
+        schedule(Schedule::Linear, endless, None).validate_run("train.schedule", u64::MAX).unwrap();
+    }
+    schedule(Schedule::Step, Period::Steps(3), Some(0.5)).validate_run("train.schedule", 1000).unwrap();
+    schedule(Schedule::Constant, Period::Steps(3), None).validate_run("train.schedule", 1000).unwrap();
+}
+
+#[test]
 fn a_schedule_that_would_stop_training_is_refused() {
     let refused = |s: ScheduleConfig| s.validate("train.schedule").unwrap_err().to_string();
     let text = refused(schedule(Schedule::Step, Period::Steps(3), None));
