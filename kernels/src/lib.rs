@@ -29,7 +29,7 @@ macro_rules! modules {
 }
 
 modules! {
-    "dropout", "elementwise", "embedding", "gate", "gemm_bf16", "gemm_f32", "gemm_tf32", "loss", "optimizer",
+    "dropout", "elementwise", "embedding", "gate", "gemm_bf16", "gemm_f32", "gemm_tf32", "loss", "norm", "optimizer",
     "orthogonality", "reduce", "transfer",
 }
 
