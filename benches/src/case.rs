@@ -12,7 +12,7 @@ use crate::work::{initial, random};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Parameters by name, and the batch: `ids` [B, F], `scenario` [B], `label` [B].
+/// Parameters by name, and the batch: `ids` `[B, F]`, `scenario` `[B]`, `label` `[B]`.
 ///
 /// # Errors
 /// When the batch is not categorical, or the file cannot be written.

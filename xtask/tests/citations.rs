@@ -118,6 +118,7 @@ impl House {
 
     /// A path that a page has as code.
     fn path(&self, from: &str, path: &str) -> Option<String> {
+        let path = path.split('#').next().unwrap_or_default();
         let first = path.split('/').next().unwrap_or_default();
         let ours = path.contains('/') && PLACES.contains(&first);
         let many = path.contains(['*', '{', '…', '<'])

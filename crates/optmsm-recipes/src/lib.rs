@@ -2,7 +2,7 @@
 //!
 //! A [`Recipe`] says which files it reads and how many rows their owner publishes; [`Recipe::run`] writes `train.parquet`,
 //! `valid.parquet`, `test.parquet`, `NAME.toml` and `NAME.json`, a record of the sources' hashes and of all counts. Each
-//! recipe is one file here, over raw files ([`raw`]), a split by time ([`split`]) and the output ([`output`]); what it chose
+//! recipe is one file here, over raw files (`raw`), a split by time (`split`) and the output (`output`); what it chose
 //! is told in docs/recipes.md.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]

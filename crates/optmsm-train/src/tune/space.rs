@@ -51,7 +51,7 @@ fn fail<T>(key: &str, problem: impl Into<String>, fix: impl Into<String>) -> Res
 }
 
 impl Space {
-    /// Reads the table of a configuration, or takes [`USUAL`] without one, and tries every end and every choice in it.
+    /// Reads the table of a configuration, or takes `USUAL` without one, and tries every end and every choice in it.
     ///
     /// # Errors
     /// An unknown key, an empty range, a key that the configuration does not have or that cannot be tuned, a
