@@ -151,12 +151,10 @@ impl House {
                 }
             } else if let Some((path, anchor)) = page_name(token) {
                 let next = text[at + token.len()..].trim_start_matches(['`', ' ', '\u{a0}']);
-                let docs = format!("docs/{path}");
-                let target = if path.contains('/') || !(next.starts_with('§') || !anchor.is_empty()) {
-                    path.to_owned()
-                } else {
-                    docs
-                };
+                // A name without a folder is that of a page only where a section or an anchor follows.
+                let cited = next.starts_with('§') || !anchor.is_empty();
+                let lone = cited && !path.contains('/');
+                let target = if lone { format!("docs/{path}") } else { path.to_owned() };
                 let ours =
                     ["docs/", "examples/", "crates/", "kernels/"].iter().any(|f| target.starts_with(f));
                 if ours && !self.pages.contains_key(&target) {
