@@ -1,7 +1,7 @@
 //! Scores a data set, and shows the result by scenario.
 
 use comfy_table::{CellAlignment, Table, presets};
-use optmsm_core::metrics::{self, Metrics, Report, Rows};
+use optmsm_core::metrics::{self, AUC, METRICS, Metric, Metrics, Report, Rows};
 use optmsm_data::{Dataset, ScenarioSchema, Schema, printable};
 use serde::{Deserialize, Serialize};
 
@@ -86,19 +86,20 @@ impl Evaluation {
         if effective {
             header.push("effective rows");
         }
-        header.push("AUC");
-        if self.ceiling.is_some() {
-            header.push("ceiling");
+        let has_ceiling = |metric: &Metric| *metric == AUC && self.ceiling.is_some();
+        for metric in METRICS {
+            header.push(metric.title);
+            header.extend(has_ceiling(metric).then_some("ceiling"));
         }
-        header.extend(["GAUC", "log loss", "calibration", "ECE"]);
         table.set_header(header);
         let number = |v: Option<f64>| v.map_or("–".to_string(), |v| format!("{v:.4}"));
         let mut line = |name: &str, m: &Metrics, ceiling: Option<&Metrics>| {
             let mut cells = vec![printable(name).into_owned(), m.rows.to_string(), m.positives.to_string()];
             cells.extend(effective.then(|| m.effective_rows.map_or("–".to_string(), |n| format!("{n:.0}"))));
-            cells.push(number(m.auc));
-            cells.extend(ceiling.map(|c| number(c.auc)));
-            cells.extend([m.gauc, m.log_loss, m.calibration, m.ece].map(number));
+            for metric in METRICS {
+                cells.push(number(m.get(metric)));
+                cells.extend(ceiling.filter(|_| has_ceiling(metric)).map(|c| number(c.get(metric))));
+            }
             table.add_row(cells);
         };
         for (i, s) in self.scenarios.iter().enumerate().filter(|(_, s)| s.metrics.rows > 0) {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use optmsm_core::error::Error as CoreError;
-use optmsm_core::metrics::Metrics;
+use optmsm_core::metrics::{AUC, Better, Kind, METRICS, Metric, Needs};
 use optmsm_data::{Schema, printable};
 use serde::{Deserialize, Serialize};
 
@@ -17,16 +17,8 @@ use crate::evaluate::Evaluation;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Monitor {
-    metric: Metric,
+    metric: &'static Metric,
     of: Of,
-}
-
-/// The metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Metric {
-    Auc,
-    Gauc,
-    LogLoss,
 }
 
 /// The rows that it is of.
@@ -40,53 +32,22 @@ enum Of {
 
 /// Begins the name of a mean over scenarios.
 const MEAN: &str = "mean_";
-const METRICS: [Metric; 3] = [Metric::Auc, Metric::Gauc, Metric::LogLoss];
 
-impl Metric {
-    fn key(self) -> &'static str {
-        match self {
-            Metric::Auc => "auc",
-            Metric::Gauc => "gauc",
-            Metric::LogLoss => "log_loss",
-        }
-    }
-
-    fn title(self) -> &'static str {
-        match self {
-            Metric::Auc => "AUC",
-            Metric::Gauc => "GAUC",
-            Metric::LogLoss => "log loss",
-        }
-    }
-
-    fn of(self, metrics: &Metrics) -> Option<f64> {
-        match self {
-            Metric::Auc => metrics.auc,
-            Metric::Gauc => metrics.gauc,
-            Metric::LogLoss => metrics.log_loss,
-        }
-    }
-
-    /// Rows without which it is undefined.
-    fn needs(self) -> &'static str {
-        match self {
-            Metric::Auc => "rows of both labels",
-            Metric::Gauc => "rows of both labels in one group",
-            Metric::LogLoss => "rows",
-        }
-    }
+/// Metrics that parameters may be chosen by.
+fn watched() -> impl Iterator<Item = &'static Metric> {
+    METRICS.iter().filter(|metric| metric.kind != Kind::Level)
 }
 
 impl Default for Monitor {
     /// The AUC of all rows.
     fn default() -> Self {
-        Self { metric: Metric::Auc, of: Of::All }
+        Self { metric: &AUC, of: Of::All }
     }
 }
 
 impl fmt::Display for Monitor {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let metric = self.metric.key();
+        let metric = self.metric.key;
         match &self.of {
             Of::All => f.write_str(metric),
             Of::Scenarios => write!(f, "{MEAN}{metric}"),
@@ -106,9 +67,10 @@ impl FromStr for Monitor {
             (Some(key), None) => (key, Of::Scenarios),
             (Some(_), Some(_)) => ("", Of::All),
         };
-        let metric = METRICS.into_iter().find(|metric| metric.key() == key);
+        let metric = watched().find(|metric| metric.key == key);
         metric.map(|metric| Self { metric, of }).ok_or_else(|| {
-            let keys = METRICS.map(Metric::key).join("`, `");
+            let keys: Vec<&str> = watched().map(|metric| metric.key).collect();
+            let keys = keys.join("`, `");
             format!("unknown variant `{text}`, expected `{keys}`, with `{MEAN}` before it for the mean over scenarios, or `.NAME` behind it for the scenario NAME")
         })
     }
@@ -132,15 +94,15 @@ impl Monitor {
     /// Watched value: higher is better, so it is the negative log loss. None where it is undefined; scenarios where it is have no
     /// part in a mean.
     pub fn value(&self, of: &Evaluation) -> Option<f64> {
-        let scenarios = || of.scenarios.iter().filter_map(|s| self.metric.of(&s.metrics));
+        let scenarios = || of.scenarios.iter().filter_map(|s| s.metrics.get(self.metric));
         let value = match &self.of {
-            Of::All => self.metric.of(&of.overall),
+            Of::All => of.overall.get(self.metric),
             Of::Scenarios => {
                 let (sum, n) = scenarios().fold((0.0, 0), |(sum, n), v| (sum + v, n + 1));
                 (n > 0).then(|| sum / f64::from(n))
             }
             Of::Scenario(name) => {
-                of.scenarios.iter().find(|s| s.scenario == *name).and_then(|s| self.metric.of(&s.metrics))
+                of.scenarios.iter().find(|s| s.scenario == *name).and_then(|s| s.metrics.get(self.metric))
             }
         };
         value.map(|v| self.sign() * v)
@@ -148,12 +110,12 @@ impl Monitor {
 
     /// Sign that makes a watched value the metric again.
     pub fn sign(&self) -> f64 {
-        if self.metric == Metric::LogLoss { -1.0 } else { 1.0 }
+        if self.metric.better == Better::Lower { -1.0 } else { 1.0 }
     }
 
     /// Name in tables.
     pub fn title(&self) -> String {
-        let metric = self.metric.title();
+        let metric = self.metric.title;
         match &self.of {
             Of::All => metric.into(),
             Of::Scenarios => format!("mean {metric} of the scenarios"),
@@ -163,20 +125,25 @@ impl Monitor {
 
     /// Whether it is undefined of rows that all have one label.
     pub(crate) fn needs_both_labels(&self) -> bool {
-        self.metric != Metric::LogLoss
+        self.metric.needs != Needs::Rows
+    }
+
+    /// Whether it is one of these metrics of all rows.
+    pub(crate) fn is_among(&self, metrics: &[&Metric]) -> bool {
+        self.of == Of::All && metrics.contains(&self.metric)
     }
 
     /// Whether labels and weights of all rows are enough to tell that it is defined.
     pub(crate) fn is_plain(&self) -> bool {
-        self.of == Of::All && self.metric != Metric::Gauc
+        self.of == Of::All && self.metric.needs != Needs::BothLabelsInAGroup
     }
 
     /// Checks it against the settings that it needs.
     ///
     /// # Errors
-    /// It is a GAUC, and there are no groups.
+    /// It is of groups, such as a GAUC, and there are none.
     pub(crate) fn validate(&self, group: Option<&str>) -> Result<()> {
-        if self.metric != Metric::Gauc || group.is_some() {
+        if self.metric.needs != Needs::BothLabelsInAGroup || group.is_some() {
             return Ok(());
         }
         let fix = "name the column of the user in data.group, or watch another metric";
@@ -201,7 +168,7 @@ impl Monitor {
 
     /// The error of a value that the rows of `place` do not define.
     pub(crate) fn undefined(&self, place: &str) -> Error {
-        let needs = self.metric.needs();
+        let needs = self.metric.needs;
         let (lacks, where_) = match &self.of {
             Of::All => (format!("has no {needs}"), String::new()),
             Of::Scenarios => (format!("has no scenario with {needs}"), String::new()),
@@ -216,11 +183,15 @@ impl Monitor {
 
 #[cfg(test)]
 mod tests {
+    use optmsm_core::metrics::Metrics;
+    use serde_json::json;
+
     use super::*;
     use crate::evaluate::Named;
 
     fn metrics(auc: Option<f64>, gauc: Option<f64>, log_loss: f64) -> Metrics {
-        Metrics { rows: 1, auc, gauc, log_loss: Some(log_loss), ..Metrics::default() }
+        let found = json!({ "rows": 1, "positives": 0, "auc": auc, "gauc": gauc, "log_loss": log_loss });
+        serde_json::from_value(found).unwrap()
     }
 
     /// All rows, two scenarios of both labels and one of one.
@@ -268,7 +239,8 @@ mod tests {
             assert_eq!((&*json, serde_json::from_str(&json).unwrap()), (&*format!("\"{name}\""), monitor));
         }
         assert_eq!(Monitor::default().to_string(), "auc");
-        for name in ["", "aux", "mean_", "mean_auc.search", "AUC", "mean_mean_auc"] {
+        for name in ["", "aux", "ece", "mean_calibration", "mean_", "mean_auc.search", "AUC", "mean_mean_auc"]
+        {
             assert!(name.parse::<Monitor>().unwrap_err().starts_with("unknown variant"), "{name}");
         }
     }

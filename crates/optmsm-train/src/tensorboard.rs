@@ -10,7 +10,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use optmsm_core::metrics::Metrics;
+use optmsm_core::metrics::{METRICS, Metrics};
 use optmsm_data::{printable, write_atomic};
 
 use crate::error::{Error, Result};
@@ -72,15 +72,8 @@ impl Writer {
     }
 
     fn metrics(&mut self, split: &str, of: &str, m: &Metrics) {
-        let named = [
-            ("auc", m.auc),
-            ("gauc", m.gauc),
-            ("log_loss", m.log_loss),
-            ("calibration", m.calibration),
-            ("ece", m.ece),
-        ];
-        for (metric, value) in named {
-            self.scalar(&format!("{split}/{metric}{of}"), value.unwrap_or(f64::NAN));
+        for metric in METRICS {
+            self.scalar(&format!("{split}/{}{of}", metric.key), m.get(metric).unwrap_or(f64::NAN));
         }
     }
 

@@ -6,6 +6,7 @@ use std::thread::Builder;
 
 use optmsm_core::backend::Backend;
 use optmsm_core::learner::{KEPT, Learner, LearnerConfig, Trace};
+use optmsm_core::metrics::{AUC, LOG_LOSS, Metric};
 use optmsm_core::model::Model;
 use optmsm_core::rounding::TableDtype;
 use optmsm_data::{DataError, Part, printable};
@@ -30,6 +31,8 @@ use crate::say;
 use crate::stretch::MeanLoss;
 use crate::tensorboard::Writer;
 
+/// Metrics of validation rows that the line of an evaluation has.
+const SHOWN: [&Metric; 2] = [&AUC, &LOG_LOSS];
 /// Steps between two looks at losses: a device need not stop for it.
 const LOOK_EVERY: u64 = KEPT as u64;
 /// Batches that the loader is ahead.
@@ -315,8 +318,8 @@ fn evaluated<B: Backend<Elem = f32>, M: Model<B>>(
     if let Some(valid) = &data.valid {
         let (evaluation, _) = score(learner, run, (valid, Part::Valid))?;
         let all = &evaluation.overall;
-        auc = all.auc;
-        if all.log_loss.is_some_and(f64::is_nan) {
+        auc = all.get(&AUC);
+        if all.get(&LOG_LOSS).is_some_and(f64::is_nan) {
             return Err(diverged(at.step, f64::NAN, last_finite, run, (valid, Part::Valid))?);
         }
         let monitor = &run.config.train.monitor;
@@ -327,8 +330,9 @@ fn evaluated<B: Backend<Elem = f32>, M: Model<B>>(
             (at.best, at.best_step) = (Some(value), at.step);
         }
         let number = |v: Option<f64>| v.map_or("–".into(), |v| format!("{v:.4}"));
-        note = format!("  valid auc {}  log loss {}", number(all.auc), number(all.log_loss));
-        if !monitor.is_plain() {
+        let shown = SHOWN.map(|m| format!("  {} {}", m.title.to_lowercase(), number(all.get(m))));
+        note = format!("  valid{}", &shown.concat()[1..]);
+        if !monitor.is_among(&SHOWN) {
             note += &format!("  {} {:.4}", printable(&monitor.to_string()), monitor.sign() * value);
         }
         let line = Line {

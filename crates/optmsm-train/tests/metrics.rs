@@ -5,7 +5,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{CONFIG, Place, bad, code, good};
-use optmsm_core::metrics::{self, Metrics, Rows};
+use optmsm_core::metrics::{self, AUC, ECE, METRICS, Metrics, Rows};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -45,11 +45,9 @@ fn weighted_metrics_agree_with_scikit_learn() {
             let found = scenario.map_or(&report.overall, |s| &report.scenarios[s]);
             let what = |metric: &str| format!("{name}, {set}: {metric}");
             assert_eq!((found.rows, found.positives), (wanted.rows, wanted.positives), "{name}, {set}");
-            close(&what("AUC"), found.auc, wanted.auc);
-            close(&what("GAUC"), found.gauc, wanted.gauc);
-            close(&what("log loss"), found.log_loss, wanted.log_loss);
-            close(&what("calibration"), found.calibration, wanted.calibration);
-            close(&what("ECE"), found.ece, wanted.ece);
+            for metric in METRICS {
+                close(&what(metric.title), found.get(metric), wanted.get(metric));
+            }
             if name == "weighted" {
                 close(&what("weight"), found.weight, wanted.weight);
                 close(&what("effective rows"), found.effective_rows, wanted.effective_rows);
@@ -66,6 +64,20 @@ fn weighted_metrics_agree_with_scikit_learn() {
             }
         }
     }
+}
+
+/// Metrics are written as a run folder has had them since its first version, and those of a file that lacks one are read.
+#[test]
+fn metrics_are_one_object_in_json() {
+    let rows = Rows { labels: &[0.0, 1.0, 0.0, 1.0], scenarios: &[0; 4], ..Rows::default() };
+    let found = metrics::evaluate(&[0.5; 4], rows, 1).overall;
+    let text = serde_json::to_string(&found).unwrap();
+    let wanted =
+        r#"{"rows":4,"positives":2,"auc":0.5,"gauc":null,"log_loss":LN2,"calibration":1.0,"ece":0.0}"#;
+    assert_eq!(text, wanted.replace("LN2", &2f64.ln().to_string()));
+    assert_eq!(serde_json::from_str::<Metrics>(&text).unwrap(), found);
+    let old: Metrics = serde_json::from_str(r#"{"other":[1],"rows":3,"ece":0.25,"positives":1}"#).unwrap();
+    assert_eq!((old.rows, old.get(&ECE), old.get(&AUC), old.weight), (3, Some(0.25), None, None));
 }
 
 /// Weight of a row, from 1 on.

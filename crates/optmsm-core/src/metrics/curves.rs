@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ECE_BINS, Scored, masses, sorted};
+use super::set::{Scored, masses, sorted};
+
+/// Bins of the expected calibration error.
+const ECE_BINS: usize = 15;
 
 /// Rows of neighbouring predictions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -97,7 +100,7 @@ pub(super) fn bins(rows: &[Smooth]) -> Vec<&[Smooth]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{Rows, auc, evaluate};
+    use crate::metrics::{ECE, Rows, auc, evaluate};
     use crate::philox::Stream;
 
     fn area(points: &[[f64; 2]]) -> f64 {
@@ -133,7 +136,7 @@ mod tests {
             let ece: f64 = bins.iter().map(|b| b.rows as f64 / n * (b.predicted - b.observed).abs()).sum();
             let scenarios = vec![0; p.len()];
             let rows = Rows { labels: &y, scenarios: &scenarios, ..Rows::default() };
-            let found = evaluate(&p, rows, 1).overall.ece.unwrap();
+            let found = evaluate(&p, rows, 1).overall.get(&ECE).unwrap();
             assert!((ece - found).abs() < 1e-12, "{ece} {found}");
         }
     }

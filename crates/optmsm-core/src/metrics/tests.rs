@@ -45,13 +45,13 @@ fn report_by_hand() {
     let p = [0.2, 0.6, 0.9, 0.5];
     let y = [0.0, 1.0, 1.0, 1.0];
     let report = evaluate(&p, rows(&y, &[0, 0, 1, 1], &[7, 7, 8, 8]), 3);
-    assert_eq!(report.overall.auc, Some(1.0));
+    assert_eq!(report.overall.get(&AUC), Some(1.0));
     // Group 8 has one class, so only group 7 counts.
-    assert_eq!(report.overall.gauc, Some(1.0));
+    assert_eq!(report.overall.get(&GAUC), Some(1.0));
     let expected = -(0.8f64.ln() + 0.6f64.ln() + 0.9f64.ln() + 0.5f64.ln()) / 4.0;
-    assert!((report.overall.log_loss.unwrap() - expected).abs() < 1e-7);
-    assert!((report.overall.calibration.unwrap() - 2.2 / 3.0).abs() < 1e-7);
-    assert_eq!((report.scenarios[1].auc, report.scenarios[1].positives), (None, 2));
+    assert!((report.overall.get(&LOG_LOSS).unwrap() - expected).abs() < 1e-7);
+    assert!((report.overall.get(&CALIBRATION).unwrap() - 2.2 / 3.0).abs() < 1e-7);
+    assert_eq!((report.scenarios[1].get(&AUC), report.scenarios[1].positives), (None, 2));
     assert_eq!(report.scenarios[2], Metrics::default());
 }
 
@@ -61,10 +61,10 @@ fn ece_by_hand() {
     let y: Vec<f32> = (0..15).map(|i| f32::from(i % 2 == 0)).collect();
     let p: Vec<f32> =
         y.iter().enumerate().map(|(i, &y)| if y == 1.0 { 0.9 } else { 0.1 } + i as f32 * 1e-6).collect();
-    let ece = evaluate(&p, rows(&y, &[0; 15], &[]), 1).overall.ece.unwrap();
+    let ece = evaluate(&p, rows(&y, &[0; 15], &[]), 1).overall.get(&ECE).unwrap();
     assert!((ece - 0.1).abs() < 1e-4, "{ece}");
     // One prediction for all: the gap is mean p − mean y, whatever the order.
-    let constant = evaluate(&[0.5; 15], rows(&y, &[0; 15], &[]), 1).overall.ece.unwrap();
+    let constant = evaluate(&[0.5; 15], rows(&y, &[0; 15], &[]), 1).overall.get(&ECE).unwrap();
     assert!((constant - (8.0 / 15.0 - 0.5)).abs() < 1e-7, "{constant}");
 }
 
@@ -78,16 +78,29 @@ fn nothing_depends_on_row_order_or_a_monotone_transform() {
     let back: Vec<u64> = groups.iter().copied().rev().collect();
     let (a, b) =
         (evaluate(&p, rows(&y, &[0; 300], &groups), 1), evaluate(&rp, rows(&ry, &[0; 300], &back), 1));
-    assert_eq!((a.overall.auc, a.overall.gauc), (b.overall.auc, b.overall.gauc));
-    assert!((a.overall.ece.unwrap() - b.overall.ece.unwrap()).abs() < 1e-12);
+    assert_eq!((a.overall.get(&AUC), a.overall.get(&GAUC)), (b.overall.get(&AUC), b.overall.get(&GAUC)));
+    assert!((a.overall.get(&ECE).unwrap() - b.overall.get(&ECE).unwrap()).abs() < 1e-12);
     let squared: Vec<f32> = p.iter().map(|p| p * p).collect();
-    assert_eq!(auc(&squared, &y), a.overall.auc);
+    assert_eq!(auc(&squared, &y), a.overall.get(&AUC));
 }
 
 #[test]
 fn relative_improvement_by_hand() {
     assert!((rela_impr(0.8, 0.75).unwrap() - 0.2).abs() < 1e-12);
     assert_eq!((rela_impr(0.8, 0.5), rela_impr(0.8, 0.4)), (None, None));
+}
+
+#[test]
+fn every_metric_has_a_name_of_its_own_and_costs_least_at_its_best() {
+    for (i, metric) in METRICS.iter().enumerate() {
+        assert!(METRICS[..i].iter().all(|m| m.key != metric.key && m.title != metric.title));
+        let (best, worse) = match metric.better {
+            Better::Higher => (0.9, 0.8),
+            Better::Lower => (0.1, 0.2),
+            Better::Near(best) => (best + 0.1, best - 0.2),
+        };
+        assert!(metric.better.cost(best) < metric.better.cost(worse), "{}", metric.key);
+    }
 }
 
 /// 300 rows on 20 predictions in 7 groups and no group, in 3 scenarios, with weights 0, ½, 1, 2, 5.
@@ -150,11 +163,11 @@ fn weighted_metrics_by_their_definition() {
     let close = |found: Option<f64>, wanted: f64| {
         assert!((found.unwrap() - wanted).abs() < 1e-12, "{found:?} {wanted}");
     };
-    close(found.auc, auc(&all));
+    close(found.get(&AUC), auc(&all));
     let clicks = sum(&|i| f64::from(y[i]));
-    close(found.calibration, sum(&|i| f64::from(p[i])) / clicks);
+    close(found.get(&CALIBRATION), sum(&|i| f64::from(p[i])) / clicks);
     let loss = |i: usize| -f64::from(if y[i] == 1.0 { p[i].max(1e-7) } else { 1.0 - p[i] }).ln();
-    assert!((found.log_loss.unwrap() - sum(&loss) / sum(&|_| 1.0)).abs() < 1e-6);
+    assert!((found.get(&LOG_LOSS).unwrap() - sum(&loss) / sum(&|_| 1.0)).abs() < 1e-6);
     close(found.weight, sum(&|_| 1.0));
     close(found.effective_rows, sum(&|_| 1.0).powi(2) / sum(&|i| f64::from(w[i])));
     assert_eq!(found.rows, w.iter().filter(|&&w| w > 0.0).count() as u64);
@@ -164,7 +177,7 @@ fn weighted_metrics_by_their_definition() {
         let weight: f64 = set.iter().map(|&i| f64::from(w[i])).sum();
         (of_groups, mass) = (of_groups + auc(&set) * weight, mass + weight);
     }
-    close(found.gauc, of_groups / mass);
+    close(found.get(&GAUC), of_groups / mass);
 }
 
 #[test]
@@ -178,11 +191,11 @@ fn a_whole_weight_counts_as_so_many_rows() {
     let both = |report: &Report| [vec![report.overall.clone()], report.scenarios.clone()].concat();
     for (weighted, copied) in both(&weighted).iter().zip(both(&copied)) {
         // Whole numbers, so these are exact; the bins of the ECE hold whole rows.
-        assert_eq!((weighted.auc, weighted.weight), (copied.auc, Some(copied.rows as f64)));
+        assert_eq!((weighted.get(&AUC), weighted.weight), (copied.get(&AUC), Some(copied.rows as f64)));
         for (a, b) in [
-            (weighted.gauc, copied.gauc),
-            (weighted.log_loss, copied.log_loss),
-            (weighted.calibration, copied.calibration),
+            (weighted.get(&GAUC), copied.get(&GAUC)),
+            (weighted.get(&LOG_LOSS), copied.get(&LOG_LOSS)),
+            (weighted.get(&CALIBRATION), copied.get(&CALIBRATION)),
         ] {
             assert!((a.unwrap() - b.unwrap()).abs() < 1e-12, "{a:?} {b:?}");
         }
@@ -227,7 +240,8 @@ fn a_perfect_ranking_has_an_area_of_1() {
         let p: Vec<f32> = (0..n).map(|i| i as f32 / n as f32).collect();
         let y: Vec<f32> = (0..n).map(|i| f32::from(2 * i >= n)).collect();
         let w: Vec<f32> = (0..n).map(|i| 0.1 + s.uniform(1000 * n + i) as f32).collect();
-        let found = evaluate(&p, Rows { weights: &w, ..rows(&y, &vec![0; n as usize], &[]) }, 1).overall.auc;
+        let found =
+            evaluate(&p, Rows { weights: &w, ..rows(&y, &vec![0; n as usize], &[]) }, 1).overall.get(&AUC);
         assert!(found.is_some_and(|auc| auc <= 1.0 && auc > 1.0 - 1e-12), "{found:?}");
     }
 }

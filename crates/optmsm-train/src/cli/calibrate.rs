@@ -6,7 +6,7 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
-use optmsm_core::metrics::Metrics;
+use optmsm_core::metrics::{Kind, METRICS, Metric, Metrics};
 use optmsm_data::cache::Selection;
 use optmsm_data::{Dataset, Need, Part, RowReader, Schema, Source, printable};
 use optmsm_train::calibration::{self, Calibration, FOLDS, Fit, Labelled, Map, Method};
@@ -188,22 +188,22 @@ fn score<B: Backend<Elem = f32>>(
     Ok(scored)
 }
 
+/// Metrics that a calibration is for: it leaves rankings within a scenario as they are.
+fn changed() -> impl Iterator<Item = &'static Metric> {
+    METRICS.iter().filter(|metric| metric.kind != Kind::Ranking)
+}
+
 /// A line for each scenario, then one for all rows.
 fn text(data: &str, fit: &Fit, before: &Evaluation, after: &Evaluation) -> String {
     let mut table = Table::new();
-    let header =
-        ["scenario", "rows", "positives", "probability", "log loss", "→", "calibration", "→", "ECE", "→"];
+    let mut header = vec!["scenario", "rows", "positives", "probability"];
+    header.extend(changed().flat_map(|metric| [metric.title, "→"]));
     table.load_preset(presets::NOTHING).set_header(header);
     let number = |v: Option<f64>| v.map_or("–".to_string(), |v| format!("{v:.4}"));
     let mut line = |name: &str, map: String, before: &Metrics, after: &Metrics| {
         let mut cells =
             vec![printable(name).into_owned(), before.rows.to_string(), before.positives.to_string(), map];
-        let pairs = [
-            (before.log_loss, after.log_loss),
-            (before.calibration, after.calibration),
-            (before.ece, after.ece),
-        ];
-        cells.extend(pairs.into_iter().flat_map(|(before, after)| [number(before), number(after)]));
+        cells.extend(changed().flat_map(|metric| [before, after].map(|found| number(found.get(metric)))));
         table.add_row(cells);
     };
     for ((before, after), own) in before.scenarios.iter().zip(&after.scenarios).zip(&fit.scenarios) {

@@ -1,8 +1,8 @@
 //! From runs to spreads, differences and what may be concluded.
 
-use optmsm_core::metrics::{Metrics, rela_impr};
+use optmsm_core::metrics::{AUC, Better, METRICS, Metric, Metrics, rela_impr};
 use optmsm_data::SplitConfig;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{Entry, RunResult, Scores};
 use crate::checkpoint::sha256;
@@ -78,14 +78,9 @@ pub struct Scored {
     pub positives: u64,
     /// Rows of equal weights that would say as much; none where all weigh the same.
     pub effective_rows: Option<f64>,
-    /// AUC.
-    pub auc: Option<Spread>,
-    /// GAUC.
-    pub gauc: Option<Spread>,
-    /// Log loss.
-    pub log_loss: Option<Spread>,
-    /// Expected calibration error.
-    pub ece: Option<Spread>,
+    /// Each compared metric, by its key.
+    #[serde(flatten, serialize_with = "by_key")]
+    pub metrics: Vec<(&'static Metric, Option<Spread>)>,
     /// (AUC − 0.5) / (mean AUC of the first configuration − 0.5) − 1; none for the first, and where its mean AUC is not
     /// above 0.5. A ratio seed by seed would be ruled by the seed whose base comes closest to 0.5.
     pub rela_impr: Option<Spread>,
@@ -98,8 +93,9 @@ pub struct Difference {
     pub configuration: String,
     /// Scenario; none for all rows.
     pub scenario: Option<String>,
-    /// `auc`, `gauc`, `log_loss` or `ece`.
-    pub metric: &'static str,
+    /// One of the compared metrics, by its key.
+    #[serde(serialize_with = "key")]
+    pub metric: &'static Metric,
     /// One for each seed.
     pub by_seed: Vec<f64>,
     /// Their mean and spread.
@@ -152,10 +148,23 @@ impl Verdict {
     }
 }
 
-/// The metrics whose differences are tested.
-type Metric = (&'static str, fn(&Metrics) -> Option<f64>);
-const METRICS: [Metric; 4] =
-    [("auc", |m| m.auc), ("gauc", |m| m.gauc), ("log_loss", |m| m.log_loss), ("ece", |m| m.ece)];
+/// Metrics whose differences are tested: those of which one of two values is better, whatever they are.
+pub(super) fn compared() -> impl Iterator<Item = &'static Metric> {
+    METRICS.iter().filter(|metric| !matches!(metric.better, Better::Near(_)))
+}
+
+/// Writes a metric as its key.
+fn key<S: Serializer>(metric: &Metric, to: S) -> std::result::Result<S::Ok, S::Error> {
+    to.serialize_str(metric.key)
+}
+
+/// Writes metrics as a map by their keys.
+fn by_key<S: Serializer>(
+    metrics: &[(&Metric, Option<Spread>)],
+    to: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    to.collect_map(metrics.iter().map(|(metric, spread)| (metric.key, spread)))
+}
 
 /// Metrics of one set of rows of a run: all rows, or those of a scenario.
 fn metrics(run: &RunResult, scenario: Option<usize>) -> &Metrics {
@@ -169,10 +178,10 @@ fn spread(runs: &[RunResult], value: impl Fn(&RunResult) -> Option<f64>) -> Opti
 
 impl Scored {
     fn new(runs: &[RunResult], base: Option<&[RunResult]>, scenario: Option<usize>) -> Self {
-        let of = |metric: fn(&Metrics) -> Option<f64>| spread(runs, |r| metric(metrics(r, scenario)));
+        let of = |metric: &Metric| spread(runs, |r| metrics(r, scenario).get(metric));
         let improvement = |base: &[RunResult]| {
-            let base = spread(base, |r| metrics(r, scenario).auc)?.mean;
-            spread(runs, |r| rela_impr(metrics(r, scenario).auc?, base))
+            let base = spread(base, |r| metrics(r, scenario).get(&AUC))?.mean;
+            spread(runs, |r| rela_impr(metrics(r, scenario).get(&AUC)?, base))
         };
         let counts = runs.first().map(|r| metrics(r, scenario));
         Self {
@@ -180,10 +189,7 @@ impl Scored {
             rows: counts.map_or(0, |m| m.rows),
             positives: counts.map_or(0, |m| m.positives),
             effective_rows: counts.and_then(|m| m.effective_rows),
-            auc: of(|m| m.auc),
-            gauc: of(|m| m.gauc),
-            log_loss: of(|m| m.log_loss),
-            ece: of(|m| m.ece),
+            metrics: compared().map(|metric| (metric, of(metric))).collect(),
             rela_impr: base.and_then(improvement),
         }
     }
@@ -195,16 +201,16 @@ impl Difference {
         runs: &[RunResult],
         base: &[RunResult],
         scenario: Option<usize>,
-        (name, metric): Metric,
+        metric: &'static Metric,
     ) -> Option<Self> {
         let pairs = runs.iter().zip(base);
         let by_seed = pairs
-            .map(|(r, b)| Some(metric(metrics(r, scenario))? - metric(metrics(b, scenario))?))
+            .map(|(r, b)| Some(metrics(r, scenario).get(metric)? - metrics(b, scenario).get(metric)?))
             .collect::<Option<Vec<f64>>>()?;
         Some(Self {
             configuration: entry.name.clone(),
             scenario: scenario.map(|i| runs[0].test.scenarios[i].scenario.clone()),
-            metric: name,
+            metric,
             spread: Spread::of(&by_seed),
             t: paired_t(&by_seed),
             signed_rank_p: signed_rank(&by_seed),
@@ -217,7 +223,7 @@ impl Difference {
 
     /// Whether it is the one that verdicts are about.
     pub(crate) fn is_main(&self) -> bool {
-        self.scenario.is_none() && self.metric == "auc"
+        self.scenario.is_none() && *self.metric == AUC
     }
 }
 
@@ -256,15 +262,14 @@ impl Comparison {
             if i == 0 {
                 continue;
             }
-            for metric in METRICS {
+            for metric in compared() {
                 let mut difference = Difference::new(entry, of, base, None, metric);
                 if let Some(d) = difference.as_mut().filter(|d| d.is_main()) {
                     d.rows = on_rows(&first, seeds, |seed| scores(i, seed))?;
                 }
                 differences.extend(difference);
             }
-            let by_scenario =
-                (0..count).filter_map(|s| Difference::new(entry, of, base, Some(s), METRICS[0]));
+            let by_scenario = (0..count).filter_map(|s| Difference::new(entry, of, base, Some(s), &AUC));
             differences.extend(by_scenario);
         }
         conclude(&mut differences);
@@ -325,7 +330,7 @@ mod tests {
         Difference {
             configuration: String::new(),
             scenario: None,
-            metric: "auc",
+            metric: &AUC,
             by_seed: by_seed.to_vec(),
             spread: Spread::of(by_seed),
             t: paired_t(by_seed),

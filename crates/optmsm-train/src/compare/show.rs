@@ -1,6 +1,6 @@
 //! A comparison as Markdown.
 
-use super::report::{Comparison, Difference, Scored, Verdict};
+use super::report::{Comparison, Difference, Scored, Verdict, compared};
 use crate::markdown::{NONE, interval, name, p, spread, table};
 use crate::sampling::weighed_by;
 
@@ -43,8 +43,8 @@ impl Comparison {
     }
 
     fn overall(&self) -> String {
-        let header =
-            ["configuration", "AUC", "GAUC", "log loss", "ECE", "RelaImpr %", "parameters", "best epoch"];
+        let header: Vec<&str> =
+            ["configuration"].into_iter().chain(titles()).chain(["parameters", "best epoch"]).collect();
         let rows = self.configurations.iter().map(|c| {
             let mut cells = vec![name(&c.name)];
             cells.extend(metrics(&c.overall));
@@ -57,7 +57,7 @@ impl Comparison {
     fn by_scenario(&self) -> String {
         let effective = self.configurations[0].overall.effective_rows.map(|_| "effective rows");
         let header = ["scenario", "configuration", "rows", "positives"].into_iter().chain(effective);
-        let header: Vec<&str> = header.chain(["AUC", "GAUC", "log loss", "ECE", "RelaImpr %"]).collect();
+        let header: Vec<&str> = header.chain(titles()).collect();
         let mut rows = Vec::new();
         for i in 0..self.configurations[0].scenarios.len() {
             for c in &self.configurations {
@@ -109,15 +109,9 @@ impl Comparison {
             "p (rows)",
         ];
         let rows = self.differences.iter().map(|d| {
-            let metric = match d.metric {
-                "auc" => "AUC",
-                "gauc" => "GAUC",
-                "log_loss" => "log loss",
-                _ => "ECE",
-            };
             vec![
                 name(&d.configuration),
-                metric.into(),
+                d.metric.title.into(),
                 d.scenario.as_deref().map_or("all".into(), name),
                 signed(d),
                 interval(d.t.map(|t| t.interval)),
@@ -175,13 +169,18 @@ impl Comparison {
     }
 }
 
-/// AUC, GAUC, log loss, ECE, RelaImpr.
-fn metrics(s: &Scored) -> [String; 5] {
+/// Titles of what [`metrics`] shows.
+fn titles() -> impl Iterator<Item = &'static str> {
+    compared().map(|metric| metric.title).chain(["RelaImpr %"])
+}
+
+/// The compared metrics, and RelaImpr.
+fn metrics(s: &Scored) -> impl Iterator<Item = String> {
     let percent = s.rela_impr.map(|mut r| {
         (r.mean, r.sd) = (100.0 * r.mean, r.sd.map(|sd| 100.0 * sd));
         r
     });
-    [spread(s.auc, 4), spread(s.gauc, 4), spread(s.log_loss, 4), spread(s.ece, 4), spread(percent, 2)]
+    s.metrics.iter().map(|&(_, of)| spread(of, 4)).chain([spread(percent, 2)])
 }
 
 fn signed(d: &Difference) -> String {

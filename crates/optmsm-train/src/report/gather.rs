@@ -4,7 +4,7 @@ use std::path::Path;
 
 use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
-use optmsm_core::metrics::{self, Metrics, Rows};
+use optmsm_core::metrics::{self, AUC, Metrics, Rows};
 use optmsm_core::model::Model;
 use optmsm_core::predictor::Predictor;
 use optmsm_data::cache::Selection;
@@ -176,7 +176,7 @@ fn sets(run: &Run, scored: &Scored, weighing: &Weighing) -> (SetReport, Vec<SetR
     let set = |name: &str, metrics: &Metrics, ceiling: &Metrics, [p, y, w]: [&[f32]; 3]| SetReport {
         name: name.into(),
         metrics: metrics.clone(),
-        ceiling_auc: ceiling.auc,
+        ceiling_auc: ceiling.get(&AUC),
         bins: metrics::calibration_bins(p, y, w),
         roc: metrics::roc(p, y, w).map_or(Vec::new(), |points| thin(&points, ROC_POINTS)),
     };

@@ -1,6 +1,6 @@
 //! How good the runs are: comparison, training, calibration, ROC.
 
-use optmsm_core::metrics::Metrics;
+use optmsm_core::metrics::{AUC, LOG_LOSS, METRICS, Metric};
 
 use super::chart::{Plot, Series, range};
 use super::html::{Cell, count, details, escape, head, number, table};
@@ -76,26 +76,17 @@ fn weighted(runs: &[RunReport]) -> String {
     runs.iter().filter_map(says).collect()
 }
 
-/// Whether `v` is the best of `all`, when there are several.
-fn best(v: Option<f64>, all: &[Option<f64>], cost: impl Fn(f64) -> f64) -> bool {
+/// Whether `v` is the best value of a metric of `all`, when there are several.
+fn best(v: Option<f64>, all: &[Option<f64>], metric: &Metric) -> bool {
+    let cost = |v| metric.better.cost(v);
     let least = all.iter().flatten().map(|&v| cost(v)).fold(f64::INFINITY, f64::min);
     all.len() > 1 && v.is_some_and(|v| cost(v) <= least)
 }
 
-type Metric = (&'static str, fn(&Metrics) -> Option<f64>, fn(f64) -> f64);
-
-const METRICS: [Metric; 5] = [
-    ("AUC", |m| m.auc, |v| -v),
-    ("GAUC", |m| m.gauc, |v| -v),
-    ("log loss", |m| m.log_loss, |v| v),
-    ("calibration", |m| m.calibration, |v| (v - 1.0).abs()),
-    ("ECE", |m| m.ece, |v| v),
-];
-
 /// The runs beside each other.
 pub(super) fn comparison(runs: &[RunReport]) -> String {
     let mut names = head(["run", "scored on", "parameters", "best step", "rows", "positives"]);
-    names.extend(METRICS.map(|m| m.0.to_string()));
+    names.extend(METRICS.iter().map(|m| m.title.to_string()));
     let ceiling = runs.iter().any(|r| r.overall.ceiling_auc.is_some());
     if ceiling {
         names.push("AUC of the true probabilities".into());
@@ -106,7 +97,7 @@ pub(super) fn comparison(runs: &[RunReport]) -> String {
         let of = |l: &Line| l.evaluation.overall.clone();
         r.history.iter().rfind(|l| l.split == "test").map(of)
     };
-    let test = |r: &RunReport| tested(r).and_then(|m| m.auc);
+    let test = |r: &RunReport| tested(r).and_then(|m| m.get(&AUC));
     let size = |r: &RunReport| tested(r).map(|m| (m.rows, m.positives, m.effective_rows));
     let same_test = runs.windows(2).all(|pair| size(&pair[0]) == size(&pair[1]));
     let rows: Vec<Vec<Cell>> = runs
@@ -115,15 +106,15 @@ pub(super) fn comparison(runs: &[RunReport]) -> String {
             let m = &r.overall.metrics;
             let mut cells = vec![Cell::new(&r.run), Cell::path(&r.data)];
             cells.extend([r.parameters, r.best_step, m.rows, m.positives].map(|v| Cell::new(count(v))));
-            cells.extend(METRICS.iter().map(|(_, of, cost)| {
-                let all: Vec<_> = runs.iter().map(|r| of(&r.overall.metrics)).collect();
-                Cell::new(number(of(m), 4)).best(same && best(of(m), &all, cost))
+            cells.extend(METRICS.iter().map(|metric| {
+                let all: Vec<_> = runs.iter().map(|r| r.overall.metrics.get(metric)).collect();
+                Cell::new(number(m.get(metric), 4)).best(same && best(m.get(metric), &all, metric))
             }));
             if ceiling {
                 cells.push(Cell::new(number(r.overall.ceiling_auc, 4)));
             }
             let all: Vec<_> = runs.iter().map(test).collect();
-            cells.push(Cell::new(number(test(r), 4)).best(same_test && best(test(r), &all, |v| -v)));
+            cells.push(Cell::new(number(test(r), 4)).best(same_test && best(test(r), &all, &AUC)));
             cells
         })
         .collect();
@@ -136,16 +127,16 @@ pub(super) fn comparison(runs: &[RunReport]) -> String {
     let ceiling = |name: &str| runs.iter().filter_map(|r| find(r, name)?.ceiling_auc).next();
     let known = scenarios(runs).into_iter().any(|name| ceiling(name).is_some());
     let of = |name: &str, metric: &Metric| -> Vec<Cell> {
-        let all: Vec<_> = runs.iter().map(|r| find(r, name).and_then(|s| metric.1(&s.metrics))).collect();
-        all.iter().map(|&v| Cell::new(number(v, 4)).best(same && best(v, &all, metric.2))).collect()
+        let all: Vec<_> = runs.iter().map(|r| find(r, name).and_then(|s| s.metrics.get(metric))).collect();
+        all.iter().map(|&v| Cell::new(number(v, 4)).best(same && best(v, &all, metric))).collect()
     };
     let effective = |r: &RunReport, name: &str| find(r, name).and_then(|s| s.metrics.effective_rows);
     let weighted = runs.iter().any(|r| r.overall.metrics.effective_rows.is_some());
-    for (i, metric) in METRICS.iter().enumerate() {
+    for metric in METRICS {
         let mut names = head(["scenario", "rows", "positives"]);
         names.extend(weighted.then(|| "effective rows".into()));
         names.extend(runs.iter().map(|r| r.run.clone()));
-        let known = known && i == 0;
+        let known = known && *metric == AUC;
         if known {
             names.push("true probabilities".into());
         }
@@ -165,8 +156,9 @@ pub(super) fn comparison(runs: &[RunReport]) -> String {
             cells
         };
         let rows: Vec<_> = scenarios(runs).iter().map(row).collect();
-        let one = table(&format!("{} by scenario", metric.0), &names, &rows, 1);
-        html += &if i == 0 { one } else { details(&format!("{} by scenario", metric.0), &one) };
+        let title = format!("{} by scenario", metric.title);
+        let one = table(&title, &names, &rows, 1);
+        html += &if *metric == AUC { one } else { details(&title, &one) };
     }
     html
 }
@@ -207,11 +199,12 @@ pub(super) fn training(runs: &[RunReport]) -> String {
     let mut html = "<div class=\"plots\">".to_string();
     html += &curve("Mean training loss since the evaluation before", "loss", &|l| l.train_loss);
     html += &curve("AUC of training rows, each before it was learned from", "AUC", &|l| l.train_auc);
-    html += &curve("Log loss, validation", "log loss", &|l| l.evaluation.overall.log_loss);
-    html += &curve("AUC, validation, all rows", "AUC", &|l| l.evaluation.overall.auc);
+    html += &curve("Log loss, validation", "log loss", &|l| l.evaluation.overall.get(&LOG_LOSS));
+    html += &curve("AUC, validation, all rows", "AUC", &|l| l.evaluation.overall.get(&AUC));
     for name in pictured(runs) {
-        let of =
-            |l: &Line| l.evaluation.scenarios.iter().find(|s| s.scenario == name).and_then(|s| s.metrics.auc);
+        let of = |l: &Line| {
+            l.evaluation.scenarios.iter().find(|s| s.scenario == name).and_then(|s| s.metrics.get(&AUC))
+        };
         html += &curve(&format!("AUC, validation, {name}"), "AUC", &of);
     }
     html += "</div>";
@@ -222,10 +215,10 @@ pub(super) fn training(runs: &[RunReport]) -> String {
             let mut cells =
                 vec![Cell::new(number(Some(l.epoch), 2)), Cell::new(count(l.step)), Cell::new(&l.split)];
             let all = &l.evaluation.overall;
-            cells.extend([l.train_loss, all.log_loss, all.auc].map(|v| Cell::new(number(v, 4))));
+            cells.extend([l.train_loss, all.get(&LOG_LOSS), all.get(&AUC)].map(|v| Cell::new(number(v, 4))));
             cells.extend(r.scenarios.iter().map(|s| {
                 let same = l.evaluation.scenarios.iter().find(|named| named.scenario == s.name);
-                Cell::new(number(same.and_then(|named| named.metrics.auc), 4))
+                Cell::new(number(same.and_then(|named| named.metrics.get(&AUC)), 4))
             }));
             cells
         };
@@ -300,7 +293,7 @@ pub(super) fn roc(runs: &[RunReport]) -> String {
         let mut names = head(["rows of", "AUC"]);
         names.extend(RATES.map(|rate| format!("at {rate}")));
         let row = |set: &SetReport| {
-            let mut cells = vec![Cell::new(&set.name), Cell::new(number(set.metrics.auc, 4))];
+            let mut cells = vec![Cell::new(&set.name), Cell::new(number(set.metrics.get(&AUC), 4))];
             cells.extend(RATES.map(|rate| Cell::new(number(at(&set.roc, rate), 3))));
             cells
         };
@@ -320,6 +313,8 @@ fn at(points: &[[f64; 2]], x: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use optmsm_core::metrics::CALIBRATION;
+
     use super::*;
 
     #[test]
@@ -332,7 +327,8 @@ mod tests {
     #[test]
     fn the_best_of_one_is_nothing_to_say() {
         let all = [Some(0.9), Some(1.2), None];
-        assert!(best(all[0], &all, |v| (v - 1.0).abs()) && !best(all[1], &all, |v| (v - 1.0).abs()));
-        assert!(!best(None, &all, |v| v) && !best(Some(1.0), &[Some(1.0)], |v| v));
+        assert!(best(all[0], &all, &CALIBRATION) && !best(all[1], &all, &CALIBRATION));
+        assert!(best(all[0], &all, &LOG_LOSS) && best(all[1], &all, &AUC));
+        assert!(!best(None, &all, &LOG_LOSS) && !best(Some(1.0), &[Some(1.0)], &LOG_LOSS));
     }
 }
