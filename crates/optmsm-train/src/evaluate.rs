@@ -1,11 +1,16 @@
-//! Scores a data set, and shows the result by scenario.
+//! Reads rows to be scored, scores them, and shows the result by scenario.
 
 use comfy_table::{CellAlignment, Table, presets};
+use optmsm_core::batch::Batch;
 use optmsm_core::metrics::{self, AUC, METRICS, Metric, Metrics, Report, Rows};
-use optmsm_data::{Dataset, ScenarioSchema, Schema, printable};
+use optmsm_data::{Dataset, RowReader, ScenarioSchema, Schema, printable};
 use serde::{Deserialize, Serialize};
 
+use crate::error::Result;
 use crate::sampling::{self, Weighing};
+
+/// Rows that a file is read and predicted by.
+pub const CHUNK: usize = 4096;
 
 /// Metrics of a data set and the model's own diagnostics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +43,27 @@ pub struct Named {
     /// Its metrics.
     #[serde(flatten)]
     pub metrics: Metrics,
+}
+
+/// What metrics need of all labelled rows of a reader, in order; hands over the rows with their fields on the way, up to [`CHUNK`] at a
+/// time.
+///
+/// # Errors
+/// Those of `take`; a row cannot be read.
+pub fn scored(
+    reader: &mut RowReader,
+    schema: &Schema,
+    mut take: impl FnMut(&Batch) -> Result<()>,
+) -> Result<Dataset> {
+    let (mut scored, mut batch) = (Dataset::default(), Batch::new(&schema.input_spec()));
+    while reader.read(&mut batch, &mut scored.extra, CHUNK)? > 0 {
+        take(&batch)?;
+        scored.batch.labels.append(&mut batch.labels);
+        scored.batch.weights.append(&mut batch.weights);
+        scored.batch.scenarios.append(&mut batch.scenarios);
+        batch.clear();
+    }
+    Ok(scored)
 }
 
 /// Metrics of one prediction for each row of `data`.

@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::coverage::FieldCoverage;
 
 pub use files::{FileFacts, Files};
-pub use gather::{CHUNK, gather};
+pub use gather::gather;
 pub use page::page;
 
 pub use crate::history::Line;

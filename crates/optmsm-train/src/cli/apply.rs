@@ -5,12 +5,12 @@ use std::path::Path;
 use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
 use optmsm_core::model::Model;
-use optmsm_data::{Dataset, Need, OutputFormat, Predictions, RowReader, Schema, Source};
+use optmsm_data::{Need, OutputFormat, Predictions, RowReader, Schema, Source};
 use optmsm_train::calibration::Calibration;
 use optmsm_train::checkpoint::Checkpoint;
 use optmsm_train::coverage::Counter;
 use optmsm_train::error::Result;
-use optmsm_train::evaluate;
+use optmsm_train::evaluate::{self, CHUNK};
 use optmsm_train::extreme;
 use optmsm_train::inputs;
 use optmsm_train::reading::{reading, scoring};
@@ -19,9 +19,6 @@ use optmsm_train::sampling::Weighing;
 use optmsm_train::say;
 
 use super::{ApplyTo, Device, Output};
-
-/// Rows that a file is read and predicted by.
-pub(super) const CHUNK: usize = 4096;
 
 pub(super) fn evaluate(on: &ApplyTo, unsampled: bool, output: Output) -> Result<()> {
     let mut run = Run::open(&on.run)?;
@@ -62,21 +59,14 @@ fn score<B: Backend<Elem = f32>>(
     let by = calibration.as_ref().map(Calibration::to_string);
     let predictor = super::predictor(be, run, &best, calibration.map(|found| found.fit), CHUNK)?;
     let mut reader = RowReader::open(path, schema, Need::Labelled)?;
-    // What metrics need of a row is kept, its fields are not.
-    let (mut scored, mut predictions) = (Dataset::default(), Vec::new());
+    let (mut predictions, mut counter) = (Vec::new(), Counter::new(schema));
     let mut sums = vec![0.0; 1 + Model::<B>::stats(predictor.model())];
-    let mut batch = Batch::new(&schema.input_spec());
-    let mut counter = Counter::new(schema);
-    while reader.read(&mut batch, &mut scored.extra, CHUNK)? > 0 {
-        counter.add(&batch);
+    let scored = evaluate::scored(&mut reader, schema, |batch| {
+        counter.add(batch);
         let first = predictions.len();
-        predictions.extend(predictor.predict_with_stats(&batch, &mut sums)?);
-        extreme::check(&predictions[first..], &batch, first, schema, path)?;
-        scored.batch.labels.append(&mut batch.labels);
-        scored.batch.weights.append(&mut batch.weights);
-        scored.batch.scenarios.append(&mut batch.scenarios);
-        batch.clear();
-    }
+        predictions.extend(predictor.predict_with_stats(batch, &mut sums)?);
+        extreme::check(&predictions[first..], batch, first, schema, path)
+    })?;
     warn(&counter, run, schema, path);
     let diagnostics = Model::<B>::diagnostics(predictor.model(), &sums[1..], predictions.len() as f64);
     let mut evaluation = evaluate::evaluate(&scored, schema, &weighing, &predictions);

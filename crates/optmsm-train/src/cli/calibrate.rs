@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use optmsm_core::backend::Backend;
-use optmsm_core::batch::Batch;
 use optmsm_core::metrics::{Kind, METRICS, Metric, Metrics};
 use optmsm_data::cache::Selection;
 use optmsm_data::{Dataset, Need, Part, RowReader, Schema, Source, printable};
@@ -14,14 +13,14 @@ use optmsm_train::checkpoint::Checkpoint;
 use optmsm_train::config::BackendKind;
 use optmsm_train::coverage::Counter;
 use optmsm_train::error::{Error, Result};
-use optmsm_train::evaluate::{Evaluation, evaluate};
+use optmsm_train::evaluate::{self, CHUNK, Evaluation, evaluate};
 use optmsm_train::folder::Folder;
 use optmsm_train::run::Run;
 use optmsm_train::sampling::{self, Shift, Weighing};
 use optmsm_train::{extreme, inputs, say};
 use serde::Serialize;
 
-use super::apply::{self, CHUNK};
+use super::apply;
 use super::{Device, Output};
 
 /// Largest logit.
@@ -71,7 +70,6 @@ struct OfScenario<'a> {
 }
 
 /// Labelled rows with what a run says of them.
-#[derive(Default)]
 struct Scored {
     rows: Dataset, // without fields
     logits: Vec<f64>,
@@ -168,24 +166,18 @@ fn score<B: Backend<Elem = f32>>(
     if let Some((split, part)) = selection {
         reader = reader.select(split, part)?;
     }
-    let (mut scored, mut counter) = (Scored::default(), Counter::new(schema));
-    let mut batch = Batch::new(&schema.input_spec());
-    while reader.read(&mut batch, &mut scored.rows.extra, CHUNK)? > 0 {
-        counter.add(&batch);
-        let (logits, first) = (predictor.logits(&batch)?, scored.logits.len());
-        let of_rows = || logits.iter().map(|&o| f64::from(o)).zip(&batch.scenarios);
-        scored.predictions.extend(of_rows().map(|(o, &scenario)| plain(o, scenario)));
-        extreme::check(&scored.predictions[first..], &batch, first, schema, &source.to_string())?;
+    let (mut logits, mut predictions, mut counter) = (Vec::new(), Vec::new(), Counter::new(schema));
+    let rows = evaluate::scored(&mut reader, schema, |batch| {
+        counter.add(batch);
+        let (found, first) = (predictor.logits(batch)?, predictions.len());
+        let of_rows = || found.iter().map(|&o| f64::from(o)).zip(&batch.scenarios);
+        predictions.extend(of_rows().map(|(o, &scenario)| plain(o, scenario)));
         // An infinite one is as good as the largest.
-        let finite = of_rows().map(|(o, &scenario)| shift.at(o.clamp(-LARGEST, LARGEST), scenario));
-        scored.logits.extend(finite);
-        scored.rows.batch.labels.append(&mut batch.labels);
-        scored.rows.batch.weights.append(&mut batch.weights);
-        scored.rows.batch.scenarios.append(&mut batch.scenarios);
-        batch.clear();
-    }
+        logits.extend(of_rows().map(|(o, &scenario)| shift.at(o.clamp(-LARGEST, LARGEST), scenario)));
+        extreme::check(&predictions[first..], batch, first, schema, &source.to_string())
+    })?;
     apply::warn(&counter, run, schema, &source.to_string());
-    Ok(scored)
+    Ok(Scored { rows, logits, predictions })
 }
 
 /// Metrics that a calibration is for: it leaves rankings within a scenario as they are.

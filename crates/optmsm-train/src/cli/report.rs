@@ -6,6 +6,7 @@ use clap::Args;
 use optmsm_core::backend::Backend;
 use optmsm_train::config::BackendKind;
 use optmsm_train::error::{Error, Result};
+use optmsm_train::evaluate::CHUNK;
 use optmsm_train::report::{self, Files, RunReport};
 use optmsm_train::run::Run;
 
@@ -69,6 +70,6 @@ fn gather<B: Backend<Elem = f32>>(
     options: &Options,
     files: &mut Files,
 ) -> Result<RunReport> {
-    let predictor = super::predictor(be, run, &run.checkpoint("best")?, None, report::CHUNK)?;
+    let predictor = super::predictor(be, run, &run.checkpoint("best")?, None, CHUNK)?;
     report::gather(&predictor, run, options.data.as_deref(), files)
 }

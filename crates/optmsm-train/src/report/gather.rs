@@ -8,17 +8,15 @@ use optmsm_core::metrics::{self, AUC, Metrics, Rows};
 use optmsm_core::model::Model;
 use optmsm_core::predictor::Predictor;
 use optmsm_data::cache::Selection;
-use optmsm_data::{Extra, Need, Part, RowReader, Source};
+use optmsm_data::{Dataset, Need, Part, RowReader, Source};
 
 use super::{Files, Norms, RunReport, SCORED, SetReport};
 use crate::coverage::{Counter, FieldCoverage};
 use crate::error::{Error, Result};
 use crate::run::Run;
 use crate::sampling::Weighing;
-use crate::{history, inputs, say, settings};
+use crate::{evaluate, history, inputs, say, settings};
 
-/// Rows that the file is read and scored by.
-pub const CHUNK: usize = 4096;
 /// Points of a drawn ROC curve.
 const ROC_POINTS: usize = 200;
 
@@ -26,8 +24,7 @@ const ROC_POINTS: usize = 200;
 #[derive(Default)]
 struct Scored {
     predictions: Vec<f32>,
-    batch: Batch, // labels, weights and scenarios alone
-    extra: Extra,
+    rows: Dataset, // without fields
     sums: Vec<f64>,
     gates: Vec<f64>, // Σ α, [S, K]
     coverage: Vec<FieldCoverage>,
@@ -89,7 +86,7 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
     let mean = |(name, v): (String, f64)| v.is_finite().then_some((name, v));
     let of_scenario = |(scenario, sums): (usize, &[f64])| {
         // All of them, whatever they weigh.
-        let rows = scored.batch.scenarios.iter().filter(|&&s| s as usize == scenario).count() as f64;
+        let rows = scored.rows.batch.scenarios.iter().filter(|&&s| s as usize == scenario).count() as f64;
         (rows > 0.0).then(|| sums.iter().map(|sum| sum / rows).collect())
     };
     let gates = match model.gates() {
@@ -138,16 +135,12 @@ fn score<B: Backend<Elem = f32>, M: Model<B>>(
         gates: vec![0.0; schema.scenarios.len() * model.gates()],
         ..Scored::default()
     };
-    let mut batch = Batch::new(&schema.input_spec());
-    while reader.read(&mut batch, &mut scored.extra, CHUNK)? > 0 {
-        counter.add(&batch);
-        let answers = predictor.predict_with_gates(&batch, &mut scored.sums, &mut scored.gates)?;
+    scored.rows = evaluate::scored(&mut reader, schema, |batch| {
+        counter.add(batch);
+        let answers = predictor.predict_with_gates(batch, &mut scored.sums, &mut scored.gates)?;
         scored.predictions.extend(answers);
-        scored.batch.labels.append(&mut batch.labels);
-        scored.batch.weights.append(&mut batch.weights);
-        scored.batch.scenarios.append(&mut batch.scenarios);
-        batch.clear();
-    }
+        Ok(())
+    })?;
     if let (Some((_, part)), true) = (selection, scored.predictions.is_empty()) {
         return Err(inputs::no_rows(source, part));
     }
@@ -157,9 +150,9 @@ fn score<B: Backend<Elem = f32>, M: Model<B>>(
 
 /// All rows, and those of each scenario.
 fn sets(run: &Run, scored: &Scored, weighing: &Weighing) -> (SetReport, Vec<SetReport>) {
-    let (names, p, extra) = (&run.schema.scenarios, &scored.predictions, &scored.extra);
-    let Batch { labels, scenarios, .. } = &scored.batch;
-    let weights = weighing.weights(&scored.batch);
+    let (names, p, Dataset { batch, extra }) = (&run.schema.scenarios, &scored.predictions, &scored.rows);
+    let Batch { labels, scenarios, .. } = batch;
+    let weights = weighing.weights(batch);
     let rows = Rows { labels, weights: &weights, scenarios, groups: &extra.groups };
     let found = metrics::evaluate(p, rows, names.len());
     let ceiling = match extra.probabilities.is_empty() {
