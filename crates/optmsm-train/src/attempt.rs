@@ -9,12 +9,12 @@ use std::time::Instant;
 use optmsm_data::{Part, StreamConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Progress as Position, sha256};
+use crate::checkpoint::{Position, sha256};
 use crate::config::Config;
+use crate::data_files;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
 use crate::folder::{Folder, is_there};
-use crate::inputs;
 use crate::record::{self, Hashes};
 use crate::run::Run;
 use crate::trainer::{Control, Data, Next, Observer};
@@ -37,7 +37,7 @@ pub trait Trainer {
 
 /// What the runs of a piece of work share.
 #[derive(Clone, Copy)]
-pub struct Session<'a> {
+pub struct Study<'a> {
     /// What trains.
     pub trainer: &'a dyn Trainer,
     /// Becomes true when the user asks to stop.
@@ -48,7 +48,7 @@ pub struct Session<'a> {
     pub quiet: bool,
 }
 
-impl Session<'_> {
+impl Study<'_> {
     pub(crate) fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
@@ -72,7 +72,7 @@ pub(crate) fn fingerprint(config: &Config, parts: &[Part], known: &mut Hashes, m
     (plain.data_dir, plain.data.stream.folder) = (None, StreamConfig::default().folder);
     let mut hashes = Vec::new();
     for &part in parts {
-        let source = inputs::source(config, part);
+        let source = data_files::source(config, part);
         for file in source.map(|source| source.described()).transpose()?.unwrap_or_default() {
             let content = known.of(&file.path)?.0.sha256;
             // Folders such as scenario=home are columns.
@@ -85,7 +85,7 @@ pub(crate) fn fingerprint(config: &Config, parts: &[Part], known: &mut Hashes, m
         let from = from.as_ref().and_then(|from| from.rsplit_once(':'));
         hashes.extend(from.map(|(_, tensor)| tensor.to_string()));
         for path in from.map(|(path, _)| path).into_iter().chain(values.as_deref()) {
-            hashes.push(inputs::hash(&config.path(path))?.sha256);
+            hashes.push(data_files::hash(&config.path(path))?.sha256);
         }
     }
     Ok(sha256([plain.to_toml()?.as_str(), &hashes.join(" "), env!("CARGO_PKG_VERSION"), more]))
@@ -151,14 +151,14 @@ impl Attempt {
     /// When its checkpoint is damaged.
     pub(crate) fn position(&self) -> Result<Option<Position>> {
         let begun = is_there(&self.run.checkpoint_path("last"))?;
-        begun.then(|| Ok(self.run.checkpoint("last")?.progress)).transpose()
+        begun.then(|| Ok(self.run.checkpoint("last")?.position)).transpose()
     }
 
     /// Begins or continues; returns the seconds that it took in all, from setting up to the last evaluation.
     ///
     /// # Errors
     /// As [`crate::trainer::train`].
-    pub(crate) fn train(&self, data: &Data, session: &Session, observer: &dyn Observer) -> Result<f64> {
+    pub(crate) fn train(&self, data: &Data, study: &Study, observer: &dyn Observer) -> Result<f64> {
         let resume = is_there(&self.run.checkpoint_path("last"))?;
         let log = self.run.folder.join("metrics.jsonl");
         // Of a run whose checkpoints are gone: there is nothing to continue.
@@ -170,7 +170,7 @@ impl Attempt {
         let path = self.run.folder.join(SECONDS);
         let before = if resume { self.seconds()? } else { 0.0 };
         let watch = Watch { inner: observer, began: Instant::now(), before, at: Cell::new(before), path };
-        let Session { trainer, stop, max_steps, quiet } = *session;
+        let Study { trainer, stop, max_steps, quiet } = *study;
         let control = Control { resume, stop, max_steps, quiet, observer: Some(&watch) };
         let done = trainer.train(&self.run, data, &control);
         if let Err(Error::Interrupted { .. }) = done {

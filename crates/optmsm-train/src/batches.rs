@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::checkpoint::Progress;
+use crate::checkpoint::Position;
 use crate::run::Run;
 
 /// As few batches as their size allows, which differ by one row at most. A left-over row of its own would be a whole step of the
@@ -45,12 +45,12 @@ impl Batches {
     }
 
     /// Rows that a run at this position has taken, in all passes.
-    pub(crate) fn rows_at(self, at: &Progress) -> u64 {
+    pub(crate) fn rows_at(self, at: &Position) -> u64 {
         at.epoch * self.rows + self.before(at.batch)
     }
 
     /// Passes that a run at this position has done, with the share of one that it is within.
-    pub(crate) fn passes_at(self, at: &Progress) -> f64 {
+    pub(crate) fn passes_at(self, at: &Position) -> f64 {
         at.epoch as f64 + at.batch as f64 / self.count as f64
     }
 }
@@ -70,8 +70,8 @@ mod tests {
         assert_eq!(sizes(9, 8), [0..5, 5..9]);
         let all = 0..3;
         assert_eq!(sizes(3, 8), [all]);
-        let at = Progress { epoch: 2, batch: 2, ..Progress::default() };
+        let at = Position { epoch: 2, batch: 2, ..Position::default() };
         assert_eq!(Batches::new(10, 4).rows_at(&at), 27);
-        assert_eq!(Batches::new(10, 5).passes_at(&Progress { batch: 1, ..at }), 2.5);
+        assert_eq!(Batches::new(10, 5).passes_at(&Position { batch: 1, ..at }), 2.5);
     }
 }

@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::coverage::Counter;
 use crate::error::Result;
 use crate::verify::{Labels, expected, watch};
-use crate::{inputs, rows, sampling};
+use crate::{data_files, rows, sampling};
 
 pub use memory::Memory;
 
@@ -134,7 +134,7 @@ pub fn check(config: &Config, rows: u64) -> Result<Check> {
 }
 
 fn look(config: &Config, rows: u64) -> Result<Check> {
-    let source = inputs::source(config, Part::Train).ok_or_else(|| inputs::missing(Part::Train))?;
+    let source = data_files::source(config, Part::Train).ok_or_else(|| data_files::missing(Part::Train))?;
     let mut progress = Progress { rows: 0, bytes: 0, total_bytes: None };
     let mut schema = Schema::fit_rows(&config.data, source.clone(), rows, |p| progress = p)?;
     let exact = is_whole(&progress, rows);
@@ -147,7 +147,7 @@ fn look(config: &Config, rows: u64) -> Result<Check> {
     }
     let mut seen = Vec::new();
     for part in [Part::Train, Part::Valid, Part::Test] {
-        if let Some(source) = inputs::source(config, part) {
+        if let Some(source) = data_files::source(config, part) {
             seen.push(read(config, part, &source, &schema, rows)?);
         }
     }
@@ -280,7 +280,7 @@ fn is_whole(progress: &Progress, rows: u64) -> bool {
 
 fn read(config: &Config, part: Part, source: &Source, schema: &Schema, rows: u64) -> Result<Seen> {
     let mut reader = RowReader::open(source.clone(), schema, Need::Labelled)?.count_missing();
-    if let Some((split, part)) = inputs::selection(config, part) {
+    if let Some((split, part)) = data_files::selection(config, part) {
         reader = reader.select(split, part)?;
     }
     let (mut batch, mut extra) = (Batch::new(&schema.input_spec()), Extra::default());
@@ -295,7 +295,7 @@ fn read(config: &Config, part: Part, source: &Source, schema: &Schema, rows: u64
     let whole = is_whole(&progress, rows);
     let rows = batch.rows() as u64;
     if whole && rows == 0 {
-        return Err(inputs::no_rows(source, part));
+        return Err(data_files::no_rows(source, part));
     }
     let scaled = |total: u64| (rows as f64 * total as f64 / progress.bytes.max(1) as f64) as u64;
     let about_rows = if whole { Some(rows) } else { progress.total_bytes.map(scaled) };

@@ -24,7 +24,7 @@ const FORMAT: u32 = 1;
 
 /// Where training stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
+pub struct Position {
     /// Optimizer steps done.
     pub step: u64,
     /// Passes over the data done.
@@ -66,7 +66,8 @@ struct Header {
     format: u32,
     sha256: String,
     fingerprint: String,
-    progress: Progress,
+    #[serde(rename = "progress")]
+    position: Position,
 }
 
 /// Name of the metadata entry.
@@ -91,7 +92,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 #[derive(Debug)]
 pub struct Checkpoint {
     /// Where training stood.
-    pub progress: Progress,
+    pub position: Position,
     /// SHA-256 of what it holds.
     pub sha256: String,
     path: PathBuf,
@@ -116,7 +117,7 @@ impl Checkpoint {
             return Err(fail("is not a checkpoint of this program", "give a run folder that it wrote"));
         };
         let (found, not_finite) =
-            checksum(&tensors, &header.progress, &header.fingerprint).map_err(damaged)?;
+            checksum(&tensors, &header.position, &header.fingerprint).map_err(damaged)?;
         if found != header.sha256 {
             return Err(fail("is damaged: its content does not match its checksum", again));
         }
@@ -130,7 +131,7 @@ impl Checkpoint {
                 "use the checkpoint with the config.toml and schema.json it came with",
             ));
         }
-        Ok(Self { progress: header.progress, sha256: header.sha256, path: path.to_path_buf(), tensors })
+        Ok(Self { position: header.position, sha256: header.sha256, path: path.to_path_buf(), tensors })
     }
 
     /// Type that a tensor is stored in.
@@ -139,14 +140,14 @@ impl Checkpoint {
     }
 }
 
-/// Over progress, fingerprint, names, types other than `f32`, and bytes; and the first tensor with an element that is not finite.
+/// Over position, fingerprint, names, types other than `f32`, and bytes; and the first tensor with an element that is not finite.
 fn checksum(
     tensors: &TensorFile,
-    progress: &Progress,
+    position: &Position,
     fingerprint: &str,
 ) -> Checked<(String, Option<String>)> {
     let (mut hash, mut not_finite) = (Sha256::new(), None);
-    hash.update(serde_json::to_string(progress).map_err(|e| e.to_string())?);
+    hash.update(serde_json::to_string(position).map_err(|e| e.to_string())?);
     hash.update(fingerprint);
     for name in tensors.names() {
         let Some(info) = tensors.info(&name) else { continue };

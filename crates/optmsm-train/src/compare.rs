@@ -15,14 +15,14 @@ use std::path::{Path, PathBuf};
 use optmsm_data::{NegativeRate, Part, Schema, write_atomic};
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::{Attempt, OPTION, Session, fingerprint};
+use crate::attempt::{Attempt, OPTION, Study, fingerprint};
 use crate::batches::Batches;
 use crate::checkpoint::sha256;
 use crate::config::Config;
+use crate::data_files::{self, DataFile};
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
 use crate::folder::Folder;
-use crate::inputs::{self, DataFile};
 use crate::record::{Hashes, Record};
 use crate::run::Run;
 use crate::sampling::Weighing;
@@ -77,14 +77,14 @@ pub(crate) struct Scores {
 ///
 /// # Errors
 /// Configurations of different data; whatever stops a run. After an interrupt, the same call goes on.
-pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, session: &Session) -> Result<Comparison> {
+pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, study: &Study) -> Result<Comparison> {
     let Some(first) = entries.first().filter(|_| !seeds.is_empty()) else {
         return Err(Error::file("comparison", "has no run", "give a configuration and a seed"));
     };
     let _held = Folder::take(out, OPTION)?;
     let mut hashes = Hashes::default();
     let files = same_data(first, entries, &mut hashes)?;
-    let schemas = entries.iter().map(|e| inputs::fit(&e.config)).collect::<Result<Vec<_>>>()?;
+    let schemas = entries.iter().map(|e| data_files::fit(&e.config)).collect::<Result<Vec<_>>>()?;
     for (entry, schema) in entries.iter().zip(&schemas) {
         // The same bytes below folders of other names, which may be columns.
         if schema.scenarios != schemas[0].scenarios {
@@ -110,19 +110,19 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, session: &Session) 
                 continue;
             }
             let paused = || Error::Paused { what: "comparison", done: done.len(), total };
-            if session.stopped() {
+            if study.stopped() {
                 return Err(paused());
             }
-            session.say(&format!("{}, seed {seed} (run {} of {total})", entry.name, done.len() + 1));
+            study.say(&format!("{}, seed {seed} (run {} of {total})", entry.name, done.len() + 1));
             let data = match &mut data {
                 Some(data) => data,
                 none => {
                     let record = Record::of(&entry.config, true, &mut hashes)?;
-                    none.insert(inputs::load(&entry.config, schema, true, record)?)
+                    none.insert(data_files::load(&entry.config, schema, true, record)?)
                 }
             };
             let heard = Heard::default();
-            let seconds = attempt.train(data, session, &heard).map_err(|e| match e {
+            let seconds = attempt.train(data, study, &heard).map_err(|e| match e {
                 Error::Interrupted { .. } => paused(),
                 Error::Diverged { step, loss, last, cause } => {
                     let cause = format!("{cause} (configuration {}, seed {seed})", entry.name);
@@ -131,21 +131,21 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, session: &Session) 
                 other => other,
             })?;
             let Some((test, predictions)) = heard.0.into_inner() else {
-                return Err(inputs::missing(Part::Test));
+                return Err(data_files::missing(Part::Test));
             };
             let scored = data.test.as_ref().map(|test| test.scored(|_| Ok(()))).transpose()?;
             let batch =
-                scored.as_ref().map(|scored| &scored.batch).ok_or_else(|| inputs::missing(Part::Test))?;
+                scored.as_ref().map(|scored| &scored.batch).ok_or_else(|| data_files::missing(Part::Test))?;
             let weights = weighing.weights(batch);
             let columns = batch.labels.iter().chain(&predictions).chain(&*weights);
             let bytes: Vec<u8> = columns.flat_map(|v| v.to_le_bytes()).collect();
             write_atomic(&folder.join(SCORES), &bytes)?;
             let [last, best] = ["last", "best"].map(|name| attempt.run.checkpoint(name));
-            let (last, best) = (last?.progress, best?.progress);
+            let (last, best) = (last?.position, best?.position);
             let result = RunResult {
                 fingerprint,
                 seed,
-                parameters: session.trainer.parameters(&attempt.run)?,
+                parameters: study.trainer.parameters(&attempt.run)?,
                 epochs: attempt.run.passes(&last),
                 best_epoch: attempt.run.passes(&best),
                 rows: Batches::of(&attempt.run).rows_at(&last),
@@ -223,14 +223,14 @@ fn scores(folder: &Path, weighted: bool) -> Result<Scores> {
 /// The files of all configurations, whose rows, labels and scenarios must be the same; and there must be test rows.
 fn same_data(first: &Entry, entries: &[Entry], hashes: &mut Hashes) -> Result<Vec<DataFile>> {
     for part in [Part::Train, Part::Test] {
-        if !inputs::has(&first.config, part) {
-            return Err(inputs::missing(part));
+        if !data_files::has(&first.config, part) {
+            return Err(data_files::missing(part));
         }
     }
     let mut known: HashMap<PathBuf, DataFile> = HashMap::new();
     let mut hash = |config: &Config, part: Part| -> Result<Vec<DataFile>> {
         let files =
-            inputs::source(config, part).map(|source| source.files()).transpose()?.unwrap_or_default();
+            data_files::source(config, part).map(|source| source.files()).transpose()?.unwrap_or_default();
         let mut found = Vec::new();
         for path in files {
             if !known.contains_key(&path) {
@@ -260,7 +260,7 @@ fn same_data(first: &Entry, entries: &[Entry], hashes: &mut Hashes) -> Result<Ve
             }
         }
     }
-    inputs::files(&first.config, hashes)
+    data_files::files(&first.config, hashes)
 }
 
 /// The settings that decide which rows there are, what is predicted, and how it is scored.

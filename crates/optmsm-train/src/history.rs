@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use optmsm_data::write_atomic;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::Progress;
+use crate::checkpoint::Position;
 use crate::error::{Error, Result};
 use crate::evaluate::Evaluation;
 use crate::folder::is_there;
@@ -81,7 +81,7 @@ pub(crate) fn retain(folder: &Path, keep: impl Fn(&Line) -> bool) -> Result<Vec<
 }
 
 /// Says how many evaluations of validation rows are missing from the lines of a run that stands `at`.
-pub(crate) fn gap(folder: &Path, lines: &[Line], at: &Progress) -> Option<String> {
+pub(crate) fn gap(folder: &Path, lines: &[Line], at: &Position) -> Option<String> {
     let found = lines.iter().filter(|line| line.split == "valid").count() as u64;
     let lacking = at.evaluations.saturating_sub(found);
     let (file, all) = (file(folder), at.evaluations);

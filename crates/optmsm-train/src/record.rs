@@ -11,8 +11,8 @@ use optmsm_data::{Part, SourceFile, SplitConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::data_files::{self, DataFile};
 use crate::error::{Error, Result};
-use crate::inputs::{self, DataFile};
 use crate::{paths, seal};
 
 /// Name of the file.
@@ -70,8 +70,8 @@ impl Record {
     pub fn of(config: &Config, test: bool, hashes: &mut Hashes) -> Result<Self> {
         let mut files = BTreeMap::new();
         for part in [Part::Train, Part::Valid, Part::Test] {
-            let of_split = part != Part::Train && inputs::selection(config, part).is_some();
-            let Some(source) = inputs::source(config, part).filter(|_| !of_split) else { continue };
+            let of_split = part != Part::Train && data_files::selection(config, part).is_some();
+            let Some(source) = data_files::source(config, part).filter(|_| !of_split) else { continue };
             if part == Part::Test && !test {
                 continue;
             }
@@ -211,7 +211,7 @@ impl Hashes {
         if let Some(known) = stamp.as_ref().and_then(|stamp| self.0.get(stamp)) {
             return Ok((DataFile { path: path.display().to_string(), ..known.clone() }, stamp));
         }
-        let file = inputs::hash(path)?;
+        let file = data_files::hash(path)?;
         let stamp = stamp.filter(|before| self::stamp(path).as_ref() == Some(before));
         if let Some(stamp) = &stamp {
             self.0.insert(stamp.clone(), file.clone());
@@ -255,7 +255,7 @@ mod tests {
             (file.sha256, stamp.is_some())
         };
         assert_eq!(noted(&old, stamp(&old)), ("noted".into(), true));
-        assert_eq!(noted(&old, Some("another state".into())), (inputs::hash(&old).unwrap().sha256, true));
+        assert_eq!(noted(&old, Some("another state".into())), (data_files::hash(&old).unwrap().sha256, true));
         // FIPS 180-2, appendix B.1
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!((stamp(&fresh), noted(&fresh, None)), (None, (abc.into(), false)));

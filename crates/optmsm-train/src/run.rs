@@ -8,13 +8,13 @@ use optmsm_data::{Part, Schema, write_atomic};
 use serde::Serialize;
 
 use crate::batches::Batches;
-use crate::checkpoint::{Checkpoint, Progress, sha256};
+use crate::checkpoint::{Checkpoint, Position, sha256};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::folder::{holds_checkpoints, is_there};
 use crate::history::{self, Line};
 use crate::record::Record;
-use crate::{inputs, note, paths, say, tensorboard};
+use crate::{data_files, note, paths, say, tensorboard};
 
 /// The way out where the parameters of the best pass are there, and those to go on from are not.
 const WITHOUT_LAST: &str = "restore it from a copy, or begin a new run; evaluate and predict do not need it";
@@ -180,7 +180,7 @@ impl Run {
     }
 
     /// Passes over the training rows that were done by a position of this run, with the share of one that is not at its end.
-    pub fn passes(&self, at: &Progress) -> f64 {
+    pub fn passes(&self, at: &Position) -> f64 {
         // Batches may have had another size then.
         at.passes.unwrap_or_else(|| Batches::of(self).passes_at(at))
     }
@@ -204,7 +204,7 @@ impl Run {
     ///
     /// # Errors
     /// When a line is damaged, or the disk refuses.
-    pub fn rewind(&self, at: &Progress) -> Result<()> {
+    pub fn rewind(&self, at: &Position) -> Result<()> {
         let lines = history::retain(&self.folder, |line| line.split != "test" && line.step <= at.step)?;
         if let Some(gap) = self.gap(&lines, at) {
             say::warning(&gap);
@@ -213,7 +213,7 @@ impl Run {
     }
 
     /// Says how many evaluations of a run that stands `at` are not in `metrics.jsonl`.
-    pub(crate) fn gap(&self, lines: &[Line], at: &Progress) -> Option<String> {
-        inputs::has(&self.config, Part::Valid).then(|| history::gap(&self.folder, lines, at)).flatten()
+    pub(crate) fn gap(&self, lines: &[Line], at: &Position) -> Option<String> {
+        data_files::has(&self.config, Part::Valid).then(|| history::gap(&self.folder, lines, at)).flatten()
     }
 }

@@ -14,7 +14,7 @@ use optmsm_data::{DataError, Part, printable};
 use crate::alone::{SUSPICIOUS, suspicion};
 use crate::balance::Balance;
 use crate::calibration;
-use crate::checkpoint::{self, Outline, Progress as Position};
+use crate::checkpoint::{self, Outline, Position};
 use crate::error::{Error, Result};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::every::{Every, Place};
@@ -104,8 +104,8 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     if resume {
         let checkpoint = run.checkpoint("last")?;
         learner.import(&checkpoint)?;
-        learner.import_state(&checkpoint, checkpoint.progress.step)?;
-        at = checkpoint.progress;
+        learner.import_state(&checkpoint, checkpoint.position.step)?;
+        at = checkpoint.position;
     } else {
         resume::keep(run, &data.record, false)?;
         // So that a run can be continued from its first step on.
@@ -245,8 +245,8 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
         observer.tested(&evaluation, &predictions);
     }
     let line = Line {
-        step: best.progress.step,
-        epoch: run.passes(&best.progress),
+        step: best.position.step,
+        epoch: run.passes(&best.position),
         split: "test".into(),
         train_loss: None,
         train_log_loss: None,

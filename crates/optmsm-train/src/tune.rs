@@ -14,7 +14,7 @@ use optmsm_data::{Part, Schema, write_atomic};
 use serde::{Deserialize, Serialize};
 use toml::Value;
 
-use crate::attempt::{Attempt, OPTION, Session, claim, fingerprint};
+use crate::attempt::{Attempt, OPTION, Study, claim, fingerprint};
 use crate::config::{Config, Monitor};
 use crate::error::{Error, Result};
 use crate::folder::Folder;
@@ -23,7 +23,7 @@ use crate::markdown::{NONE, name, table};
 use crate::record::{Hashes, Record};
 use crate::run::Run;
 use crate::trainer::{Data, Next};
-use crate::{inputs, seal};
+use crate::{data_files, seal};
 
 use judge::Judge;
 pub use space::Space;
@@ -71,7 +71,7 @@ impl Trial {
 
 /// What a search found.
 #[derive(Clone, Debug)]
-pub struct Study {
+pub struct Search {
     /// In order.
     pub trials: Vec<Trial>,
     /// The best one's configuration.
@@ -111,17 +111,17 @@ pub const BEST: &str = "best.toml";
 /// # Errors
 /// A `[tune]` table or a configuration that cannot be; whatever stops a run other than a diverging loss. After an
 /// interrupt, the same call goes on.
-pub fn tune(config: &Config, space: &Space, out: &Path, session: &Session) -> Result<Study> {
-    if !inputs::has(config, Part::Valid) {
-        return Err(inputs::missing(Part::Valid));
+pub fn tune(config: &Config, space: &Space, out: &Path, study: &Study) -> Result<Search> {
+    if !data_files::has(config, Part::Valid) {
+        return Err(data_files::missing(Part::Valid));
     }
     let _held = Folder::take(out, OPTION)?;
-    let schema = inputs::fit(config)?;
+    let schema = data_files::fit(config)?;
     let mut hashes = Hashes::default();
     let base = Config { tune: None, ..config.clone() };
     claim(out, &fingerprint(&base, &[Part::Train, Part::Valid], &mut hashes, &space.identity())?)?;
     let path = out.join("trials.jsonl");
-    let mut study = Study {
+    let mut search = Search {
         trials: read(&path, space)?,
         best: None,
         monitor: base.train.monitor.clone(),
@@ -130,38 +130,38 @@ pub fn tune(config: &Config, space: &Space, out: &Path, session: &Session) -> Re
     };
     let total = space.trials as usize;
     let mut data = None;
-    for trial in study.trials.len()..total {
-        let done = study.trials.len();
-        if session.stopped() {
+    for trial in search.trials.len()..total {
+        let done = search.trials.len();
+        if study.stopped() {
             return Err(Error::Paused { what: "search", done, total });
         }
         let values = space.values(trial as u64);
-        session.say(&format!("trial {trial} of {total}: {}", shown(&values)));
+        study.say(&format!("trial {trial} of {total}: {}", shown(&values)));
         let data = match &mut data {
             Some(data) => data,
             none => {
                 let record = Record::of(config, false, &mut hashes)?;
-                none.insert(inputs::load(config, &schema, false, record)?)
+                none.insert(data_files::load(config, &schema, false, record)?)
             }
         };
         let folder = out.join(format!("trial-{trial:03}"));
-        let ended = study.run(trial as u64, values, &folder, &schema, data, space.stop, session);
-        study.trials.push(ended.map_err(|e| match e {
+        let ended = search.run(trial as u64, values, &folder, &schema, data, space.stop, study);
+        search.trials.push(ended.map_err(|e| match e {
             Error::Interrupted { .. } => Error::Paused { what: "search", done, total },
             other => other,
         })?);
-        write(&path, &study.trials)?;
+        write(&path, &search.trials)?;
     }
-    if let Some(best) = study.winner() {
-        let config = study.base.with_values("best trial", &best.values)?;
+    if let Some(best) = search.winner() {
+        let config = search.base.with_values("best trial", &best.values)?;
         write_atomic(&out.join(BEST), config.anchored()?.to_toml()?.as_bytes())?;
-        study.best = Some(config);
+        search.best = Some(config);
     }
-    write_atomic(&out.join("trials.md"), study.markdown().as_bytes())?;
-    Ok(study)
+    write_atomic(&out.join("trials.md"), search.markdown().as_bytes())?;
+    Ok(search)
 }
 
-impl Study {
+impl Search {
     /// One trial from where it stands to its end.
     #[expect(clippy::too_many_arguments, reason = "one caller, and each is of another kind")]
     fn run(
@@ -172,7 +172,7 @@ impl Study {
         schema: &Schema,
         data: &Data,
         stop: bool,
-        session: &Session,
+        study: &Study,
     ) -> Result<Trial> {
         let ended = |state, problem, curve, seconds| {
             Ok(Trial { trial, values: values.clone(), state, problem, curve, seconds })
@@ -192,7 +192,7 @@ impl Study {
         // Killed between the judgement and its note: judge again rather than train on.
         let judged = attempt.position()?.filter(|at| at.stretch.is_empty() && at.evaluations > 0);
         let over = judged.is_some_and(|at| judge.decide(&at) == Next::Stop);
-        let done = if over { attempt.seconds() } else { attempt.train(data, session, &judge) };
+        let done = if over { attempt.seconds() } else { attempt.train(data, study, &judge) };
         let (state, problem, seconds) = match done {
             Ok(seconds) if judge.stopped() => (State::Stopped, None, seconds),
             Ok(seconds) => (State::Finished, None, seconds),

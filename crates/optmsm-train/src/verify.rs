@@ -9,9 +9,9 @@ use optmsm_data::{Dataset, Part, ScenarioWeights, Schema, printable};
 
 use crate::config::Config;
 use crate::coverage::Counter;
+use crate::data_files;
 use crate::error::{Error, Result};
 use crate::evaluate::evaluate;
-use crate::inputs;
 use crate::rows::Rows;
 use crate::sampling::{self, Weighing};
 use crate::say;
@@ -120,14 +120,14 @@ pub(crate) fn verify(config: &Config, schema: &Schema, data: &mut Data) -> Resul
     data.record.unknown = counter.unknown_shares();
     for part in [Part::Valid, Part::Test] {
         let rows = if part == Part::Valid { &data.valid } else { &data.test };
-        let (Some(rows), Some(source)) = (rows, inputs::source(config, part)) else { continue };
+        let (Some(rows), Some(source)) = (rows, data_files::source(config, part)) else { continue };
         let (mut labels, mut counter) = (Labels::default(), Counter::new(schema));
         rows.each(|batch| {
             labels.add(batch);
             counter.add(batch);
             Ok(true)
         })?;
-        let place = match inputs::selection(config, part) {
+        let place = match data_files::selection(config, part) {
             Some(_) => format!("{source} ({} part of data.split)", part.name()),
             None => source.to_string(),
         };

@@ -219,7 +219,7 @@ fn resign(place: &Place, name: &str, number: f32) {
     let mut outline = Outline::default();
     export(&mut outline).unwrap();
     let path = |name: &str| run.checkpoint_path(name);
-    save(&path("last"), &outline, &from.progress, &run.fingerprint().unwrap(), export).unwrap();
+    save(&path("last"), &outline, &from.position, &run.fingerprint().unwrap(), export).unwrap();
     std::fs::copy(path("last"), path("best")).unwrap();
 }
 

@@ -245,7 +245,7 @@ fn another_monitor_goes_on_from_the_best_that_there_is() {
         let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         lines.into_iter().find(|line| line["split"] == split && line["step"] == step).unwrap()
     };
-    let best = || Run::open(&place.path("r")).unwrap().checkpoint("best").unwrap().progress;
+    let best = || Run::open(&place.path("r")).unwrap().checkpoint("best").unwrap().position;
     let first = best();
     assert_eq!(first.best, line("valid", 4)["overall"]["auc"].as_f64());
     let set = ["--set", "train.monitor=log_loss", "--set", "train.epochs=6"];

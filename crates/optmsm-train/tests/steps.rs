@@ -107,7 +107,7 @@ fn goes_on(place: &Place, name: &str, sets: &[&str]) {
         let args = sets.iter().flat_map(|set| ["--set", set]);
         let args: Vec<_> = TRAIN.into_iter().chain([&*run, "--max-steps", stop]).chain(args).collect();
         code(&place.run(&args), 130);
-        assert_eq!(last(place, &run).progress.step.to_string(), stop);
+        assert_eq!(last(place, &run).position.step.to_string(), stop);
         good(place, &["train", "--resume", "--quiet", "--run", &run]);
         assert_eq!(lines(place, &run), lines(place, &whole), "{name}: {stop}");
         for checkpoint in ["last", "best"] {
@@ -139,7 +139,7 @@ fn a_run_whose_rate_would_be_0_before_its_end_is_refused() {
     assert!(text.contains("train.schedule.factor") && text.contains("0 from step 22 on"), "{text}");
     let longer = ["--set", "train.epochs=4", "--set", "train.schedule.factor=0.1"];
     good(&place, &[&["train", "--resume", "--quiet", "--run", "r"], &longer[..]].concat());
-    assert_eq!(last(&place, "r").progress.step, 28);
+    assert_eq!(last(&place, "r").position.step, 28);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn no_steps_train_nothing() {
     let place = place();
     let stderr = code(&place.run(&[&TRAIN[..], &["r", "--max-steps", "0"]].concat()), 130);
     assert!(stderr.contains("step 0"), "{stderr}");
-    assert_eq!(last(&place, "r").progress.step, 0);
+    assert_eq!(last(&place, "r").position.step, 0);
     assert!(
         !place.path("r/metrics.jsonl").exists() && !place.path("r/checkpoints/best.safetensors").exists()
     );
@@ -190,7 +190,7 @@ fn what_is_saved_within_a_pass_outlives_the_end_of_the_program() {
             "\"pass\"" => 0,
             _ => [0, 0, 2, 3, 3, 5, 5][step as usize - 1],
         };
-        assert_eq!(last(&place, "r").progress.step, saved, "{every}: {stderr}");
+        assert_eq!(last(&place, "r").position.step, saved, "{every}: {stderr}");
     }
 }
 

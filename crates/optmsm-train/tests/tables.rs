@@ -2,7 +2,7 @@
 
 use optmsm_core::params::{TensorSink, TensorSource};
 use optmsm_core::rounding::TableDtype;
-use optmsm_train::checkpoint::{self, Checkpoint, Outline, Progress};
+use optmsm_train::checkpoint::{self, Checkpoint, Outline, Position};
 use safetensors::{Dtype, SafeTensors};
 
 use common::CONFIG;
@@ -173,13 +173,13 @@ fn a_large_checkpoint_is_exact() {
         };
         let mut outline = Outline::default();
         export(&mut outline).unwrap();
-        let (path, progress) = (place.path("c.safetensors"), Progress { step: 5, ..Progress::default() });
-        checkpoint::save(&path, &outline, &progress, "model", export).unwrap();
+        let (path, position) = (place.path("c.safetensors"), Position { step: 5, ..Position::default() });
+        checkpoint::save(&path, &outline, &position, "model", export).unwrap();
         let file = std::fs::read(&path).unwrap();
         let tensors = SafeTensors::deserialize(&file).unwrap();
         assert_eq!(tensors.tensor("before").unwrap().data(), 0.1f32.to_le_bytes());
         let loaded = Checkpoint::open(&path, "model").unwrap();
-        assert_eq!((loaded.dtype("table"), loaded.progress.step), (Some(dtype), 5));
+        assert_eq!((loaded.dtype("table"), loaded.position.step), (Some(dtype), 5));
         assert!(loaded.tensor("table", &shape).unwrap() == data, "{dtype:?}");
         assert_eq!(loaded.tensor("before", &[1]).unwrap(), [0.1]);
         let mut rest = &data[..];

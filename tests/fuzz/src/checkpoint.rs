@@ -2,7 +2,7 @@
 
 use optmsm_core::params::{TensorSink, TensorSource};
 use optmsm_core::rounding::TableDtype;
-use optmsm_train::checkpoint::{Checkpoint, Outline, Progress, save, sha256};
+use optmsm_train::checkpoint::{Checkpoint, Outline, Position, save, sha256};
 use safetensors::tensor::SafeTensors;
 use serde_json::Value;
 
@@ -41,7 +41,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     export(&mut outline).unwrap_or_else(|e: optmsm_core::error::Error| panic!("{e}"));
     let folder = Folder::new();
     let path = folder.write("c.safetensors", b"");
-    save(&path, &outline, &Progress::default(), FINGERPRINT, export).expect("a checkpoint that can be saved");
+    save(&path, &outline, &Position::default(), FINGERPRINT, export).expect("a checkpoint that can be saved");
     vec![std::fs::read(path).expect("the checkpoint")]
 }
 
@@ -61,8 +61,8 @@ fn sign(bytes: &[u8]) -> Vec<u8> {
         let tensors = SafeTensors::deserialize(&whole).ok();
         let mut entry: Value = serde_json::from_str(header["__metadata__"]["optmsm"].as_str()?).ok()?;
         if let Some(tensors) = tensors {
-            let progress: Progress = serde_json::from_value(entry["progress"].clone()).ok()?;
-            let mut parts = vec![serde_json::to_vec(&progress).ok()?, entry["fingerprint"].as_str()?.into()];
+            let position: Position = serde_json::from_value(entry["position"].clone()).ok()?;
+            let mut parts = vec![serde_json::to_vec(&position).ok()?, entry["fingerprint"].as_str()?.into()];
             let mut names = tensors.names();
             names.sort_unstable();
             for name in names {

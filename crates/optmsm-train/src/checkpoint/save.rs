@@ -9,7 +9,7 @@ use optmsm_core::params::TensorSink;
 use optmsm_core::rounding::TableDtype;
 use optmsm_data::{DataError, write_whole};
 
-use super::{ENTRY, FORMAT, Header, Progress, checksum};
+use super::{ENTRY, FORMAT, Header, Position, checksum};
 use crate::error::{Error, Result};
 use crate::tensors::{Elements, TensorFile, header, layout};
 
@@ -51,15 +51,15 @@ impl TensorSink<f32> for Outline {
 pub fn save(
     path: &Path,
     outline: &Outline,
-    progress: &Progress,
+    position: &Position,
     fingerprint: &str,
     export: impl FnOnce(&mut dyn TensorSink<f32>) -> optmsm_core::error::Result<()>,
 ) -> Result<()> {
     let bug = |e: String| Error::file(path.display(), e, "report this");
     let tensors = layout(outline.tensors.iter().map(|(name, (dtype, shape))| (&**name, *dtype, &**shape)));
     let entry = |sha256: String| {
-        let (fingerprint, progress) = (fingerprint.to_string(), progress.clone());
-        let entry = Header { format: FORMAT, sha256, fingerprint, progress };
+        let (fingerprint, position) = (fingerprint.to_string(), position.clone());
+        let entry = Header { format: FORMAT, sha256, fingerprint, position };
         serde_json::to_string(&entry).map_err(|e| bug(e.to_string()))
     };
     // A checksum of zeros has the length of the true one, which is known last.
@@ -75,7 +75,7 @@ pub fn save(
             return Err(io(e).into());
         }
         let written = TensorFile::of(file.try_clone().map_err(io)?).map_err(io)?.map_err(bug)?;
-        let (sha256, _) = checksum(&written, progress, fingerprint).map_err(bug)?;
+        let (sha256, _) = checksum(&written, position, fingerprint).map_err(bug)?;
         file.seek(SeekFrom::Start(0)).map_err(io)?;
         file.write_all(&header(ENTRY, entry(sha256)?, tensors.clone()).map_err(bug)?).map_err(io)?;
         Ok(())

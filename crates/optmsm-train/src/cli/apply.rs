@@ -9,10 +9,10 @@ use optmsm_data::{Need, OutputFormat, Predictions, RowReader, Schema, Source};
 use optmsm_train::calibration::Calibration;
 use optmsm_train::checkpoint::Checkpoint;
 use optmsm_train::coverage::Counter;
+use optmsm_train::data_files;
 use optmsm_train::error::Result;
 use optmsm_train::evaluate::{self, CHUNK};
 use optmsm_train::extreme;
-use optmsm_train::inputs;
 use optmsm_train::reading::{reading, scoring};
 use optmsm_train::run::Run;
 use optmsm_train::sampling::Weighing;
@@ -53,7 +53,7 @@ fn score<B: Backend<Elem = f32>>(
 ) -> Result<()> {
     let path = &*on.data;
     let source = Source::from(path);
-    let whole = unsampled || inputs::is_unsampled(&run.config, &source)?;
+    let whole = unsampled || data_files::is_unsampled(&run.config, &source)?;
     let weighing = Weighing::of(&run.config.data, schema, whole)?;
     let (best, calibration) = best(run, on)?;
     let by = calibration.as_ref().map(Calibration::to_string);

@@ -17,7 +17,7 @@ use optmsm_train::evaluate::{self, CHUNK, Evaluation, evaluate};
 use optmsm_train::folder::Folder;
 use optmsm_train::run::Run;
 use optmsm_train::sampling::{self, Shift, Weighing};
-use optmsm_train::{extreme, inputs, say};
+use optmsm_train::{data_files, extreme, say};
 use serde::Serialize;
 
 use super::apply;
@@ -84,19 +84,19 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let (source, selection) = match &options.data {
         Some(path) => (Source::from(path.as_str()), None),
         None => {
-            let valid = inputs::source(&run.config, Part::Valid).ok_or_else(|| {
+            let valid = data_files::source(&run.config, Part::Valid).ok_or_else(|| {
                 let problem = "names no data.valid to calibrate on";
                 Error::file(run.folder.join("config.toml").display(), problem, "give a file with --data")
             })?;
-            valid.files().map_err(|e| inputs::gone(e.into(), "--data"))?;
-            (valid, inputs::selection(&run.config, Part::Valid))
+            valid.files().map_err(|e| data_files::gone(e.into(), "--data"))?;
+            (valid, data_files::selection(&run.config, Part::Valid))
         }
     };
     let data = source.to_string();
     if selection.is_none() {
         warn(&run, &source)?;
     }
-    let whole = options.unsampled || inputs::is_unsampled(&run.config, &source)?;
+    let whole = options.unsampled || data_files::is_unsampled(&run.config, &source)?;
     let weighing = Weighing::of(&run.config.data, &schema, whole)?;
     let best = run.checkpoint("best")?;
     let from = (source, selection);
@@ -143,7 +143,7 @@ fn warn(run: &Run, source: &Source) -> Result<()> {
         (Part::Train, "whose labels the model knows, so that its probabilities seem better than they are"),
         (Part::Test, "whose metrics then say less of other rows"),
     ] {
-        for path in inputs::of_part(&run.config, part, source)? {
+        for path in data_files::of_part(&run.config, part, source)? {
             let (path, part) = (path.display(), part.name());
             say::warning(&format!("{path}: is of data.{part}, {why}; calibrate on rows of their own"));
         }

@@ -54,7 +54,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let names: Vec<&str> = entries.iter().map(|e| e.name.as_str()).collect();
     let default = || PathBuf::from(format!("runs/compare-{}", names.join("-")));
     let out = options.out.clone().unwrap_or_else(default);
-    let comparison = compare(&entries, &seeds, &out, &options.common.session(stop))?;
+    let comparison = compare(&entries, &seeds, &out, &options.common.study(stop))?;
     if options.common.output.json {
         return Done::print(&out, &comparison);
     }

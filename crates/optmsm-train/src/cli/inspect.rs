@@ -77,7 +77,7 @@ pub(super) fn run(folder: &Path, output: Output) -> Result<()> {
     let found = Inspection {
         run: run.folder.display().to_string(),
         schema: run.schema.fingerprint(),
-        best: Best { step: best.progress.best_step, epoch: run.passes(&best.progress) },
+        best: Best { step: best.position.best_step, epoch: run.passes(&best.position) },
         parameters: tensors.iter().map(|t| t.elements).sum(),
         calibration: calibration.map(|Calibration { data, fit, .. }| CalibrationOf { data, fit }),
         scenarios: &run.schema.scenarios,

@@ -7,7 +7,7 @@ use clap::Args;
 use optmsm_core::backend::Backend;
 use optmsm_core::learner::Learner;
 use optmsm_cpu::Cpu;
-use optmsm_train::attempt::{Session, Trainer};
+use optmsm_train::attempt::{Study, Trainer};
 use optmsm_train::error::Result;
 use optmsm_train::init;
 use optmsm_train::run::Run;
@@ -33,8 +33,8 @@ pub(super) struct Common {
 }
 
 impl Common {
-    pub(super) fn session(&self, stop: &'static AtomicBool) -> Session<'static> {
-        Session { trainer: &Program, stop, max_steps: self.max_steps, quiet: self.quiet }
+    pub(super) fn study(&self, stop: &'static AtomicBool) -> Study<'static> {
+        Study { trainer: &Program, stop, max_steps: self.max_steps, quiet: self.quiet }
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Instant;
 use clap::Args;
 use optmsm_data::{Cache, Part, Prepared};
 use optmsm_train::config::Config;
+use optmsm_train::data_files;
 use optmsm_train::error::Result;
-use optmsm_train::inputs;
 use optmsm_train::say;
 
 #[derive(Args)]
@@ -26,13 +26,13 @@ pub(super) fn run(options: &Options) -> Result<()> {
 }
 
 fn prepare(config: &Config) -> Result<()> {
-    let schema = inputs::fit(config)?;
+    let schema = data_files::fit(config)?;
     let folder = config.path(&config.data.stream.folder);
     for part in [Part::Train, Part::Valid, Part::Test] {
-        let Some(source) = inputs::source(config, part) else { continue };
+        let Some(source) = data_files::source(config, part) else { continue };
         let start = Instant::now();
         let (cache, prepared) =
-            Cache::prepare(&source, &schema, inputs::selection(config, part), &folder, say::line)?;
+            Cache::prepare(&source, &schema, data_files::selection(config, part), &folder, say::line)?;
         let what = match prepared {
             Prepared::Found => "found".to_string(),
             Prepared::Made => "made".to_string(),

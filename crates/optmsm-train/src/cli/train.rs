@@ -10,11 +10,11 @@ use optmsm_core::optim::{Average, AverageConfig, OptimizerConfig};
 use optmsm_core::profile::Profiled;
 use optmsm_data::{SynthConfig, synth};
 use optmsm_train::config::{BackendKind, Config};
+use optmsm_train::data_files;
 use optmsm_train::error::{Error, Result};
 use optmsm_train::evaluate::Evaluation;
 use optmsm_train::folder::{Folder, is_there};
 use optmsm_train::init;
-use optmsm_train::inputs;
 use optmsm_train::profile;
 use optmsm_train::record::{Hashes, Record};
 use optmsm_train::resume;
@@ -182,9 +182,9 @@ fn open(config: &Config, options: &Options) -> Result<Device> {
 
 fn create(folder: &Path, config: Config, device: Device) -> Result<(Run, Data, Device)> {
     let read = || {
-        let schema = inputs::fit(&config)?;
+        let schema = data_files::fit(&config)?;
         let record = Record::of(&config, true, &mut Hashes::default())?;
-        let data = inputs::load(&config, &schema, true, record)?;
+        let data = data_files::load(&config, &schema, true, record)?;
         Ok((schema, data))
     };
     let (schema, data) = read().map_err(|e| config.origin.locate(e))?;
@@ -231,9 +231,9 @@ fn reopen(folder: &Path, options: &Options) -> Result<Job> {
     let device = open(config, options)?;
     let anew = "--set data_dir=… or --set data.train=… and so on";
     let record = Record::of(config, true, &mut Hashes::known(known.as_ref()));
-    let record = record.map_err(|e| inputs::gone(e, anew))?;
+    let record = record.map_err(|e| data_files::gone(e, anew))?;
     resume::allow_data(known.as_ref(), &record, options.allow_changed_data)?;
-    let data = inputs::load(config, schema, true, record).map_err(|e| config.origin.locate(e))?;
+    let data = data_files::load(config, schema, true, record).map_err(|e| config.origin.locate(e))?;
     Ok(Job { run, data, device, resume, held })
 }
 

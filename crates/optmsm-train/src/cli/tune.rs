@@ -34,13 +34,13 @@ pub(super) fn run(options: &Options) -> Result<()> {
     space.seed = options.seed.unwrap_or(space.seed);
     let default = || PathBuf::from(format!("runs/tune-{}", super::name(&options.config)));
     let out = options.out.clone().unwrap_or_else(default);
-    let study = tune(&config, &space, &out, &options.common.session(stop))?;
+    let search = tune(&config, &space, &out, &options.common.study(stop))?;
     if options.common.output.json {
-        return Done::print(&out, &study.summary());
+        return Done::print(&out, &search.summary());
     }
-    let last = match study.best {
+    let last = match search.best {
         Some(_) => format!("best configuration: {}", out.join(BEST).display()),
         None => format!("no trial came to a result: {}", out.display()),
     };
-    super::print(format!("{}\n{last}\n", study.markdown()).as_bytes())
+    super::print(format!("{}\n{last}\n", search.markdown()).as_bytes())
 }

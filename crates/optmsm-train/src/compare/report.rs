@@ -6,8 +6,8 @@ use serde::{Serialize, Serializer};
 
 use super::{Entry, RunResult, Scores};
 use crate::checkpoint::sha256;
+use crate::data_files::DataFile;
 use crate::error::{Error, Result};
-use crate::inputs::DataFile;
 use crate::provenance::Provenance;
 use crate::statistics::{Delong, PairedT, Spread, delong, holm, paired_t, signed_rank};
 
@@ -280,7 +280,7 @@ impl Comparison {
             seeds: seeds.to_vec(),
             weighted_by: base[0].test.weighted_by.clone(),
             negatives_weighted: base[0].test.negatives_weighted,
-            valid: crate::inputs::has(&entries[0].config, optmsm_data::Part::Valid),
+            valid: crate::data_files::has(&entries[0].config, optmsm_data::Part::Valid),
             configurations,
             differences,
         })

@@ -15,7 +15,7 @@ use crate::coverage::{Counter, FieldCoverage};
 use crate::error::{Error, Result};
 use crate::run::Run;
 use crate::sampling::Weighing;
-use crate::{evaluate, history, inputs, say, settings};
+use crate::{data_files, evaluate, history, say, settings};
 
 /// Points of a drawn ROC curve.
 const ROC_POINTS: usize = 200;
@@ -41,11 +41,11 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
     files: &mut Files,
 ) -> Result<RunReport> {
     let config = &run.config.data;
-    let (source, selection) = match (data, inputs::source(&run.config, Part::Valid)) {
+    let (source, selection) = match (data, data_files::source(&run.config, Part::Valid)) {
         (Some(path), _) => (Source::from(path), None),
         (None, Some(valid)) => {
-            valid.files().map_err(|e| inputs::gone(e.into(), "--data"))?;
-            (valid, inputs::selection(&run.config, Part::Valid))
+            valid.files().map_err(|e| data_files::gone(e.into(), "--data"))?;
+            (valid, data_files::selection(&run.config, Part::Valid))
         }
         (None, None) => {
             let problem = "names no data.valid to score";
@@ -58,7 +58,7 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
     };
     let history = history::read(&run.folder)?;
     let done = ["last", "best"].into_iter().find(|name| run.checkpoint_path(name).exists());
-    let at = done.map(|name| run.checkpoint(name)).transpose()?.map_or_else(Default::default, |c| c.progress);
+    let at = done.map(|name| run.checkpoint(name)).transpose()?.map_or_else(Default::default, |c| c.position);
     if let Some(gap) = run.gap(&history, &at) {
         say::warning(&gap);
     }
@@ -68,7 +68,7 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
         Some(_) => format!("{source} (valid part of data.split)"),
         None => source.to_string(),
     };
-    let whole = inputs::is_unsampled(&run.config, &source)?;
+    let whole = data_files::is_unsampled(&run.config, &source)?;
     let weighing = Weighing::of(config, &run.schema, whole)?;
     let (overall, scenarios) = sets(run, &scored, &weighing);
     let own = [("data.train", &config.train), ("data.valid", &config.valid), ("data.test", &config.test)];
@@ -99,7 +99,7 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
         schema: run.schema.fingerprint(),
         fingerprint: run.fingerprint()?,
         parameters,
-        best_step: run.checkpoint("best")?.progress.best_step,
+        best_step: run.checkpoint("best")?.position.best_step,
         files: facts,
         history,
         data: shown,
@@ -142,7 +142,7 @@ fn score<B: Backend<Elem = f32>, M: Model<B>>(
         Ok(())
     })?;
     if let (Some((_, part)), true) = (selection, scored.predictions.is_empty()) {
-        return Err(inputs::no_rows(source, part));
+        return Err(data_files::no_rows(source, part));
     }
     scored.coverage = counter.finish(reader.missing());
     Ok(scored)

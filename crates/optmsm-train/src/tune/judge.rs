@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::checkpoint::Progress as Position;
+use crate::checkpoint::Position;
 use crate::config::TrainConfig;
 use crate::trainer::{Next, Observer};
 
