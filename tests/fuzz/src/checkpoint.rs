@@ -61,7 +61,7 @@ fn sign(bytes: &[u8]) -> Vec<u8> {
         let tensors = SafeTensors::deserialize(&whole).ok();
         let mut entry: Value = serde_json::from_str(header["__metadata__"]["optmsm"].as_str()?).ok()?;
         if let Some(tensors) = tensors {
-            let position: Position = serde_json::from_value(entry["position"].clone()).ok()?;
+            let position: Position = serde_json::from_value(entry["progress"].clone()).ok()?;
             let mut parts = vec![serde_json::to_vec(&position).ok()?, entry["fingerprint"].as_str()?.into()];
             let mut names = tensors.names();
             names.sort_unstable();
