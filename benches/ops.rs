@@ -7,11 +7,12 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterio
 use optmsm_benches::standard;
 use optmsm_benches::work::{cpu, random, rows};
 use optmsm_core::backend::{
-    Backend, Bags, Dropout, Mat, MatMut, Part, Segments, TableStep, TableView, Write,
+    Bags, Dense, Dropout, Elementwise, Embedding, Gate, Loss, Mat, MatMut, Memory, Part, Penalty, Segments,
+    TableStep, TableView, Update, Write,
 };
 use optmsm_core::batch::Column;
 use optmsm_core::model::{Model, OptMsm};
-use optmsm_core::optim::{OptimizerConfig, Rule, Update};
+use optmsm_core::optim::{self, OptimizerConfig, Rule};
 use optmsm_core::plan::Plan;
 use optmsm_core::rounding::{Rounding, TableDtype};
 use optmsm_cpu::Cpu;
@@ -191,7 +192,7 @@ fn updates(group: &mut Group, be: &Cpu) {
     for rule in [Rule::Sgd, Rule::Adam, Rule::Adagrad, Rule::RowwiseAdagrad] {
         let config = OptimizerConfig { rule, ..OptimizerConfig::default() };
         let (buffers, per_row) = config.state();
-        let update = || Update::new(&config, 1000, 1.0, None);
+        let update = || optim::Update::new(&config, 1000, 1.0, None);
         if rule != Rule::RowwiseAdagrad {
             let mut state = vec![vec![0.0; len]; buffers];
             op(group, &format!("step_dense {rule:?}"), (3 + 2 * buffers) * len, || {

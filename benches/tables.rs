@@ -4,8 +4,8 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use optmsm_core::backend::{Backend, Mat, MatMut, TableStep, TableView};
-use optmsm_core::optim::{OptimizerConfig, Rule, Update};
+use optmsm_core::backend::{Embedding, Mat, MatMut, Memory, TableStep, TableView, Update};
+use optmsm_core::optim::{self, OptimizerConfig, Rule};
 use optmsm_core::philox::Stream;
 use optmsm_core::rounding::{Rounding, TableDtype};
 use optmsm_cpu::{Cpu, CpuOptions};
@@ -41,7 +41,7 @@ fn tables(c: &mut Criterion) {
             group.bench_function(format!("{name}/{}", dtype.name()), |b| {
                 b.iter(|| {
                     t += 1;
-                    let update = Update::new(&config, t, 1.0, None);
+                    let update = optim::Update::new(&config, t, 1.0, None);
                     let rounding = Rounding::new(1, t as u32, 0);
                     let g = Mat::new(&g, ids.len(), WIDTH);
                     let (table, state) = (&mut table, &mut state[..]);

@@ -2,34 +2,8 @@
 //
 // Element-wise kernels: a thread a quad of columns, quad number blockIdx.x · 256 + threadIdx.x of `count`; where no
 // matrix has gaps between its rows they come as one long row. Grid: ⌈count / 256⌉ blocks of 256 threads.
+#include "philox.cuh"
 #include "rows.cuh"
-
-// dst = v.
-// Floor: each element written once.
-// spills: none
-extern "C" __global__ void __launch_bounds__(256) fill(float* dst, unsigned ld_dst, unsigned count, unsigned cols,
-                                                       float v) {
-  const bool aligned = quads_aligned(dst, ld_dst);
-  for_quad(count, cols, [=](size_t row, unsigned col, unsigned left) {
-    store_quad(dst + row * ld_dst + col, make_float4(v, v, v, v), left, aligned);
-  });
-}
-
-// dst = src, or dst += src.
-// Floor: each element of src read, of dst written once (and read when added to).
-// spills: none
-extern "C" __global__ void __launch_bounds__(256) copy(float* dst, unsigned ld_dst, const float* src, unsigned ld_src,
-                                                       unsigned count, unsigned cols, unsigned add) {
-  const bool aligned_dst = quads_aligned(dst, ld_dst), aligned_src = quads_aligned(src, ld_src);
-  for_quad(count, cols, [=](size_t row, unsigned col, unsigned left) {
-    float4 v = load_quad(src + row * ld_src + col, left, aligned_src);
-    float* to = dst + row * ld_dst + col;
-    if (add) {
-      v = each(load_quad(to, left, aligned_dst), v, [](float d, float s) { return d + s; });
-    }
-    store_quad(to, v, left, aligned_dst);
-  });
-}
 
 // y = max(y, 0); NaN stays NaN.
 // Floor: each element read and written once.
@@ -131,6 +105,26 @@ extern "C" __global__ void __launch_bounds__(256)
       gated = each(load_quad(to, left, aligned_d_x), gated, [](float x, float d) { return x + d; });
     }
     store_quad(to, gated, left, aligned_d_x);
+  });
+}
+
+// Dropout (model.md §5), the same mask on every backend: x[b, j] = x[b, j] · scale where word j % 4 of Philox(row of the input, j / 4, site, step) is at least `threshold`, else 0.
+// Floor: each element read and written once; 100 integer operations for four of them. Grid: a thread a quad of columns,
+// quad number blockIdx.x · 256 + threadIdx.x of `count`, blocks of 256 threads.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256) dropout(float* x, unsigned ld_x, const unsigned* rows, unsigned count,
+                                                          unsigned cols, unsigned site, unsigned step, unsigned key0,
+                                                          unsigned key1, unsigned threshold, float scale) {
+  const bool aligned = quads_aligned(x, ld_x);
+  for_quad(count, cols, [=](size_t row, unsigned col, unsigned left) {
+    const uint4 words = philox4x32(make_uint4(rows[row], col / 4, site, step), make_uint2(key0, key1));
+    float* at = x + row * ld_x + col;
+    float4 v = load_quad(at, left, aligned);
+    v.x = words.x >= threshold ? v.x * scale : 0.0f;
+    v.y = words.y >= threshold ? v.y * scale : 0.0f;
+    v.z = words.z >= threshold ? v.z * scale : 0.0f;
+    v.w = words.w >= threshold ? v.w * scale : 0.0f;
+    store_quad(at, v, left, aligned);
   });
 }
 

@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use optmsm_core::backend::Backend;
+use optmsm_core::backend::Memory;
 use optmsm_core::config::FieldKind;
 use optmsm_core::gradcheck::{Case, all_cases, random_batch};
 use optmsm_core::learner::{Footprint, Learner, LearnerConfig, footprint};

@@ -1,6 +1,6 @@
 //! Every gradient against finite differences, in f64.
 
-use optmsm_core::backend::{Backend, Mat, MatMut};
+use optmsm_core::backend::{Mat, MatMut, Penalty};
 use optmsm_core::gradcheck::{Case, TensorError, all_cases, case, check, check_on, random_parameters};
 use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::model::OptMsm;

@@ -1,8 +1,8 @@
 //! The model and the optimizers against PyTorch: fixtures made by `fixtures/make.py`, float64.
 
-use optmsm_core::backend::{Backend, Mat, MatMut, Write};
+use optmsm_core::backend::{Mat, MatMut, Penalty, Update, Write};
 use optmsm_core::model::OptMsm;
-use optmsm_core::optim::{Clip, OptimizerConfig, Rule, Update};
+use optmsm_core::optim::{self, Clip, OptimizerConfig, Rule};
 use optmsm_core::predictor::Predictor;
 use optmsm_core::reference::Reference;
 use optmsm_cpu::{Cpu, CpuOptions, Isa};
@@ -133,7 +133,7 @@ fn clipping_follows_pytorch() {
         for name in ["a", "b", "c"] {
             let g = f.values(&format!("grad.{name}"));
             w.fill(0.0);
-            let update = Update::new(&config, 1, 1.0, Some(Clip { max_norm, sum_sq: &sum }));
+            let update = optim::Update::new(&config, 1, 1.0, Some(Clip { max_norm, sum_sq: &sum }));
             be.step_dense(&mut w, &g, &mut [], g.len(), &update);
             let got: Vec<f64> = w[..g.len()].iter().map(|w| -w).collect();
             assert!(deviation(&got, &f.values(&format!("clipped_{max_norm:?}.{name}"))) < 1e-12, "{name}");

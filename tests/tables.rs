@@ -1,6 +1,6 @@
 //! Tables in f16 and bf16: the same model as one of rounded f32 tables, and training that does not stall.
 
-use optmsm_core::backend::{Backend, Elem, Mat, TableStep};
+use optmsm_core::backend::{Backend, Elem, Mat, Memory, TableStep};
 use optmsm_core::config::FieldKind;
 use optmsm_core::error::Error;
 use optmsm_core::gradcheck::case;

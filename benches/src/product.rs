@@ -1,6 +1,6 @@
 //! Products of the standard work, on one thread or divided among threads as a step divides them.
 
-use optmsm_core::backend::{Backend, Epilogue, Layout, Mat, MatMut, Part, Products, Write};
+use optmsm_core::backend::{Dense, Epilogue, Layout, Mat, MatMut, Memory, Part, Products, Write};
 use optmsm_core::error::Result;
 use optmsm_cpu::{Cpu, Packed};
 

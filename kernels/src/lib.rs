@@ -29,8 +29,8 @@ macro_rules! modules {
 }
 
 modules! {
-    "dropout", "elementwise", "embedding", "gate", "gemm_bf16", "gemm_f32", "gemm_tf32", "loss", "norm", "optimizer",
-    "orthogonality", "reduce", "transfer",
+    "dense", "elementwise", "embedding", "gate", "gemm_bf16", "gemm_f32", "gemm_tf32", "loss", "memory", "norm", "penalty",
+    "update",
 }
 
 #[cfg(test)]

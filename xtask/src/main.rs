@@ -1,4 +1,4 @@
-//! Chores of the repository: `cargo xtask check | faults | fixtures | bench | ptx | ptxas | gpu-bundle`.
+//! Chores of the repository: `cargo xtask check | rooms | faults | fixtures | bench | ptx | ptxas | gpu-bundle`.
 
 use std::process::{Command, ExitCode};
 
@@ -10,6 +10,7 @@ mod faults;
 mod picture;
 mod ptx;
 mod report;
+mod rooms;
 mod toolkit;
 
 #[derive(Parser)]
@@ -17,6 +18,8 @@ mod toolkit;
 enum Chore {
     /// Everything that CI checks.
     Check,
+    /// Count the files of each family of operations; fail where a room gives one another name.
+    Rooms,
     /// Kill the program, fail its system calls, damage its files; count what becomes of them.
     Faults(faults::Args),
     /// Remake the PyTorch fixtures.
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
             python.arg("tests/fixtures/make.py");
             python
         }
+        Chore::Rooms => return end(rooms::run()),
         Chore::Bench(args) => return end(bench::run(&args)),
         Chore::Ptx(args) => return end(ptx::run(&args)),
         Chore::Ptxas(args) => return end(ptx::ptxas(&args)),

@@ -1,32 +1,29 @@
 //! A backend that computes nothing and counts the bytes that are allocated of it: what another backend would need.
 
+mod ops;
+
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::backend::{
-    Backend, Bags, Dropout, Epilogue, Layout, Mat, MatMut, Part, Products, Segments, TableStep, TableView,
-    Write,
-};
+use crate::backend::{Mat, MatMut, Memory, Products, Write};
 use crate::error::Result;
-use crate::optim::Update;
 use crate::rounding::TableDtype;
 
-/// How another backend cuts batches and stores weights: with the model, all that sizes depend on. A backend makes it from the
-/// same constants and functions that it allocates by.
+/// How another backend cuts batches and stores weights: with the model, all that sizes depend on. A backend makes it
+/// from the same constants and functions that it allocates by.
 pub struct Sizes {
     /// Its name.
     pub name: String,
-    /// [`Backend::lanes`].
+    /// [`Memory::lanes`](crate::backend::Memory::lanes).
     pub lanes: usize,
-    /// [`Backend::min_lane_rows`].
+    /// [`Memory::min_lane_rows`](crate::backend::Memory::min_lane_rows).
     pub min_lane_rows: usize,
-    /// [`Backend::block_rows`].
+    /// [`Memory::block_rows`](crate::backend::Memory::block_rows).
     pub block_rows: usize,
-    /// [`Backend::fields_by_id`].
+    /// [`Memory::fields_by_id`](crate::backend::Memory::fields_by_id).
     pub fields_by_id: bool,
-    /// Bytes of [`Backend::alloc_packed`].
+    /// Bytes of [`Memory::alloc_packed`](crate::backend::Memory::alloc_packed).
     pub packed: PackedBytes,
 }
 
@@ -88,13 +85,12 @@ impl Counting {
 
 type Buf = Counted;
 
-impl Backend for Counting {
+impl Memory for Counting {
     type Elem = f32;
     type Buf = Counted;
     type Ids = Counted;
     type Table = Counted;
     type Packed = CountedWeights;
-
     fn name(&self) -> String {
         format!("{}, counted", self.sizes.name)
     }
@@ -113,7 +109,6 @@ impl Backend for Counting {
     fn for_lanes<L: Send>(&self, lanes: &mut [L], f: impl Fn(usize, &mut L) + Sync) {
         lanes.iter_mut().enumerate().for_each(|(i, lane)| f(i, lane));
     }
-
     fn alloc(&self, len: usize) -> Result<Counted> {
         Ok(self.take(len, len.saturating_mul(size_of::<f32>())))
     }
@@ -140,9 +135,6 @@ impl Backend for Counting {
     fn len(&self, buf: &Counted) -> usize {
         buf.len
     }
-
-    // ---- nothing is computed
-
     fn upload_at(&self, _: &mut Buf, _: usize, _: &[f32]) {}
     fn upload_ids(&self, _: &mut Counted, _: &[u32]) {}
     fn download(&self, _: &mut [f32], _: &Buf, _: usize) -> Result<()> {
@@ -154,114 +146,4 @@ impl Backend for Counting {
     fn download_rows(&self, _: &mut [f32], _: &Counted, _: usize) -> Result<()> {
         Ok(())
     }
-    fn pack(&self, _: &mut CountedWeights, _: Mat<Buf>, _: Layout) {}
-    fn linear(&self, _: MatMut<Buf>, _: Mat<Buf>, _: &CountedWeights, _: Part<Counted>, _: Epilogue<Buf>) {}
-    fn linear_dx(
-        &self,
-        _: MatMut<Buf>,
-        _: Write,
-        _: Mat<Buf>,
-        _: &CountedWeights,
-        _: Part<Counted>,
-        _: Option<Mat<Buf>>,
-    ) {
-    }
-    fn linear_dw(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Mat<Buf>, _: Part<Counted>) {}
-    fn col_sum(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Part<Counted>) {}
-    fn col_dot(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Mat<Buf>, _: Part<Counted>) {}
-    fn relu(&self, _: MatMut<Buf>) {}
-    fn relu_bwd(&self, _: MatMut<Buf>, _: Mat<Buf>) {}
-    fn dropout(&self, _: MatMut<Buf>, _: &Dropout, _: &Counted, _: usize) {}
-    fn row_scale(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Mat<Buf>) {}
-    fn row_dot(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Mat<Buf>) {}
-    fn mul(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Mat<Buf>) {}
-    fn add_row(&self, _: MatMut<Buf>, _: Mat<Buf>) {}
-    fn sigmoid_gate(&self, _: MatMut<Buf>, _: MatMut<Buf>, _: Mat<Buf>, _: Mat<Buf>) {}
-    fn sigmoid_gate_bwd(
-        &self,
-        _: MatMut<Buf>,
-        _: MatMut<Buf>,
-        _: Write,
-        _: Mat<Buf>,
-        _: Mat<Buf>,
-        _: Mat<Buf>,
-    ) {
-    }
-    fn gather_rows(&self, _: MatMut<Buf>, _: Mat<Buf>, _: &Counted, _: usize) {}
-    fn lookup(&self, _: MatMut<Buf>, _: TableView<Self>, _: &Counted, _: usize) {}
-    fn lookup_bags(&self, _: MatMut<Buf>, _: TableView<Self>, _: Bags<Counted, Buf>, _: usize) {}
-    fn numeric_embed(&self, _: MatMut<Buf>, _: Mat<Buf>, _: &Buf, _: usize) {}
-    fn reduce_rows<'a>(
-        &self,
-        _: MatMut<Buf>,
-        _: Segments<Counted, Buf>,
-        _: usize,
-        _: impl Fn(usize) -> Mat<'a, Buf> + Sync,
-    ) {
-    }
-    fn linear_bwd_by_value<'a>(
-        &self,
-        _: MatMut<Buf>,
-        _: MatMut<Buf>,
-        _: Mat<Buf>,
-        _: Mat<Buf>,
-        _: Segments<Counted, Buf>,
-        _: usize,
-        _: impl Fn(usize) -> Mat<'a, Buf> + Sync,
-    ) {
-    }
-    fn softmax(&self, _: MatMut<Buf>, _: Mat<Buf>) {}
-    fn softmax_bwd(&self, _: MatMut<Buf>, _: Mat<Buf>, _: Mat<Buf>) {}
-    fn mix(&self, _: MatMut<Buf>, _: Mat<Buf>, _: Mat<Buf>) {}
-    fn mix_bwd(&self, _: MatMut<Buf>, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Mat<Buf>, _: Mat<Buf>) {}
-    fn select(&self, _: MatMut<Buf>, _: Mat<Buf>, _: &Counted) {}
-    fn select_bwd(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: &Counted) {}
-    fn deviations(&self, _: MatMut<Buf>, _: MatMut<Buf>, _: Mat<Buf>, _: Mat<Buf>, _: &Counted) {}
-    fn moments(
-        &self,
-        _: MatMut<Buf>,
-        _: MatMut<Buf>,
-        _: MatMut<Buf>,
-        _: MatMut<Buf>,
-        _: Mat<Buf>,
-        _: Mat<Buf>,
-        _: &Counted,
-        _: f64,
-        _: f64,
-    ) {
-    }
-    fn running_moments(&self, _: MatMut<Buf>, _: MatMut<Buf>, _: Mat<Buf>, _: Mat<Buf>, _: f64) {}
-    fn normalize(&self, _: MatMut<Buf>, _: Mat<Buf>, _: Mat<Buf>, _: Mat<Buf>, _: &Counted) {}
-    fn affine(&self, _: MatMut<Buf>, _: Mat<Buf>, _: Mat<Buf>, _: Mat<Buf>, _: &Counted) {}
-    fn norm_bwd(
-        &self,
-        _: MatMut<Buf>,
-        _: Mat<Buf>,
-        _: Mat<Buf>,
-        _: Mat<Buf>,
-        _: Mat<Buf>,
-        _: &Counted,
-        _: &Counted,
-    ) {
-    }
-    fn orthogonality(&self, _: MatMut<Buf>, _: MatMut<Buf>, _: Mat<Buf>) {}
-    fn orthogonality_bwd(&self, _: MatMut<Buf>, _: Mat<Buf>, _: Mat<Buf>, _: f64) {}
-    fn bce_with_logits(
-        &self,
-        _: MatMut<Buf>,
-        _: MatMut<Buf>,
-        _: Mat<Buf>,
-        _: &Buf,
-        _: &Buf,
-        _: usize,
-        _: f64,
-    ) {
-    }
-    fn sigmoid(&self, _: MatMut<Buf>, _: Mat<Buf>) {}
-    fn accumulate<'a>(&self, _: &mut Buf, _: usize, _: impl Fn(usize) -> &'a Buf + Sync, _: Range<usize>) {}
-    fn sum_sq(&self, _: &mut Buf, _: Write, _: &Buf, _: usize) {}
-    fn step_dense(&self, _: &mut Buf, _: &Buf, _: &mut [Buf], _: usize, _: &Update<Buf>) {}
-    fn average(&self, _: &mut Buf, _: &Buf, _: usize, _: f64) {}
-    fn step_rows(&self, _: TableStep<Self>, _: &Update<Buf>) {}
-    fn settle_rows(&self, _: &mut Counted, _: f64, _: Option<(&mut Counted, [f64; 2])>) {}
 }

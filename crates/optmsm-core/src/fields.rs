@@ -3,7 +3,7 @@
 //! The lanes leave δ, the gradient of the first layer's output. With W_f the columns of the layer's weight that read field f,
 //! the field's gradients are δ W_f, summed by id, and W_f's is δᵀ e_f. There are two ways (docs/derivations.md#fields):
 //! [`by_id`] sums before it multiplies, [`whole`] after it; the backend says which is faster
-//! ([`Backend::fields_by_id`]).
+//! (`Memory::fields_by_id`).
 
 mod by_id;
 mod shared;

@@ -11,6 +11,7 @@ pub mod backend;
 pub mod batch;
 pub mod config;
 pub mod counting;
+pub mod elem;
 pub mod error;
 mod fields;
 pub mod gradcheck;

@@ -67,7 +67,7 @@ pub trait Model<B: Backend>: Send + Sync {
         x: &Block<B>,
     );
     /// Adds the gradients of a block, penalties included, but for what reads fields; sets those of the first layers' outputs
-    /// (before bias and weight). Without [`Backend::fields_by_id`] the first layers' biases are left out, too: their
+    /// (before bias and weight). Without `Memory::fields_by_id` the first layers' biases are left out, too: their
     /// gradients come with the weights'.
     #[allow(clippy::too_many_arguments)]
     fn backward(

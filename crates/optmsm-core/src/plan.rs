@@ -10,9 +10,9 @@ mod tests;
 use std::ops::Range;
 
 use self::sort::Sorter;
-use crate::backend::Elem;
 use crate::batch::{Batch, Column};
 use crate::config::{FieldKind, InputSpec, Pooling};
+use crate::elem::Elem;
 use crate::error::Result;
 
 /// An ordered batch with its planned embedding updates.

@@ -17,7 +17,7 @@
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 
-use crate::backend::Elem;
+use crate::elem::Elem;
 use crate::philox::philox4x32;
 
 /// Type that the elements of embedding tables are stored in. Arithmetic is in the backend's own type.

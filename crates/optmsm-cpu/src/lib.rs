@@ -5,15 +5,15 @@
 //! summed in order, so results are bit-equal for any number of threads. A warm step allocates nothing.
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 
-mod backend;
 mod gemm;
 mod isa;
+mod memory;
 mod ops;
 mod packed;
 mod rows;
+mod scalars;
 mod simd;
 mod tables;
-mod update;
 
 use optmsm_core::counting::{Counting, Sizes};
 use optmsm_core::error::{Error, Result};
@@ -21,6 +21,10 @@ use optmsm_core::error::{Error, Result};
 pub use isa::Isa;
 pub use packed::Packed;
 pub use tables::Table;
+
+/// Rows below which a lane costs more to hand out than it saves: waking a worker takes tens of microseconds,
+/// 32 rows of the standard work take ten times that.
+const MIN_LANE_ROWS: usize = 32;
 
 /// How the CPU is used.
 #[derive(Clone, Debug)]
@@ -49,7 +53,7 @@ impl CpuOptions {
         Counting::new(Sizes {
             name: "cpu".into(),
             lanes: self.lanes,
-            min_lane_rows: backend::MIN_LANE_ROWS,
+            min_lane_rows: MIN_LANE_ROWS,
             block_rows: self.block_rows,
             fields_by_id: true,
             packed: Box::new(move |groups, outputs, inputs, used| {

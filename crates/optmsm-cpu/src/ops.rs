@@ -4,13 +4,15 @@ use optmsm_core::backend::{Mat, MatMut, Part};
 
 use crate::gemm::{Rows, RowsMut};
 
-pub(crate) mod buffers;
-pub(crate) mod dense;
-pub(crate) mod elementwise;
-pub(crate) mod embedding;
-pub(crate) mod gate;
-pub(crate) mod loss;
-pub(crate) mod norm;
+mod dense;
+mod elementwise;
+mod embedding;
+mod gate;
+mod loss;
+mod memory;
+mod norm;
+mod penalty;
+mod update;
 
 pub(crate) type M<'a> = Mat<'a, Vec<f32>>;
 pub(crate) type MM<'a> = MatMut<'a, Vec<f32>>;

@@ -4,9 +4,9 @@ use optmsm_core::backend::{Layout, Mat, Products};
 use optmsm_core::error::Result;
 use rayon::prelude::*;
 
-use crate::backend::zeros;
 use crate::gemm::{Rows, pack_panel};
 use crate::isa::Isa;
+use crate::memory::zeros;
 
 /// `groups` weights of `inputs → outputs` in panels.
 #[derive(Clone, Debug)]

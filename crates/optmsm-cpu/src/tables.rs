@@ -11,8 +11,8 @@ use rayon::prelude::*;
 use crate::Cpu;
 use crate::isa::Isa;
 use crate::rows::{put, row, row_mut};
+use crate::scalars::Scalars;
 use crate::simd::{Portable, Simd};
-use crate::update::Scalars;
 
 /// Rows that one task updates.
 const TASK_ROWS: usize = 256;
@@ -244,7 +244,7 @@ impl Table {
         });
     }
 
-    /// One step of `rule` ([`optmsm_core::backend::Backend::step_rows`]).
+    /// One step of `rule` ([`Update::step_rows`](optmsm_core::backend::Update::step_rows)).
     pub(crate) fn step(isa: Isa, rule: &Scalars, step: TableStep<Cpu>) {
         let TableStep { table, g, state, average, rows, rounding } = step;
         let (width, ids) = (table.width, &rows[..g.rows]);
@@ -292,7 +292,7 @@ fn settle<S: Stored>(isa: Isa, data: &mut [S], factor: f32, mut average: Option<
     );
 }
 
-/// [`optmsm_core::backend::Backend::lookup`].
+/// [`Embedding::lookup`](optmsm_core::backend::Embedding::lookup).
 pub(crate) fn lookup(isa: Isa, out: MatMut<Vec<f32>>, view: TableView<Cpu>, ids: &[u32]) {
     let TableView { table, scale, plus } = view;
     let (width, scale) = (table.width, scale as f32);
@@ -336,7 +336,7 @@ fn each_row<S: Stored>(
     );
 }
 
-/// [`optmsm_core::backend::Backend::lookup_bags`].
+/// [`Embedding::lookup_bags`](optmsm_core::backend::Embedding::lookup_bags).
 pub(crate) fn lookup_bags(
     isa: Isa,
     out: MatMut<Vec<f32>>,

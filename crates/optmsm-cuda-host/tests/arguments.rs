@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use optmsm_core::backend::{Backend, Epilogue, Layout, Mat, MatMut, Part, Products, Write};
+use optmsm_core::backend::{Dense, Epilogue, Layout, Mat, MatMut, Memory, Part, Products, Write};
 use optmsm_cuda::{Cuda, Kernel, Precision};
 use optmsm_cuda_host::Host;
 use optmsm_ptx::{Entry, Module};

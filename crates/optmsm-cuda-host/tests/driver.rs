@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use optmsm_core::backend::{Backend, Mat, MatMut, Write};
+use optmsm_core::backend::{Backend, Mat, MatMut, Memory, Write};
 use optmsm_core::gradcheck::{case, random_batch};
 use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::model::{Model, OptMsm};
@@ -173,7 +173,7 @@ fn everything_is_given_back() {
 }
 
 /// b = a, or b += a.
-fn copy(be: &Cuda, write: Write, to: &mut <Cuda as Backend>::Buf, from: &<Cuda as Backend>::Buf) {
+fn copy(be: &Cuda, write: Write, to: &mut <Cuda as Memory>::Buf, from: &<Cuda as Memory>::Buf) {
     let (rows, cols) = (1, be.len(from));
     be.copy(MatMut::new(to, rows, cols), write, Mat::new(from, rows, cols));
 }

@@ -2,7 +2,9 @@
 //!
 //! Operands are small whole numbers, which every precision holds, and so are their sums: results must be equal.
 
-use optmsm_core::backend::{Backend, Elem, Epilogue, Layout, Mat, MatMut, Part, Products, Write};
+use optmsm_core::backend::{
+    Backend, Dense, Elem, Epilogue, Layout, Mat, MatMut, Memory, Part, Products, Write,
+};
 use optmsm_core::reference::Reference;
 use optmsm_cuda::{Cuda, Precision};
 use optmsm_cuda_host::Host;

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use optmsm_core::backend::{Backend, Mat, MatMut, Part, Write};
+use optmsm_core::backend::{Dense, Elementwise, Mat, MatMut, Memory, Part, Write};
 use optmsm_cuda::{Cuda, Precision};
 use optmsm_cuda_host::{Host, cuda};
 
@@ -10,7 +10,7 @@ fn host(seed: u64) -> Option<Cuda<Host>> {
     cuda(Precision::F32, seed)
 }
 
-fn downloaded(be: &Cuda<Host>, buf: &<Cuda<Host> as Backend>::Buf) -> Vec<f32> {
+fn downloaded(be: &Cuda<Host>, buf: &<Cuda<Host> as Memory>::Buf) -> Vec<f32> {
     let mut got = vec![0.0; be.len(buf)];
     be.download(&mut got, buf, 0).unwrap();
     got

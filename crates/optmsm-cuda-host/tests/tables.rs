@@ -2,9 +2,10 @@
 //! than a launch describes, and every bit pattern of the narrow types.
 
 use optmsm_core::backend::{
-    Backend, FieldLookup, FieldSum, Mat, MatMut, Part, Segments, TableStep, TableView, Write,
+    Backend, Dense, Embedding, FieldLookup, FieldSum, Mat, MatMut, Memory, Part, Segments, TableStep,
+    TableView, Update, Write,
 };
-use optmsm_core::optim::{OptimizerConfig, Rule, Update};
+use optmsm_core::optim::{self, OptimizerConfig, Rule};
 use optmsm_core::reference::Reference;
 use optmsm_core::rounding::{Rounding, TableDtype};
 use optmsm_cuda::{Cuda, Precision};
@@ -231,7 +232,7 @@ fn rounding_is_that_of_the_definition_bit_by_bit() {
         let g = buffer(&be, &v.iter().map(|v| -v).collect::<Vec<_>>());
         let at = ids(&be, &(0..rows as u32).collect::<Vec<_>>());
         let rounding = Rounding { seed: 0x1234_5678_9abc, step: 5, site: rng.bits() };
-        let update = Update::new(&config, 1, 1.0, None);
+        let update = optim::Update::new(&config, 1, 1.0, None);
         let (g, on) = (Mat::new(&g, rows, width), &mut table);
         let step = TableStep { table: on, g, state: &mut [], average: None, rows: &at, rounding };
         be.step_rows(step, &update);
@@ -286,7 +287,7 @@ fn more_fields_and_tables_than_a_launch_describes() {
 
     // Row 2 of each moves by a whole number, which every type holds.
     let config = OptimizerConfig { rule: Rule::Sgd, lr: 1.0, ..Default::default() };
-    let update = Update::new(&config, 1, 1.0, None);
+    let update = optim::Update::new(&config, 1, 1.0, None);
     let g: Vec<_> = widths.iter().enumerate().map(|(i, &w)| buffer(&be, &vec![i as f32; w])).collect();
     let moved = ids(&be, &[2, u32::MAX]);
     be.step_tables(

@@ -6,6 +6,9 @@ use std::ptr::NonNull;
 use crate::error::DeviceResult;
 use crate::work::Work;
 
+/// Slots of uploads.
+pub(crate) const SLOTS: usize = 2;
+
 /// Memory of a device, and the execution of queued work on it.
 ///
 /// Work is submitted in order: what a later [`Device::submit`] or [`Device::read`] touches, an earlier one has written.

@@ -14,9 +14,9 @@ use std::sync::{Mutex, PoisonError};
 
 use cudarc::driver::sys;
 
-use crate::Precision;
-use crate::device::{Device, Stage};
+use crate::device::{Device, SLOTS, Stage};
 use crate::error::{CudaError, DeviceResult};
+use crate::precision::Precision;
 use crate::work::Work;
 use driver::call;
 use graph::Graphs;
@@ -26,9 +26,6 @@ use module::Modules;
 const ORDINARY: (i32, i32) = (8, 0);
 /// First driver that loads the PTX's ISA 8.0.
 const DRIVER: i32 = 12_000;
-/// Slots of uploads.
-pub(crate) const SLOTS: usize = 2;
-
 /// What is known of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceInfo {

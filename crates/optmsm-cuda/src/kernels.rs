@@ -1,7 +1,6 @@
 //! The kernels by name, and the modules of PTX that they are in.
 
-use crate::Precision;
-use crate::ops::dense;
+use crate::precision::Precision;
 
 macro_rules! kernels {
     ($($module:literal: $($kernel:ident = $name:literal),+;)+) => {
@@ -30,12 +29,12 @@ macro_rules! kernels {
 kernels! {
     "embedding": LookupFields = "lookup_fields", LookupBags = "lookup_bags", NumericEmbed = "numeric_embed",
         ReduceFieldsWalk = "reduce_fields_walk", ReduceFieldsJoin = "reduce_fields_join";
-    "optimizer": StepDense = "step_dense", StepTables = "step_tables", Average = "average",
-        SettleRows = "settle_rows";
-    "reduce": SumParts = "sum_parts", ColSumParts = "col_sum_parts", ColDotParts = "col_dot_parts",
-        ColSumJoin = "col_sum_join",
-        SumSqParts = "sum_sq_parts", SumSqJoin = "sum_sq_join", Accumulate = "accumulate";
-    "transfer": Unpack = "unpack", ZeroWords = "zero_words";
+    "update": StepDense = "step_dense", StepTables = "step_tables", Average = "average",
+        SettleRows = "settle_rows", SumSqParts = "sum_sq_parts", SumSqJoin = "sum_sq_join",
+        Accumulate = "accumulate";
+    "dense": SumParts = "sum_parts", ColSumParts = "col_sum_parts", ColDotParts = "col_dot_parts",
+        ColSumJoin = "col_sum_join";
+    "memory": Unpack = "unpack", ZeroWords = "zero_words", Fill = "fill", Copy = "copy";
     "gemm_f32": GemmNt128F32 = "gemm_nt_128_f32", GemmNt64F32 = "gemm_nt_64_f32",
         GemmNn128F32 = "gemm_nn_128_f32", GemmNn64F32 = "gemm_nn_64_f32",
         GemmTn128F32 = "gemm_tn_128_f32", GemmTn64F32 = "gemm_tn_64_f32", GemmSumF32 = "gemm_sum_f32";
@@ -46,16 +45,14 @@ kernels! {
         GemmNn128Bf16 = "gemm_nn_128_bf16", GemmNn64Bf16 = "gemm_nn_64_bf16",
         GemmTn128Bf16 = "gemm_tn_128_bf16", GemmTn64Bf16 = "gemm_tn_64_bf16", GemmSumBf16 = "gemm_sum_bf16";
     "elementwise":
-        Fill = "fill",
-        Copy = "copy",
         Relu = "relu",
         ReluBwd = "relu_bwd",
         RowScale = "row_scale",
         RowDot = "row_dot",
         Mul = "mul",
         SigmoidGate = "sigmoid_gate",
-        SigmoidGateBwd = "sigmoid_gate_bwd";
-    "dropout": Dropout = "dropout";
+        SigmoidGateBwd = "sigmoid_gate_bwd",
+        Dropout = "dropout";
     "gate":
         Softmax = "softmax",
         SoftmaxBwd = "softmax_bwd",
@@ -71,11 +68,23 @@ kernels! {
         Normalize = "normalize",
         Affine = "affine",
         NormBwd = "norm_bwd";
-    "orthogonality":
+    "penalty":
         Orthogonality = "orthogonality",
         OrthogonalityBwd = "orthogonality_bwd",
         GateOrthogonalityBwd = "gate_orthogonality_bwd";
     "loss": BceWithLogits = "bce_with_logits", Sigmoid = "sigmoid";
+}
+
+/// k of one stage, as in kernels/include/gemm_tile.cuh.
+pub(crate) const DEPTH: usize = 32;
+/// Stages of both tiles, as there.
+const STAGES: usize = 3;
+/// Rows and columns of the tiles, as there.
+pub(crate) const LARGE: usize = 128;
+pub(crate) const SMALL: usize = 64;
+/// Dynamic shared memory of a block: its stages.
+pub(crate) fn shared_bytes(tile: usize) -> usize {
+    4 * STAGES * 2 * tile * DEPTH
 }
 
 /// How the operands of a product A·B lie in memory: `n` as they are multiplied, A `[m, k]` and B `[k, n]`; `t` transposed.
@@ -125,9 +134,7 @@ impl Kernel {
     /// Bytes of dynamic shared memory that its launches ask for at most.
     pub(crate) fn dynamic_shared(self) -> usize {
         match self.name().split('_').collect::<Vec<_>>()[..] {
-            ["gemm", _, tile, _] => {
-                dense::shared_bytes(if tile == "128" { dense::LARGE } else { dense::SMALL })
-            }
+            ["gemm", _, tile, _] => shared_bytes(if tile == "128" { LARGE } else { SMALL }),
             _ => 0,
         }
     }

@@ -86,6 +86,15 @@ impl<D: Device, T> Buffer<D, T> {
     }
 }
 
+/// `f32` in device memory.
+pub(crate) type Buf<D> = Buffer<D, f32>;
+/// `u32` in device memory.
+pub(crate) type Ids<D> = Buffer<D, u32>;
+/// A matrix to read.
+pub(crate) type M<'a, D> = Mat<'a, Buf<D>>;
+/// A matrix to write.
+pub(crate) type MM<'a, D> = MatMut<'a, Buf<D>>;
+
 /// An embedding table on a device.
 #[derive(Debug)]
 pub struct Table<D: Device> {

@@ -3,9 +3,9 @@
 //! Uploads are gathered in one stage and unpacked by one kernel, so a training step begins with one copy. Launches are
 //! submitted together: at the end of a step, before something is read back, or when there are many.
 
+use crate::device::SLOTS;
 use crate::device::{Device, Stage};
 use crate::error::{CudaError, DeviceResult};
-use crate::gpu::SLOTS;
 use crate::kernels::Kernel;
 use crate::work::{Region, Work};
 
@@ -27,7 +27,7 @@ pub const RESERVED: usize = SLOTS * STAGE + WORKSPACES;
 /// Bytes that one block of `unpack` copies.
 const UNPACK: usize = 1 << 14;
 
-/// A piece of a stage and where it goes; as in kernels/transfer.cu.
+/// A piece of a stage and where it goes; as in kernels/memory.cu.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 struct Piece {

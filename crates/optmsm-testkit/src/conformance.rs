@@ -4,9 +4,10 @@
 //! NaN around them that must be neither read nor overwritten, `Write::Set` over NaN, both layouts, all parts.
 //! Tables in every storage type; where an update rounds at random, the word is known, so the result is too.
 //! Tolerances are derived: 2·k·u·(|A||B|) for sums of products, and (2v + v²)·|A||B| more where operands are rounded
-//! to a type of unit roundoff v ([`Backend::product_rounding`]); running error analysis ([`crate::bounded`]) for the
-//! rest; where nothing is rounded, equality. Operations that compose others are compared with the composition.
-//! Only downloads wait for work: everything else may be queued, and what it uses may be dropped meanwhile.
+//! to a type of unit roundoff v ([`Memory::product_rounding`](optmsm_core::backend::Memory::product_rounding));
+//! running error analysis ([`crate::bounded`]) for the rest; where nothing is rounded, equality. Operations that
+//! compose others are compared with the composition. Only downloads wait for work: everything else may be queued, and
+//! what it uses may be dropped meanwhile.
 //!
 //! [`conformance_tests!`](crate::conformance_tests) makes one `#[test]` an operation, so that a failure names it.
 
@@ -20,6 +21,7 @@ mod embedding;
 mod gate;
 mod loss;
 mod matrix;
+mod memory;
 mod norm;
 mod penalty;
 mod properties;
@@ -34,16 +36,17 @@ macro_rules! conformance_operations {
         $crate::$then! {
             [$($argument)*]
             properties: for_lanes order rows_alone;
-            table: table_memory lookup lookup_fields lookup_bags settle_rows step_rows step_tables;
-            elementwise: memory fill copy relu relu_bwd relu_bwd_into dropout row_scale row_dot mul add_row
-                sigmoid_gate sigmoid_gate_bwd;
+            memory: memory table_memory fill copy;
             dense: linear linear_dx linear_dw linear_dw_bias col_sum col_dot;
-            embedding: gather_rows numeric_embed reduce_rows reduce_fields linear_bwd_by_value;
+            elementwise: relu relu_bwd relu_bwd_into dropout row_scale row_dot mul add_row sigmoid_gate
+                sigmoid_gate_bwd;
+            embedding: gather_rows lookup lookup_fields lookup_bags numeric_embed reduce_rows reduce_fields
+                linear_bwd_by_value;
             gate: softmax softmax_bwd mix mix_bwd gate gate_bwd select select_bwd;
             norm: deviations moments running_moments normalize affine norm_bwd;
             penalty: orthogonality orthogonality_bwd gate_orthogonality_bwd orthogonality_of_any_size;
             loss: bce_with_logits sigmoid;
-            update: accumulate sum_sq step_dense average;
+            update: accumulate sum_sq step_dense average settle_rows step_rows step_tables;
         }
     };
 }

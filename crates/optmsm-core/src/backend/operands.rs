@@ -1,6 +1,6 @@
 //! What operations take: matrices inside buffers, parts of products, lists of ids.
 
-use super::Backend;
+use super::Memory;
 use crate::rounding::Rounding;
 
 /// Whether a result replaces what is there or is added to it.
@@ -118,9 +118,9 @@ pub enum Layout {
 /// Which products read a packed weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Products {
-    /// [`Backend::linear`].
+    /// [`Dense::linear`](super::Dense::linear).
     Forward,
-    /// [`Backend::linear`] and [`Backend::linear_dx`].
+    /// [`Dense::linear`](super::Dense::linear) and [`Dense::linear_dx`](super::Dense::linear_dx).
     Both,
 }
 
@@ -202,7 +202,7 @@ pub struct Segments<'a, I, T> {
 /// How lookups read a table. Row `id` is `scale · table[id, :]`. With `plus` = (average, factor) it is
 /// fma(`factor`, `average[id, :]`, `scale · table[id, :]`).
 #[derive(Debug)]
-pub struct TableView<'a, B: Backend> {
+pub struct TableView<'a, B: Memory> {
     /// Rows as they are stored.
     pub table: &'a B::Table,
     /// Factor of these rows.
@@ -211,24 +211,24 @@ pub struct TableView<'a, B: Backend> {
     pub plus: Option<(&'a B::Table, f64)>,
 }
 
-impl<B: Backend> Clone for TableView<'_, B> {
+impl<B: Memory> Clone for TableView<'_, B> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<B: Backend> Copy for TableView<'_, B> {}
+impl<B: Memory> Copy for TableView<'_, B> {}
 
-impl<'a, B: Backend> TableView<'a, B> {
+impl<'a, B: Memory> TableView<'a, B> {
     /// The rows themselves.
     pub fn of(table: &'a B::Table) -> Self {
         Self { table, scale: 1.0, plus: None }
     }
 }
 
-/// A categorical field in [`Backend::lookup_fields`].
+/// A categorical field in [`Embedding::lookup_fields`](super::Embedding::lookup_fields).
 #[derive(Debug)]
-pub struct FieldLookup<'a, B: Backend> {
+pub struct FieldLookup<'a, B: Memory> {
     /// Its table, `width` wide.
     pub table: TableView<'a, B>,
     /// One id a row of the batch.
@@ -239,9 +239,9 @@ pub struct FieldLookup<'a, B: Backend> {
     pub width: usize,
 }
 
-/// A field in [`Backend::reduce_fields`].
+/// A field in [`Embedding::reduce_fields`](super::Embedding::reduce_fields).
 #[derive(Debug)]
-pub struct FieldSum<'a, B: Backend> {
+pub struct FieldSum<'a, B: Memory> {
     /// Sums, `[segments.count, d]`.
     pub g: MatMut<'a, B::Buf>,
     /// Rows of each sum.
@@ -250,9 +250,9 @@ pub struct FieldSum<'a, B: Backend> {
     pub d_out: Mat<'a, B::Buf>,
 }
 
-/// A table in [`Backend::step_rows`] and [`Backend::step_tables`].
+/// A table in [`Update::step_rows`](super::Update::step_rows) and [`Update::step_tables`](super::Update::step_tables).
 #[derive(Debug)]
-pub struct TableStep<'a, B: Backend> {
+pub struct TableStep<'a, B: Memory> {
     /// What moves.
     pub table: &'a mut B::Table,
     /// Gradient of row `rows[u]` in row `u`.

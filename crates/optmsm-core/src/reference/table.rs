@@ -39,7 +39,7 @@ impl<T: Elem> Table<T> {
         row.iter_mut().zip(before).zip(after).for_each(|((a, &before), &after)| *a -= c * (after - before));
     }
 
-    /// An average's part of [`crate::backend::Backend::settle_rows`].
+    /// An average's part of [`Update::settle_rows`](crate::backend::Update::settle_rows).
     pub(super) fn settle(&mut self, table: &Self, q: T, d: T) {
         self.data.iter_mut().zip(&table.data).for_each(|(a, &w)| *a = d.mul_add(*a, q * w));
     }

@@ -1,7 +1,67 @@
-//! One step of an update rule on one element (model.md §9).
+//! Reductions and updates; one step of an update rule on one element (model.md §9).
 
-use crate::backend::Elem;
-use crate::optim::{Rule, Update};
+use std::ops::Range;
+
+use super::{Reference, Table, put, view};
+use crate::backend::{TableStep, Update, Write};
+use crate::elem::Elem;
+use crate::optim::{self, Rule};
+
+impl<T: Elem> Update for Reference<T> {
+    fn accumulate<'a>(
+        &self,
+        acc: &mut Vec<T>,
+        count: usize,
+        x: impl Fn(usize) -> &'a Vec<T> + Sync,
+        range: Range<usize>,
+    ) {
+        for i in 0..count {
+            acc[range.clone()].iter_mut().zip(&x(i)[range.clone()]).for_each(|(a, &x)| *a += x);
+        }
+    }
+
+    fn sum_sq(&self, sum: &mut Vec<T>, write: Write, x: &Vec<T>, len: usize) {
+        put(&mut sum[0], write, x[..len].iter().fold(T::zero(), |sum, &x| sum + x * x));
+    }
+
+    fn step_dense(
+        &self,
+        w: &mut Vec<T>,
+        g: &Vec<T>,
+        state: &mut [Vec<T>],
+        len: usize,
+        update: &optim::Update<Vec<T>>,
+    ) {
+        let rule = Scalars::new(update, update.adam_dense());
+        for (i, (w, &g)) in w[..len].iter_mut().zip(&g[..len]).enumerate() {
+            rule.element(w, g, state, i);
+        }
+    }
+
+    fn average(&self, a: &mut Vec<T>, w: &Vec<T>, len: usize, keep: f64) {
+        let share = T::of(1.0 - keep);
+        a[..len].iter_mut().zip(w).for_each(|(a, &w)| *a += share * (w - *a));
+    }
+
+    fn step_rows(&self, step: TableStep<Self>, update: &optim::Update<Vec<T>>) {
+        let TableStep { table, g, state, mut average, rows, rounding } = step;
+        let rule = Scalars::new(update, update.adam_rows());
+        for (g, &row) in view(g).outer_iter().zip(rows) {
+            let before = table.row(row).to_vec();
+            table.step(row, |j| g[j], state, &rule, update, &rounding);
+            if let Some((average, c)) = &mut average {
+                average.follow(row, &before, table.row(row), T::of(*c));
+            }
+        }
+    }
+
+    fn settle_rows(&self, table: &mut Table<T>, factor: f64, average: Option<(&mut Table<T>, [f64; 2])>) {
+        if let Some((average, [q, d])) = average {
+            average.settle(table, T::of(q), T::of(d));
+        }
+        table.scale(T::of(factor));
+    }
+}
 
 /// An update's constants in the element type.
 pub(super) struct Scalars<T> {
@@ -21,7 +81,7 @@ pub(super) struct Scalars<T> {
 }
 
 impl<T: Elem> Scalars<T> {
-    pub(super) fn new(update: &Update<Vec<T>>, (adam_rate, root_scale): (f64, f64)) -> Self {
+    pub(super) fn new(update: &optim::Update<Vec<T>>, (adam_rate, root_scale): (f64, f64)) -> Self {
         let clip = update.clip.as_ref().map_or(1.0, |c| c.factor(c.sum_sq[0].wide()));
         Self {
             rule: update.rule,

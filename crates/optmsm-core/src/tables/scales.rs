@@ -1,6 +1,6 @@
 //! Numbers that all rows of the tables that move have in common.
 
-use crate::backend::Elem;
+use crate::elem::Elem;
 
 /// Least p, and least d: below it rows are settled. Between two settlings stored rows grow by 2⁴ beyond what they stand for at
 /// most, which leaves `f16` a range up to 4094, and q · w̃ stays below 2⁴ times the largest w that the average saw, so that

@@ -1,8 +1,8 @@
 //! Rows that rest against every row moved at every step, in `f64`, by the definition.
 
 use super::*;
-use crate::backend::{Mat, MatMut, TableStep};
-use crate::optim::{AverageConfig, OptimizerConfig, Rule, Schedule, ScheduleConfig, Update};
+use crate::backend::{Embedding, Mat, MatMut, TableStep, Update};
+use crate::optim::{self, AverageConfig, OptimizerConfig, Rule, Schedule, ScheduleConfig};
 use crate::params::{HostTensor, Init};
 use crate::philox::Stream;
 use crate::reference::Reference;
@@ -197,7 +197,7 @@ fn follow<T: Elem>(rule: &OptimizerConfig, dtype: TableDtype, decay: Option<f64>
         let before = tables.scales;
         let shrink = 1.0 - rule.lr * share * rule.weight_decay;
         let (rows, p) = tables.rest(&be, Rest { shrink, keep });
-        let mut update = Update::new(rule, t, share, None);
+        let mut update = optim::Update::new(rule, t, share, None);
         (update.weight_decay, update.lr) = (0.0, update.lr / p);
         for Moving { rows: table, average } in rows.flatten() {
             let (g, rounding) = (Mat::new(&g, ids.len(), WIDTH), Rounding::new(1, t as u32, 0));

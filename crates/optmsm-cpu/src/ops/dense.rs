@@ -1,119 +1,127 @@
-//! Products, by group.
+//! Products with packed weights by group, and sums by column.
 
-use optmsm_core::backend::{Epilogue, Part, Write};
+use optmsm_core::backend::{Dense, Epilogue, Layout, Memory, Part, Write};
 
-use super::elementwise::fill;
 use super::{M, MM, column, each_group, rows_of, rows_of_mut};
 use crate::Cpu;
 use crate::gemm::{Product, Reduction, accumulate, multiply};
 use crate::packed::Packed;
 use crate::rows::{put, row, row_mut};
 
-pub(crate) fn linear(cpu: &Cpu, mut y: MM, x: M, w: &Packed, part: Part<Vec<u32>>, then: Epilogue<Vec<f32>>) {
-    assert_eq!(y.rows, x.rows, "rows of y and x");
-    each_group(part, w.groups, x.rows, |g, first, n| {
-        let x = x.rows(first, n).cols(column(part, g, w.inputs), w.inputs);
-        let mut y = y.again().rows(first, n).cols(column(part, g, w.outputs), w.outputs);
-        let product = Product {
-            m: n,
-            n: w.outputs,
-            k: w.inputs,
-            a: rows_of(x),
-            b: w.forward(g),
-            c: rows_of_mut(&mut y),
-            add: false,
-            relu: then.relu,
-            bias: then.bias.as_ref().map(|bias| row(bias, g)),
-            mask: None,
+impl Dense for Cpu {
+    fn pack(&self, dst: &mut Packed, src: M, layout: Layout) {
+        self.pool.install(|| dst.fill(src, layout));
+    }
+
+    fn linear(&self, mut y: MM, x: M, w: &Packed, part: Part<Vec<u32>>, then: Epilogue<Vec<f32>>) {
+        assert_eq!(y.rows, x.rows, "rows of y and x");
+        each_group(part, w.groups, x.rows, |g, first, n| {
+            let x = x.rows(first, n).cols(column(part, g, w.inputs), w.inputs);
+            let mut y = y.again().rows(first, n).cols(column(part, g, w.outputs), w.outputs);
+            let product = Product {
+                m: n,
+                n: w.outputs,
+                k: w.inputs,
+                a: rows_of(x),
+                b: w.forward(g),
+                c: rows_of_mut(&mut y),
+                add: false,
+                relu: then.relu,
+                bias: then.bias.as_ref().map(|bias| row(bias, g)),
+                mask: None,
+            };
+            multiply(self.isa, product);
+        });
+    }
+
+    fn linear_dx(
+        &self,
+        mut d_x: MM,
+        write: Write,
+        d_y: M,
+        w: &Packed,
+        part: Part<Vec<u32>>,
+        relu: Option<M>,
+    ) {
+        assert_eq!(d_x.rows, d_y.rows, "rows of d_x and d_y");
+        each_group(part, w.groups, d_y.rows, |g, first, n| {
+            let d_y = d_y.rows(first, n).cols(column(part, g, w.outputs), w.outputs);
+            let first_column = column(part, g, w.inputs);
+            let mut d_x = d_x.again().rows(first, n).cols(first_column, w.inputs);
+            let relu = relu.map(|x| x.rows(first, n).cols(first_column, w.inputs));
+            let product = Product {
+                m: n,
+                n: w.inputs,
+                k: w.outputs,
+                a: rows_of(d_y),
+                b: w.backward(g),
+                c: rows_of_mut(&mut d_x),
+                add: write == Write::Add,
+                relu: false,
+                bias: None,
+                mask: relu.map(rows_of),
+            };
+            multiply(self.isa, product);
+        });
+    }
+
+    fn linear_dw(&self, mut d_w: MM, write: Write, d_y: M, x: M, part: Part<Vec<u32>>) {
+        assert_eq!(d_y.rows, x.rows, "rows of d_y and x");
+        let inputs = d_w.cols;
+        let groups = match part {
+            Part::Group(_) => 1,
+            Part::Columns => x.cols / inputs.max(1),
+            Part::Rows(_) => d_w.rows / d_y.cols.max(1),
         };
-        multiply(cpu.isa, product);
-    });
-}
-
-pub(crate) fn linear_dx(
-    cpu: &Cpu,
-    mut d_x: MM,
-    write: Write,
-    d_y: M,
-    w: &Packed,
-    part: Part<Vec<u32>>,
-    relu: Option<M>,
-) {
-    assert_eq!(d_x.rows, d_y.rows, "rows of d_x and d_y");
-    each_group(part, w.groups, d_y.rows, |g, first, n| {
-        let d_y = d_y.rows(first, n).cols(column(part, g, w.outputs), w.outputs);
-        let first_column = column(part, g, w.inputs);
-        let mut d_x = d_x.again().rows(first, n).cols(first_column, w.inputs);
-        let relu = relu.map(|x| x.rows(first, n).cols(first_column, w.inputs));
-        let product = Product {
-            m: n,
-            n: w.inputs,
-            k: w.outputs,
-            a: rows_of(d_y),
-            b: w.backward(g),
-            c: rows_of_mut(&mut d_x),
-            add: write == Write::Add,
-            relu: false,
-            bias: None,
-            mask: relu.map(rows_of),
-        };
-        multiply(cpu.isa, product);
-    });
-}
-
-pub(crate) fn linear_dw(cpu: &Cpu, mut d_w: MM, write: Write, d_y: M, x: M, part: Part<Vec<u32>>) {
-    assert_eq!(d_y.rows, x.rows, "rows of d_y and x");
-    let inputs = d_w.cols;
-    let groups = match part {
-        Part::Group(_) => 1,
-        Part::Columns => x.cols / inputs.max(1),
-        Part::Rows(_) => d_w.rows / d_y.cols.max(1),
-    };
-    let outputs = d_w.rows / groups.max(1);
-    if write == Write::Set {
-        fill(d_w.again(), 0.0);
+        let outputs = d_w.rows / groups.max(1);
+        if write == Write::Set {
+            self.fill(d_w.again(), 0.0);
+        }
+        let part = if let Part::Group(_) = part { Part::Group(0) } else { part };
+        each_group(part, groups, x.rows, |g, first, n| {
+            let d_y = d_y.rows(first, n).cols(column(part, g, outputs), outputs);
+            let x = x.rows(first, n).cols(column(part, g, inputs), inputs);
+            let mut d_w = d_w.again().rows(g * outputs, outputs);
+            let c = rows_of_mut(&mut d_w);
+            accumulate(
+                self.isa,
+                Reduction { m: outputs, n: inputs, k: n, a: rows_of(d_y), b: rows_of(x), c },
+            );
+        });
     }
-    let part = if let Part::Group(_) = part { Part::Group(0) } else { part };
-    each_group(part, groups, x.rows, |g, first, n| {
-        let d_y = d_y.rows(first, n).cols(column(part, g, outputs), outputs);
-        let x = x.rows(first, n).cols(column(part, g, inputs), inputs);
-        let mut d_w = d_w.again().rows(g * outputs, outputs);
-        let c = rows_of_mut(&mut d_w);
-        accumulate(cpu.isa, Reduction { m: outputs, n: inputs, k: n, a: rows_of(d_y), b: rows_of(x), c });
-    });
-}
 
-pub(crate) fn col_sum(cpu: &Cpu, mut out: MM, write: Write, x: M, part: Part<Vec<u32>>) {
-    assert_eq!(out.cols, x.cols, "columns of the sums and of x");
-    if write == Write::Set {
-        fill(out.again(), 0.0);
+    fn col_sum(&self, mut out: MM, write: Write, x: M, part: Part<Vec<u32>>) {
+        assert_eq!(out.cols, x.cols, "columns of the sums and of x");
+        if write == Write::Set {
+            self.fill(out.again(), 0.0);
+        }
+        let part = if let Part::Rows(_) = part { part } else { Part::Group(0) };
+        each_group(part, out.rows, x.rows, |g, first, n| {
+            let sums = row_mut(&mut out, g);
+            self.isa.vectorise(
+                #[inline(always)]
+                || (first..first + n).for_each(|b| put(sums, Write::Add, row(&x, b).iter().copied())),
+            );
+        });
     }
-    let part = if let Part::Rows(_) = part { part } else { Part::Group(0) };
-    each_group(part, out.rows, x.rows, |g, first, n| {
-        let sums = row_mut(&mut out, g);
-        cpu.isa.vectorise(
-            #[inline(always)]
-            || (first..first + n).for_each(|b| put(sums, Write::Add, row(&x, b).iter().copied())),
-        );
-    });
-}
 
-pub(crate) fn col_dot(cpu: &Cpu, mut out: MM, write: Write, x: M, y: M, part: Part<Vec<u32>>) {
-    assert_eq!(out.cols, x.cols, "columns of the sums and of x");
-    assert_eq!((y.rows, y.cols), (x.rows, x.cols), "shapes of x and y");
-    if write == Write::Set {
-        fill(out.again(), 0.0);
+    fn col_dot(&self, mut out: MM, write: Write, x: M, y: M, part: Part<Vec<u32>>) {
+        assert_eq!(out.cols, x.cols, "columns of the sums and of x");
+        assert_eq!((y.rows, y.cols), (x.rows, x.cols), "shapes of x and y");
+        if write == Write::Set {
+            self.fill(out.again(), 0.0);
+        }
+        let part = if let Part::Rows(_) = part { part } else { Part::Group(0) };
+        each_group(part, out.rows, x.rows, |g, first, n| {
+            let sums = row_mut(&mut out, g);
+            self.isa.vectorise(
+                #[inline(always)]
+                || {
+                    for b in first..first + n {
+                        put(sums, Write::Add, row(&x, b).iter().zip(row(&y, b)).map(|(x, y)| x * y));
+                    }
+                },
+            );
+        });
     }
-    let part = if let Part::Rows(_) = part { part } else { Part::Group(0) };
-    each_group(part, out.rows, x.rows, |g, first, n| {
-        let sums = row_mut(&mut out, g);
-        cpu.isa.vectorise(
-            #[inline(always)]
-            || {
-                for b in first..first + n {
-                    put(sums, Write::Add, row(&x, b).iter().zip(row(&y, b)).map(|(x, y)| x * y));
-                }
-            },
-        );
-    });
 }

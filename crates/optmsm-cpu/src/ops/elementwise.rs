@@ -1,136 +1,126 @@
 //! Element by element and row by row.
 
-use optmsm_core::backend::{Dropout, Write};
+use optmsm_core::backend::{Dropout, Elementwise, Write};
 use optmsm_core::philox::philox4x32;
 
 use super::{M, MM};
 use crate::Cpu;
 use crate::rows::{self, dot, put, row, row_mut};
 
-pub(crate) fn fill(mut dst: MM, v: f64) {
-    (0..dst.rows).for_each(|b| row_mut(&mut dst, b).fill(v as f32));
-}
+impl Elementwise for Cpu {
+    fn relu(&self, mut y: MM) {
+        self.isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in 0..y.rows {
+                    // NaN stays NaN.
+                    row_mut(&mut y, b).iter_mut().for_each(|y| *y = if *y < 0.0 { 0.0 } else { *y });
+                }
+            },
+        );
+    }
 
-pub(crate) fn copy(cpu: &Cpu, mut dst: MM, write: Write, src: M) {
-    assert_eq!((dst.rows, dst.cols), (src.rows, src.cols), "shapes of a copy");
-    cpu.isa.vectorise(
-        #[inline(always)]
-        || (0..src.rows).for_each(|b| put(row_mut(&mut dst, b), write, row(&src, b).iter().copied())),
-    );
-}
+    fn relu_bwd(&self, mut d: MM, y: M) {
+        assert_eq!((d.rows, d.cols), (y.rows, y.cols), "shapes of d and y");
+        self.isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in 0..y.rows {
+                    let d = row_mut(&mut d, b).iter_mut();
+                    d.zip(row(&y, b)).for_each(|(d, &y)| *d = if y <= 0.0 { 0.0 } else { *d });
+                }
+            },
+        );
+    }
 
-pub(crate) fn relu(cpu: &Cpu, mut y: MM) {
-    cpu.isa.vectorise(
-        #[inline(always)]
-        || {
-            for b in 0..y.rows {
-                // NaN stays NaN.
-                row_mut(&mut y, b).iter_mut().for_each(|y| *y = if *y < 0.0 { 0.0 } else { *y });
-            }
-        },
-    );
-}
-
-pub(crate) fn relu_bwd(cpu: &Cpu, mut d: MM, y: M) {
-    assert_eq!((d.rows, d.cols), (y.rows, y.cols), "shapes of d and y");
-    cpu.isa.vectorise(
-        #[inline(always)]
-        || {
-            for b in 0..y.rows {
-                let d = row_mut(&mut d, b).iter_mut();
-                d.zip(row(&y, b)).for_each(|(d, &y)| *d = if y <= 0.0 { 0.0 } else { *d });
-            }
-        },
-    );
-}
-
-pub(crate) fn dropout(mut x: MM, drop: &Dropout, rows: &[u32], first: usize) {
-    let (threshold, scale) = (drop.threshold(), (1.0 / (1.0 - drop.p)) as f32);
-    for b in 0..x.rows {
-        for (quad, x) in row_mut(&mut x, b).chunks_mut(4).enumerate() {
-            let (counter, key) = drop.counter(rows[first + b], quad as u32);
-            for (x, word) in x.iter_mut().zip(philox4x32(counter, key)) {
-                *x = if word >= threshold { *x * scale } else { 0.0 };
+    fn dropout(&self, mut x: MM, drop: &Dropout, rows: &Vec<u32>, first: usize) {
+        let (threshold, scale) = (drop.threshold(), (1.0 / (1.0 - drop.p)) as f32);
+        for b in 0..x.rows {
+            for (quad, x) in row_mut(&mut x, b).chunks_mut(4).enumerate() {
+                let (counter, key) = drop.counter(rows[first + b], quad as u32);
+                for (x, word) in x.iter_mut().zip(philox4x32(counter, key)) {
+                    *x = if word >= threshold { *x * scale } else { 0.0 };
+                }
             }
         }
     }
-}
 
-pub(crate) fn row_scale(cpu: &Cpu, mut y: MM, write: Write, s: M, x: M) {
-    assert_eq!((y.rows, y.cols), (x.rows, x.cols), "shapes of y and x");
-    cpu.isa.vectorise(
-        #[inline(always)]
-        || {
-            for b in 0..x.rows {
-                let s = row(&s, b)[0];
-                put(row_mut(&mut y, b), write, row(&x, b).iter().map(|x| s * x));
-            }
-        },
-    );
-}
+    fn row_scale(&self, mut y: MM, write: Write, s: M, x: M) {
+        assert_eq!((y.rows, y.cols), (x.rows, x.cols), "shapes of y and x");
+        self.isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in 0..x.rows {
+                    let s = row(&s, b)[0];
+                    put(row_mut(&mut y, b), write, row(&x, b).iter().map(|x| s * x));
+                }
+            },
+        );
+    }
 
-pub(crate) fn row_dot(cpu: &Cpu, mut out: MM, write: Write, x: M, y: M) {
-    assert_eq!((x.rows, x.cols), (y.rows, y.cols), "shapes of x and y");
-    cpu.isa.vectorise(
-        #[inline(always)]
-        || {
-            for b in 0..x.rows {
-                put(row_mut(&mut out, b), write, [dot(row(&x, b), row(&y, b))].into_iter());
-            }
-        },
-    );
-}
+    fn row_dot(&self, mut out: MM, write: Write, x: M, y: M) {
+        assert_eq!((x.rows, x.cols), (y.rows, y.cols), "shapes of x and y");
+        self.isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in 0..x.rows {
+                    put(row_mut(&mut out, b), write, [dot(row(&x, b), row(&y, b))].into_iter());
+                }
+            },
+        );
+    }
 
-pub(crate) fn mul(cpu: &Cpu, mut y: MM, write: Write, x: M, v: M) {
-    assert_eq!((y.rows, y.cols), (x.rows, x.cols), "shapes of y and x");
-    assert!(v.cols == x.cols && (v.rows == x.rows || v.rows == 1), "v is {}x{}", v.rows, v.cols);
-    cpu.isa.vectorise(
-        #[inline(always)]
-        || {
-            for b in 0..x.rows {
-                let v = row(&v, if v.rows == 1 { 0 } else { b });
-                put(row_mut(&mut y, b), write, row(&x, b).iter().zip(v).map(|(x, v)| x * v));
-            }
-        },
-    );
-}
+    fn mul(&self, mut y: MM, write: Write, x: M, v: M) {
+        assert_eq!((y.rows, y.cols), (x.rows, x.cols), "shapes of y and x");
+        assert!(v.cols == x.cols && (v.rows == x.rows || v.rows == 1), "v is {}x{}", v.rows, v.cols);
+        self.isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in 0..x.rows {
+                    let v = row(&v, if v.rows == 1 { 0 } else { b });
+                    put(row_mut(&mut y, b), write, row(&x, b).iter().zip(v).map(|(x, v)| x * v));
+                }
+            },
+        );
+    }
 
-pub(crate) fn add_row(cpu: &Cpu, mut y: MM, v: M) {
-    assert_eq!((v.rows, v.cols), (1, y.cols), "shape of v");
-    cpu.isa.vectorise(
-        #[inline(always)]
-        || (0..y.rows).for_each(|b| put(row_mut(&mut y, b), Write::Add, row(&v, 0).iter().copied())),
-    );
-}
+    fn add_row(&self, mut y: MM, v: M) {
+        assert_eq!((v.rows, v.cols), (1, y.cols), "shape of v");
+        self.isa.vectorise(
+            #[inline(always)]
+            || (0..y.rows).for_each(|b| put(row_mut(&mut y, b), Write::Add, row(&v, 0).iter().copied())),
+        );
+    }
 
-pub(crate) fn sigmoid_gate(cpu: &Cpu, mut y: MM, mut g: MM, x: M, o: M) {
-    let shape = (x.rows, x.cols);
-    assert!([(y.rows, y.cols), (g.rows, g.cols), (o.rows, o.cols)] == [shape; 3], "shapes of y, g and o");
-    cpu.isa.vectorise(
-        #[inline(always)]
-        || {
-            for b in 0..x.rows {
-                let g = row_mut(&mut g, b);
-                put(g, Write::Set, row(&o, b).iter().map(|&o| 2.0 * rows::sigmoid(o)));
-                put(row_mut(&mut y, b), Write::Set, row(&x, b).iter().zip(g).map(|(x, g)| x * *g));
-            }
-        },
-    );
-}
+    fn sigmoid_gate(&self, mut y: MM, mut g: MM, x: M, o: M) {
+        let shape = (x.rows, x.cols);
+        assert!([(y.rows, y.cols), (g.rows, g.cols), (o.rows, o.cols)] == [shape; 3], "shapes of y, g and o");
+        self.isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in 0..x.rows {
+                    let g = row_mut(&mut g, b);
+                    put(g, Write::Set, row(&o, b).iter().map(|&o| 2.0 * rows::sigmoid(o)));
+                    put(row_mut(&mut y, b), Write::Set, row(&x, b).iter().zip(g).map(|(x, g)| x * *g));
+                }
+            },
+        );
+    }
 
-pub(crate) fn sigmoid_gate_bwd(cpu: &Cpu, mut d_o: MM, mut d_x: MM, write: Write, d_y: M, x: M, g: M) {
-    let shape = (x.rows, x.cols);
-    let others = [(d_o.rows, d_o.cols), (d_x.rows, d_x.cols), (d_y.rows, d_y.cols), (g.rows, g.cols)];
-    assert!(others == [shape; 4], "shapes of d_o, d_x, d_y and g");
-    cpu.isa.vectorise(
-        #[inline(always)]
-        || {
-            for b in 0..x.rows {
-                let (d_y, x, g) = (row(&d_y, b), row(&x, b), row(&g, b));
-                let through = d_y.iter().zip(x).zip(g).map(|((d_y, x), g)| d_y * x * g * (1.0 - 0.5 * g));
-                put(row_mut(&mut d_o, b), Write::Set, through);
-                put(row_mut(&mut d_x, b), write, d_y.iter().zip(g).map(|(d_y, g)| d_y * g));
-            }
-        },
-    );
+    fn sigmoid_gate_bwd(&self, mut d_o: MM, mut d_x: MM, write: Write, d_y: M, x: M, g: M) {
+        let shape = (x.rows, x.cols);
+        let others = [(d_o.rows, d_o.cols), (d_x.rows, d_x.cols), (d_y.rows, d_y.cols), (g.rows, g.cols)];
+        assert!(others == [shape; 4], "shapes of d_o, d_x, d_y and g");
+        self.isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in 0..x.rows {
+                    let (d_y, x, g) = (row(&d_y, b), row(&x, b), row(&g, b));
+                    let through = d_y.iter().zip(x).zip(g).map(|((d_y, x), g)| d_y * x * g * (1.0 - 0.5 * g));
+                    put(row_mut(&mut d_o, b), Write::Set, through);
+                    put(row_mut(&mut d_x, b), write, d_y.iter().zip(g).map(|(d_y, g)| d_y * g));
+                }
+            },
+        );
+    }
 }

@@ -1,16 +1,12 @@
-//! Sums (kernels/reduce.cu).
-
-use std::ops::Range;
+//! Sums of parts, which other operations end with (kernels/dense.cu).
 
 use optmsm_core::backend::{Part, Write};
 
-use crate::Cuda;
-use crate::backend::{Buf, Ids, M, MM};
+use crate::cuda::Cuda;
 use crate::device::Device;
 use crate::kernels::Kernel;
-use crate::launch::{Launcher, Plain, Session, Workspace};
-use crate::memory::Span;
-use crate::ops::elementwise::expect_shape;
+use crate::launch::{Launcher, Session, Workspace};
+use crate::memory::{Ids, MM, Span};
 
 /// out (+)= parts[0] + parts[1] + … in this order, `count` of them, each as large as `out` and dense.
 pub(crate) fn sum_parts<D: Device>(
@@ -37,6 +33,7 @@ pub(crate) fn sum_parts<D: Device>(
 
 /// Rows that one block sums at least: less is not worth a second launch.
 const PART: usize = 128;
+
 /// Parts at most: what the second launch of [`by_column`] reads one after the other.
 const PARTS: usize = 64;
 
@@ -100,95 +97,4 @@ pub(crate) fn by_column<D: Device, const N: usize>(
             .u32(add) // unsigned add
             .go();
     }
-}
-
-pub(crate) fn col_sum<D: Device>(cuda: &Cuda<D>, out: MM<D>, write: Write, x: M<D>, part: Part<Ids<D>>) {
-    assert_eq!(out.cols, x.cols, "columns of the sums and of x");
-    by_column(cuda, [out], write, x.rows, part, Kernel::ColSumParts, |launch| {
-        launch
-            .read(Span::mat(&x)) // const float* x
-            .size(x.stride) // unsigned ld_x
-    });
-}
-
-pub(crate) fn col_dot<D: Device>(
-    cuda: &Cuda<D>,
-    out: MM<D>,
-    write: Write,
-    x: M<D>,
-    y: M<D>,
-    part: Part<Ids<D>>,
-) {
-    assert_eq!(out.cols, x.cols, "columns of the sums and of x");
-    expect_shape("y", (y.rows, y.cols), (x.rows, x.cols));
-    by_column(cuda, [out], write, x.rows, part, Kernel::ColDotParts, |launch| {
-        launch
-            .read(Span::mat(&x)) // const float* x
-            .size(x.stride) // unsigned ld_x
-            .read(Span::mat(&y)) // const float* y
-            .size(y.stride) // unsigned ld_y
-    });
-}
-
-/// Buffers that one launch adds.
-const ADDENDS: usize = 8;
-
-/// As in kernels/reduce.cu.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct Addends {
-    x: [u64; ADDENDS],
-}
-
-// SAFETY: one array of numbers.
-unsafe impl Plain for Addends {}
-
-pub(crate) fn accumulate<'a, D: Device>(
-    cuda: &Cuda<D>,
-    acc: &mut Buf<D>,
-    count: usize,
-    x: impl Fn(usize) -> &'a Buf<D> + Sync,
-    range: Range<usize>,
-) {
-    let (start, len) = (range.start, range.len());
-    if len == 0 {
-        return;
-    }
-    for first in (0..count).step_by(ADDENDS) {
-        let few = ADDENDS.min(count - first);
-        let spans: [_; ADDENDS] = std::array::from_fn(|i| (i < few).then(|| x(first + i).span(start, len)));
-        let addends = Addends { x: spans.map(|span| span.map_or(0, |span| span.pointer())) };
-        let mut session = cuda.session();
-        let launch = session
-            .launch(Kernel::Accumulate, [len.div_ceil(1024), 1, 1], 256)
-            .write(acc.span(start, len)) // float* acc
-            .size(len) // unsigned len
-            .plain(&addends) // Addends from
-            .size(few); // unsigned count
-        spans.into_iter().flatten().fold(launch, |launch, span| launch.also(span, false)).go();
-    }
-}
-
-/// Elements that one block squares at least.
-const SQUARES: usize = 4096;
-/// Blocks that square at most.
-const SQUARE_BLOCKS: usize = 1024;
-
-pub(crate) fn sum_sq<D: Device>(cuda: &Cuda<D>, sum: &mut Buf<D>, write: Write, x: &Buf<D>, len: usize) {
-    let parts = len.div_ceil(SQUARES).clamp(1, SQUARE_BLOCKS);
-    let mut session = cuda.session();
-    let between = session.workspace(parts);
-    session
-        .launch(Kernel::SumSqParts, [parts, 1, 1], 256)
-        .write_workspace(between) // float* parts
-        .read(x.span(0, len)) // const float* x
-        .size(len) // unsigned len
-        .go();
-    session
-        .launch(Kernel::SumSqJoin, [1, 1, 1], 256)
-        .write(sum.span(0, 1)) // float* sum
-        .read_workspace(between) // const float* parts
-        .size(parts) // unsigned count
-        .u32((write == Write::Add).into()) // unsigned add
-        .go();
 }

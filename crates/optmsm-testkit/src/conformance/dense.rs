@@ -1,6 +1,6 @@
 //! Products with packed weights, and sums by column.
 
-use optmsm_core::backend::{Backend, Epilogue, Layout, Mat, MatMut, Part, Products, Write};
+use optmsm_core::backend::{Backend, Dense, Epilogue, Layout, Mat, MatMut, Memory, Part, Products, Write};
 
 use super::matrix::*;
 use crate::bounded::Bounded;
@@ -8,7 +8,9 @@ use crate::rng::Rng;
 
 /// Around the tiles of every kernel: 4 to 16 rows, 4 to 64 columns.
 const ROWS: [usize; 9] = [0, 1, 3, 6, 8, 9, 14, 17, 70];
+
 const WIDTHS: [usize; 12] = [1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 65];
+
 const DEPTHS: [usize; 8] = [0, 1, 2, 5, 31, 32, 33, 70];
 
 #[derive(Clone, Copy, Debug)]
@@ -61,10 +63,7 @@ impl Shape {
         (w, packed)
     }
 
-    fn reference_weights(
-        &self,
-        w: Mat<Vec<f64>>,
-    ) -> <optmsm_core::reference::Reference<f64> as Backend>::Packed {
+    fn reference_weights(&self, w: Mat<Vec<f64>>) -> optmsm_core::reference::Packed<f64> {
         let mut packed =
             oracle().alloc_packed(self.groups, self.outputs, self.inputs, Products::Both).expect("memory");
         oracle().pack(&mut packed, w, self.layout);

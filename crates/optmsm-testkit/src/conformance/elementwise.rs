@@ -1,9 +1,10 @@
 //! Memory, and what goes element by element or row by row.
 
-use optmsm_core::backend::{Backend, Dropout, Elem, Write};
+use optmsm_core::backend::{Backend, Dropout, Elementwise, Write};
 use optmsm_core::philox::philox4x32;
 
 use super::loss::{logit, sigma};
+
 use super::matrix::*;
 use crate::bounded::Bounded;
 use crate::rng::Rng;
@@ -19,60 +20,6 @@ pub(super) fn each_shape(seed: u64, mut f: impl FnMut((usize, usize), View, View
             VIEWS.iter().for_each(|&x| f(shape, out, x, &mut rng));
         }
     }
-}
-
-pub(super) fn memory<B: Backend>(be: &B) {
-    let mut rng = Rng::new(21);
-    assert!(!be.name().is_empty(), "a backend has a name");
-    for len in [0, 1, 63, 64, 65, 100_003] {
-        let mut buf = be.alloc(len).expect("memory for a test");
-        assert_eq!(be.len(&buf), len, "length");
-        let mut got = vec![B::Elem::of(1.0); len];
-        be.download(&mut got, &buf, 0).expect("download");
-        assert!(got.iter().all(|v| v.wide() == 0.0), "fresh memory is 0");
-        let data: Vec<_> = (0..len.div_ceil(2)).map(|_| B::Elem::of(rng.value())).collect();
-        be.upload(&mut buf, &data);
-        be.download(&mut got, &buf, 0).expect("download");
-        assert_eq!(got[..data.len()], data[..], "upload of a part");
-        assert!(got[data.len()..].iter().all(|v| v.wide() == 0.0), "upload writes no more than it was given");
-        let mut part = vec![B::Elem::default(); data.len() / 2];
-        let offset = data.len() - part.len();
-        be.download(&mut part, &buf, offset).expect("download");
-        assert_eq!(part[..], data[offset..], "download from an offset");
-        let more: Vec<_> = (0..len - data.len()).map(|_| B::Elem::of(rng.value())).collect();
-        let (here, offset) = (&more[..more.len().div_ceil(2)], data.len() / 2);
-        be.upload_at(&mut buf, offset, here);
-        got[offset..offset + here.len()].copy_from_slice(here);
-        let mut all = vec![B::Elem::default(); len];
-        be.download(&mut all, &buf, 0).expect("download");
-        assert_eq!(all, got, "upload to an offset");
-    }
-    assert!(be.alloc_ids(0).is_ok(), "no ids");
-}
-
-pub(super) fn fill<B: Backend>(be: &B) {
-    each_shape(22, |(rows, cols), view, _, rng| {
-        let mut x = Pair::<B>::output(be, view, rows, cols, Write::Set, rng);
-        for v in [0.0, -1.5] {
-            be.fill(x.mat_mut(), v);
-            oracle().fill(x.host.mat_mut(), v);
-            x.check_exact(be, "fill");
-        }
-    });
-}
-
-pub(super) fn copy<B: Backend>(be: &B) {
-    each_shape(23, |(rows, cols), out, view, rng| {
-        for write in WRITES {
-            let x = Pair::<B>::random(be, view, rows, cols, rng);
-            let mut y = Pair::<B>::output(be, out, rows, cols, write, rng);
-            be.copy(y.mat_mut(), write, x.mat());
-            oracle().copy(y.host.mat_mut(), write, x.host.mat());
-            // One rounded sum, or none.
-            let u = if write == Write::Set { 0.0 } else { unit::<B>() };
-            y.check(be, "copy", |i, j| u * y.host.at(i, j).abs());
-        }
-    });
 }
 
 pub(super) fn relu<B: Backend>(be: &B) {

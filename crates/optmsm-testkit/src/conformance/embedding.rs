@@ -1,12 +1,12 @@
-//! Gathers from a matrix, numeric fields, segmented sums; for tables see `table.rs`.
+//! Rows of matrices and of tables by their ids, numeric fields, segmented sums.
 
-use optmsm_core::backend::{Backend, FieldSum, Segments, Write};
+use optmsm_core::backend::{Backend, Bags, Embedding, FieldLookup, FieldSum, Segments, Write};
+use optmsm_core::rounding::TableDtype;
 
 use super::elementwise::each_shape;
 use super::matrix::*;
+use super::table::{Reading, VOCABULARY, Viewed, id};
 use crate::rng::Rng;
-
-const VOCABULARY: usize = 11;
 
 pub(super) fn gather_rows<B: Backend>(be: &B) {
     each_shape(31, |(rows, cols), out, view, rng| {
@@ -74,7 +74,7 @@ pub(super) fn reduce_rows<B: Backend>(be: &B) {
     }
 }
 
-/// One field of [`Backend::reduce_fields`].
+/// One field of [`Embedding::reduce_fields`](optmsm_core::backend::Embedding::reduce_fields).
 struct Field<B: Backend> {
     starts: (Vec<u32>, B::Ids),
     at: (Vec<u32>, B::Ids),
@@ -186,4 +186,106 @@ pub(super) fn linear_bwd_by_value<B: Backend>(be: &B) {
             d_w.check(be, &what, rounded_product(be, &d_w_size, most + count + 1));
         }
     }
+}
+
+pub(super) fn lookup<B: Backend>(be: &B) {
+    each_shape(92, |(rows, cols), out, _, rng| {
+        for dtype in TableDtype::ALL {
+            use Reading::{Averaged, Plain, Scaled};
+            for (first, reading) in [(0, Plain), (3, Plain), (0, Scaled), (3, Averaged)] {
+                let table = Viewed::<B>::random(be, cols, dtype, reading, rng);
+                // Before `first`: no such row. A wrong read fails.
+                let mut at = vec![u32::MAX; first];
+                at.extend((0..rows).map(|_| id(rng)));
+                let mut y = Pair::<B>::output(be, out, rows, cols, Write::Set, rng);
+                be.lookup(y.mat_mut(), table.dev(), &ids(be, &at), first);
+                let mut size = y.host.clone();
+                oracle().lookup(size.mat_mut(), table.abs(be).host(), &at, first);
+                oracle().lookup(y.host.mat_mut(), table.host(), &at, first);
+                let allowed = |i, j| 2.0 * table.roundings() as f64 * unit::<B>() * size.at(i, j);
+                y.check(be, &format!("lookup, {reading:?}"), allowed);
+            }
+        }
+    });
+}
+
+pub(super) fn lookup_fields<B: Backend>(be: &B) {
+    let rng = &mut Rng::new(94);
+    for (rows, width, count) in [(0, 3, 2), (1, 1, 1), (5, 4, 0), (33, 16, 7), (7, 5, 40), (65, 9, 3)] {
+        for (view, first) in [(View::Dense, 0), (View::Inside, 3)] {
+            let fields: Vec<_> = (0..count)
+                .map(|field| {
+                    let reading = [Reading::Plain, Reading::Scaled, Reading::Averaged][field / 3 % 3];
+                    let table = Viewed::<B>::random(be, width, TableDtype::ALL[field % 3], reading, rng);
+                    let mut at = vec![u32::MAX; first];
+                    at.extend((0..rows).map(|_| id(rng)));
+                    // Another field's column before every second one stays as it is.
+                    let column = (field + field.div_ceil(2)) * width;
+                    (table, ids(be, &at), at, column)
+                })
+                .collect();
+            let mut y = Pair::<B>::output(be, view, rows, (2 * count + 1) * width, Write::Add, rng);
+            be.lookup_fields(
+                y.mat_mut(),
+                fields.iter().map(|(t, ids, _, column)| FieldLookup {
+                    table: t.dev(),
+                    ids,
+                    column: *column,
+                    width,
+                }),
+                first,
+            );
+            let mut size = y.host.clone();
+            let on_host = |y: &mut Host, tables: &[&Viewed<B>]| {
+                let fields = fields.iter().zip(tables).map(|((_, _, ids, column), t)| FieldLookup {
+                    table: t.host(),
+                    ids,
+                    column: *column,
+                    width,
+                });
+                oracle().lookup_fields(y.mat_mut(), fields, first);
+            };
+            let sizes: Vec<_> = fields.iter().map(|(t, ..)| t.abs(be)).collect();
+            on_host(&mut size, &sizes.iter().collect::<Vec<_>>());
+            on_host(&mut y.host, &fields.iter().map(|(t, ..)| t).collect::<Vec<_>>());
+            y.check(be, &format!("lookup_fields, {count} fields of {width}"), |i, j| {
+                let of = fields.iter().find(|(.., column)| (*column..column + width).contains(&j));
+                let roundings = of.map_or(0, |(t, ..)| t.roundings());
+                2.0 * roundings as f64 * unit::<B>() * size.at(i, j)
+            });
+        }
+    }
+}
+
+pub(super) fn lookup_bags<B: Backend>(be: &B) {
+    const LONGEST: usize = 6;
+    each_shape(93, |(rows, cols), out, _, rng| {
+        use Reading::{Averaged, Plain, Scaled};
+        let readings = [(0, Plain), (2, Plain), (0, Scaled), (2, Averaged)];
+        for (dtype, (first, reading)) in TableDtype::ALL.into_iter().flat_map(|d| readings.map(|r| (d, r))) {
+            let table = Viewed::<B>::random(be, cols, dtype, reading, rng);
+            let mut offsets = vec![0];
+            for _ in 0..first + rows {
+                // One bag in three is empty; ids repeat within a bag.
+                let len = if rng.below(3) == 0 { 0 } else { rng.below(LONGEST + 1) };
+                offsets.push(offsets[offsets.len() - 1] + len as u32);
+            }
+            let count = offsets[first + rows] as usize;
+            let at: Vec<u32> = (0..count).map(|_| id(rng)).collect();
+            let coefs = Pair::<B>::column(be, 0, count, || rng.value());
+            let mut y = Pair::<B>::output(be, out, rows, cols, Write::Set, rng);
+            let (offsets_dev, at_dev) = (ids(be, &offsets), ids(be, &at));
+            let bags = Bags { offsets: &offsets_dev, ids: &at_dev, coefs: &coefs.buf };
+            be.lookup_bags(y.mat_mut(), table.dev(), bags, first);
+            let pooled = |y: &mut Host, table: &Viewed<B>, coefs: &Host| {
+                let bags = Bags { offsets: &offsets, ids: &at, coefs: &coefs.data };
+                oracle().lookup_bags(y.mat_mut(), table.host(), bags, first);
+            };
+            let mut size = y.host.clone();
+            pooled(&mut size, &table.abs(be), &coefs.host.abs());
+            pooled(&mut y.host, &table, &coefs.host);
+            let allowed = product::<B>(&size, LONGEST + table.roundings());
+            y.check(be, &format!("lookup_bags, {dtype:?}, {reading:?}"), allowed);
+        }
+    });
 }

@@ -1,6 +1,6 @@
 //! Gate and selection (model.md §4).
 
-use optmsm_core::backend::{Backend, Write};
+use optmsm_core::backend::{Backend, Gate, Write};
 
 use super::matrix::*;
 use crate::bounded::Bounded;

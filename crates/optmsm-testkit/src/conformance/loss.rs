@@ -1,6 +1,6 @@
 //! Loss and probabilities (model.md §6), bounded by running error analysis.
 
-use optmsm_core::backend::{Backend, Write};
+use optmsm_core::backend::{Backend, Loss, Write};
 
 use super::matrix::*;
 use crate::bounded::Bounded;

@@ -1,6 +1,6 @@
 //! Normalization by group, by its definition.
 
-use optmsm_core::backend::{Backend, Write};
+use optmsm_core::backend::{Backend, Norm, Write};
 
 use super::matrix::*;
 use crate::bounded::Bounded;

@@ -1,6 +1,6 @@
 //! Orthogonality penalty (model.md §3, backward §8), bounded by running error analysis.
 
-use optmsm_core::backend::{Backend, Write};
+use optmsm_core::backend::{Backend, Gate, Penalty, Write};
 use optmsm_core::reference::NORM_EPS;
 
 use super::gate::{d_logits, each_shape};

@@ -1,7 +1,7 @@
 //! What must hold whatever the numbers are.
 
 use optmsm_core::backend::{
-    Backend, Bags, Dropout, Elem, Epilogue, Layout, MatMut, Part, Products, TableView, Write,
+    Backend, Bags, Dropout, Elem, Epilogue, Layout, MatMut, Memory, Part, Products, TableView, Write,
 };
 use optmsm_core::rounding::TableDtype;
 

@@ -1,9 +1,11 @@
 //! Whole-buffer reductions and the optimizers' steps (model.md §9).
 
-use optmsm_core::backend::Backend;
-use optmsm_core::optim::{Clip, OptimizerConfig, Rule, Update};
+use optmsm_core::backend::{Backend, Elem, Update};
+use optmsm_core::optim::{self, Clip, OptimizerConfig, Rule};
+use optmsm_core::rounding::TableDtype;
 
 use super::matrix::*;
+use super::table::{Step, TablePair};
 use crate::bounded::Bounded;
 use crate::rng::Rng;
 
@@ -62,8 +64,8 @@ pub(super) fn cases(tables: bool) -> Vec<(OptimizerConfig, u64, Option<f64>)> {
     cases
 }
 
-pub(super) fn update<'a, T>(config: &OptimizerConfig, t: u64, sum_sq: Option<&'a T>) -> Update<'a, T> {
-    Update::new(config, t, 0.75, sum_sq.map(|sum_sq| Clip { max_norm: 1.5, sum_sq }))
+pub(super) fn update<'a, T>(config: &OptimizerConfig, t: u64, sum_sq: Option<&'a T>) -> optim::Update<'a, T> {
+    optim::Update::new(config, t, 0.75, sum_sq.map(|sum_sq| Clip { max_norm: 1.5, sum_sq }))
 }
 
 /// State starts at 0, as momentum of either sign, or as a sum of squares.
@@ -90,7 +92,7 @@ pub(super) struct Constants {
 }
 
 impl Constants {
-    pub(super) fn new<T>(update: &Update<T>, sum_sq: Option<f64>, adam: (f64, f64), u: f64) -> Self {
+    pub(super) fn new<T>(update: &optim::Update<T>, sum_sq: Option<f64>, adam: (f64, f64), u: f64) -> Self {
         let r = |v| Bounded::rounded(v, u);
         let clip = update.clip.as_ref().zip(sum_sq).map_or(1.0, |(c, s)| c.factor(s));
         Self {
@@ -213,4 +215,82 @@ pub(super) fn average<B: Backend>(be: &B) {
 /// Moves a buffer out.
 pub(super) fn take<B: Backend>(be: &B, buf: &mut B::Buf) -> B::Buf {
     std::mem::replace(buf, be.alloc(0).expect("memory for a test"))
+}
+
+pub(super) fn settle_rows<B: Backend>(be: &B) {
+    let rng = &mut Rng::new(95);
+    // Numbers that a factor takes to the end of the range, to ties between the smallest numbers, and to 0.
+    let special = [65_504.0, 6.103_515_6e-5, 3.0 * 2f64.powi(-24), 2f64.powi(-24), 1e-6, 0.0];
+    for (dtype, average) in TableDtype::ALL.into_iter().flat_map(|d| [(d, false), (d, true)]) {
+        for (rows, width) in [(1, 1), (9, 7), (40, 64), (3000, 33)] {
+            for factor in [1.0, 0.125, 2f64.powi(-9), 0.3] {
+                let mut table = TablePair::<B>::new(be, rows, width, dtype, |i, j| match (i + j) % 3 {
+                    0 => rng.pick(&special) * rng.value().signum(),
+                    _ => rng.value(),
+                });
+                let mut follower = TablePair::<B>::new(be, rows, width, TableDtype::F32, |_, _| rng.value());
+                let [(before, _), (lagged, _)] = [&table, &follower].map(|t| t.download(be));
+                let [q, d] = [0.6, 1e-3];
+                let average_dev = average.then_some((&mut follower.dev, [q, d]));
+                be.settle_rows(&mut table.dev, factor, average_dev);
+                let average_host = average.then_some((&mut follower.host, [q, d]));
+                oracle().settle_rows(&mut table.host, factor, average_host);
+                let what = format!("settle_rows, {rows} rows of {width}, {dtype:?}, times {factor}");
+                let (_, got) = table.download(be);
+                for (i, (&got, &w)) in got.iter().zip(&before).enumerate() {
+                    let want = dtype.nearest(B::Elem::of(factor) * B::Elem::of(w)).wide();
+                    assert_eq!(got, want, "{what}: {w}, element {i}");
+                }
+                let (want, got) = follower.download(be);
+                for (i, (&want, &got)) in want.iter().zip(&got).enumerate() {
+                    let exact = if average { d * lagged[i] + q * before[i] } else { lagged[i] };
+                    let size = if average { d * lagged[i].abs() + q * before[i].abs() } else { 0.0 };
+                    let allowed = 2.0 * 3.0 * unit::<B>() * size;
+                    assert!((got - exact).abs() <= allowed, "{what}: average {i} is {got}, not {exact}");
+                    assert!((want - exact).abs() <= 1e-15 * size, "{what}: the reference's is {want}");
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn step_rows<B: Backend>(be: &B) {
+    let rng = &mut Rng::new(74);
+    for (config, t, clip) in cases(true) {
+        for (table_rows, width, count) in
+            [(5, 4, 0), (1, 1, 1), (9, 16, 4), (40, 17, 40), (12, 150, 7), (3000, 5, 1500)]
+        {
+            for (dtype, ascending) in TableDtype::ALL.into_iter().flat_map(|d| [(d, true), (d, false)]) {
+                if table_rows > 100 && t != 3 {
+                    continue;
+                }
+                let shape = (table_rows, width, count);
+                let norm = clip.map(|v| Pair::<B>::column(be, 0, 1, || v));
+                let mut one = Step::new(be, &config, (t, norm.as_ref()), shape, dtype, ascending, rng);
+                let on_device = update(&config, t, norm.as_ref().map(|n| &n.buf));
+                be.step_rows(one.on_device(), &on_device);
+                one.check(be, &format!("step_rows, {config:?}, step {t}"));
+            }
+        }
+    }
+}
+
+pub(super) fn step_tables<B: Backend>(be: &B) {
+    let rng = &mut Rng::new(75);
+    for (config, t, clip) in cases(true) {
+        for shapes in
+            [&[][..], &[(9, 4, 9)], &[(5, 4, 0), (40, 16, 40), (1, 1, 1), (300, 5, 130), (12, 16, 7)]]
+        {
+            let norm = clip.map(|v| Pair::<B>::column(be, 0, 1, || v));
+            let tables = shapes.iter().zip(TableDtype::ALL.iter().cycle());
+            let mut steps: Vec<_> = tables
+                .map(|(&shape, &dtype)| Step::new(be, &config, (t, norm.as_ref()), shape, dtype, true, rng))
+                .collect();
+            let on_device = update(&config, t, norm.as_ref().map(|n| &n.buf));
+            be.step_tables(steps.iter_mut().map(Step::on_device), &on_device);
+            for one in steps {
+                one.check(be, &format!("step_tables, {config:?}, step {t}"));
+            }
+        }
+    }
 }

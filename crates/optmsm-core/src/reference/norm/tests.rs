@@ -1,4 +1,4 @@
-use crate::backend::{Backend, Mat, MatMut, Part, Write};
+use crate::backend::{Dense, Elementwise, Mat, MatMut, Norm, Part, Write};
 use crate::reference::Reference;
 
 /// Rows of two groups, two columns; an empty group between them.

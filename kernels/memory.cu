@@ -1,5 +1,5 @@
-// Uploads and fresh memory.
-#include "optmsm.cuh"
+// Uploads, fresh memory, and what sets and copies it.
+#include "rows.cuh"
 
 // A piece of an upload: `bytes` bytes at `from` in the stage go to `to`; as in crates/optmsm-cuda/src/queue.rs.
 struct Piece {
@@ -43,4 +43,31 @@ extern "C" __global__ void __launch_bounds__(256) zero_words(unsigned* dst, unsi
   for (size_t i = (size_t)blockIdx.x * 256 + threadIdx.x; i < words; i += step) {
     dst[i] = 0;
   }
+}
+
+// dst = v.
+// Floor: each element written once.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256) fill(float* dst, unsigned ld_dst, unsigned count, unsigned cols,
+                                                       float v) {
+  const bool aligned = quads_aligned(dst, ld_dst);
+  for_quad(count, cols, [=](size_t row, unsigned col, unsigned left) {
+    store_quad(dst + row * ld_dst + col, make_float4(v, v, v, v), left, aligned);
+  });
+}
+
+// dst = src, or dst += src.
+// Floor: each element of src read, of dst written once (and read when added to).
+// spills: none
+extern "C" __global__ void __launch_bounds__(256) copy(float* dst, unsigned ld_dst, const float* src, unsigned ld_src,
+                                                       unsigned count, unsigned cols, unsigned add) {
+  const bool aligned_dst = quads_aligned(dst, ld_dst), aligned_src = quads_aligned(src, ld_src);
+  for_quad(count, cols, [=](size_t row, unsigned col, unsigned left) {
+    float4 v = load_quad(src + row * ld_src + col, left, aligned_src);
+    float* to = dst + row * ld_dst + col;
+    if (add) {
+      v = each(load_quad(to, left, aligned_dst), v, [](float d, float s) { return d + s; });
+    }
+    store_quad(to, v, left, aligned_dst);
+  });
 }

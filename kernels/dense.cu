@@ -1,4 +1,4 @@
-// Sums: of partial sums, of columns, of squares, of gradients.
+// Sums: of parts, and by column. Products are in gemm.cu.
 #include "columns.cuh"
 
 // Σ at[i · step] for i from 0 to count, in this order, the loads ahead of the sums.
@@ -77,56 +77,4 @@ extern "C" __global__ void __launch_bounds__(256)
   const float sum = sum_ahead(sums + (size_t)(first + g) * cols + column, count, cols);
   float* at = out + (size_t)g * ld_out + column;
   *at = add ? *at + sum : sum;
-}
-
-// First of two: parts[i] = Σ x² over what block i reads.
-// Floor: x read once. Grid: as many parts as the length gives, 256 threads.
-// spills: none
-extern "C" __global__ void __launch_bounds__(256) sum_sq_parts(float* parts, const float* x, unsigned len) {
-  __shared__ float scratch[8];
-  const float4* quads = reinterpret_cast<const float4*>(x);
-  const unsigned whole = len / 4, step = gridDim.x * 256, own = blockIdx.x * 256 + threadIdx.x;
-  float sum = 0.0f;
-#pragma unroll 4
-  for (unsigned i = own; i < whole; i += step) {
-    const float4 v = quads[i];
-    sum += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
-  }
-  if (own < len % 4) sum += x[4 * whole + own] * x[4 * whole + own];
-  sum = block_sum<256>(sum, scratch);
-  if (threadIdx.x == 0) parts[blockIdx.x] = sum;
-}
-
-// Second of two: sum[0] (+)= parts[0] + parts[1] + …
-// Floor: latency. Grid: one block of 256 threads.
-// spills: none
-extern "C" __global__ void __launch_bounds__(256) sum_sq_join(float* sum, const float* parts, unsigned count, unsigned add) {
-  __shared__ float scratch[8];
-  float v = 0.0f;
-  for (unsigned i = threadIdx.x; i < count; i += 256) v += parts[i];
-  v = block_sum<256>(v, scratch);
-  if (threadIdx.x == 0) sum[0] = add ? sum[0] + v : v;
-}
-
-// As in crates/optmsm-cuda/src/ops/reduce.rs.
-struct Addends {
-  const float* x[8];
-};
-
-// acc += x_0 + x_1 + …, one after the other.
-// Floor: acc and each x read once, acc written once. Grid: 1024 elements, 256 threads.
-// spills: none
-extern "C" __global__ void __launch_bounds__(256) accumulate(float* acc, unsigned len, const Addends from, unsigned count) {
-  const unsigned first = blockIdx.x * 1024 + threadIdx.x;
-#pragma unroll
-  for (unsigned k = 0; k < 4; ++k) {
-    const unsigned i = first + 256 * k;
-    if (i >= len) break;
-    float sum = acc[i];
-#pragma unroll
-    for (unsigned n = 0; n < 8; ++n) {
-      if (n < count) sum += from.x[n][i];
-    }
-    acc[i] = sum;
-  }
 }

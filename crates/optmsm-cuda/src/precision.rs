@@ -1,0 +1,48 @@
+//! What operands of products are rounded to.
+
+use serde::{Deserialize, Serialize};
+
+/// What operands of products are rounded to; sums, and everything else, are `f32`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Not rounded: products on the ordinary units.
+    F32,
+    /// 11 bits of precision (unit roundoff 2⁻¹¹) on tensor cores.
+    #[default]
+    Tf32,
+    /// 8 bits of precision (unit roundoff 2⁻⁸) on tensor cores, at twice the rate of tf32.
+    Bf16,
+}
+
+impl Precision {
+    /// Every precision.
+    pub const ALL: [Self; 3] = [Self::F32, Self::Tf32, Self::Bf16];
+
+    /// Name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Tf32 => "tf32",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    /// Unit roundoff of the operands; 0 where they are not rounded.
+    pub fn rounding(self) -> f64 {
+        match self {
+            Self::F32 => 0.0,
+            Self::Tf32 => 1.0 / 2048.0,
+            Self::Bf16 => 1.0 / 256.0,
+        }
+    }
+
+    /// The PTX of its products.
+    pub(crate) fn module(self) -> &'static str {
+        match self {
+            Self::F32 => "gemm_f32",
+            Self::Tf32 => "gemm_tf32",
+            Self::Bf16 => "gemm_bf16",
+        }
+    }
+}
