@@ -15,15 +15,15 @@ use crate::rounding::TableDtype;
 pub struct Sizes {
     /// Its name.
     pub name: String,
-    /// [`Memory::lanes`](crate::backend::Memory::lanes).
+    /// [`Memory::lanes`].
     pub lanes: usize,
-    /// [`Memory::min_lane_rows`](crate::backend::Memory::min_lane_rows).
+    /// [`Memory::min_lane_rows`].
     pub min_lane_rows: usize,
-    /// [`Memory::block_rows`](crate::backend::Memory::block_rows).
+    /// [`Memory::block_rows`].
     pub block_rows: usize,
-    /// [`Memory::fields_by_id`](crate::backend::Memory::fields_by_id).
+    /// [`Memory::fields_by_id`].
     pub fields_by_id: bool,
-    /// Bytes of [`Memory::alloc_packed`](crate::backend::Memory::alloc_packed).
+    /// Bytes of [`Memory::alloc_packed`].
     pub packed: PackedBytes,
 }
 
