@@ -11,7 +11,8 @@ use optmsm_core::backend::{
     TableStep, TableView, Update, Write,
 };
 use optmsm_core::batch::Column;
-use optmsm_core::model::{Model, OptMsm};
+use optmsm_core::model::Model;
+use optmsm_core::models::OptMsm;
 use optmsm_core::optim::{self, OptimizerConfig, Rule};
 use optmsm_core::plan::Plan;
 use optmsm_core::rounding::{Rounding, TableDtype};
@@ -181,7 +182,7 @@ fn penalty_and_loss(group: &mut Group, be: &Cpu) {
 fn updates(group: &mut Group, be: &Cpu) {
     let (config, input) = standard(true);
     let model = OptMsm::new(&config, &input).unwrap();
-    let len = Model::<Cpu>::params(&model).len();
+    let len = Model::<Cpu>::spec(&model).params().len();
     let (g, mut w, mut sum) = (random(len, "g"), random(len, "w"), vec![0.0; 1]);
     op(group, "accumulate", 3 * len, || be.accumulate(&mut w, 1, |_| &g, 0..len));
     op(group, "sum_sq", len, || be.sum_sq(&mut sum, Write::Set, &g, len));

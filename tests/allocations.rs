@@ -3,7 +3,7 @@
 use optmsm_core::config::FieldKind;
 use optmsm_core::gradcheck::{case, random_batch};
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::model::OptMsm;
+use optmsm_core::models;
 use optmsm_core::optim::{AverageConfig, DecayRows, OptimizerConfig};
 use optmsm_core::plan::Plan;
 use optmsm_core::rounding::TableDtype;
@@ -35,7 +35,7 @@ fn a_warm_step_allocates_nothing() {
         let average = shared.then(AverageConfig::default);
         let config = LearnerConfig { optimizer, average, clip_norm: Some(1.0), ..LearnerConfig::default() };
         let options = CpuOptions { threads: Some(2), block_rows: 16, ..CpuOptions::default() };
-        let model = OptMsm::new(&case.config, &case.input).unwrap();
+        let model = models::build(&case.config, &case.input).unwrap();
         let mut learner = Learner::new(Cpu::new(options).unwrap(), model, config, 300, 7).unwrap();
         let mut plans: Vec<Plan<f32>> = Vec::new();
         for seed in 0..8 {

@@ -5,7 +5,8 @@ use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
 use optmsm_core::gradcheck::{Case, all_cases, case, random_batch, random_parameters};
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::model::OptMsm;
+use optmsm_core::model::AnyModel;
+use optmsm_core::models;
 use optmsm_core::optim::OptimizerConfig;
 use optmsm_core::params::HostTensor;
 use optmsm_core::predictor::Predictor;
@@ -110,8 +111,8 @@ fn cpu() -> Cpu {
 }
 
 /// A learner with the initial values of `seed`, the same on every backend.
-fn learner<B: Backend>(be: B, case: &Case, seed: u64) -> Learner<B, OptMsm> {
-    let model = OptMsm::new(&case.config, &case.input).unwrap();
+fn learner<B: Backend>(be: B, case: &Case, seed: u64) -> Learner<B, AnyModel<B>> {
+    let model = models::build(&case.config, &case.input).unwrap();
     let config = LearnerConfig { optimizer: adam(), ..LearnerConfig::default() };
     Learner::new(be, model, config, ROWS, seed).unwrap()
 }
@@ -219,8 +220,8 @@ fn a_run_continues_on_the_other_backend<D: Device>(open: impl Open<D>) {
 }
 
 fn moves<A: Backend<Elem = f32>, B: Backend<Elem = f32>>(
-    from: &mut Learner<A, OptMsm>,
-    to: &mut Learner<B, OptMsm>,
+    from: &mut Learner<A, AnyModel<A>>,
+    to: &mut Learner<B, AnyModel<B>>,
     case: &Case,
     first: u64,
 ) {
@@ -247,7 +248,7 @@ fn moves<A: Backend<Elem = f32>, B: Backend<Elem = f32>>(
 /// To the bit in every precision: an element of a product is one sum over k whatever tile it falls into.
 fn a_row_is_predicted_the_same_alone_and_in_any_batch<D: Device>(open: impl Open<D>) {
     for case in whole_models() {
-        let model = OptMsm::new(&case.config, &case.input).unwrap();
+        let model = models::build(&case.config, &case.input).unwrap();
         let fresh = learner(Reference::<f64>::new(), &case, 1);
         let parameters = convert(&random_parameters(&fresh.export().unwrap(), 2), |v| v as f32);
         let batch = random_batch(&case.input, ROWS, false, 9);

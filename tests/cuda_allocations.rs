@@ -3,7 +3,8 @@
 
 use optmsm_core::gradcheck::{case, random_batch};
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::model::{Model, OptMsm};
+use optmsm_core::model::AnyModel;
+use optmsm_core::models;
 use optmsm_core::plan::Plan;
 use optmsm_core::predictor::Predictor;
 use optmsm_core::rounding::TableDtype;
@@ -27,7 +28,7 @@ fn a_warm_step_and_a_warm_prediction_allocate_nothing() {
             c.config.embeddings.dtype = dtype;
         });
         let config = LearnerConfig { clip_norm: Some(1.0), ..LearnerConfig::default() };
-        let model = OptMsm::new(&case.config, &case.input).unwrap();
+        let model = models::build(&case.config, &case.input).unwrap();
         let mut learner = Learner::new(open(), model, config, 40, 7).unwrap();
         let mut plans: Vec<Plan<f32>> = Vec::new();
         for seed in 0..8 {
@@ -35,7 +36,7 @@ fn a_warm_step_and_a_warm_prediction_allocate_nothing() {
             plan.build(&random_batch(&case.input, 40, true, seed), &case.input, true).unwrap();
             plans.push(plan);
         }
-        let round = |learner: &mut Learner<Cuda, OptMsm>| {
+        let round = |learner: &mut Learner<Cuda, AnyModel<Cuda>>| {
             let before = COUNTING.allocations();
             plans.iter().for_each(|p| learner.step_plan(p).unwrap());
             let steps = COUNTING.allocations() - before;
@@ -49,7 +50,7 @@ fn a_warm_step_and_a_warm_prediction_allocate_nothing() {
 
         let params = learner.export().unwrap();
         let predictor = Predictor::new(open(), learner.model().clone(), &params, 16).unwrap();
-        let batch = random_batch(Model::<Cuda>::input(learner.model()), 40, false, 9);
+        let batch = random_batch(learner.spec().input(), 40, false, 9);
         let mut out = vec![0.0; batch.rows()];
         let mut predict = || {
             let before = COUNTING.allocations();

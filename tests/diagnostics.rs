@@ -3,9 +3,10 @@
 use optmsm_core::backend::{Backend, Elem};
 use optmsm_core::batch::{Batch, Column};
 use optmsm_core::config::{Combine, Condition, FieldKind, Role};
-use optmsm_core::gradcheck::{Case, all_cases, case, random_batch, random_parameters};
+use optmsm_core::gradcheck::{Case, case, random_batch, random_parameters};
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::model::{Model, OptMsm};
+use optmsm_core::model::{AnyModel, Measured};
+use optmsm_core::models::{self, Kind};
 use optmsm_core::params::HostTensor;
 use optmsm_core::predictor::Predictor;
 use optmsm_core::reference::Reference;
@@ -16,13 +17,13 @@ fn cpu() -> Cpu {
 }
 
 fn parameters(case: &Case) -> Vec<HostTensor<f64>> {
-    let model = OptMsm::new(&case.config, &case.input).unwrap();
+    let model = models::build(&case.config, &case.input).unwrap();
     let learner = Learner::new(Reference::<f64>::new(), model, LearnerConfig::default(), 1, 1).unwrap();
     random_parameters(&learner.export().unwrap(), 2)
 }
 
-fn predictor<B: Backend>(be: B, case: &Case, max_rows: usize) -> Predictor<B, OptMsm> {
-    let model = OptMsm::new(&case.config, &case.input).unwrap();
+fn predictor<B: Backend>(be: B, case: &Case, max_rows: usize) -> Predictor<B, AnyModel<B>> {
+    let model = models::build(&case.config, &case.input).unwrap();
     let narrow = |t: HostTensor<f64>| HostTensor {
         name: t.name,
         shape: t.shape,
@@ -46,7 +47,7 @@ fn gates_by_hand(case: &Case, batch: &Batch) -> Vec<f64> {
     let find = |name: &str| &parameters.iter().find(|t| t.name == name).unwrap().data;
     let (age, z, q) =
         (find("embeddings.age.weight"), find("scenario.weight"), case.config.hyper.scenario_dim);
-    let k = case.config.expert_count(case.input.scenarios);
+    let k = case.config.experts.count(case.input.scenarios);
     let mut sums = vec![0.0; case.input.scenarios * k];
     let Some(Column::Numeric(values)) = batch.columns.last() else { panic!("a numeric field comes last") };
     for (&s, &v) in batch.scenarios.iter().zip(values) {
@@ -73,17 +74,28 @@ fn mean_gate_weights_are_those_of_the_formula() {
         });
         let batch = random_batch(&case.input, 75, false, 9);
         let expected = gates_by_hand(&case, &batch);
-        fn check<B: Backend>(p: &Predictor<B, OptMsm>, batch: &Batch, expected: &[f64], bound: f64) {
-            let (stats, mut gates) = (Model::<B>::stats(p.model()), vec![0.0; expected.len()]);
-            let answers = p.predict_with_gates(batch, &mut vec![0.0; 1 + stats], &mut gates).unwrap();
+        fn check<B: Backend>(p: &Predictor<B, AnyModel<B>>, batch: &Batch, expected: &[f64], bound: f64) {
+            let mut measured = Measured::new(p.spec());
+            let answers = p.predict_measuring(batch, &mut measured).unwrap();
             assert_eq!(answers, p.predict(batch).unwrap());
+            let [gates] = &measured.by_scenario[..] else { panic!("one measure by scenario: the gate") };
+            assert_eq!(gates.len(), expected.len());
             for (found, wanted) in gates.iter().zip(expected) {
                 assert!((found - wanted).abs() <= bound, "{gates:?} {expected:?}");
             }
-            // What is there already stays.
-            p.predict_with_gates(batch, &mut vec![0.0; 1 + stats], &mut gates).unwrap();
-            for (found, wanted) in gates.iter().zip(expected) {
-                assert!((found - 2.0 * wanted).abs() <= 2.0 * bound, "{gates:?} {expected:?}");
+            // The means, as they are shown; none of a scenario without rows.
+            let shown = p.exhibits(&measured).unwrap();
+            let gate = shown.iter().find(|e| e.title == "Gate by scenario").unwrap();
+            let experts = expected.len() / measured.rows.len();
+            for (at, wanted) in expected.iter().enumerate() {
+                let rows = measured.rows[at / experts] as f64;
+                let found = gate.values[at].map_or(0.0, |mean| mean * rows);
+                assert!((found - wanted).abs() <= bound * (1.0 + rows), "{gate:?} {expected:?}");
+            }
+            // Sums that are there already stay.
+            p.predict_measuring(batch, &mut measured).unwrap();
+            for (found, wanted) in measured.by_scenario[0].iter().zip(expected) {
+                assert!((found - 2.0 * wanted).abs() <= 2.0 * bound, "{measured:?} {expected:?}");
             }
         }
         for max_rows in [75, 7] {
@@ -98,7 +110,7 @@ fn mean_gate_weights_are_those_of_the_formula() {
             );
         }
         // Each scenario's weights sum to its rows.
-        let k = case.config.expert_count(scenarios);
+        let k = case.config.experts.count(scenarios);
         for (s, sums) in expected.chunks(k).enumerate() {
             let rows = batch.scenarios.iter().filter(|&&of| of as usize == s).count() as f64;
             assert!((sums.iter().sum::<f64>() - rows).abs() < 1e-12);
@@ -111,10 +123,10 @@ fn a_model_without_a_gate_has_no_gate_weights() {
     let case = case("select", |c| c.config.combine = Combine::Select);
     let p = predictor(cpu(), &case, 8);
     let batch = random_batch(&case.input, 20, false, 9);
-    let mut sums = vec![0.0; 1 + Model::<Cpu>::stats(p.model())];
-    assert_eq!(p.predict_with_gates(&batch, &mut sums, &mut []).unwrap(), p.predict(&batch).unwrap());
-    let error = p.predict_with_gates(&batch, &mut sums, &mut [0.0; 9]).unwrap_err().to_string();
-    assert_eq!(error, "gates: room for 9 sums; give one a scenario and expert, 0");
+    let mut measured = Measured::new(p.spec());
+    assert_eq!(p.predict_measuring(&batch, &mut measured).unwrap(), p.predict(&batch).unwrap());
+    assert!(measured.by_scenario.is_empty());
+    assert!(p.exhibits(&measured).unwrap().iter().all(|e| e.title != "Gate by scenario"));
 }
 
 /// Norms of W_s and b_s with every matrix made in full: u = ReLU(W_u z_s + b_u), W = reshape(A u + a), or P C Q.
@@ -150,23 +162,30 @@ fn norms_by_hand(case: &Case) -> Vec<(Vec<f64>, Vec<f64>)> {
 #[test]
 fn norms_of_generated_weights_are_those_of_the_whole_matrices() {
     fn check<B: Backend>(
-        p: &Predictor<B, OptMsm>,
+        p: &Predictor<B, AnyModel<B>>,
         expected: &[(Vec<f64>, Vec<f64>)],
         bound: f64,
         name: &str,
     ) {
-        let found = p.generated_norms().unwrap();
-        assert_eq!(found.len(), expected.len(), "{name}");
-        for (layer, (weight, bias)) in found.iter().zip(expected) {
-            assert_eq!((layer.weight.len(), layer.bias.len()), (weight.len(), bias.len()));
-            let pairs = layer.weight.iter().zip(weight).chain(layer.bias.iter().zip(bias));
-            for (found, wanted) in pairs {
-                assert!((found - wanted).abs() <= bound * wanted.max(1.0), "{name}: {found} {wanted}");
+        let shown = p.exhibits(&Measured::new(p.spec())).unwrap();
+        let found = shown.iter().find(|e| e.title == "Generated weights by scenario");
+        assert_eq!(found.is_some(), !expected.is_empty(), "{name}");
+        let Some(found) = found else { return };
+        // A row per scenario: weights and bias of layer 0, of layer 1, ….
+        let columns = 2 * expected.len();
+        assert_eq!(found.values.len(), columns * expected[0].0.len(), "{name}");
+        for (l, (weight, bias)) in expected.iter().enumerate() {
+            for (s, wanted) in weight.iter().zip(bias).enumerate() {
+                let at = s * columns + 2 * l;
+                for (found, &wanted) in found.values[at..at + 2].iter().zip([wanted.0, wanted.1]) {
+                    let found = found.unwrap();
+                    assert!((found - wanted).abs() <= bound * wanted.max(1.0), "{name}: {found} {wanted}");
+                }
             }
         }
     }
     let mut seen = 0;
-    for case in all_cases() {
+    for case in Kind::OptMsm.cases() {
         let expected = match case.config.hyper.condition {
             Condition::Scenario => norms_by_hand(&case),
             Condition::Instance => Vec::new(),

@@ -2,9 +2,10 @@
 
 use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
-use optmsm_core::gradcheck::{Case, all_cases, case, field_cases, random_parameters};
+use optmsm_core::gradcheck::{Case, all_cases, case, random_parameters};
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::model::OptMsm;
+use optmsm_core::model::AnyModel;
+use optmsm_core::models::{self, optmsm::field_cases};
 use optmsm_core::optim::{OptimizerConfig, Rule};
 use optmsm_core::params::HostTensor;
 use optmsm_core::reference::Reference;
@@ -13,8 +14,8 @@ use optmsm_testkit::require;
 
 const ROWS: usize = 300;
 
-fn learner<B: Backend>(be: B, case: &Case, config: &LearnerConfig, rows: usize) -> Learner<B, OptMsm> {
-    let model = OptMsm::new(&case.config, &case.input).unwrap();
+fn learner<B: Backend>(be: B, case: &Case, config: &LearnerConfig, rows: usize) -> Learner<B, AnyModel<B>> {
+    let model = models::build(&case.config, &case.input).unwrap();
     Learner::new(be, model, config.clone(), rows, 7).unwrap()
 }
 

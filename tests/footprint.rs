@@ -3,11 +3,12 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use optmsm_core::backend::Memory;
+use optmsm_core::backend::{Backend, Memory};
 use optmsm_core::config::FieldKind;
 use optmsm_core::gradcheck::{Case, all_cases, random_batch};
 use optmsm_core::learner::{Footprint, Learner, LearnerConfig, footprint};
-use optmsm_core::model::OptMsm;
+use optmsm_core::model::AnyModel;
+use optmsm_core::models;
 use optmsm_core::optim::{AverageConfig, OptimizerConfig, Rule};
 use optmsm_core::plan::Plan;
 use optmsm_core::rounding::TableDtype;
@@ -47,10 +48,14 @@ const STRUCTURE: usize = 32 << 10;
 /// What a worker keeps of a step, for widths as small as these: panels of its products, sums of a field.
 const SCRATCH: usize = 256 << 10;
 
+/// A model of the case on any backend.
+fn model<B: Backend>(case: &Case) -> AnyModel<B> {
+    models::build(&case.config, &case.input).unwrap()
+}
+
 /// Bytes that a learner takes before and after its first step, and the footprints that say so.
 fn measure(case: &Case, config: &LearnerConfig, rows: usize) -> ([usize; 2], [Footprint; 2]) {
     let options = CpuOptions { threads: Some(1), block_rows: 32, lanes: LANES, ..CpuOptions::default() };
-    let model = OptMsm::new(&case.config, &case.input).unwrap();
     let mut plan = Plan::default();
     plan.build(&random_batch(&case.input, rows, true, 1), &case.input, true).unwrap();
     let lists = case.input.fields.iter().zip(&plan.columns).map(|(field, column)| match field.kind {
@@ -60,12 +65,12 @@ fn measure(case: &Case, config: &LearnerConfig, rows: usize) -> ([usize; 2], [Fo
     let lists: Vec<usize> = lists.collect();
     let none = vec![0; lists.len()];
     let said = [&none, &lists]
-        .map(|lists| footprint(options.counting(), model.clone(), config.clone(), rows, lists).unwrap());
+        .map(|lists| footprint(options.counting(), model(case), config.clone(), rows, lists).unwrap());
     let cpu = Cpu::new(options).unwrap();
     // Its thread has what it needs before anything is measured.
     cpu.run_step(|| ());
     let before = LIVE.bytes();
-    let mut learner = Learner::new(cpu, model, config.clone(), rows, 1).unwrap();
+    let mut learner = Learner::new(cpu, model(case), config.clone(), rows, 1).unwrap();
     let fixed = LIVE.bytes() - before;
     // Memory for lists grows when they come.
     learner.step_plan(&plan).unwrap();

@@ -3,7 +3,7 @@
 use optmsm_core::backend::{Mat, MatMut, Penalty};
 use optmsm_core::gradcheck::{Case, TensorError, all_cases, case, check, check_on, random_parameters};
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::model::OptMsm;
+use optmsm_core::models::{self, Kind};
 use optmsm_core::reference::{NORM_EPS, Reference};
 use optmsm_tests::bounds::{Chain, Exact};
 
@@ -35,7 +35,12 @@ fn every_parameter_gets_a_gradient() {
     for case in all_cases().iter().filter(|c| !c.name.contains("dropout")) {
         for e in both_ways(case).into_iter().flatten() {
             // With one expert the gate's softmax is constant, and so is the gate's gradient: zero.
-            let constant = case.config.experts.count == 1 && e.name.starts_with("gate");
+            let experts = match case.config.kind {
+                Kind::OptMsm => case.config.experts.count,
+                Kind::Mmoe => case.config.mmoe.experts.count,
+                _ => 0,
+            };
+            let constant = experts == 1 && e.name.starts_with("gate");
             assert_eq!(e.largest > 1e-7, !constant, "{}: {} has no gradient", case.name, e.name);
         }
     }
@@ -57,7 +62,7 @@ fn a_batch_next_to_a_kink_is_not_well_conditioned() {
     let case = case("kinks", |_| {});
     // One row: only the penalty's kink can be near.
     let (chain, batch) = (Chain::CASES, case.batch(1, 1));
-    let model = OptMsm::new(&case.config, &case.input).unwrap();
+    let model = models::build(&case.config, &case.input).unwrap();
     let fresh = Learner::new(Reference::<f64>::new(), model, LearnerConfig::default(), 1, 1).unwrap();
     let mut parameters = random_parameters(&fresh.export().unwrap(), 3);
     for (norm, well) in [(1.0, false), (4.0, true)] {

@@ -1,8 +1,10 @@
 //! The model and the optimizers against PyTorch: fixtures made by `fixtures/make.py`, float64.
 
 use optmsm_core::backend::{Mat, MatMut, Penalty, Update, Write};
-use optmsm_core::model::OptMsm;
+use optmsm_core::model::Measured;
+use optmsm_core::models;
 use optmsm_core::optim::{self, Clip, OptimizerConfig, Rule};
+use optmsm_core::params::HostTensor;
 use optmsm_core::predictor::Predictor;
 use optmsm_core::reference::Reference;
 use optmsm_cpu::{Cpu, CpuOptions, Isa};
@@ -11,24 +13,21 @@ use optmsm_tests::parity::{OPTIMIZER, gradients_follow_pytorch, optimizers_follo
 
 #[test]
 fn logits_penalty_and_every_gradient_equal_pytorch() {
-    for f in Fixture::all("case_") {
+    for f in Fixture::models() {
         let whole = Reference::new().with_whole_fields();
         for be in [Reference::<f64>::new(), Reference::with_lanes(3, 4), whole] {
             let mut learner = f.learner(be.clone());
             let params = learner.export().unwrap();
-            let model = OptMsm::new(&f.config(), &f.input()).unwrap();
+            let model = models::build(&f.config(), &f.input()).unwrap();
             let predictor = Predictor::new(be, model, &params, 64).unwrap();
             let logits = predictor.logits(&f.batch()).unwrap();
             assert!(deviation(&logits, &f.values("out.logit")) < 1e-10, "{}: logits", f.name);
             let (loss, gradients) = learner.loss_and_gradients(&f.batch()).unwrap();
-            let lambda = f.config().orthogonality;
             assert!(deviation(&[loss.bce], &f.values("out.bce")) < 1e-10, "{}: loss", f.name);
-            assert!(
-                (loss.penalty / lambda - f.values("out.penalty")[0]).abs() < 1e-10,
-                "{}: penalty",
-                f.name
-            );
-            assert_eq!(gradients.len(), params.len());
+            let penalty = f.lambda() * f.values("out.penalty")[0];
+            assert!((loss.penalty - penalty).abs() < 1e-10, "{}: penalty", f.name);
+            assert_eq!(names(&params), f.names("param."), "{}", f.name);
+            assert_eq!(names(&gradients), f.names("grad."), "{}", f.name);
             for g in &gradients {
                 let want = f.values(&format!("grad.{}", g.name));
                 // A gradient that is exactly zero (the gate of one expert) has no scale of its own.
@@ -40,16 +39,23 @@ fn logits_penalty_and_every_gradient_equal_pytorch() {
     }
 }
 
+/// Names of tensors in their order.
+fn names(tensors: &[HostTensor<f64>]) -> Vec<String> {
+    let mut names: Vec<_> = tensors.iter().map(|t| t.name.clone()).collect();
+    names.sort();
+    names
+}
+
 #[test]
 fn mean_cosines_equal_pytorch() {
     for f in Fixture::all("case_") {
         let Some((shape, cos)) = f.get("out.cos") else { continue };
         let mut learner = f.learner(Reference::<f64>::new());
         let pairs = shape[0] * (shape[0] - 1) / 2;
-        let mut sums = vec![0.0; 2 + pairs];
-        learner.predict_with_stats(&f.batch(), &mut sums).unwrap();
-        let n = f.batch().rows() as f64;
-        let named = optmsm_core::model::Model::<Reference<f64>>::diagnostics(learner.model(), &sums[1..], n);
+        let mut measured = Measured::new(learner.spec());
+        learner.predict_measuring(&f.batch(), &mut measured).unwrap();
+        let named = measured.means(learner.spec());
+        assert_eq!(named.len(), 1 + pairs);
         for (name, value) in &named[1..] {
             let mut parts = name.split('.').skip(1).map(|p| p.parse::<usize>().unwrap());
             let (i, j) = (parts.next().unwrap(), parts.next().unwrap());
@@ -82,7 +88,7 @@ fn the_penalty_of_experts_of_every_size_equals_pytorch() {
 
 #[test]
 fn ten_adam_steps_equal_pytorch() {
-    for f in Fixture::all("case_") {
+    for f in Fixture::models() {
         for be in [Reference::<f64>::with_lanes(2, 5), Reference::new().with_whole_fields()] {
             let mut learner = f.learner(be);
             for want in f.values("step10.losses") {

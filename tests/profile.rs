@@ -5,7 +5,8 @@ use std::time::Duration;
 use optmsm_core::backend::Backend;
 use optmsm_core::gradcheck::{Case, case};
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::model::OptMsm;
+use optmsm_core::model::AnyModel;
+use optmsm_core::models;
 use optmsm_core::profile::{Profile, Profiled};
 use optmsm_core::reference::Reference;
 use optmsm_cpu::{Cpu, CpuOptions};
@@ -25,13 +26,13 @@ fn cpu() -> Cpu {
     Cpu::new(CpuOptions { threads: Some(THREADS), block_rows: 16, ..CpuOptions::default() }).unwrap()
 }
 
-fn learner<B: Backend>(be: B) -> Learner<B, OptMsm> {
-    let model = OptMsm::new(&a_case().config, &a_case().input).unwrap();
+fn learner<B: Backend>(be: B) -> Learner<B, AnyModel<B>> {
+    let model = models::build(&a_case().config, &a_case().input).unwrap();
     let config = LearnerConfig { clip_norm: Some(1.0), ..LearnerConfig::default() };
     Learner::new(be, model, config, ROWS, 7).unwrap()
 }
 
-fn train<B: Backend>(learner: &mut Learner<B, OptMsm>) {
+fn train<B: Backend>(learner: &mut Learner<B, AnyModel<B>>) {
     (0..STEPS).for_each(|seed| {
         learner.step(&a_case().batch(ROWS, seed)).unwrap();
     });

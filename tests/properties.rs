@@ -3,7 +3,7 @@
 use optmsm_core::batch::Batch;
 use optmsm_core::gradcheck::{all_cases, case, random_batch, random_parameters};
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::model::OptMsm;
+use optmsm_core::models;
 use optmsm_core::predictor::Predictor;
 use optmsm_core::reference::Reference;
 
@@ -17,7 +17,7 @@ fn rows_of(batch: &Batch, rows: impl IntoIterator<Item = usize>, like: &Batch) -
 #[test]
 fn a_prediction_does_not_depend_on_the_rest_of_its_batch() {
     for case in all_cases() {
-        let model = OptMsm::new(&case.config, &case.input).unwrap();
+        let model = models::build(&case.config, &case.input).unwrap();
         let mut learner =
             Learner::new(Reference::<f64>::with_lanes(3, 4), model.clone(), LearnerConfig::default(), 40, 1)
                 .unwrap();
@@ -42,7 +42,7 @@ fn a_prediction_does_not_depend_on_the_rest_of_its_batch() {
 fn one_seed_twice_is_bit_equal_and_lanes_agree() {
     let case = case("twenty steps", |c| c.config.tower.dropout = 0.1);
     let train = |be: Reference<f64>| {
-        let model = OptMsm::new(&case.config, &case.input).unwrap();
+        let model = models::build(&case.config, &case.input).unwrap();
         let mut learner = Learner::new(be, model, LearnerConfig::default(), 24, 7).unwrap();
         for step in 0..20 {
             learner.step(&random_batch(&case.input, 24, true, step)).unwrap();
@@ -63,7 +63,7 @@ fn one_seed_twice_is_bit_equal_and_lanes_agree() {
 fn training_resumed_from_exported_tensors_is_bit_equal() {
     let case = case("resume", |_| {});
     let new = || {
-        let model = OptMsm::new(&case.config, &case.input).unwrap();
+        let model = models::build(&case.config, &case.input).unwrap();
         Learner::new(Reference::<f64>::new(), model, LearnerConfig::default(), 16, 7).unwrap()
     };
     let batch = |step| random_batch(&case.input, 16, true, step);

@@ -4,22 +4,23 @@ use optmsm_core::backend::{Backend, Elem};
 use optmsm_core::batch::Batch;
 use optmsm_core::gradcheck::{Case, all_cases, case, random_batch, random_parameters};
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::model::{Model, OptMsm};
+use optmsm_core::model::{AnyModel, Measured};
+use optmsm_core::models;
 use optmsm_core::params::HostTensor;
 use optmsm_core::predictor::Predictor;
 use optmsm_core::reference::Reference;
 use optmsm_cpu::{Cpu, CpuOptions};
 
 const fn shared<T: Send + Sync>() {}
-const _: () = shared::<Predictor<Cpu, OptMsm>>();
-const _: () = shared::<Predictor<Reference<f64>, OptMsm>>();
+const _: () = shared::<Predictor<Cpu, AnyModel<Cpu>>>();
+const _: () = shared::<Predictor<Reference<f64>, AnyModel<Reference<f64>>>>();
 
 fn cpu() -> Cpu {
     Cpu::new(CpuOptions { threads: Some(2), block_rows: 16, ..CpuOptions::default() }).unwrap()
 }
 
 fn parameters<E: Elem>(case: &Case) -> Vec<HostTensor<E>> {
-    let model = OptMsm::new(&case.config, &case.input).unwrap();
+    let model = models::build(&case.config, &case.input).unwrap();
     let learner = Learner::new(Reference::<f64>::new(), model, LearnerConfig::default(), 1, 1).unwrap();
     let narrow = |t: HostTensor<f64>| HostTensor {
         name: t.name,
@@ -29,8 +30,8 @@ fn parameters<E: Elem>(case: &Case) -> Vec<HostTensor<E>> {
     random_parameters(&learner.export().unwrap(), 2).into_iter().map(narrow).collect()
 }
 
-fn predictor<B: Backend>(be: B, case: &Case, max_rows: usize) -> Predictor<B, OptMsm> {
-    let model = OptMsm::new(&case.config, &case.input).unwrap();
+fn predictor<B: Backend>(be: B, case: &Case, max_rows: usize) -> Predictor<B, AnyModel<B>> {
+    let model = models::build(&case.config, &case.input).unwrap();
     Predictor::new(be, model, &parameters(case), max_rows).unwrap()
 }
 
@@ -67,23 +68,26 @@ fn every_way_gives_the_same<B: Backend>(be: impl Fn() -> B) {
         let whole = predictor(be(), &case, 75);
         let batch = random_batch(&case.input, 75, false, 9);
         let expected = whole.predict(&batch).unwrap();
-        let stats = Model::<B>::stats(whole.model());
-        let mut sums = vec![0.0; 1 + stats];
-        assert_eq!(whole.predict_with_stats(&batch, &mut sums).unwrap(), expected, "{}", case.name);
-        assert!(sums[0] == 0.0 && sums[1..].iter().all(|s| s.is_finite()), "{}: {sums:?}", case.name);
+        let measured = |p: &Predictor<B, AnyModel<B>>| {
+            let mut measured = Measured::new(p.spec());
+            assert_eq!(p.predict_measuring(&batch, &mut measured).unwrap(), expected, "{}", case.name);
+            assert_eq!(measured.rows.iter().sum::<u64>(), 75);
+            let Measured { sums, by_scenario, .. } = measured;
+            sums.into_iter().chain(by_scenario.into_iter().flatten()).collect::<Vec<f64>>()
+        };
+        let sums = measured(&whole);
+        assert!(sums.iter().all(|s| s.is_finite()), "{}: {sums:?}", case.name);
         let logits = whole.logits(&batch).unwrap();
         for max_rows in [1, 7, 74] {
             let pieces = predictor(be(), &case, max_rows);
             assert_eq!(pieces.predict(&batch).unwrap(), expected, "{}: {max_rows} rows", case.name);
             assert_eq!(pieces.logits(&batch).unwrap(), logits, "{}: {max_rows} rows", case.name);
-            let mut by_pieces = vec![0.0; 1 + stats];
-            pieces.predict_with_stats(&batch, &mut by_pieces).unwrap();
-            for (a, b) in by_pieces.iter().zip(&sums) {
+            for (a, b) in measured(&pieces).iter().zip(&sums) {
                 // At most 75 positive terms of at most 1 each, added in another order.
                 assert!((a - b).abs() <= 75.0 * 75.0 * f64::from(f32::EPSILON), "{}: {a} {b}", case.name);
             }
         }
-        let model = OptMsm::new(&case.config, &case.input).unwrap();
+        let model = models::build(&case.config, &case.input).unwrap();
         let mut learner = Learner::new(be(), model, LearnerConfig::default(), 33, 1).unwrap();
         learner.import(&parameters(&case)).unwrap();
         assert_eq!(learner.predict(&batch).unwrap(), expected, "{}: learner", case.name);

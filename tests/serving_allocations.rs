@@ -2,7 +2,7 @@
 
 use optmsm_core::gradcheck::{case, random_batch};
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::model::OptMsm;
+use optmsm_core::models;
 use optmsm_core::predictor::Predictor;
 use optmsm_cpu::{Cpu, CpuOptions};
 use optmsm_tests::Counting;
@@ -15,7 +15,7 @@ fn a_warm_prediction_allocates_nothing() {
     // Categorical, multi-hot and numeric fields of both roles.
     let case = case("allocations", |_| {});
     let cpu = || Cpu::new(CpuOptions { threads: Some(2), block_rows: 16, ..CpuOptions::default() }).unwrap();
-    let model = OptMsm::new(&case.config, &case.input).unwrap();
+    let model = models::build(&case.config, &case.input).unwrap();
     let params =
         Learner::new(cpu(), model.clone(), LearnerConfig::default(), 1, 7).unwrap().export().unwrap();
     let predictor = Predictor::new(cpu(), model, &params, 300).unwrap();

@@ -2,9 +2,10 @@
 
 use optmsm_core::backend::Backend;
 use optmsm_core::config::FieldKind;
-use optmsm_core::gradcheck::{Case, field_cases, random_parameters};
+use optmsm_core::gradcheck::{Case, random_parameters};
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::model::OptMsm;
+use optmsm_core::model::AnyModel;
+use optmsm_core::models::{self, optmsm::field_cases};
 use optmsm_core::optim::{OptimizerConfig, Rule};
 use optmsm_core::params::HostTensor;
 use optmsm_core::reference::Reference;
@@ -12,8 +13,8 @@ use optmsm_cpu::{Cpu, CpuOptions};
 
 const ROWS: usize = 60;
 
-fn learner<B: Backend>(be: B, case: &Case, config: LearnerConfig) -> Learner<B, OptMsm> {
-    Learner::new(be, OptMsm::new(&case.config, &case.input).unwrap(), config, ROWS, 7).unwrap()
+fn learner<B: Backend>(be: B, case: &Case, config: LearnerConfig) -> Learner<B, AnyModel<B>> {
+    Learner::new(be, models::build(&case.config, &case.input).unwrap(), config, ROWS, 7).unwrap()
 }
 
 /// The cases of fields that share a table.
@@ -171,7 +172,7 @@ fn a_frozen_table_stays_and_has_no_state_and_no_part_in_the_norm() {
 fn tables_that_cannot_be_shared_are_errors() {
     let error = |change: &dyn Fn(&mut Case)| {
         let case = optmsm_core::gradcheck::case("errors", |c| change(c));
-        OptMsm::new(&case.config, &case.input).unwrap_err().to_string()
+        models::build::<Cpu>(&case.config, &case.input).unwrap_err().to_string()
     };
     let name = |c: &mut Case, field: usize, table: &str| c.input.fields[field].table = Some(table.into());
     let cases = [

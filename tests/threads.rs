@@ -1,8 +1,10 @@
 //! The CPU backend: bit-equal for any number of threads, rows independent of their batch.
 
-use optmsm_core::gradcheck::{all_cases, case, field_cases, random_batch, random_parameters};
+use optmsm_core::backend::Backend;
+use optmsm_core::gradcheck::{Case, all_cases, case, random_batch, random_parameters};
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::model::OptMsm;
+use optmsm_core::model::AnyModel;
+use optmsm_core::models::{self, optmsm::field_cases};
 use optmsm_core::params::HostTensor;
 use optmsm_core::predictor::Predictor;
 use optmsm_core::reference::Reference;
@@ -20,7 +22,7 @@ fn parameters_are_bit_equal_for_any_number_of_threads() {
     });
     let config = LearnerConfig { clip_norm: Some(1.0), ..LearnerConfig::default() };
     let train = |threads| {
-        let model = OptMsm::new(&case.config, &case.input).unwrap();
+        let model = models::build(&case.config, &case.input).unwrap();
         let mut learner = Learner::new(cpu(threads), model, config.clone(), 300, 7).unwrap();
         (0..20).for_each(|s| {
             learner.step(&random_batch(&case.input, 300, true, s)).unwrap();
@@ -38,7 +40,7 @@ fn both_ways_of_lists_are_bit_equal_for_any_number_of_threads() {
     for case in field_cases() {
         let config = LearnerConfig { clip_norm: Some(1.0), ..LearnerConfig::default() };
         let train = |threads| {
-            let model = OptMsm::new(&case.config, &case.input).unwrap();
+            let model = models::build(&case.config, &case.input).unwrap();
             let mut learner = Learner::new(cpu(threads), model, config.clone(), 300, 7).unwrap();
             (0..5).for_each(|seed| {
                 learner.step(&case.batch(300, seed)).unwrap();
@@ -56,7 +58,7 @@ fn both_ways_of_lists_are_bit_equal_for_any_number_of_threads() {
 fn lanes_without_rows_add_nothing_and_room_does_not_matter() {
     let case = case("few rows", |_| {});
     let learner = |max_rows, threads| {
-        let model = OptMsm::new(&case.config, &case.input).unwrap();
+        let model = models::build(&case.config, &case.input).unwrap();
         Learner::new(cpu(threads), model, LearnerConfig::default(), max_rows, 7).unwrap()
     };
     let mut roomy = learner(300, 3);
@@ -71,16 +73,19 @@ fn lanes_without_rows_add_nothing_and_room_does_not_matter() {
     }
 }
 
+fn model<B: Backend>(case: &Case) -> AnyModel<B> {
+    models::build(&case.config, &case.input).unwrap()
+}
+
 #[test]
 fn a_row_is_predicted_the_same_alone_and_in_any_batch() {
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
         for case in all_cases() {
-            let model = OptMsm::new(&case.config, &case.input).unwrap();
             let be = || {
                 Cpu::new(CpuOptions { isa: Some(isa), lanes: 2, block_rows: 11, threads: Some(2) }).unwrap()
             };
             let learner =
-                Learner::new(Reference::<f64>::new(), model.clone(), LearnerConfig::default(), 1, 1).unwrap();
+                Learner::new(Reference::<f64>::new(), model(&case), LearnerConfig::default(), 1, 1).unwrap();
             let params: Vec<_> = random_parameters(&learner.export().unwrap(), 2)
                 .into_iter()
                 .map(|t| HostTensor {
@@ -89,7 +94,7 @@ fn a_row_is_predicted_the_same_alone_and_in_any_batch() {
                     data: t.data.iter().map(|&v| v as f32).collect(),
                 })
                 .collect();
-            let predictor = Predictor::new(be(), model, &params, 37).unwrap();
+            let predictor = Predictor::new(be(), model(&case), &params, 37).unwrap();
             let batch = random_batch(&case.input, 37, false, 9);
             let whole = predictor.logits(&batch).unwrap();
             for (row, &expected) in whole.iter().enumerate() {

@@ -5,7 +5,7 @@ use optmsm_core::batch::{Batch, Column};
 use optmsm_core::config::{FieldKind, FieldSpec, InputSpec, ModelConfig, Role};
 use optmsm_core::error::Result;
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::model::{Model, OptMsm};
+use optmsm_core::models::OptMsm;
 use optmsm_core::params::HostTensor;
 use optmsm_core::philox::Stream;
 use optmsm_core::plan::Plan;
@@ -67,7 +67,7 @@ pub fn random(len: usize, name: &str) -> Vec<f32> {
 /// times as much: the gradients of weights and of inputs are products of the same size.
 pub fn forward_flop(config: &ModelConfig, input: &InputSpec) -> f64 {
     let fields = |role| input.fields.iter().filter(|f| f.role == role).count();
-    let (d, k) = (config.embedding_dim, config.expert_count(input.scenarios));
+    let (d, k) = (config.embedding_dim, config.experts.count(input.scenarios));
     let chain = |first: usize, hidden: &[usize]| -> (usize, usize) {
         hidden.iter().fold((0, first), |(sum, width), &out| (sum + width * out, out))
     };
@@ -140,7 +140,7 @@ impl<B: Backend<Elem = f32>> Training<B> {
     /// When the device failed.
     pub fn plan_and_step(&mut self) -> Result<()> {
         let at = self.next % self.plans.len();
-        self.plans[at].build(&self.batches[at], Model::<B>::input(self.learner.model()), true)?;
+        self.plans[at].build(&self.batches[at], self.learner.spec().input(), true)?;
         self.step();
         Ok(())
     }

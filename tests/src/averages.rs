@@ -6,7 +6,7 @@ use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
 use optmsm_core::gradcheck::{Case, case, random_batch};
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::model::OptMsm;
+use optmsm_core::model::AnyModel;
 use optmsm_core::optim::{AverageConfig, DecayRows, OptimizerConfig, Period, Rule, Schedule, ScheduleConfig};
 use optmsm_core::params::HostTensor;
 use optmsm_core::predictor::Predictor;
@@ -55,19 +55,19 @@ pub fn rows(step: u64) -> Batch {
 }
 
 /// A learner of that case.
-pub fn learner<B: Backend>(be: B, dtype: TableDtype, config: &LearnerConfig) -> Learner<B, OptMsm> {
+pub fn learner<B: Backend>(be: B, dtype: TableDtype, config: &LearnerConfig) -> Learner<B, AnyModel<B>> {
     Learner::new(be, with_dtype(&resting_case(), dtype), config.clone(), ROWS, 7).unwrap()
 }
 
 /// Steps on the rows of these numbers.
-pub fn train<B: Backend>(learner: &mut Learner<B, OptMsm>, steps: Range<u64>) {
+pub fn train<B: Backend>(learner: &mut Learner<B, AnyModel<B>>, steps: Range<u64>) {
     for step in steps {
         learner.step(&rows(step)).unwrap();
     }
 }
 
 /// All that a learner holds.
-pub fn held<B: Backend>(learner: &Learner<B, OptMsm>) -> [Vec<HostTensor<B::Elem>>; 2] {
+pub fn held<B: Backend>(learner: &Learner<B, AnyModel<B>>) -> [Vec<HostTensor<B::Elem>>; 2] {
     [learner.export().unwrap(), learner.export_state().unwrap()]
 }
 

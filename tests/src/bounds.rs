@@ -11,7 +11,8 @@ use optmsm_core::batch::Batch;
 use optmsm_core::config::{InputSpec, ModelConfig};
 use optmsm_core::gradcheck::Case;
 use optmsm_core::learner::{Learner, LearnerConfig, StepLoss};
-use optmsm_core::model::OptMsm;
+use optmsm_core::model::AnyModel;
+use optmsm_core::models;
 use optmsm_core::params::HostTensor;
 use optmsm_core::philox::Stream;
 use optmsm_core::reference::Reference;
@@ -93,14 +94,20 @@ pub fn only(batch: &Batch, row: usize) -> Batch {
     one
 }
 
+/// A batch of whose rows only this one counts in the loss.
+fn weighing_only(batch: &Batch, row: usize) -> Batch {
+    let weights = (0..batch.rows()).map(|r| if r == row { 1.0 } else { 0.0 }).collect();
+    Batch { weights, ..batch.clone() }
+}
+
 /// A learner on the reference, in `f64`.
 fn learner(
     config: &ModelConfig,
     input: &InputSpec,
     parameters: &[HostTensor<f64>],
     rows: usize,
-) -> Learner<Reference<f64>, OptMsm> {
-    let model = OptMsm::new(config, input).unwrap();
+) -> Learner<Reference<f64>, AnyModel<Reference<f64>>> {
+    let model = models::build(config, input).unwrap();
     let mut learner = Learner::new(Reference::new(), model, LearnerConfig::default(), rows, 1).unwrap();
     learner.import(&parameters.to_vec()).unwrap();
     learner
@@ -108,6 +115,9 @@ fn learner(
 
 impl Exact {
     /// Of a model without dropout, whose masks would depend on a row's place.
+    ///
+    /// Rows are taken alone as batches of one row. A model with batch statistics is another one on such a batch: there
+    /// the whole batch is kept, and the other rows get the weight 0.
     ///
     /// # Panics
     /// When the model, the parameters or the batch do not fit each other.
@@ -122,13 +132,17 @@ impl Exact {
         let mut all = learner(config, input, parameters, rows);
         let (loss, gradients) = all.loss_and_gradients(batch).unwrap();
         let entropy_only = ModelConfig { orthogonality: 0.0, ..config.clone() };
-        let mut entropy = learner(&entropy_only, input, parameters, 1);
+        let mut entropy = learner(&entropy_only, input, parameters, rows);
+        // Running statistics are the only parameters without a gradient.
+        let batch_statistics = parameters.len() > gradients.len();
         let weight = |row: usize| batch.weights.get(row).map_or(1.0, |&w| f64::from(w));
         let total: f64 = (0..rows).map(weight).sum();
         let (mut loss_scale, mut scales) = (0.0, vec![0.0; gradients.len()]);
         for row in 0..rows {
-            let mut one = only(batch, row);
-            one.weights.clear();
+            let mut one = if batch_statistics { weighing_only(batch, row) } else { only(batch, row) };
+            if !batch_statistics {
+                one.weights.clear();
+            }
             let ((_, both), (bce, part)) =
                 (all.loss_and_gradients(&one).unwrap(), entropy.loss_and_gradients(&one).unwrap());
             let (penalty, _) = all.loss_and_gradients(&one).unwrap();

@@ -6,10 +6,12 @@ use optmsm_core::backend::{Backend, Elem};
 use optmsm_core::batch::{Batch, Column};
 use optmsm_core::config::{Combine, Condition, FieldKind, FieldSpec, InputSpec, ModelConfig, Pooling, Role};
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::model::OptMsm;
+use optmsm_core::model::AnyModel;
+use optmsm_core::models;
 use optmsm_core::optim::{OptimizerConfig, Rule};
 use optmsm_core::params::HostTensor;
 use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
 use serde_json::Value;
 
 /// One committed file.
@@ -44,6 +46,23 @@ impl Fixture {
         let files: Vec<_> = found.iter().map(load).filter(|f| f.name.starts_with(prefix)).collect();
         assert!(!files.is_empty(), "no fixture {prefix}*");
         files
+    }
+
+    /// Every fixture of a model, of any kind.
+    ///
+    /// # Panics
+    /// As [`Fixture::all`].
+    pub fn models() -> Vec<Fixture> {
+        ["case_", "model_"].into_iter().flat_map(Fixture::all).collect()
+    }
+
+    /// Names of the tensors that start with `prefix`, without it, in their order.
+    pub fn names(&self, prefix: &str) -> Vec<String> {
+        let file = SafeTensors::deserialize(&self.bytes).unwrap();
+        let mut names: Vec<_> =
+            file.names().iter().filter_map(|n| n.strip_prefix(prefix)).map(str::to_owned).collect();
+        names.sort();
+        names
     }
 
     /// Shape and numbers of a tensor, if there is one of this name.
@@ -100,11 +119,19 @@ impl Fixture {
         InputSpec { scenarios: self.usize("scenarios"), fields }
     }
 
+    /// λ: the weight of the penalty in the loss.
+    pub fn lambda(&self) -> f64 {
+        self.case["lambda"].as_f64().unwrap()
+    }
+
     /// The model.
     pub fn config(&self) -> ModelConfig {
+        if let Some(model) = self.case.get("model") {
+            return ModelConfig::deserialize(model).unwrap();
+        }
         let mut c = ModelConfig {
             embedding_dim: self.usize("embedding_dim"),
-            orthogonality: self.case["lambda"].as_f64().unwrap(),
+            orthogonality: self.lambda(),
             ..ModelConfig::default()
         };
         c.combine = if self.case["combine"] == "gate" { Combine::Gate } else { Combine::Select };
@@ -145,8 +172,8 @@ impl Fixture {
     }
 
     /// A learner with the fixture's parameters and Adam at 0.01.
-    pub fn learner<B: Backend>(&self, be: B) -> Learner<B, OptMsm> {
-        let model = OptMsm::new(&self.config(), &self.input()).unwrap();
+    pub fn learner<B: Backend>(&self, be: B) -> Learner<B, AnyModel<B>> {
+        let model = models::build(&self.config(), &self.input()).unwrap();
         let optimizer = OptimizerConfig { lr: 0.01, ..OptimizerConfig::default() };
         let config = LearnerConfig { optimizer, ..LearnerConfig::default() };
         let mut learner = Learner::new(be, model, config, self.batch().rows(), 1).unwrap();

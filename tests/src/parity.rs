@@ -18,12 +18,13 @@ pub const OPTIMIZER: f64 = 6.0 * 12.0 * 32.0 * U;
 /// # Panics
 /// Where they are not.
 pub fn gradients_follow_pytorch<B: Backend>(be: impl Fn() -> B) {
-    for f in Fixture::all("case_") {
+    for f in Fixture::models() {
         let (be, batch) = (be(), f.batch());
         let (place, v) = (format!("{} on {}", f.name, be.name()), be.product_rounding());
         let mut learner = f.learner(be);
         let (loss, gradients) = learner.loss_and_gradients(&batch).unwrap();
-        let parameters: Vec<_> = gradients.iter().map(|g| fixture_tensor(&f, "param.", g)).collect();
+        let parameters: Vec<_> =
+            learner.export().unwrap().iter().map(|t| fixture_tensor(&f, "param.", t)).collect();
         let mut exact = Exact::of(&f.config(), &f.input(), &parameters, &batch);
         for g in &mut exact.gradients {
             let want = fixture_tensor(&f, "grad.", g);

@@ -10,7 +10,7 @@ use optmsm_core::backend::Backend;
 use optmsm_core::batch::{Batch, Column};
 use optmsm_core::gradcheck::Case;
 use optmsm_core::learner::Learner;
-use optmsm_core::model::OptMsm;
+use optmsm_core::model::AnyModel;
 use optmsm_core::optim::OptimizerConfig;
 use optmsm_core::params::HostTensor;
 use optmsm_testkit::bounded::Bounded;
@@ -28,7 +28,7 @@ pub struct Landing {
 
 /// Whether the bounds of a step on this batch hold where the learner is: see [`Exact::is_well_conditioned`].
 pub fn is_well_conditioned<B: Backend<Elem = f32>>(
-    learner: &Learner<B, OptMsm>,
+    learner: &Learner<B, AnyModel<B>>,
     case: &Case,
     batch: &Batch,
 ) -> bool {
@@ -43,7 +43,7 @@ pub fn is_well_conditioned<B: Backend<Elem = f32>>(
 /// # Panics
 /// Where they are not.
 pub fn step<B: Backend<Elem = f32>>(
-    learner: &mut Learner<B, OptMsm>,
+    learner: &mut Learner<B, AnyModel<B>>,
     case: &Case,
     adam: &OptimizerConfig,
     batch: &Batch,

@@ -4,7 +4,8 @@ use optmsm_core::backend::{Backend, Elem};
 use optmsm_core::config::FieldKind;
 use optmsm_core::gradcheck::{Case, all_cases, case, random_batch, random_parameters};
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::model::OptMsm;
+use optmsm_core::model::AnyModel;
+use optmsm_core::models;
 use optmsm_core::optim::{OptimizerConfig, Rule};
 use optmsm_core::params::HostTensor;
 use optmsm_core::philox::philox4x32;
@@ -16,10 +17,10 @@ use optmsm_core::rounding::TableDtype;
 pub const NARROW: [TableDtype; 2] = [TableDtype::F16, TableDtype::Bf16];
 
 /// A case's model with tables of a type.
-pub fn with_dtype(case: &Case, dtype: TableDtype) -> OptMsm {
+pub fn with_dtype<B: Backend>(case: &Case, dtype: TableDtype) -> AnyModel<B> {
     let mut config = case.config.clone();
     config.embeddings.dtype = dtype;
-    OptMsm::new(&config, &case.input).unwrap()
+    models::build(&config, &case.input).unwrap()
 }
 
 /// Nearest with 11 or 8 significant bits, ties to even: for numbers well inside the range.
@@ -51,9 +52,13 @@ pub fn rounded<E: Elem>(dtype: TableDtype, tensors: &[HostTensor<E>]) -> Vec<Hos
 pub fn forward_equals_rounded<B: Backend>(be: impl Fn() -> B) {
     let mut differ = 0;
     for case in all_cases() {
-        let model = |dtype| with_dtype(&case, dtype);
-        let learner =
-            Learner::new(Reference::<f64>::new(), model(TableDtype::F32), LearnerConfig::default(), 1, 1);
+        let learner = Learner::new(
+            Reference::<f64>::new(),
+            with_dtype(&case, TableDtype::F32),
+            LearnerConfig::default(),
+            1,
+            1,
+        );
         let params = random_parameters(&learner.unwrap().export().unwrap(), 2);
         let narrow = |t: &HostTensor<f64>| HostTensor {
             name: t.name.clone(),
@@ -64,7 +69,7 @@ pub fn forward_equals_rounded<B: Backend>(be: impl Fn() -> B) {
         let params: Vec<_> = params.iter().map(narrow).collect();
         let batch = random_batch(&case.input, 37, false, 9);
         let logits = |dtype, params: &Vec<HostTensor<B::Elem>>| {
-            Predictor::new(be(), model(dtype), params, 37).unwrap().logits(&batch).unwrap()
+            Predictor::new(be(), with_dtype(&case, dtype), params, 37).unwrap().logits(&batch).unwrap()
         };
         let full = logits(TableDtype::F32, &params);
         for dtype in NARROW {
@@ -79,7 +84,7 @@ pub fn forward_equals_rounded<B: Backend>(be: impl Fn() -> B) {
 }
 
 /// A learner after `steps` steps of a case with every kind of field and dropout.
-pub fn trained<B: Backend>(be: B, dtype: TableDtype, rule: Rule, steps: u64) -> Learner<B, OptMsm> {
+pub fn trained<B: Backend>(be: B, dtype: TableDtype, rule: Rule, steps: u64) -> Learner<B, AnyModel<B>> {
     let mut learner = fresh(be, dtype, rule);
     (0..steps).for_each(|s| step(&mut learner, s));
     learner
@@ -97,7 +102,7 @@ pub fn training_case() -> Case {
 }
 
 /// A learner of that case for batches of 900 rows.
-pub fn fresh<B: Backend>(be: B, dtype: TableDtype, rule: Rule) -> Learner<B, OptMsm> {
+pub fn fresh<B: Backend>(be: B, dtype: TableDtype, rule: Rule) -> Learner<B, AnyModel<B>> {
     let config = LearnerConfig {
         embedding_optimizer: Some(OptimizerConfig { rule, lr: 0.01, ..OptimizerConfig::default() }),
         clip_norm: Some(1.0),
@@ -107,7 +112,7 @@ pub fn fresh<B: Backend>(be: B, dtype: TableDtype, rule: Rule) -> Learner<B, Opt
 }
 
 /// One step of it on random rows.
-pub fn step<B: Backend>(learner: &mut Learner<B, OptMsm>, number: u64) {
+pub fn step<B: Backend>(learner: &mut Learner<B, AnyModel<B>>, number: u64) {
     let loss = learner.step(&random_batch(&training_case().input, 900, true, number)).unwrap();
     assert!(loss.total().is_finite());
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use optmsm_core::backend::Backend;
 use optmsm_core::config::{InputSpec, ModelConfig};
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::model::OptMsm;
+use optmsm_core::models::OptMsm;
 use optmsm_core::predictor::Predictor;
 use optmsm_cuda::Precision;
 use serde_json::{Map, Value, json};

@@ -4,7 +4,8 @@ use optmsm_core::backend::{
     Backend, Dropout, FieldLookup, FieldSum, Mat, MatMut, Part, Segments, TableStep, TableView, Write,
 };
 use optmsm_core::config::{FieldKind, InputSpec, ModelConfig, Role};
-use optmsm_core::model::{Model, OptMsm};
+use optmsm_core::model::Model;
+use optmsm_core::models::OptMsm;
 use optmsm_core::optim::{OptimizerConfig, Update};
 use optmsm_core::plan::Plan;
 use optmsm_core::rounding::{Rounding, TableDtype};
@@ -196,7 +197,7 @@ fn dense<B: Backend<Elem = f32>>(
     each: &mut dyn FnMut(Measured) -> Result<()>,
 ) -> Result<()> {
     let be = t.be;
-    let len = Model::<B>::params(&OptMsm::new(config, input)?).len();
+    let len = Model::<B>::spec(&OptMsm::new(config, input)?).params().len();
     let (mut w, mut g, mut sum) = (be.alloc(len)?, be.alloc(len)?, be.alloc(1)?);
     be.upload(&mut g, &random(len, "g"));
     be.upload(&mut w, &random(len, "w"));

@@ -5,10 +5,11 @@
 //! counted. The error of a tensor is its largest deviation over its largest derivative.
 
 use crate::batch::{Batch, Column};
-use crate::config::{Combine, Condition, FieldKind, FieldSpec, InputSpec, ModelConfig, Pooling, Role};
+use crate::config::{FieldKind, FieldSpec, InputSpec, Kind, ModelConfig, Pooling, Role};
 use crate::error::Result;
 use crate::learner::{Learner, LearnerConfig};
-use crate::model::OptMsm;
+use crate::model::AnyModel;
+use crate::models;
 use crate::params::HostTensor;
 use crate::philox::Stream;
 use crate::reference::Reference;
@@ -55,13 +56,21 @@ impl Default for Draw {
 }
 
 impl Case {
+    /// A case of a kind, named after it.
+    pub(crate) fn of(kind: Kind, name: &str, change: impl FnOnce(&mut Case)) -> Self {
+        case(&format!("{}: {name}", kind.name()), |c| {
+            c.config.kind = kind;
+            change(c);
+        })
+    }
+
     /// Random rows for this case.
     pub fn batch(&self, rows: usize, seed: u64) -> Batch {
         draw_batch(&self.input, rows, self.weighted, seed, self.draw)
     }
 
     /// Numbers for all fields, with names of their own.
-    fn without_tables(&mut self) {
+    pub(crate) fn without_tables(&mut self) {
         for field in self.input.fields.iter_mut().filter(|f| f.kind != FieldKind::Numeric) {
             field.kind = FieldKind::Numeric;
             field.name += "_number";
@@ -69,7 +78,7 @@ impl Case {
     }
 
     /// One table for these fields, which get the same number of ids.
-    fn share(&mut self, fields: &[&str]) {
+    pub(crate) fn share(&mut self, fields: &[&str]) {
         self.set_vocab(5);
         for field in self.input.fields.iter_mut().filter(|f| fields.contains(&f.name.as_str())) {
             field.table = Some("ids".into());
@@ -127,94 +136,53 @@ pub fn case(name: &str, change: impl FnOnce(&mut Case)) -> Case {
     case
 }
 
-/// Every combination of combine × condition × rank, K from 1 to 8, dropout, no specific field, and [`field_cases`].
-pub fn all_cases() -> Vec<Case> {
-    let mut cases = Vec::new();
-    for combine in [Combine::Gate, Combine::Select] {
-        for condition in [Condition::Scenario, Condition::Instance] {
-            for rank in [0, 2, 5] {
-                let name = format!("{combine:?} {condition:?} rank {rank}").to_lowercase();
-                cases.push(case(&name, |c| {
-                    c.config.combine = combine;
-                    c.config.hyper.condition = condition;
-                    c.config.hyper.rank = rank;
-                }));
-            }
-        }
-    }
-    for k in [1, 2, 4, 5, 6, 7, 8] {
-        cases.push(case(&format!("gate, K = {k}"), |c| c.config.experts.count = k));
-    }
-    cases.push(case("dropout", |c| {
-        c.config.experts.dropout = 0.3;
-        c.config.tower.dropout = 0.2;
-    }));
-    cases.push(case("dropout, instance", |c| {
-        c.config.experts.dropout = 0.3;
-        c.config.tower.dropout = 0.2;
-        c.config.hyper.condition = Condition::Instance;
-    }));
-    cases.push(case("no specific field, no weights", |c| {
-        c.input.fields.retain(|f| f.role == Role::Shared);
-        c.weighted = false;
-    }));
-    cases.push(case("tower without hidden layer", |c| {
-        c.config.tower.hidden.clear();
-        c.config.hyper.rank = 1;
-    }));
-    cases.extend(field_cases());
-    cases
-}
-
-/// What decides how the gradients of the fields and of the layers that read them are made: the length of lists, how often ids
-/// repeat, fields without a table, and first layers that are the last ones too.
-pub fn field_cases() -> Vec<Case> {
-    let mut cases = vec![
-        case("short lists", |c| {
+/// What decides how the gradients of the fields and of the layers that read them are made, for any kind: the length of lists,
+/// how often ids repeat, fields without a table, shared tables, and first layers that are the last ones too. `set` gives the
+/// model hidden widths.
+pub(crate) fn cases_of_fields(kind: Kind, set: impl Fn(&mut Case, &[usize])) -> impl Iterator<Item = Case> {
+    const TWO: &[usize] = &[5, 4];
+    const ONE: &[usize] = &[4];
+    type Change = fn(&mut Case);
+    let list: [(&str, &[usize], Change); 12] = [
+        ("fields of every kind", TWO, |_| {}),
+        ("short lists", TWO, |c| {
             c.config.embedding_dim = 16;
             c.draw.lists = 3;
         }),
-        case("long lists", |c| {
+        ("long lists", TWO, |c| {
             c.set_vocab(20);
             c.draw.lists = 16;
         }),
-        case("distinct ids", |c| {
+        ("distinct ids", TWO, |c| {
             c.set_vocab(40);
             c.draw.distinct = true;
         }),
-        case("one id", |c| c.set_vocab(1)),
-        case("numeric fields only", Case::without_tables),
-        case("numeric fields only, one layer", |c| {
-            c.without_tables();
-            (c.config.experts.hidden, c.config.specific.hidden) = (vec![4], vec![3]);
+        ("one id", TWO, |c| c.set_vocab(1)),
+        ("numeric fields only", TWO, Case::without_tables),
+        ("numeric fields only, one layer", ONE, Case::without_tables),
+        ("one layer, long lists", ONE, |c| c.draw.lists = 16),
+        ("no specific field, no weights", TWO, |c| {
+            c.input.fields.retain(|f| f.role == Role::Shared);
+            c.weighted = false;
         }),
-        case("one layer of experts", |c| c.config.experts.hidden = vec![4]),
-        case("one layer of experts, dropout", |c| {
-            c.config.experts.hidden = vec![4];
-            c.config.experts.dropout = 0.3;
-            c.draw.lists = 16;
-        }),
-        case("one specific layer", |c| c.config.specific.hidden = vec![3]),
-    ];
-    cases.extend([
-        case("a table of fields of both roles", |c| c.share(&["user", "slot"])),
-        case("a table of ids and lists", |c| c.share(&["user", "tags", "slot"])),
-        case("a table of all, long lists", |c| {
+        ("a table of fields of both roles", TWO, |c| c.share(&["user", "slot"])),
+        ("a table of ids and lists", TWO, |c| c.share(&["user", "tags", "slot"])),
+        ("a table of all, long lists", TWO, |c| {
             c.share(&["user", "tags", "slot", "words"]);
             c.draw.lists = 16;
         }),
-    ]);
-    for combine in [Combine::Gate, Combine::Select] {
-        for condition in [Condition::Scenario, Condition::Instance] {
-            let name = format!("one layer each, long lists, {combine:?} {condition:?}").to_lowercase();
-            cases.push(case(&name, |c| {
-                (c.config.experts.hidden, c.config.specific.hidden) = (vec![4], vec![3]);
-                (c.config.combine, c.config.hyper.condition) = (combine, condition);
-                c.draw.lists = 16;
-            }));
-        }
-    }
-    cases
+    ];
+    list.into_iter().map(move |(name, hidden, change)| {
+        Case::of(kind, name, |c| {
+            set(c, hidden);
+            change(c);
+        })
+    })
+}
+
+/// The cases of all kinds.
+pub fn all_cases() -> Vec<Case> {
+    Kind::ALL.iter().flat_map(|kind| kind.cases()).collect()
 }
 
 /// Random rows for any inputs: duplicate ids, empty lists, and the last scenario absent when `rows` is small.
@@ -264,19 +232,27 @@ fn draw_batch(input: &InputSpec, rows: usize, weighted: bool, seed: u64, draw: D
     batch
 }
 
-/// Parameters large enough that every part of the model matters: normal, standard deviation 0.6.
+/// Parameters large enough that every part of the model matters: normal, standard deviation 0.6; running variances above 0.3.
 pub fn random_parameters(tensors: &[HostTensor<f64>], seed: u64) -> Vec<HostTensor<f64>> {
     let fill = |t: &HostTensor<f64>| {
         let stream = Stream::new(seed, &t.name);
-        let data = (0..t.data.len() as u64).map(|i| 0.6 * stream.normal(i)).collect();
+        let draw = |i| match t.name.ends_with(".var") {
+            true => 0.3 + stream.normal(i).abs(),
+            false => 0.6 * stream.normal(i),
+        };
+        let data = (0..t.data.len() as u64).map(draw).collect();
         HostTensor { data, ..t.clone() }
     };
     tensors.iter().map(fill).collect()
 }
 
 /// A learner of a case with random parameters.
-fn learner(case: &Case, be: Reference<f64>, rows: usize) -> Result<Learner<Reference<f64>, OptMsm>> {
-    let model = OptMsm::new(&case.config, &case.input)?;
+fn learner(
+    case: &Case,
+    be: Reference<f64>,
+    rows: usize,
+) -> Result<Learner<Reference<f64>, AnyModel<Reference<f64>>>> {
+    let model = models::build(&case.config, &case.input)?;
     let mut learner = Learner::new(be, model, LearnerConfig::default(), rows, 11)?;
     learner.import(&random_parameters(&learner.export()?, 5))?;
     Ok(learner)

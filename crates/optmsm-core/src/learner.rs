@@ -10,17 +10,16 @@ use serde::{Deserialize, Serialize};
 use crate::backend::{Backend, Elem, Mat, TableStep, Write};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::fields::FieldGrads;
-use crate::layers::embedding::TableSpec;
-use crate::model::Model;
+use crate::lanes::{StepKey, TrainingLanes};
+use crate::model::{Measured, Model, ModelSpec};
 use crate::optim::{
     AverageConfig, Clip, DecayRows, OptimizerConfig, Period, Schedule, ScheduleConfig, Update,
 };
-use crate::params::{HostTensor, TensorSink, TensorSource};
+use crate::params::{HostTensor, TableSpec, TensorSink, TensorSource};
 use crate::plan::Plan;
-use crate::predictor::{Answer, Sums, plain};
+use crate::predictor::{Answer, plain};
 use crate::rounding::{Rounding, TableDtype};
-use crate::runtime::{Params, Pass, Runtime, Weights};
+use crate::runtime::Params;
 use crate::tables::{CURRENT, Moving, PIECE, Rest};
 
 pub use footprint::{Footprint, footprint};
@@ -124,11 +123,8 @@ pub struct Learner<B: Backend, M: Model<B>> {
     seed: u64,
     step: u64,
     params: Params<B>,
-    prepared: M::Prepared,
-    runtime: Runtime<B, M>,
-    scratch: M::Scratch,
-    state: Vec<B::Buf>, // laid out as the dense parameters
-    fields: FieldGrads<B>,
+    lanes: TrainingLanes<B, M>,
+    state: Vec<B::Buf>,       // laid out as the dense parameters
     tables: Vec<Vec<B::Buf>>, // each table's optimizer state; none of a frozen one
     sum_sq: B::Buf,           // [1]
     plan: Plan<B::Elem>,
@@ -154,7 +150,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         config.validate()?;
         let params = Params::new(&be, &model, config.average.is_some())?;
         let (count, _) = config.optimizer.state();
-        let state = (0..count).map(|_| be.alloc(model.params().len())).collect::<Result<_>>()?;
+        let state = (0..count).map(|_| be.alloc(model.spec().params().len())).collect::<Result<_>>()?;
         let (count, per_row) = config.tables().state();
         let table = |t: &TableSpec| -> Result<Vec<B::Buf>> {
             let count = if t.frozen { 0 } else { count };
@@ -162,11 +158,8 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
             (0..count).map(|_| be.alloc(len)).collect()
         };
         Ok(Self {
-            tables: model.embedding().tables().iter().map(table).collect::<Result<_>>()?,
-            fields: FieldGrads::new(&be, &model, max_rows)?,
-            prepared: model.alloc_prepared(&be, true)?,
-            runtime: Runtime::new(&be, &model, max_rows, true)?,
-            scratch: model.alloc_scratch(&be)?,
+            tables: model.spec().embedding().tables().iter().map(table).collect::<Result<_>>()?,
+            lanes: TrainingLanes::new(&be, &model, max_rows)?,
             sum_sq: be.alloc(1)?,
             plan: Plan::default(),
             tracer: Tracer::new(&be, &model, max_rows)?,
@@ -190,6 +183,11 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// The model.
     pub fn model(&self) -> &M {
         &self.model
+    }
+
+    /// Inputs, tensors and measures of the model.
+    pub fn spec(&self) -> &ModelSpec {
+        self.model.spec()
     }
 
     /// How parameters move.
@@ -219,7 +217,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// When the batch does not fit the model's inputs, the schedule needs [`Learner::set_run`], or the device failed.
     pub fn step(&mut self, batch: &Batch) -> Result<StepLoss> {
         let mut plan = std::mem::take(&mut self.plan);
-        let done = plan.build(batch, self.model.input(), true).and_then(|()| self.step_plan(&plan));
+        let done = plan.build(batch, self.model.spec().input(), true).and_then(|()| self.step_plan(&plan));
         self.plan = plan;
         done?;
         self.loss()
@@ -236,26 +234,26 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
             let problem = "\"run\" says nothing here, where the number of steps is not known";
             return Err(Error::config("train.schedule.period", problem, "give a number of steps"));
         }
-        self.gradients(plan)?;
+        self.gradients(plan, true)?;
         self.step += 1;
-        self.tracer.keep(&*self.be, &self.runtime, plan, self.step);
-        let Self { be, config, params, runtime, state, fields, tables, sum_sq, .. } = self;
+        self.tracer.keep(&*self.be, &self.lanes, plan, self.step);
+        let Self { be, config, params, lanes, state, tables, sum_sq, .. } = self;
         let len = params.dense.layout().len();
-        let specs = self.model.embedding().tables();
-        let Some(train) = runtime.grads().next() else { return Ok(()) };
-        let (fields, inputs) = (&*fields, &runtime.inputs);
+        let specs = self.model.spec().embedding().tables();
+        let Some(grads) = lanes.grads() else { return Ok(()) };
+        let (embedding, inputs) = (lanes.embedding(), lanes.inputs());
         let moving = |spec: &&TableSpec| !spec.frozen;
         if config.clip_norm.is_some() {
-            be.sum_sq(sum_sq, Write::Set, &train.grads.dense.buf, len);
+            be.sum_sq(sum_sq, Write::Set, &grads.dense.buf, len);
             for spec in specs.iter().filter(moving) {
                 let len = inputs.touched(spec).unique_count * spec.width;
-                be.sum_sq(sum_sq, Write::Add, fields.table(spec), len);
+                be.sum_sq(sum_sq, Write::Add, embedding.table(spec), len);
             }
         }
         let clip = || config.clip_norm.map(|max_norm| Clip { max_norm, sum_sq: &*sum_sq });
         let share = config.schedule.share(self.step);
         let update = Update::new(&config.optimizer, self.step, share, clip());
-        be.step_dense(&mut params.dense.buf, &train.grads.dense.buf, state, len, &update);
+        be.step_dense(&mut params.dense.buf, &grads.dense.buf, state, len, &update);
         let rest = config.rest(self.step, share);
         if let Some(average) = &mut params.average {
             be.average(&mut average.buf, &params.dense.buf, len, rest.keep);
@@ -270,7 +268,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         let steps = steps.filter_map(|(number, ((spec, state), moving))| {
             let Moving { rows: table, average } = moving?;
             let column = inputs.touched(spec);
-            let g = Mat::new(fields.table(spec), column.unique_count, spec.width);
+            let g = Mat::new(embedding.table(spec), column.unique_count, spec.width);
             let rounding = Rounding::new(self.seed, self.step as u32, number);
             Some(TableStep { table, g, state, average, rows: &column.unique, rounding })
         });
@@ -278,27 +276,19 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         Ok(())
     }
 
-    /// Leaves the gradient of the mean loss of a plan in lane 0 and in the fields' buffers.
-    fn gradients(&mut self, plan: &Plan<B::Elem>) -> Result<()> {
+    /// Leaves the gradient of the mean loss of a plan in the lanes; running statistics move only when `moving`.
+    fn gradients(&mut self, plan: &Plan<B::Elem>, moving: bool) -> Result<()> {
         if plan.rows() == 0 {
             return Err(Error::Batch { place: "batch".into(), problem: "has no rows".into() });
         }
-        let Self { be, model, params, prepared, runtime, scratch, fields, .. } = self;
-        let be: &B = be;
         self.last = (plan.rows(), plan.weight_sum);
-        model.prepare(be, prepared, &params.dense);
-        let pass = Pass::Train { seed: self.seed, step: self.step as u32 };
-        runtime.run(&Weights { be, model, params, prepared, averaged: false }, plan, pass)?;
-        // Lanes are summed in order, so the result does not depend on who computed which.
-        let Some(sum) = runtime.sum_lanes(be) else { return Ok(()) };
-        model.finish(be, &mut sum.grads, scratch, prepared, &params.dense);
-        fields.backward(be, model, params, runtime, plan.rows())
+        let key = StepKey { seed: self.seed, step: self.step as u32, moving };
+        self.lanes.gradients(&self.be, &self.model, &mut self.params, plan, key)
     }
 
     /// Loss of the last step, read back from the device.
     pub fn loss(&mut self) -> Result<StepLoss> {
-        let mut sums = vec![0.0; 1 + self.model.stats()];
-        self.runtime.add_stats(&self.be, &mut sums)?;
+        let sums = self.lanes.sums(&self.be)?;
         let (rows, weight) = self.last;
         Ok(StepLoss::of(&self.model, &sums, rows, weight))
     }
@@ -322,22 +312,22 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// # Errors
     /// When the batch does not fit the model's inputs, or the device failed.
     pub fn predict(&mut self, batch: &Batch) -> Result<Vec<f32>> {
-        self.predict_and_add(batch, Sums::default())
+        self.predict_and_measure(batch, None)
     }
 
-    /// The same, adding to the sums of [`Model::diagnostics`] from element 1 on.
-    pub fn predict_with_stats(&mut self, batch: &Batch, sums: &mut [f64]) -> Result<Vec<f32>> {
-        self.predict_and_add(batch, Sums { stats: Some(sums), gates: None })
+    /// The same, adding the model's measures to `measured`.
+    ///
+    /// # Errors
+    /// As [`Learner::predict`].
+    pub fn predict_measuring(&mut self, batch: &Batch, measured: &mut Measured) -> Result<Vec<f32>> {
+        self.predict_and_measure(batch, Some(measured))
     }
 
-    fn predict_and_add(&mut self, batch: &Batch, sums: Sums) -> Result<Vec<f32>> {
-        let Self { be, model, params, prepared, runtime, plan, answer, .. } = self;
-        let averaged = params.averaged();
-        model.prepare(be, prepared, params.read(averaged));
+    fn predict_and_measure(&mut self, batch: &Batch, measured: Option<&mut Measured>) -> Result<Vec<f32>> {
+        let Self { be, model, params, lanes, plan, answer, .. } = self;
         let mut out = vec![0.0; batch.rows()];
-        let on = Weights { be: &**be, model, params, prepared, averaged };
         let each = |row: usize, o: B::Elem| out[row] = answer(o.wide(), batch.scenarios[row]);
-        runtime.predict(&on, plan, batch, sums, each)?;
+        lanes.predict((be, model, params), plan, batch, measured, each)?;
         Ok(out)
     }
 
@@ -355,14 +345,14 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
 
     /// The gradients of `self.plan`, by the names of the parameters; tables dense.
     fn export_gradients(&self) -> Result<Vec<HostTensor<B::Elem>>> {
-        let Some(train) = self.runtime.grads().next() else { return Ok(Vec::new()) };
+        let Some(grads) = self.lanes.grads() else { return Ok(Vec::new()) };
         let mut tensors = Vec::new();
-        self.model.params().export(&*self.be, &train.grads.dense.buf, &mut tensors, str::to_string)?;
-        for spec in self.model.embedding().tables() {
+        self.model.spec().params().export(&*self.be, &grads.dense.buf, &mut tensors, str::to_string)?;
+        for spec in self.model.spec().embedding().tables() {
             let own = || &self.plan.columns[spec.fields[0]];
             let unique = &spec.shared.map_or_else(own, |number| &self.plan.shared[number]).unique;
             let mut rows = vec![B::Elem::default(); unique.len() * spec.width];
-            self.be.download(&mut rows, self.fields.table(spec), 0)?;
+            self.be.download(&mut rows, self.lanes.embedding().table(spec), 0)?;
             let mut data = vec![B::Elem::default(); spec.rows * spec.width];
             for (&id, g) in unique.iter().zip(rows.chunks(spec.width)) {
                 data[id as usize * spec.width..][..spec.width].copy_from_slice(g);
@@ -375,7 +365,8 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// Loss and gradients (by the names of the parameters; tables dense) at the current parameters, without a step.
     pub fn loss_and_gradients(&mut self, batch: &Batch) -> Result<(StepLoss, Vec<HostTensor<B::Elem>>)> {
         let mut plan = std::mem::take(&mut self.plan);
-        let done = plan.build(batch, self.model.input(), true).and_then(|()| self.gradients(&plan));
+        let done =
+            plan.build(batch, self.model.spec().input(), true).and_then(|()| self.gradients(&plan, false));
         self.plan = plan;
         done?;
         Ok((self.loss()?, self.export_gradients()?))
@@ -391,7 +382,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// # Errors
     /// There is no such table or row, or a number is out of the range of the table's type.
     pub fn set_rows(&mut self, name: &str, first: usize, data: &[B::Elem]) -> Result<()> {
-        self.params.tables.set_rows(&*self.be, self.model.embedding().tables(), name, first, data)
+        self.params.tables.set_rows(&*self.be, self.model.spec().embedding().tables(), name, first, data)
     }
 
     /// Optimizer state, as `optimizer.{state}.{parameter}`: with what [`Learner::export`] brings, all that training goes on from.
@@ -405,11 +396,11 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     pub fn export_state_to(&self, sink: &mut dyn TensorSink<B::Elem>) -> Result<()> {
         for (flat, state) in self.state.iter().zip(self.config.optimizer.state_names()) {
             let name = |name: &str| format!("optimizer.{state}.{name}");
-            self.model.params().export(&*self.be, flat, sink, name)?;
+            self.model.spec().params().export(&*self.be, flat, sink, name)?;
         }
         let mut host = Vec::new();
         let rule = self.config.tables();
-        for (spec, table) in self.model.embedding().tables().iter().zip(&self.tables) {
+        for (spec, table) in self.model.spec().embedding().tables().iter().zip(&self.tables) {
             let shape = state_shape(rule, spec);
             let len = shape.iter().product();
             for (buf, state) in table.iter().zip(rule.state_names()) {
@@ -423,10 +414,10 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         }
         let (be, model, params) = (&*self.be, &self.model, &self.params);
         if params.averaged() {
-            model.params().export(be, &params.dense.buf, sink, |name| format!("{CURRENT}{name}"))?;
+            model.spec().params().export(be, &params.dense.buf, sink, |name| format!("{CURRENT}{name}"))?;
         }
         if self.config.tables_have_state() {
-            params.tables.export_state(be, model.embedding().tables(), sink)?;
+            params.tables.export_state(be, model.spec().embedding().tables(), sink)?;
         }
         Ok(())
     }
@@ -435,10 +426,10 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     pub fn import_state(&mut self, source: &dyn TensorSource<B::Elem>, steps: u64) -> Result<()> {
         for (flat, state) in self.state.iter_mut().zip(self.config.optimizer.state_names()) {
             let name = |name: &str| format!("optimizer.{state}.{name}");
-            self.model.params().import(&*self.be, flat, source, name)?;
+            self.model.spec().params().import(&*self.be, flat, source, name)?;
         }
         let (be, rule) = (&*self.be, self.config.tables());
-        for (spec, table) in self.model.embedding().tables().iter().zip(&mut self.tables) {
+        for (spec, table) in self.model.spec().embedding().tables().iter().zip(&mut self.tables) {
             for (buf, state) in table.iter_mut().zip(rule.state_names()) {
                 let mut first = 0;
                 let name = format!("optimizer.{state}.{}", spec.name);
@@ -452,10 +443,10 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         let Self { model, params, .. } = self;
         if params.averaged() {
             let dense = &mut params.dense.buf;
-            model.params().import(be, dense, source, |name| format!("{CURRENT}{name}"))?;
+            model.spec().params().import(be, dense, source, |name| format!("{CURRENT}{name}"))?;
         }
         if self.config.tables_have_state() {
-            params.tables.import_state(be, model.embedding().tables(), source)?;
+            params.tables.import_state(be, model.spec().embedding().tables(), source)?;
         }
         self.step = steps;
         Ok(())

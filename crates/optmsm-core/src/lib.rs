@@ -3,7 +3,7 @@
 //! The layers are written once, generic over a [`backend::Backend`]; the very code that ships is checked
 //! by finite differences in `f64` on [`reference::Reference`]. No unsafe code, no threads, no files.
 //!
-//! The model is OptMSM (Tang et al., ECML PKDD 2023, arXiv 2306.13382).
+//! [`models`] has an architecture per file; [`model`] is the contract that they meet.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 
@@ -12,14 +12,16 @@ pub mod batch;
 pub mod config;
 pub mod counting;
 pub mod elem;
+mod embedding_grads;
 pub mod error;
-mod fields;
 pub mod gradcheck;
-pub mod inputs;
+pub mod input;
+mod lanes;
 pub mod layers;
 pub mod learner;
 pub mod metrics;
 pub mod model;
+pub mod models;
 pub mod optim;
 pub mod params;
 pub mod philox;
@@ -30,3 +32,4 @@ pub mod reference;
 pub mod rounding;
 mod runtime;
 pub mod tables;
+pub mod uploaded;

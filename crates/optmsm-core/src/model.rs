@@ -1,89 +1,100 @@
-//! What a learner asks of a model, so that every architecture trains and predicts the same way.
+//! The contract between an architecture and the engine that trains it and predicts with it.
+//!
+//! A model is a file in [`crate::models`]: typed state, a forward pass, its handwritten backward pass. The engine embeds
+//! nothing and knows no architecture: a model says how it reads fields ([`Reader`]), what can be measured on it
+//! ([`Measure`]) and shown of it ([`Exhibit`]).
 
-mod optmsm;
-
-use std::sync::Arc;
+mod erased;
+mod exhibit;
+mod reader;
+mod spec;
 
 use crate::backend::{Backend, Mat, MatMut};
-use crate::config::{InputSpec, Role};
 use crate::error::Result;
-use crate::inputs::Block;
-use crate::layers::Embedding;
-use crate::params::{Flat, ParamLayout};
+use crate::params::Flat;
+use crate::uploaded::Block;
 
-pub use crate::fields::FirstLayer;
-pub use crate::layers::tower::GeneratedNorms;
-pub use optmsm::OptMsm;
+pub use erased::AnyModel;
+pub use exhibit::{Exhibit, Heads, Measure, Measured, Over};
+pub use reader::{Fields, FirstLayer, Reader, ReaderGrads, Through};
+pub use spec::{Builder, ModelSpec};
 
-/// An architecture: parameters, and what happens between the embedded rows and the logits.
-///
-/// A training step calls [`Model::prepare`] once, [`Model::forward`] and [`Model::backward`] for every
-/// block of rows, at the same time on several lanes, and [`Model::finish`] once on the summed gradients.
-pub trait Model<B: Backend>: Send + Sync {
-    /// Made once a step from the parameters: packed and generated weights.
-    type Prepared: Send + Sync;
-    /// Activations and scratch of one block.
-    type Activations: Send + Sync;
-    /// Scratch of [`Model::finish`].
-    type Scratch: Send + Sync;
-
-    /// Fields and scenarios that it was built for.
-    fn input(&self) -> &InputSpec;
+/// What layers of a block compute with.
+#[derive(Debug)]
+pub struct Cx<'a, B: Backend> {
+    /// Computes.
+    pub be: &'a B,
     /// Dense parameters.
-    fn params(&self) -> &Arc<ParamLayout>;
-    /// Gradients of derived weights that lanes sum for [`Model::finish`].
-    fn derived(&self) -> &Arc<ParamLayout>;
-    /// Embedding tables.
-    fn embedding(&self) -> &Embedding;
-    /// The linear map that reads the embeddings of a role; [`Model::backward`] leaves the gradient of its output, from
-    /// which those of the embeddings and of the map's columns for fields are made, for the whole batch.
-    fn first_layer(&self, role: Role) -> FirstLayer;
-    /// The embedded fields of a role as [`Model::forward`] left them and [`Model::backward`] kept them, without what else
-    /// [`Model::first_layer`] reads: `[rows, width of the role's fields]`.
-    fn embedded<'a>(&self, act: &'a Self::Activations, role: Role, rows: usize) -> Mat<'a, B::Buf>;
-    /// Sums that a forward pass leaves beside the loss.
-    fn stats(&self) -> usize;
+    pub params: &'a Flat<B>,
+    /// The rows.
+    pub x: &'a Block<'a, B>,
+}
 
-    /// Room for what is made once a step, or once for predictions.
+impl<B: Backend> Clone for Cx<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Backend> Copy for Cx<'_, B> {}
+
+/// An architecture: parameters, and the way from the fields of a row to its logit.
+///
+/// A training step calls [`Model::prepare`] once, [`Model::forward`] and [`Model::backward`] for every block of rows, at the
+/// same time on several lanes, and [`Model::finish`] once on the summed gradients.
+pub trait Model<B: Backend>: Send + Sync {
+    /// Made once per step from the parameters: packed and generated weights.
+    type Prepared: Send + Sync + 'static;
+    /// Activations and scratch of one block.
+    type Activations: Send + Sync + 'static;
+    /// Scratch of [`Model::finish`].
+    type Scratch: Send + Sync + 'static;
+
+    /// Inputs, tensors, readers and measures.
+    fn spec(&self) -> &ModelSpec;
+
+    /// Room for what is made once per step, or once for predictions.
+    ///
+    /// # Errors
+    /// When memory is short; so for every `alloc_…`.
     fn alloc_prepared(&self, be: &B, training: bool) -> Result<Self::Prepared>;
     /// Room for a block of at most `rows` rows.
     fn alloc_activations(&self, be: &B, rows: usize, training: bool) -> Result<Self::Activations>;
     /// Room for [`Model::finish`].
     fn alloc_scratch(&self, be: &B) -> Result<Self::Scratch>;
 
-    /// Packs and generates weights from the parameters.
-    fn prepare(&self, be: &B, prepared: &mut Self::Prepared, params: &Flat<B>);
-    /// Logits `[rows, 1]` of a block; adds to `stats` `[1, stats]`. Without `stats`, what only they and
-    /// [`Model::backward`] need is not computed.
-    #[allow(clippy::too_many_arguments)]
+    /// Packs and generates weights from the parameters, and from the running statistics of [`ModelSpec::running`].
+    fn prepare(&self, be: &B, prepared: &mut Self::Prepared, params: &Flat<B>, running: &Flat<B>);
+    /// Logits `[rows, 1]` of a block. Adds the sums of the measures over rows to `sums` `[1, n]`; without `sums`, leaves out
+    /// the work that only they and [`Model::backward`] need.
     fn forward(
         &self,
-        be: &B,
+        cx: Cx<B>,
         logits: MatMut<B::Buf>,
-        stats: Option<MatMut<B::Buf>>,
+        sums: Option<MatMut<B::Buf>>,
         act: &mut Self::Activations,
         prepared: &Self::Prepared,
-        params: &Flat<B>,
-        x: &Block<B>,
     );
-    /// Adds the gradients of a block, penalties included, but for what reads fields; sets those of the first layers' outputs
-    /// (before bias and weight). Without `Memory::fields_by_id` the first layers' biases are left out, too: their
-    /// gradients come with the weights'.
-    #[allow(clippy::too_many_arguments)]
+    /// The fields of a reader as [`Model::forward`] left them and [`Model::backward`] kept them: `[rows, Σ d]`.
+    fn embedded<'a>(&self, act: &'a Self::Activations, reader: usize, rows: usize) -> Mat<'a, B::Buf>;
+    /// Adds the gradients of a block, penalties included, to `grads`, except of weights that read fields; sets those of
+    /// every reader in `readers`. `d_logits` `[rows, 1]` is used up; `batch_rows` are the rows of the whole batch.
+    ///
+    /// Without [`Memory::fields_by_id`](crate::backend::Memory::fields_by_id) the biases of linear readers' layers are left out, too: their gradients come with
+    /// the weights'.
+    #[allow(clippy::too_many_arguments)] // the sides of a backward pass: gradients out, gradient in, state
     fn backward(
         &self,
-        be: &B,
+        cx: Cx<B>,
         grads: &mut Grads<B>,
-        d_first: [MatMut<B::Buf>; 2],
+        readers: &mut ReaderGrads<B>,
         d_logits: MatMut<B::Buf>,
         act: &mut Self::Activations,
         prepared: &Self::Prepared,
-        params: &Flat<B>,
-        x: &Block<B>,
         batch_rows: usize,
     );
-    /// From the summed gradients of derived weights to those of the parameters. Columns of a first layer's weight that read
-    /// something else than fields are set here: the lanes do not sum the gradients of these weights.
+    /// From the summed gradients of derived weights to those of the parameters. Columns of a linear reader's weight that
+    /// read something else than fields are set here: the lanes do not sum the gradients of these weights.
     fn finish(
         &self,
         be: &B,
@@ -93,22 +104,70 @@ pub trait Model<B: Backend>: Send + Sync {
         params: &Flat<B>,
     );
 
-    /// Experts that a gate weighs by row; 0 where there is none.
-    fn gates(&self) -> usize;
-    /// The gate's weights α of a block, as [`Model::forward`] left them: `[rows, gates]`.
-    fn gate_weights<'a>(&self, act: &'a Self::Activations, rows: usize) -> Option<Mat<'a, B::Buf>>;
-    /// Norms of what [`Model::prepare`] generated, one entry a layer; none where nothing is generated for a whole scenario.
-    fn generated_norms(
+    /// Whether a training logit depends on statistics over the rows of its batch, through which gradients flow: those of a
+    /// normalization, for example.
+    ///
+    /// The engine then goes over a training batch three times: [`Model::measure`] on every block, then [`Model::settle`];
+    /// forward and backward as for any model, with the statistics as constants; [`Model::correct`] on every block.
+    fn batch_statistics(&self) -> bool {
+        false
+    }
+    /// Adds a block's sums to `sums`, laid out as [`ModelSpec::derived`].
+    fn measure(
         &self,
-        be: &B,
-        prepared: &Self::Prepared,
-        params: &Flat<B>,
-    ) -> Result<Vec<GeneratedNorms>>;
+        _cx: Cx<B>,
+        _sums: &mut Flat<B>,
+        _act: &mut Self::Activations,
+        _prepared: &Self::Prepared,
+    ) {
+    }
+    /// From the sums over the batch to its statistics, in `prepared`; `batch` has the offsets of its scenarios, `[S + 1]`.
+    /// Moves the running statistics only when `moving`.
+    fn settle(
+        &self,
+        _be: &B,
+        _prepared: &mut Self::Prepared,
+        _sums: &Flat<B>,
+        _running: &mut Flat<B>,
+        _batch: &B::Ids,
+        _moving: bool,
+    ) {
+    }
+    /// Adds to the gradients of a block's readers what flows through the statistics; `scratch` is as [`Model::finish`] left it.
+    fn correct(
+        &self,
+        _cx: Cx<B>,
+        _readers: &mut ReaderGrads<B>,
+        _act: &mut Self::Activations,
+        _prepared: &Self::Prepared,
+        _scratch: &Self::Scratch,
+    ) {
+    }
 
-    /// What the penalties add to the mean loss, from stats summed over `rows` rows.
-    fn penalty(&self, stats: &[f64], rows: f64) -> f64;
-    /// Named diagnostics from the same sums, for example the mean |cos| of each pair of experts.
-    fn diagnostics(&self, stats: &[f64], rows: f64) -> Vec<(String, f64)>;
+    /// Adds to the mean loss for the sums of a training pass over `rows` rows: the penalties.
+    fn penalty(&self, _sums: &[f64], _rows: f64) -> f64 {
+        0.0
+    }
+    /// Values `[rows, elements]` of a measure over scenarios, as [`Model::forward`] left them.
+    ///
+    /// # Panics
+    /// When the model has no such measure: a bug.
+    fn measured<'a>(&self, _act: &'a Self::Activations, measure: usize, _rows: usize) -> Mat<'a, B::Buf> {
+        panic!("no values of measure {measure}")
+    }
+    /// Tables to look at, from the weights in use and from measured rows.
+    ///
+    /// # Errors
+    /// When the device failed.
+    fn exhibits(
+        &self,
+        _be: &B,
+        _prepared: &Self::Prepared,
+        _params: &Flat<B>,
+        _measured: &Measured,
+    ) -> Result<Vec<Exhibit>> {
+        Ok(Vec::new())
+    }
 }
 
 /// Gradients that one lane sums.
@@ -118,4 +177,11 @@ pub struct Grads<B: Backend> {
     pub dense: Flat<B>,
     /// Of derived weights.
     pub derived: Flat<B>,
+}
+
+impl<B: Backend> Grads<B> {
+    /// Zeros for a model.
+    pub(crate) fn new(be: &B, spec: &ModelSpec) -> Result<Self> {
+        Ok(Self { dense: Flat::new(be, spec.params())?, derived: Flat::new(be, spec.derived())? })
+    }
 }

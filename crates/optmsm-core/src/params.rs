@@ -22,6 +22,8 @@ pub struct ParamId(usize);
 pub enum Init {
     /// All zeros.
     Zero,
+    /// All ones.
+    One,
     /// Normal with mean 0 and this standard deviation.
     Normal(f64),
     /// The flattened identity of this size.
@@ -39,6 +41,27 @@ pub struct ParamSpec {
     pub init: Init,
     /// First element in the flat buffer.
     pub offset: usize,
+}
+
+/// An embedding table: only the rows that a batch touches have a gradient.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableSpec {
+    /// Checkpoint name.
+    pub name: String,
+    /// Vocabulary with the out-of-vocabulary row.
+    pub rows: usize,
+    /// d.
+    pub width: usize,
+    /// How it is stored.
+    pub dtype: TableDtype,
+    /// How it starts.
+    pub init: Init,
+    /// Whether training leaves it as it is.
+    pub frozen: bool,
+    /// The fields that read it, in schema order.
+    pub fields: Vec<usize>,
+    /// Its number among the tables that several fields read.
+    pub shared: Option<usize>,
 }
 
 impl ParamSpec {
@@ -68,6 +91,7 @@ impl ParamSpec {
 pub fn initial<E: Elem>(name: &str, range: Range<usize>, init: Init, seed: u64) -> Vec<E> {
     match init {
         Init::Zero => vec![E::zero(); range.len()],
+        Init::One => vec![E::one(); range.len()],
         Init::Normal(std) => {
             let stream = Stream::new(seed, name);
             // Rounded to f32 first, so that every element type starts from the same numbers.

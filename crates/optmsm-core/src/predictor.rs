@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::backend::{Backend, Elem};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::model::{GeneratedNorms, Model};
+use crate::lanes::Lanes;
+use crate::model::{Exhibit, Measured, Model, ModelSpec};
 use crate::params::TensorSource;
 use crate::plan::Plan;
-use crate::runtime::{Params, Runtime, Weights};
+use crate::runtime::{Params, Weights};
 
 /// σ(o) as it is reported: computed in `f64`, rounded once.
 pub fn probability(o: f64) -> f32 {
@@ -22,15 +23,6 @@ pub type Answer = Arc<dyn Fn(f64, u32) -> f32 + Send + Sync>;
 /// The answer of models that are taken at their word.
 pub(crate) fn plain() -> Answer {
     Arc::new(|o, _| probability(o))
-}
-
-/// What a prediction adds to beside its logits.
-#[derive(Default)]
-pub(crate) struct Sums<'a> {
-    /// Those of [`Model::diagnostics`], from element 1 on.
-    pub(crate) stats: Option<&'a mut [f64]>,
-    /// The gate's weights of each scenario's rows, `[S, gates]`.
-    pub(crate) gates: Option<&'a mut [f64]>,
 }
 
 /// A trained model that answers batches, from any number of threads at once.
@@ -54,7 +46,7 @@ pub struct Predictor<B: Backend, M: Model<B>> {
 /// What one call writes.
 struct Session<B: Backend, M: Model<B>> {
     plan: Plan<B::Elem>,
-    runtime: Runtime<B, M>,
+    lanes: Lanes<B, M>,
 }
 
 impl<B: Backend, M: Model<B>> Predictor<B, M> {
@@ -67,7 +59,7 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
         let mut params = Params::new(&be, &model, false)?;
         params.import(&be, &model, source)?;
         let mut prepared = model.alloc_prepared(&be, false)?;
-        model.prepare(&be, &mut prepared, &params.dense);
+        model.prepare(&be, &mut prepared, &params.dense, &params.running);
         let idle = Mutex::default();
         let predictor = Self { be, model, params, prepared, max_rows, answer: plain(), idle };
         // The first call finds its memory ready.
@@ -80,9 +72,19 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
         Self { answer, ..self }
     }
 
+    /// The backend.
+    pub fn backend(&self) -> &B {
+        &self.be
+    }
+
     /// The model.
     pub fn model(&self) -> &M {
         &self.model
+    }
+
+    /// Inputs, tensors and measures of the model.
+    pub fn spec(&self) -> &ModelSpec {
+        self.model.spec()
     }
 
     /// Probabilities in the order of the rows.
@@ -109,45 +111,25 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
                 format!("room for {} predictions of {} rows; give one a row", out.len(), batch.rows());
             return Err(Error::Batch { place: "predictions".into(), problem });
         }
-        self.each_answer(batch, Sums::default(), out)
+        self.each_answer(batch, None, out)
     }
 
-    /// As [`Predictor::predict`], adding to the sums of [`Model::diagnostics`] from element 1 of `sums` on,
-    /// which holds 1 + [`Model::stats`].
+    /// As [`Predictor::predict`], adding the model's measures to `measured`.
     ///
     /// # Errors
-    /// As [`Predictor::predict`]; `sums` may then have been added to in part.
-    pub fn predict_with_stats(&self, batch: &Batch, sums: &mut [f64]) -> Result<Vec<f32>> {
+    /// As [`Predictor::predict`]; `measured` may then have been added to in part.
+    pub fn predict_measuring(&self, batch: &Batch, measured: &mut Measured) -> Result<Vec<f32>> {
         let mut out = vec![0.0; batch.rows()];
-        self.each_answer(batch, Sums { stats: Some(sums), gates: None }, &mut out)?;
+        self.each_answer(batch, Some(measured), &mut out)?;
         Ok(out)
     }
 
-    /// As [`Predictor::predict_with_stats`], adding the gate's weights α of each scenario's rows to `gates`, `[S, K]`: over
-    /// the scenario's number of rows, the mean weight of each expert. A model without a gate ([`Model::gates`] is 0) has none
-    /// to add.
-    ///
-    /// # Errors
-    /// As [`Predictor::predict_with_stats`], and when `gates` has another length than S·K.
-    pub fn predict_with_gates(&self, batch: &Batch, sums: &mut [f64], gates: &mut [f64]) -> Result<Vec<f32>> {
-        let wanted = self.model.input().scenarios * self.model.gates();
-        if gates.len() != wanted {
-            let problem = format!("room for {} sums; give one a scenario and expert, {wanted}", gates.len());
-            return Err(Error::Batch { place: "gates".into(), problem });
-        }
-        let gates = Some(gates).filter(|_| wanted > 0);
-        let mut out = vec![0.0; batch.rows()];
-        self.each_answer(batch, Sums { stats: Some(sums), gates }, &mut out)?;
-        Ok(out)
-    }
-
-    /// Frobenius norms of the tower's layers that were generated for each scenario; empty under `condition = "instance"`,
-    /// where every row has its own.
+    /// Tables to look at, made of the weights and of measured rows.
     ///
     /// # Errors
     /// When the device failed.
-    pub fn generated_norms(&self) -> Result<Vec<GeneratedNorms>> {
-        self.model.generated_norms(&self.be, &self.prepared, &self.params.dense)
+    pub fn exhibits(&self, measured: &Measured) -> Result<Vec<Exhibit>> {
+        self.model.exhibits(&self.be, &self.prepared, &self.params.dense, measured)
     }
 
     /// Logits in the order of the rows, in the backend's own type.
@@ -156,20 +138,25 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
     /// As [`Predictor::predict`].
     pub fn logits(&self, batch: &Batch) -> Result<Vec<B::Elem>> {
         let mut out = vec![B::Elem::default(); batch.rows()];
-        self.each_logit(batch, Sums::default(), |row, o| out[row] = o)?;
+        self.each_logit(batch, None, |row, o| out[row] = o)?;
         Ok(out)
     }
 
-    fn each_answer(&self, batch: &Batch, sums: Sums, out: &mut [f32]) -> Result<()> {
+    fn each_answer(&self, batch: &Batch, measured: Option<&mut Measured>, out: &mut [f32]) -> Result<()> {
         let answer = |row: usize, o: B::Elem| out[row] = (self.answer)(o.wide(), batch.scenarios[row]);
-        self.each_logit(batch, sums, answer)
+        self.each_logit(batch, measured, answer)
     }
 
-    fn each_logit(&self, batch: &Batch, sums: Sums, each: impl FnMut(usize, B::Elem)) -> Result<()> {
+    fn each_logit(
+        &self,
+        batch: &Batch,
+        measured: Option<&mut Measured>,
+        each: impl FnMut(usize, B::Elem),
+    ) -> Result<()> {
         let Self { be, model, params, prepared, .. } = self;
         let on = Weights { be, model, params, prepared, averaged: false };
         let mut session = self.session()?;
-        let done = session.runtime.predict(&on, &mut session.plan, batch, sums, each);
+        let done = session.lanes.predict(&on, &mut session.plan, batch, measured, each);
         // After an error too; a call that panics drops its session.
         self.put_back(session);
         done
@@ -180,8 +167,8 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
         // Poison says that a thread panicked between two whole operations on the list.
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let new = || {
-            let runtime = Runtime::new(&self.be, &self.model, self.max_rows, false)?;
-            Ok(Session { plan: Plan::default(), runtime })
+            let lanes = Lanes::new(&self.be, &self.model, self.max_rows)?;
+            Ok(Session { plan: Plan::default(), lanes })
         };
         idle.map_or_else(new, Ok)
     }
@@ -198,7 +185,7 @@ mod tests {
     use super::*;
     use crate::gradcheck::{case, random_batch};
     use crate::learner::{Learner, LearnerConfig};
-    use crate::model::OptMsm;
+    use crate::models::OptMsm;
     use crate::reference::Reference;
 
     fn predictor() -> (Predictor<Reference<f64>, OptMsm>, Batch) {
@@ -222,7 +209,7 @@ mod tests {
         wrong.scenarios[5] = 99;
         assert!(predictor.predict(&wrong).is_err());
         assert!(predictor.logits(&wrong).is_err());
-        assert!(predictor.predict_with_stats(&wrong, &mut [0.0; 5]).is_err());
+        assert!(predictor.predict_measuring(&wrong, &mut Measured::new(predictor.spec())).is_err());
         let error = predictor.predict_into(&mut [0.0; 5], &batch).unwrap_err();
         assert_eq!(error.to_string(), "predictions: room for 5 predictions of 6 rows; give one a row");
         assert_eq!(idle(&predictor), 1);
@@ -240,16 +227,9 @@ mod tests {
             .map(|(o, &scenario)| (10.0 * f64::from(scenario) + o) as f32)
             .collect();
         assert_eq!(predictor.predict(&batch).unwrap(), wanted);
-        let mut sums = vec![0.0; 1 + Model::<Reference<f64>>::stats(predictor.model())];
-        assert_eq!(predictor.predict_with_stats(&batch, &mut sums).unwrap(), wanted);
-        let mut gates = vec![0.0; wanted_gates(&predictor)];
-        assert_eq!(predictor.predict_with_gates(&batch, &mut sums, &mut gates).unwrap(), wanted);
+        let mut measured = Measured::new(predictor.spec());
+        assert_eq!(predictor.predict_measuring(&batch, &mut measured).unwrap(), wanted);
         assert_eq!(predictor.logits(&batch).unwrap(), logits);
-    }
-
-    fn wanted_gates(predictor: &Predictor<Reference<f64>, OptMsm>) -> usize {
-        let model = predictor.model();
-        Model::<Reference<f64>>::input(model).scenarios * Model::<Reference<f64>>::gates(model)
     }
 
     #[test]
@@ -258,9 +238,7 @@ mod tests {
         let expected = predictor.logits(&batch).unwrap();
         // A call inside a call: the outer one's session is in use.
         let mut inner = Vec::new();
-        predictor
-            .each_logit(&batch, Sums::default(), |_, _| inner.push(predictor.logits(&batch).unwrap()))
-            .unwrap();
+        predictor.each_logit(&batch, None, |_, _| inner.push(predictor.logits(&batch).unwrap())).unwrap();
         assert!(inner.len() == 6 && inner.iter().all(|logits| *logits == expected));
         assert_eq!(idle(&predictor), 2);
     }
@@ -269,7 +247,7 @@ mod tests {
     fn a_panic_elsewhere_leaves_the_predictor_working() {
         let (predictor, batch) = predictor();
         let expected = predictor.predict(&batch).unwrap();
-        let call = || predictor.each_logit(&batch, Sums::default(), |_, _| panic!("in a call"));
+        let call = || predictor.each_logit(&batch, None, |_, _| panic!("in a call"));
         assert!(catch_unwind(AssertUnwindSafe(call)).is_err());
         assert_eq!((idle(&predictor), predictor.predict(&batch).unwrap()), (0, expected.clone()));
         let hold = || {

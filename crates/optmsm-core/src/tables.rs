@@ -7,7 +7,7 @@ mod tests;
 
 use crate::backend::{Backend, Elem, TableView};
 use crate::error::{Error, Result};
-use crate::layers::embedding::TableSpec;
+use crate::params::TableSpec;
 use crate::params::{TensorSink, TensorSource, initial};
 use crate::rounding::TableDtype;
 

@@ -5,7 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use optmsm_core::backend::{Backend, Mat, MatMut, Memory, Write};
 use optmsm_core::gradcheck::{case, random_batch};
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::model::{Model, OptMsm};
+use optmsm_core::model::{AnyModel, Model};
+use optmsm_core::models;
 use optmsm_core::params::HostTensor;
 use optmsm_core::plan::Plan;
 use optmsm_core::predictor::Predictor;
@@ -253,12 +254,12 @@ fn errors_of_the_driver_are_typed() {
 }
 
 /// A model with every kind of field, and batches of it.
-fn learner<B: Backend<Elem = f32>>(be: B, rows: usize) -> (Learner<B, OptMsm>, Vec<Plan<f32>>) {
+fn learner<B: Backend<Elem = f32>>(be: B, rows: usize) -> (Learner<B, AnyModel<B>>, Vec<Plan<f32>>) {
     let case = case("driver", |c| {
         c.config.experts.dropout = 0.2;
         c.config.tower.dropout = 0.1;
     });
-    let model = OptMsm::new(&case.config, &case.input).unwrap();
+    let model = models::build(&case.config, &case.input).unwrap();
     let config = LearnerConfig { clip_norm: Some(0.5), ..LearnerConfig::default() };
     let plan = |seed| {
         let mut plan = Plan::default();
@@ -334,8 +335,9 @@ fn a_predictor_answers_several_threads() {
     let (learner, _) = learner(open(), 40);
     let params = learner.export().unwrap();
     let model = learner.model().clone();
-    let batches: Vec<_> =
-        (0..6).map(|i| random_batch(Model::<Cuda>::input(&model), 1 + 7 * i as usize, false, i)).collect();
+    let batches: Vec<_> = (0..6)
+        .map(|i| random_batch(Model::<Cuda>::spec(&model).input(), 1 + 7 * i as usize, false, i))
+        .collect();
     let predictor = Predictor::new(open(), model, &params, 16).unwrap();
     let want: Vec<_> = batches.iter().map(|b| predictor.predict(b).unwrap()).collect();
     std::thread::scope(|scope| {

@@ -5,7 +5,6 @@ mod scenarios;
 
 use std::collections::{HashMap, HashSet};
 
-use optmsm_core::config::Role;
 use optmsm_core::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -222,10 +221,6 @@ impl DataConfig {
             let table = field.table.as_ref().unwrap_or(&field.name);
             field.validate_table(tables.entry(table).or_insert(field))?;
         }
-        if !self.fields.iter().any(|f| f.role == Role::Shared) {
-            let fix = "give at least one field role = \"shared\": the experts read them";
-            return fail("fields", "no field has the role shared".into(), fix);
-        }
         Ok(())
     }
 }
@@ -234,7 +229,7 @@ impl DataConfig {
 mod tests {
     use super::*;
     use crate::numeric::Transform;
-    use optmsm_core::config::Pooling;
+    use optmsm_core::config::{Pooling, Role};
 
     fn with(change: impl FnOnce(&mut DataConfig)) -> String {
         let mut config = DataConfig { fields: vec![FieldConfig::new("age")], ..DataConfig::default() };
@@ -329,10 +324,6 @@ mod tests {
             (
                 field(|f| f.column = Some("label".into())),
                 "config `data.fields.age.column`: reads 'label', the column of data.label; drop the field: it would show the model the answer",
-            ),
-            (
-                field(|f| f.role = Role::Specific),
-                "config `data.fields`: no field has the role shared; give at least one field role = \"shared\": the experts read them",
             ),
             (
                 field(|f| f.separator = Some(";".into())),

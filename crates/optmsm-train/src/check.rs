@@ -5,11 +5,11 @@ mod memory;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use optmsm_core::backend::Backend;
 use optmsm_core::batch::{Batch, Column};
 use optmsm_core::config::{FieldKind, InputSpec, Role};
 use optmsm_core::counting::Counting;
-use optmsm_core::model::{Model, OptMsm};
+use optmsm_core::model::{Model, ModelSpec};
+use optmsm_core::models;
 use optmsm_data::{
     Dataset, Extra, FieldConfig, Need, NegativeRate, Part, Progress, RowReader, ScenarioSchema,
     ScenarioWeights, Schema, Source, UnseenScenario, printable,
@@ -177,8 +177,8 @@ fn look(config: &Config, rows: u64) -> Result<Check> {
         effective_rows: sums.effective_rows(),
     });
     let scenarios = scenarios.collect();
-    let model = OptMsm::new(&config.model, &input)?;
-    let tensors = tensors(&model);
+    let model = models::build::<Counting>(&config.model, &input)?;
+    let tensors = tensors(model.spec());
     let judged = seen.get(1).map(|judged| alone(&seen[0].batch, &judged.batch));
     let auc = |field: usize| judged.as_ref()?[field];
     let fields = schema.fields.iter().zip(&input.fields).enumerate().map(|(i, (f, spec))| {
@@ -358,17 +358,16 @@ fn has_fixed_size(field: &FieldConfig) -> bool {
     field.hash_buckets.is_some() || field.ids.is_some() || field.buckets.is_some()
 }
 
-fn tensors(model: &OptMsm) -> Vec<TensorCheck> {
-    shapes::<Counting>(model)
+fn tensors(spec: &ModelSpec) -> Vec<TensorCheck> {
+    shapes(spec)
         .into_iter()
         .map(|(name, shape)| TensorCheck { name, elements: shape.iter().product(), shape })
         .collect()
 }
 
 /// Names and shapes of a model's tensors, dense parameters first.
-pub fn shapes<B: Backend>(model: &OptMsm) -> Vec<(String, Vec<usize>)> {
-    let dense = Model::<B>::params(model).specs().iter().map(|s| (s.name.clone(), s.shape.clone()));
-    let tables =
-        Model::<B>::embedding(model).tables().iter().map(|t| (t.name.clone(), vec![t.rows, t.width]));
-    dense.chain(tables).collect()
+pub fn shapes(spec: &ModelSpec) -> Vec<(String, Vec<usize>)> {
+    let dense = spec.params().specs().iter().chain(spec.running().specs());
+    let tables = spec.embedding().tables().iter().map(|t| (t.name.clone(), vec![t.rows, t.width]));
+    dense.map(|s| (s.name.clone(), s.shape.clone())).chain(tables).collect()
 }

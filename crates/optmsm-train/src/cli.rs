@@ -9,6 +9,7 @@ mod gradcheck;
 mod init;
 mod inspect;
 mod many;
+mod models;
 mod prepare;
 mod recipe;
 mod report;
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
 use optmsm_core::backend::Backend;
-use optmsm_core::model::OptMsm;
+use optmsm_core::model::AnyModel;
 use optmsm_core::params::TensorSource;
 use optmsm_core::predictor::Predictor;
 use optmsm_cpu::{Cpu, CpuOptions};
@@ -84,6 +85,8 @@ enum Command {
     Recipe(recipe::Options),
     /// Write the built-in synthetic data as CSV or Parquet.
     Synth(synth::Options),
+    /// List the models that there are, with their sizes; with a kind's name, its equation and settings.
+    Models(models::Options),
     /// Compare every gradient with finite differences.
     Gradcheck {
         #[command(flatten)]
@@ -159,6 +162,7 @@ pub(crate) fn run() -> Result<u8> {
         Command::Tune(options) => tune::run(&options)?,
         Command::Recipe(options) => recipe::run(&options)?,
         Command::Synth(options) => synth::run(&options)?,
+        Command::Models(options) => models::run(&options)?,
         Command::Gradcheck { output } => return gradcheck::run(output),
         Command::Report(options) => report::run(&options)?,
         Command::Inspect { run, output } => inspect::run(&run, output)?,
@@ -234,9 +238,9 @@ fn open(kind: BackendKind, config: &TrainConfig) -> Result<Device> {
     })
 }
 
-/// The only place that picks an architecture.
-fn model(run: &Run) -> Result<OptMsm> {
-    Ok(OptMsm::new(&run.config.model, &run.input_spec())?)
+/// A model of the run's kind.
+fn model<B: Backend>(run: &Run) -> Result<AnyModel<B>> {
+    Ok(optmsm_core::models::build(&run.config.model, &run.input_spec())?)
 }
 
 /// A run's best parameters, ready to answer, with or without a calibration.
@@ -246,7 +250,7 @@ fn predictor<B: Backend<Elem = f32>>(
     best: &Checkpoint,
     fit: Option<Fit>,
     max_rows: usize,
-) -> Result<Predictor<B, OptMsm>> {
+) -> Result<Predictor<B, AnyModel<B>>> {
     let source: &dyn TensorSource<f32> = best;
     let predictor = Predictor::new(be, model(run)?, source, max_rows)?;
     Ok(predictor.answering(calibration::answer(Shift::of(&run.config.data, &run.schema)?, fit)))

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use optmsm_core::config::ModelConfig;
 use optmsm_core::error::Error as CoreError;
 use optmsm_core::learner::LearnerConfig;
+use optmsm_core::models::ModelConfig;
 use optmsm_core::optim::{AverageConfig, OptimizerConfig, ScheduleConfig};
 use optmsm_cuda::Precision;
 use optmsm_data::{DataConfig, Paths, Source, is_url};
@@ -218,6 +218,7 @@ impl Config {
     fn validate(&self) -> Result<()> {
         let train = &self.train;
         self.data.validate()?;
+        self.model.validate_roles(self.data.fields.iter().map(|f| f.role))?;
         train.learner().validate()?;
         train.monitor.validate(self.data.group.as_deref())?;
         if train.batch_size == 0 || train.epochs == 0 {
@@ -329,7 +330,7 @@ fn name_of(value: &toml::Value) -> Option<&str> {
 }
 
 /// The known name that an unknown one is most like, or all known `what`.
-pub(crate) fn known(what: &str, unknown: &str, known: &[&str]) -> String {
+pub fn known(what: &str, unknown: &str, known: &[&str]) -> String {
     let score = |name: &&&str| (strsim::jaro_winkler(unknown, name) * 1e6) as u64;
     match known.iter().max_by_key(score) {
         Some(name) if strsim::jaro_winkler(unknown, name) > 0.8 => format!("did you mean '{name}'?"),

@@ -29,13 +29,19 @@ pub struct DataFile {
     pub sha256: String,
 }
 
-/// The schema of the training rows.
+/// The schema of the training rows. Warns of settings of other models.
 ///
 /// # Errors
 /// As [`Schema::fit`]; `data.train` is missing; the model does not fit the schema.
 pub fn fit(config: &Config) -> Result<Schema> {
     let schema = Schema::fit(&config.data, train_source(config)?)?;
     config.model.validate(&schema.input_spec())?;
+    for key in config.model.unread() {
+        let kind = config.model.kind.name();
+        say::warning(&format!(
+            "{key} is not read by model.kind = \"{kind}\"; its settings: optmsm models {kind}"
+        ));
+    }
     Ok(schema)
 }
 

@@ -28,7 +28,7 @@ pub struct Evaluation {
     pub overall: Metrics,
     /// By scenario name, in the order of the schema.
     pub scenarios: Vec<Named>,
-    /// For example the mean |cos| of each pair of experts.
+    /// Means of the model's measures, by name.
     pub diagnostics: serde_json::Map<String, serde_json::Value>,
     /// The same metrics of the true probabilities, when the data has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -165,7 +165,7 @@ name = \"age.group\"
 kind = { a = [1, 22] }
 
 [model]
-experts = { hidden = [8, 0] }
+dnn = { hidden = [8, 0] }
 tower.hidden = []
 ";
 
@@ -180,13 +180,13 @@ tower.hidden = []
         assert_eq!(at("data.fields[0].column"), "my.toml line 7 column 10");
         assert_eq!(at("data.fields.age.group.kind"), "my.toml line 11 column 8");
         assert_eq!(at("data.fields.age.group.kind.a[1]"), "my.toml line 11 column 18");
-        assert_eq!(at("model.experts.hidden"), "my.toml line 14 column 22");
+        assert_eq!(at("model.dnn.hidden"), "my.toml line 14 column 18");
         assert_eq!(at("model.tower.hidden"), "my.toml line 15 column 16");
     }
 
     #[test]
     fn what_was_left_out_is_placed_in_the_table_around_it() {
-        assert_eq!(at("model.experts.count"), "my.toml line 14");
+        assert_eq!(at("model.dnn.dropout"), "my.toml line 14");
         assert_eq!(at("data.fields.age.min_frequency"), "my.toml line 5");
         assert_eq!(at("data.label"), "my.toml line 1");
         assert_eq!(at("train.batch_size"), "my.toml");
@@ -194,10 +194,10 @@ tower.hidden = []
 
     #[test]
     fn the_last_override_of_a_key_is_named() {
-        let sets = ["model.experts.hidden=[3]", "model.experts.hidden=[]", "model.experts.hid=1"];
+        let sets = ["model.dnn.hidden=[3]", "model.dnn.hidden=[]", "model.dnn.hid=1"];
         let given = |set: &str| (set.split_once('=').unwrap().0.to_string(), set.to_string());
         let origin = Origin::of_file("my.toml", TEXT).with_overrides(sets.map(given).into());
-        assert_eq!(origin.place("model.experts.hidden").unwrap(), "--set model.experts.hidden=[]");
+        assert_eq!(origin.place("model.dnn.hidden").unwrap(), "--set model.dnn.hidden=[]");
         assert_eq!(origin.place("model.tower.hidden").unwrap(), "my.toml line 15 column 16");
         let whole = Origin::default().with_overrides(vec![given("data.fields=[]")]);
         assert_eq!(whole.place("data.fields.age.column").unwrap(), "--set data.fields=[]");

@@ -13,6 +13,8 @@ mod sections;
 use std::collections::BTreeMap;
 
 use optmsm_core::metrics::{Bin, Metrics};
+use optmsm_core::model::{Exhibit, Heads};
+use optmsm_data::Schema;
 use serde::Serialize;
 
 use crate::coverage::FieldCoverage;
@@ -57,12 +59,10 @@ pub struct RunReport {
     pub overall: SetReport,
     /// Rows of each scenario.
     pub scenarios: Vec<SetReport>,
-    /// Mean |cos| of each pair of experts and the like, over all rows of the data.
+    /// Means of the model's measures over all rows of the data, by name.
     pub diagnostics: BTreeMap<String, f64>,
-    /// Mean gate weight of each expert by scenario, where the model has a gate; none for a scenario without rows.
-    pub gates: Vec<Option<Vec<f64>>>,
-    /// Norms of the tower's generated layers by scenario.
-    pub norms: Vec<Norms>,
+    /// Tables that the model shows of itself.
+    pub exhibits: Vec<ExhibitReport>,
     /// What the data holds of each field's vocabulary.
     pub coverage: Vec<FieldCoverage>,
 }
@@ -84,11 +84,37 @@ pub struct SetReport {
     pub roc: Vec<[f64; 2]>,
 }
 
-/// Frobenius norms of one generated layer, by scenario.
+/// A table that a model shows of itself.
 #[derive(Clone, Debug, Serialize)]
-pub struct Norms {
-    /// Of its matrix.
-    pub weight: Vec<f64>,
-    /// Of its bias.
-    pub bias: Vec<f64>,
+pub struct ExhibitReport {
+    /// Short name.
+    pub title: String,
+    /// How to read it.
+    pub says: String,
+    /// Names of the rows.
+    pub rows: Vec<String>,
+    /// Names of the columns.
+    pub columns: Vec<String>,
+    /// Whether rows are the scenarios.
+    pub by_scenario: bool,
+    /// Values, row by row; none where there is nothing to show.
+    pub values: Vec<Vec<Option<f64>>>,
+    /// Value of the strongest colour; without one, values have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full: Option<f64>,
+}
+
+impl ExhibitReport {
+    /// With the names of the schema's scenarios.
+    fn new(exhibit: Exhibit, schema: &Schema) -> Self {
+        let Exhibit { title, says, rows, columns, values, full } = exhibit;
+        let by_scenario = rows == Heads::Scenarios;
+        let names = |heads| match heads {
+            Heads::Named(names) => names,
+            Heads::Scenarios => schema.scenarios.iter().map(|s| s.name.clone()).collect(),
+        };
+        let (rows, columns) = (names(rows), names(columns));
+        let values = values.chunks(columns.len().max(1)).map(<[_]>::to_vec).collect();
+        Self { title, says, rows, columns, by_scenario, values, full }
+    }
 }

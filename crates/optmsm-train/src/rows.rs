@@ -7,7 +7,7 @@ use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
 use optmsm_core::config::InputSpec;
 use optmsm_core::learner::Learner;
-use optmsm_core::model::Model;
+use optmsm_core::model::{Measured, Model};
 use optmsm_data::cache::Selection;
 use optmsm_data::{Cache, Dataset, Extra, Prepared, Schema, Source, StreamConfig};
 
@@ -110,18 +110,18 @@ impl Rows {
     }
 
     /// Predictions of all rows in order, with labels, weights, scenarios, groups and true probabilities; the columns of what is returned
-    /// are empty where rows come from disk. Adds to the model's sums.
+    /// are empty where rows come from disk. Adds the model's measures to `measured`.
     ///
     /// # Errors
-    /// As [`Learner::predict_with_stats`], and when the disk fails.
+    /// As [`Learner::predict_measuring`], and when the disk fails.
     pub(crate) fn predict<B: Backend<Elem = f32>, M: Model<B>>(
         &self,
         learner: &mut Learner<B, M>,
-        sums: &mut [f64],
+        measured: &mut Measured,
     ) -> Result<(Vec<f32>, Cow<'_, Dataset>)> {
         let mut predictions = Vec::with_capacity(self.rows());
         let scored = self.scored(|batch| {
-            predictions.extend(learner.predict_with_stats(batch, sums)?);
+            predictions.extend(learner.predict_measuring(batch, measured)?);
             Ok(())
         })?;
         Ok((predictions, scored))

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use optmsm_core::config::{EmbeddingsConfig, InputSpec, ModelConfig};
+use optmsm_core::config::{EmbeddingsConfig, InputSpec};
+use optmsm_core::models::ModelConfig;
 use optmsm_data::{Part, Schema, write_atomic};
 use serde::Serialize;
 
@@ -147,10 +148,10 @@ impl Run {
         spec
     }
 
-    /// Hash of the model's configuration and the schema: what a checkpoint belongs to. How tables are stored is no
+    /// Hash of the settings that the model reads and of the schema: what a checkpoint belongs to. How tables are stored is no
     /// part of it: a checkpoint is converted when it is read.
     pub fn fingerprint(&self) -> Result<String> {
-        let model = ModelConfig { embeddings: EmbeddingsConfig::default(), ..self.config.model.clone() };
+        let model = ModelConfig { embeddings: EmbeddingsConfig::default(), ..self.config.model.read() };
         let model = toml::to_string(&model)
             .map_err(|e| Error::file("configuration", e.to_string(), "report this"))?;
         Ok(sha256([model, self.schema.fingerprint()]))

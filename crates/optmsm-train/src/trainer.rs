@@ -7,7 +7,7 @@ use std::thread::Builder;
 use optmsm_core::backend::Backend;
 use optmsm_core::learner::{KEPT, Learner, LearnerConfig, Trace};
 use optmsm_core::metrics::{AUC, LOG_LOSS, Metric};
-use optmsm_core::model::Model;
+use optmsm_core::model::{Measured, Model};
 use optmsm_core::rounding::TableDtype;
 use optmsm_data::{DataError, Part, printable};
 
@@ -418,13 +418,12 @@ fn score<B: Backend<Elem = f32>, M: Model<B>>(
     run: &Run,
     (data, part): (&Rows, Part),
 ) -> Result<(Evaluation, Vec<f32>)> {
-    let mut sums = vec![0.0; 1 + learner.model().stats()];
-    let (predictions, scored) = data.predict(learner, &mut sums)?;
+    let mut measured = Measured::new(learner.spec());
+    let (predictions, scored) = data.predict(learner, &mut measured)?;
     let whole = run.config.data.unsampled.contains(&part);
     let weighing = Weighing::of(&run.config.data, &run.schema, whole)?;
     let evaluation = evaluate(&scored, &run.schema, &weighing, &predictions);
-    let diagnostics = learner.model().diagnostics(&sums[1..], data.rows() as f64);
-    Ok((evaluation.with_diagnostics(diagnostics), predictions))
+    Ok((evaluation.with_diagnostics(measured.means(learner.spec())), predictions))
 }
 
 /// The error of a loss of `rows` that is not finite, and what is likely to blame.

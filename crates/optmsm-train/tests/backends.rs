@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use common::Place;
 use optmsm_core::backend::Backend;
 use optmsm_core::learner::Learner;
-use optmsm_core::model::OptMsm;
+use optmsm_core::models::OptMsm;
 use optmsm_cpu::{Cpu, CpuOptions};
 use optmsm_cuda::Precision;
 use optmsm_data::{Dataset, Schema};

@@ -4,7 +4,7 @@ mod common;
 
 use common::{CONFIG, Place, bad, code, good};
 use optmsm_core::batch::Batch;
-use optmsm_core::model::OptMsm;
+use optmsm_core::models::OptMsm;
 use optmsm_core::philox::Stream;
 use optmsm_core::predictor::Predictor;
 use optmsm_cpu::{Cpu, CpuOptions};

@@ -5,6 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::{CONFIG, Place, code};
+use optmsm_core::model::Model;
 use optmsm_core::params::TensorSink;
 use optmsm_cpu::Cpu;
 use optmsm_testkit::rng::Rng;
@@ -203,8 +204,8 @@ fn a_configuration() {
 fn resign(place: &Place, name: &str, number: f32) {
     let run = Run::open(&place.path("r")).unwrap();
     let from = run.checkpoint("best").unwrap();
-    let model = optmsm_core::model::OptMsm::new(&run.config.model, &run.input_spec()).unwrap();
-    let shapes = optmsm_train::check::shapes::<Cpu>(&model);
+    let model = optmsm_core::models::build::<Cpu>(&run.config.model, &run.input_spec()).unwrap();
+    let shapes = optmsm_train::check::shapes(Model::<Cpu>::spec(&model));
     let export = |sink: &mut dyn TensorSink<f32>| {
         for (tensor, shape) in &shapes {
             let mut data = optmsm_core::params::TensorSource::tensor(&from, tensor, shape)?;

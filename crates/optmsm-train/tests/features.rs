@@ -117,7 +117,7 @@ fn rows_over_a_pipe_are_encoded_as_in_training() {
     assert_eq!(reader.read(&mut batch, &mut Extra::default(), 1000).unwrap(), 120);
     assert_eq!((&batch.columns, &batch.scenarios), (&trained.columns, &trained.scenarios));
 
-    let model = optmsm_core::model::OptMsm::new(&run.config.model, &run.schema.input_spec()).unwrap();
+    let model = optmsm_core::models::OptMsm::new(&run.config.model, &run.schema.input_spec()).unwrap();
     let best = run.checkpoint("best").unwrap();
     let predictor = Predictor::new(Cpu::new(CpuOptions::default()).unwrap(), model, &best, 500).unwrap();
     let expected: Vec<String> = predictor.predict(&trained).unwrap().iter().map(f32::to_string).collect();

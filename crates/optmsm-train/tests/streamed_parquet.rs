@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use optmsm_core::learner::Learner;
-use optmsm_core::model::OptMsm;
+use optmsm_core::models::OptMsm;
 use optmsm_cpu::{Cpu, CpuOptions};
 use optmsm_data::{Cache, Prepared, Schema, Source, SynthConfig, synth};
 use optmsm_train::config::Config;

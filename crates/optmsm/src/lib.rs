@@ -47,7 +47,8 @@ pub mod prelude {
     pub use optmsm_core::error::{Error, Result};
     pub use optmsm_core::learner::{Learner, LearnerConfig, StepLoss};
     pub use optmsm_core::metrics;
-    pub use optmsm_core::model::{Model, OptMsm};
+    pub use optmsm_core::model::{AnyModel, Model};
+    pub use optmsm_core::models::{self, Kind, OptMsm};
     pub use optmsm_core::optim::{
         Average, AverageConfig, DecayRows, OptimizerConfig, Period, Rule, Schedule, ScheduleConfig, Whole,
     };

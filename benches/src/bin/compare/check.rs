@@ -7,7 +7,7 @@ use optmsm_benches::peer::{Peer, floats};
 use optmsm_benches::standard;
 use optmsm_benches::work::{ROWS, cpu, rows};
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::model::OptMsm;
+use optmsm_core::models::OptMsm;
 use optmsm_core::params::HostTensor;
 use optmsm_core::predictor::Predictor;
 use serde_json::{Value, json};

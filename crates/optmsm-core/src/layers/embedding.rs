@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use crate::backend::{Backend, FieldLookup, MatMut};
-use crate::config::{FieldKind, InputSpec, ModelConfig, Role};
-use crate::inputs::Block;
-use crate::params::{Flat, Init, ParamId, ParamLayout};
+use crate::config::{FieldKind, InputSpec, Role};
+use crate::model::{Cx, Fields, Reader};
+use crate::params::{Init, ParamId, ParamLayout, TableSpec};
 use crate::rounding::TableDtype;
 
-/// Looks up the fields of each role, one after the other in schema order.
+/// Looks up the fields of a reader, side by side in schema order.
 #[derive(Clone, Debug)]
 pub struct Embedding {
     fields: Vec<Field>,
@@ -20,8 +20,6 @@ pub struct Embedding {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Field {
     pub(crate) role: Role,
-    /// First column in the embeddings of that role.
-    pub(crate) column: usize,
     pub(crate) source: Source,
 }
 
@@ -36,37 +34,24 @@ pub(crate) enum Source {
     Numeric(ParamId),
 }
 
-/// An embedding table: only the rows that a batch touches have a gradient.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TableSpec {
-    /// Checkpoint name.
-    pub name: String,
-    /// Vocabulary with the out-of-vocabulary row.
-    pub rows: usize,
+/// Widths, start and storage of embeddings.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EmbeddingConfig {
     /// d.
-    pub width: usize,
-    /// How it is stored.
+    pub dim: usize,
+    /// Standard deviation of the initial rows.
+    pub init_std: f64,
+    /// How tables are stored.
     pub dtype: TableDtype,
-    /// How it starts.
-    pub init: Init,
-    /// Whether training leaves it as it is.
-    pub frozen: bool,
-    /// The fields that read it, in schema order.
-    pub fields: Vec<usize>,
-    /// Its number among the tables that several fields read.
-    pub shared: Option<usize>,
 }
 
 impl Embedding {
     /// Tables as `config` has them; the vectors of numeric fields join the dense parameters.
-    pub fn new(params: &mut ParamLayout, input: &InputSpec, config: &ModelConfig) -> Self {
-        let (dim, dtype) = (config.embedding_dim, config.embeddings.dtype);
+    pub fn new(params: &mut ParamLayout, input: &InputSpec, config: EmbeddingConfig) -> Self {
+        let EmbeddingConfig { dim, dtype, .. } = config;
         let (mut fields, mut tables) = (Vec::new(), Vec::<TableSpec>::new());
         let (mut shared, mut places) = (0.., HashMap::new()); // places of the tables, by name
-        let mut columns = [0; 2]; // by role
         for (index, field) in input.fields.iter().enumerate() {
-            let next = &mut columns[usize::from(field.role == Role::Specific)];
-            let column = std::mem::replace(next, *next + dim);
             let name = format!("embeddings.{}.weight", field.table());
             let init = Init::Normal(config.init_std);
             let source = match field.kind {
@@ -85,7 +70,7 @@ impl Embedding {
                     }
                 }
             };
-            fields.push(Field { role: field.role, column, source });
+            fields.push(Field { role: field.role, source });
         }
         Self { fields, tables, dim }
     }
@@ -105,32 +90,26 @@ impl Embedding {
         self.dim
     }
 
-    /// Columns of the fields of a role.
-    pub fn width(&self, role: Role) -> usize {
-        self.fields.iter().filter(|f| f.role == role).count() * self.dim
+    /// Columns of these fields, Σ d.
+    pub fn width(&self, fields: Fields) -> usize {
+        self.fields.iter().filter(|f| fields.contain(f.role)).count() * self.dim
     }
 
-    /// out `[rows, ≥ width]`: the fields of `role`, from column 0 on.
-    pub fn forward<B: Backend>(
-        &self,
-        be: &B,
-        params: &Flat<B>,
-        role: Role,
-        mut out: MatMut<B::Buf>,
-        x: &Block<B>,
-    ) {
-        let fields = || self.fields.iter().zip(&x.inputs.columns).filter(|(f, _)| f.role == role);
-        let categorical = fields().filter_map(|(field, input)| match field.source {
-            Source::Rows(t) => {
-                let (column, width) = (field.column, self.dim);
-                Some(FieldLookup { table: x.table(t), ids: &input.ids, column, width })
-            }
+    /// out `[rows, ≥ Σ d]`: the fields of a reader, from column 0 on.
+    pub fn forward<B: Backend>(&self, Cx { be, params, x }: Cx<B>, reader: &Reader, mut out: MatMut<B::Buf>) {
+        let width = self.dim;
+        let fields = || {
+            let places = reader.places().iter();
+            places.map(|at| (self.fields[at.field].source, &x.inputs.columns[at.field], at.column))
+        };
+        let categorical = fields().filter_map(|(source, input, column)| match source {
+            Source::Rows(t) => Some(FieldLookup { table: x.table(t), ids: &input.ids, column, width }),
             Source::Bags(_) | Source::Numeric(_) => None,
         });
         be.lookup_fields(out.again(), categorical, x.first);
-        for (field, input) in fields() {
-            let out = out.again().cols(field.column, self.dim);
-            match field.source {
+        for (source, input, column) in fields() {
+            let out = out.again().cols(column, width);
+            match source {
                 Source::Rows(_) => {}
                 Source::Bags(t) => be.lookup_bags(out, x.table(t), input.bags(), x.first),
                 Source::Numeric(w) => be.numeric_embed(out, params.mat(w), &input.values, x.first),

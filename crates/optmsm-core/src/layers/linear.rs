@@ -2,6 +2,7 @@
 
 use crate::backend::{Backend, Epilogue, Layout, Mat, MatMut, Part, Products, Write};
 use crate::error::Result;
+use crate::model::FirstLayer;
 use crate::params::{Flat, Init, ParamId, ParamLayout};
 
 /// y = x Wᵀ + b, then ReLU if asked; `groups` of them read and write their own columns.
@@ -66,6 +67,16 @@ impl Linear {
     /// Columns of y.
     pub fn width(&self) -> usize {
         self.groups * self.outputs
+    }
+
+    /// As the map that reads a model's fields.
+    pub fn first(&self) -> FirstLayer {
+        FirstLayer { weight: self.weight, bias: self.bias, outputs: self.width() }
+    }
+
+    /// Whether a ReLU follows.
+    pub fn relu(&self) -> bool {
+        self.relu
     }
 
     /// Room for the packed weight.

@@ -1,25 +1,26 @@
-//! Stacks of linear + ReLU (+ dropout): the experts (model.md §2) and the specific encoding (§4).
+//! Stacks of linear layers, each with a ReLU (+ dropout): experts (model.md §2), encodings (§4), whole networks.
 
 use crate::backend::{Backend, Mat, MatMut, Products, Write};
 use crate::error::Result;
-use crate::fields::FirstLayer;
-use crate::inputs::Block;
 use crate::layers::Linear;
+use crate::model::{Cx, FirstLayer};
 use crate::params::{Flat, ParamLayout, Tensor};
 
-/// Linear + ReLU layers, one after the other.
+/// Linear layers, one after the other; ReLU and dropout follow all of them, except a logit.
 #[derive(Clone, Debug)]
 pub struct Mlp {
     layers: Vec<Linear>,
+    reads_fields: bool,
     dropout: f64,
     first_site: u32,
 }
 
-/// Outputs of the layers before the last, and their gradients.
+/// Outputs of the layers before the last, and gradients.
 #[derive(Debug)]
 pub struct MlpActivations<B: Backend> {
     hidden: Vec<Tensor<B>>,   // [rows, width of layer i]
     d_hidden: Vec<Tensor<B>>, // the same from layer 1 on; empty when only predicting
+    d_first: Tensor<B>,       // δ of layer 0, [rows, width of layer 0]; empty where the engine has it
 }
 
 impl Mlp {
@@ -31,7 +32,21 @@ impl Mlp {
             layers.push(Linear::new(params, &format!("{name}.{i}"), inputs, width, true));
             inputs = width;
         }
-        Self { layers, dropout: 0.0, first_site: 0 }
+        Self { layers, reads_fields: false, dropout: 0.0, first_site: 0 }
+    }
+
+    /// One stack with a last layer to `outputs` that no ReLU and no dropout follows: 1 for a logit.
+    pub fn to_linear(
+        params: &mut ParamLayout,
+        name: &str,
+        inputs: usize,
+        hidden: &[usize],
+        outputs: usize,
+    ) -> Self {
+        let mut mlp = Self::new(params, name, inputs, hidden);
+        let last = hidden.last().copied().unwrap_or(inputs);
+        mlp.layers.push(Linear::new(params, &format!("{name}.{}", hidden.len()), last, outputs, false));
+        mlp
     }
 
     /// `count` stacks of one shape that read the same input; the output is `[rows, count · m]`.
@@ -49,7 +64,12 @@ impl Mlp {
             layers.push(Linear::side_by_side(params, &name, count, [inputs, width], i == 0));
             inputs = width;
         }
-        Self { layers, dropout: 0.0, first_site: 0 }
+        Self { layers, reads_fields: false, dropout: 0.0, first_site: 0 }
+    }
+
+    /// The same as the layers of a linear reader: [`Mlp::backward_to_fields`] is its way back.
+    pub fn reading_fields(self) -> Self {
+        Self { reads_fields: true, ..self }
     }
 
     /// With dropout after every ReLU; its sites are numbered from `first_site` on.
@@ -57,9 +77,20 @@ impl Mlp {
         Self { dropout: p, first_site, ..self }
     }
 
-    /// Packed weights, one a layer. No gradient goes back through the first one ([`Mlp::backward`]).
+    /// The layer that reads the input.
+    pub fn first(&self) -> FirstLayer {
+        self.layers[0].first()
+    }
+
+    /// Columns of the output.
+    pub fn width(&self) -> usize {
+        self.layers[self.layers.len() - 1].width()
+    }
+
+    /// Packed weights, one per layer.
     pub fn alloc<B: Backend>(&self, be: &B, used: Products) -> Result<Vec<B::Packed>> {
-        let used = |i: usize| if i == 0 { Products::Forward } else { used };
+        // The engine takes the gradient back through a layer that reads fields.
+        let used = |i: usize| if i == 0 && self.reads_fields { Products::Forward } else { used };
         self.layers.iter().enumerate().map(|(i, l)| l.alloc(be, used(i))).collect()
     }
 
@@ -73,62 +104,113 @@ impl Mlp {
         let inner = &self.layers[..self.layers.len() - 1];
         let alloc = |l: &Linear| Tensor::new(be, rows, l.width());
         let backward = inner.iter().skip(1).filter(|_| training);
+        let own = if training && !self.reads_fields { rows } else { 0 };
         Ok(MlpActivations {
             hidden: inner.iter().map(alloc).collect::<Result<_>>()?,
             d_hidden: backward.map(alloc).collect::<Result<_>>()?,
+            d_first: Tensor::new(be, own, self.layers[0].width())?,
         })
     }
 
-    fn drop<B: Backend>(&self, be: &B, layer: usize, x: MatMut<B::Buf>, block: &Block<B>) {
-        if let Some(drop) = block.dropout(self.dropout, self.first_site + layer as u32) {
-            be.dropout(x, &drop, &block.inputs.order, block.first);
+    fn drop<B: Backend>(&self, cx: Cx<B>, layer: usize, x: MatMut<B::Buf>) {
+        if self.layers[layer].relu() {
+            cx.x.drop(cx.be, x, self.dropout, self.first_site + layer as u32);
         }
     }
 
     /// out = the last layer's output.
-    #[allow(clippy::too_many_arguments)]
     pub fn forward<B: Backend>(
         &self,
-        be: &B,
+        cx: Cx<B>,
         mut out: MatMut<B::Buf>,
         act: &mut MlpActivations<B>,
         x: Mat<B::Buf>,
         packed: &[B::Packed],
-        params: &Flat<B>,
-        block: &Block<B>,
     ) {
         let last = self.layers.len() - 1;
         for (i, layer) in self.layers.iter().enumerate() {
             let (before, after) = act.hidden.split_at_mut(i);
             let x = before.last().map_or(x, |h| h.mat(x.rows));
             let mut y = if i == last { out.again() } else { after[0].mat_mut(x.rows) };
-            layer.forward(be, y.again(), x, &packed[i], params);
-            self.drop(be, i, y, block);
+            layer.forward(cx.be, y.again(), x, &packed[i], cx.params);
+            self.drop(cx, i, y);
         }
     }
 
-    /// The layer that reads the input.
-    pub fn first(&self) -> FirstLayer {
-        let first = &self.layers[0];
-        FirstLayer { weight: first.weight, bias: first.bias, outputs: first.width() }
+    /// Adds to the gradients, except what [`Model::backward`](crate::model::Model::backward) leaves out of a linear reader's
+    /// layer; sets `d_first`, the gradient of the first layer's output before the ReLU. `d_out` is the gradient of the output
+    /// and is used up. It is already 0 where a ReLU's output is at most 0, unless `relu` is that output.
+    #[allow(clippy::too_many_arguments)] // the sides of a backward pass
+    pub fn backward_to_fields<B: Backend>(
+        &self,
+        cx: Cx<B>,
+        grads: &mut Flat<B>,
+        mut d_first: MatMut<B::Buf>,
+        d_out: MatMut<B::Buf>,
+        relu: Option<Mat<B::Buf>>,
+        act: &mut MlpActivations<B>,
+        packed: &[B::Packed],
+    ) {
+        let MlpActivations { hidden, d_hidden, .. } = act;
+        self.backward_to_first(cx, grads, d_first.again(), d_out, relu, (hidden, d_hidden), packed);
+        if cx.be.fields_by_id() {
+            self.layers[0].bias_backward(cx.be, grads, d_first.as_mat());
+        }
     }
 
-    /// Adds to the gradients but for what [`Model::backward`](crate::model::Model::backward) leaves out of the first layer's;
-    /// sets `d_first`, the gradient of its output before the ReLU. `d_out` is the gradient of the output and is used up. It is
-    /// already 0 where the output is at most 0, unless `relu` is that output.
-    #[allow(clippy::too_many_arguments)]
+    /// Adds to the gradients, and writes that of the input, before the ReLU that made it when `x_relu`. `d_out` and `relu` as in
+    /// [`Mlp::backward_to_fields`].
+    #[allow(clippy::too_many_arguments)] // the sides of a backward pass
     pub fn backward<B: Backend>(
         &self,
-        be: &B,
+        cx: Cx<B>,
+        grads: &mut Flat<B>,
+        d_x: (MatMut<B::Buf>, Write),
+        (x, x_relu): (Mat<B::Buf>, bool),
+        d_out: MatMut<B::Buf>,
+        relu: Option<Mat<B::Buf>>,
+        act: &mut MlpActivations<B>,
+        packed: &[B::Packed],
+    ) {
+        let MlpActivations { hidden, d_hidden, d_first } = act;
+        let d_first = &mut d_first.mat_mut(x.rows);
+        self.backward_to_first(cx, grads, d_first.again(), d_out, relu, (hidden, d_hidden), packed);
+        let relu = x_relu.then_some(x);
+        self.layers[0].backward(cx.be, grads, d_x, relu, d_first.as_mat(), x, &packed[0]);
+    }
+
+    /// Adds to the gradients of the parameters and returns δ of the first layer `[rows, outputs]`: of an input that has no
+    /// gradient, or only in part.
+    #[allow(clippy::too_many_arguments)] // the sides of a backward pass
+    pub fn backward_to_constants<'a, B: Backend>(
+        &self,
+        cx: Cx<B>,
+        grads: &mut Flat<B>,
+        x: Mat<B::Buf>,
+        d_out: MatMut<B::Buf>,
+        relu: Option<Mat<B::Buf>>,
+        act: &'a mut MlpActivations<B>,
+        packed: &[B::Packed],
+    ) -> Mat<'a, B::Buf> {
+        let MlpActivations { hidden, d_hidden, d_first } = act;
+        self.backward_to_first(cx, grads, d_first.mat_mut(x.rows), d_out, relu, (hidden, d_hidden), packed);
+        self.layers[0].parameters_backward(cx.be, grads, d_first.mat(x.rows), x);
+        d_first.mat(x.rows)
+    }
+
+    /// Layers from the last to the second; sets `d_first`.
+    #[allow(clippy::too_many_arguments)] // the sides of a backward pass
+    fn backward_to_first<B: Backend>(
+        &self,
+        cx: Cx<B>,
         grads: &mut Flat<B>,
         mut d_first: MatMut<B::Buf>,
         mut d_out: MatMut<B::Buf>,
         relu: Option<Mat<B::Buf>>,
-        act: &mut MlpActivations<B>,
+        (hidden, d_hidden): (&[Tensor<B>], &mut [Tensor<B>]),
         packed: &[B::Packed],
-        block: &Block<B>,
     ) {
-        let (n, last) = (d_out.rows, self.layers.len() - 1);
+        let (be, n, last) = (cx.be, d_out.rows, self.layers.len() - 1);
         match relu {
             Some(out) if last == 0 => be.relu_bwd_into(d_first.again(), d_out.as_mat(), out),
             Some(out) => be.relu_bwd(d_out.again(), out),
@@ -138,16 +220,13 @@ impl Mlp {
         // A dropped output is 0, so the mask that was taken from it is the product of the ReLU's and dropout's, and
         // dropout's factor may follow; the same holds for what `linear_dx` masks by hidden outputs.
         for i in (1..=last).rev() {
-            let (before, after) = act.d_hidden.split_at_mut(i - 1);
+            let (before, after) = d_hidden.split_at_mut(i - 1);
             let mut d_y = if i == last { d_out.again() } else { after[0].mat_mut(n) };
-            self.drop(be, i, d_y.again(), block);
+            self.drop(cx, i, d_y.again());
             let d_x = before.last_mut().map_or(d_first.again(), |d| d.mat_mut(n));
-            let x = act.hidden[i - 1].mat(n);
+            let x = hidden[i - 1].mat(n);
             self.layers[i].backward(be, grads, (d_x, Write::Set), Some(x), d_y.as_mat(), x, &packed[i]);
         }
-        self.drop(be, 0, d_first.again(), block);
-        if be.fields_by_id() {
-            self.layers[0].bias_backward(be, grads, d_first.as_mat());
-        }
+        self.drop(cx, 0, d_first);
     }
 }

@@ -11,11 +11,11 @@ mod norms;
 mod scenario;
 
 use crate::backend::{Backend, Mat, MatMut, Part, Products, Write};
-use crate::config::{Condition, ModelConfig};
+use crate::config::{Condition, HyperConfig, TowerConfig};
 use crate::error::Result;
-use crate::inputs::Block;
 use crate::layers::Linear;
-use crate::params::{Flat, ParamId, ParamLayout, Tensor};
+use crate::model::{Builder, Cx, Grads};
+use crate::params::{Flat, ParamId, Tensor};
 
 use generated::{Generated, GeneratedActivations, GeneratedPacked};
 
@@ -56,26 +56,43 @@ pub struct TowerActivations<B: Backend> {
     d_u: Tensor<B>, // instance: the same
 }
 
+/// The tower's place in a model.
+#[derive(Clone, Copy, Debug)]
+pub struct TowerSpec<'a> {
+    /// The scenarios' embeddings, `[S, q]`.
+    pub scenario: ParamId,
+    /// Columns of its input h_0.
+    pub inputs: usize,
+    /// p: the last columns of h_0, the specific encoding.
+    pub specific: usize,
+    /// Hidden widths and dropout.
+    pub tower: &'a TowerConfig,
+    /// The hypernetwork.
+    pub hyper: &'a HyperConfig,
+}
+
+impl TowerSpec<'_> {
+    /// Widths from the input to the logit.
+    pub fn widths(&self) -> Vec<usize> {
+        let hidden = self.tower.hidden.iter().copied();
+        std::iter::once(self.inputs).chain(hidden).chain([1]).collect()
+    }
+}
+
 impl Tower {
-    /// Generated layers of `config`; what is generated under `condition = "scenario"` has its gradient in `derived`.
-    pub fn new(
-        params: &mut ParamLayout,
-        derived: &mut ParamLayout,
-        config: &ModelConfig,
-        scenario: ParamId,
-        scenarios: usize,
-        first_site: u32,
-    ) -> Self {
-        let hyper = &config.hyper;
-        let specific = config.specific.hidden.last().copied().unwrap_or(0);
+    /// Trunk and generated layers; under `condition = "scenario"` lanes sum the gradients of the generated weights.
+    pub fn new(build: &mut Builder, spec: TowerSpec) -> Self {
+        let TowerSpec { scenario, specific, tower, hyper, .. } = spec;
+        let scenarios = build.scenarios();
         let inputs = match hyper.condition {
             Condition::Scenario => hyper.scenario_dim,
             Condition::Instance => hyper.scenario_dim + specific,
         };
-        let trunk = Linear::new(params, "hyper.trunk", inputs, hyper.trunk, true);
-        let widths = config.tower_widths();
+        let trunk = Linear::new(&mut build.params, "hyper.trunk", inputs, hyper.trunk, true);
+        let widths = spec.widths();
         let layer = |(l, w): (usize, &[usize])| {
             let relu = l + 2 < widths.len();
+            let Builder { params, derived, .. } = &mut *build;
             Generated::new(params, derived, l, [w[0], w[1]], relu, hyper, scenarios)
         };
         let layers = widths.windows(2).enumerate().map(layer).collect();
@@ -88,12 +105,12 @@ impl Tower {
             scenario_dim: hyper.scenario_dim,
             trunk_width: hyper.trunk,
             specific,
-            dropout: config.tower.dropout,
-            first_site,
+            dropout: tower.dropout,
+            first_site: build.dropout_sites(),
         }
     }
 
-    /// Room for what is made once a step.
+    /// Room for what is made once per step.
     pub fn alloc<B: Backend>(&self, be: &B, used: Products) -> Result<TowerPrepared<B>> {
         let layers = self.layers.iter().map(|l| l.alloc(be, used)).collect::<Result<_>>()?;
         Ok(TowerPrepared {
@@ -140,17 +157,15 @@ impl Tower {
     }
 
     /// Logits `[rows, 1]` from h_0 `[rows, m + p]`, whose last p columns are the specific encoding.
-    #[allow(clippy::too_many_arguments)]
     pub fn forward<B: Backend>(
         &self,
-        be: &B,
+        cx: Cx<B>,
         mut logits: MatMut<B::Buf>,
         act: &mut TowerActivations<B>,
         h0: Mat<B::Buf>,
         prepared: &TowerPrepared<B>,
-        params: &Flat<B>,
-        x: &Block<B>,
     ) {
+        let Cx { be, params, x } = cx;
         let (n, q, p) = (x.rows, self.scenario_dim, self.specific);
         if self.condition == Condition::Instance {
             let z_s = params.mat(self.scenario);
@@ -187,32 +202,28 @@ impl Tower {
                 }
             }
             if l + 1 < self.layers.len() {
-                self.drop(be, l, y, x);
+                self.drop(cx, l, y);
             }
         }
     }
 
-    fn drop<B: Backend>(&self, be: &B, layer: usize, x: MatMut<B::Buf>, block: &Block<B>) {
-        if let Some(drop) = block.dropout(self.dropout, self.first_site + layer as u32) {
-            be.dropout(x, &drop, &block.inputs.order, block.first);
-        }
+    fn drop<B: Backend>(&self, cx: Cx<B>, layer: usize, x: MatMut<B::Buf>) {
+        cx.x.drop(cx.be, x, self.dropout, self.first_site + layer as u32);
     }
 
     /// Sets d_h0 and adds to the gradients; `d_logits` is used up.
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments)] // the sides of a backward pass
     pub fn backward<B: Backend>(
         &self,
-        be: &B,
-        grads: &mut Flat<B>,
-        derived: &mut Flat<B>,
+        cx: Cx<B>,
+        Grads { dense: grads, derived }: &mut Grads<B>,
         mut d_h0: MatMut<B::Buf>,
         mut d_logits: MatMut<B::Buf>,
         act: &mut TowerActivations<B>,
         h0: Mat<B::Buf>,
         prepared: &TowerPrepared<B>,
-        params: &Flat<B>,
-        x: &Block<B>,
     ) {
+        let Cx { be, params, x } = cx;
         let (n, q, p) = (x.rows, self.scenario_dim, self.specific);
         if self.condition == Condition::Instance {
             be.fill(act.d_u.mat_mut(n), 0.0);
@@ -222,7 +233,7 @@ impl Tower {
             let mut d_y = after.first_mut().map_or(d_logits.again(), |d| d.mat_mut(n));
             // d_y is the gradient before the ReLU; a dropped output is 0, so only dropout's factor is missing.
             if l + 1 < self.layers.len() {
-                self.drop(be, l, d_y.again(), x);
+                self.drop(cx, l, d_y.again());
             }
             let relu = (l > 0).then(|| act.h[l - 1].mat(n));
             let h = relu.unwrap_or(h0);
@@ -254,12 +265,11 @@ impl Tower {
     }
 
     /// Under `condition = "scenario"`: from the gradients of the generated weights, summed over the batch,
-    /// to those of the hypernetwork. Once a step.
+    /// to those of the hypernetwork. Once per step.
     pub fn finish<B: Backend>(
         &self,
         be: &B,
-        grads: &mut Flat<B>,
-        derived: &Flat<B>,
+        Grads { dense: grads, derived }: &mut Grads<B>,
         prepared: &TowerPrepared<B>,
         scratch: &mut TowerScratch<B>,
         params: &Flat<B>,

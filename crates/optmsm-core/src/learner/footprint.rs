@@ -47,12 +47,9 @@ pub fn footprint<M: Model<Counting>>(
 ) -> Result<Footprint> {
     let counted = be.clone();
     let learner = Learner::allocate(be, model, config, max_rows, 0)?;
-    let Learner { mut params, prepared, mut runtime, scratch, state, mut fields, tables, sum_sq, .. } =
-        learner;
-    runtime.inputs.reserve(&counted, list_ids)?;
-    // A field's distinct ids are at most those of its lists; where a batch repeats them this is more than it takes.
-    fields.reserve(&counted, list_ids)?;
-    let lanes = runtime.take_grads();
+    let Learner { mut params, mut lanes, state, tables, sum_sq, tracer, .. } = learner;
+    lanes.reserve(&counted, list_ids)?;
+    let (gradients, prepared, inputs, activations) = lanes.apart();
     // What one part after another gives back.
     fn took<T>(counted: &Counting, part: T) -> usize {
         let before = counted.bytes();
@@ -62,10 +59,9 @@ pub fn footprint<M: Model<Counting>>(
     Ok(Footprint {
         optimizer: took(&counted, (state, tables, params.average.take(), params.tables.take_averages())),
         parameters: took(&counted, params),
-        gradients: took(&counted, (fields, lanes, sum_sq)),
-        prepared: took(&counted, (prepared, scratch)),
-        inputs: took(&counted, runtime.inputs),
-        // Of the lanes, which are the rest of the runtime, and of the tracer.
-        activations: counted.bytes(),
+        gradients: took(&counted, (gradients, sum_sq)),
+        prepared: took(&counted, prepared),
+        inputs: took(&counted, inputs),
+        activations: took(&counted, (activations, tracer)),
     })
 }

@@ -4,9 +4,9 @@
 use super::StepLoss;
 use crate::backend::{Backend, Elem, MatMut, Write};
 use crate::error::Result;
+use crate::lanes::TrainingLanes;
 use crate::model::Model;
 use crate::plan::Plan;
-use crate::runtime::Runtime;
 
 /// Steps that are kept; of steps that nobody reads the oldest go.
 pub const KEPT: usize = 16;
@@ -67,7 +67,7 @@ pub(super) struct Tracer<B: Backend> {
 
 impl<B: Backend> Tracer<B> {
     pub(super) fn new<M: Model<B>>(be: &B, model: &M, max_rows: usize) -> Result<Self> {
-        let (lanes, width) = (be.lanes(), 1 + model.stats());
+        let (lanes, width) = (be.lanes(), 1 + model.spec().sums());
         Ok(Self {
             stats: be.alloc(KEPT * lanes * width)?,
             logits: be.alloc(KEPT * max_rows)?,
@@ -84,7 +84,7 @@ impl<B: Backend> Tracer<B> {
     pub(super) fn keep<M: Model<B>>(
         &mut self,
         be: &B,
-        runtime: &Runtime<B, M>,
+        from: &TrainingLanes<B, M>,
         plan: &Plan<B::Elem>,
         step: u64,
     ) {
@@ -92,7 +92,7 @@ impl<B: Backend> Tracer<B> {
         let slot = &mut kept[*next];
         let (mut row, mut lane) = (*next * *max_rows, *next * *lanes * *width);
         slot.lanes = 0;
-        for (sums, o) in runtime.computed(plan.rows()) {
+        for (sums, o) in from.computed(plan.rows()) {
             be.copy(part(logits, row, o.cols), Write::Set, o);
             be.copy(part(stats, lane, *width), Write::Set, sums);
             (row, lane, slot.lanes) = (row + o.cols, lane + *width, slot.lanes + 1);

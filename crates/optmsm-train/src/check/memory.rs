@@ -2,8 +2,9 @@
 
 use optmsm_core::batch::{Batch, Column};
 use optmsm_core::config::InputSpec;
+use optmsm_core::counting::Counting;
 use optmsm_core::learner::{Footprint, footprint};
-use optmsm_core::model::OptMsm;
+use optmsm_core::model::AnyModel;
 use optmsm_core::optim::DecayRows;
 use optmsm_core::plan::Plan;
 use optmsm_cpu::CpuOptions;
@@ -49,7 +50,12 @@ pub struct Memory {
 }
 
 /// `input` is what the rows of `seen` were encoded for; the model may be for more ids.
-pub(super) fn memory(config: &Config, model: OptMsm, input: &InputSpec, seen: &[Seen]) -> Result<Memory> {
+pub(super) fn memory(
+    config: &Config,
+    model: AnyModel<Counting>,
+    input: &InputSpec,
+    seen: &[Seen],
+) -> Result<Memory> {
     let train = &config.train;
     let (counting, reserved) = match train.backend {
         BackendKind::Cpu => (CpuOptions { threads: train.threads, ..CpuOptions::default() }.counting(), 0),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
-use optmsm_core::model::Model;
+use optmsm_core::model::Measured;
 use optmsm_data::{Need, OutputFormat, Predictions, RowReader, Schema, Source};
 use optmsm_train::calibration::Calibration;
 use optmsm_train::checkpoint::Checkpoint;
@@ -60,18 +60,17 @@ fn score<B: Backend<Elem = f32>>(
     let predictor = super::predictor(be, run, &best, calibration.map(|found| found.fit), CHUNK)?;
     let mut reader = RowReader::open(path, schema, Need::Labelled)?;
     let (mut predictions, mut counter) = (Vec::new(), Counter::new(schema));
-    let mut sums = vec![0.0; 1 + Model::<B>::stats(predictor.model())];
+    let mut measured = Measured::new(predictor.spec());
     let scored = evaluate::scored(&mut reader, schema, |batch| {
         counter.add(batch);
         let first = predictions.len();
-        predictions.extend(predictor.predict_with_stats(batch, &mut sums)?);
+        predictions.extend(predictor.predict_measuring(batch, &mut measured)?);
         extreme::check(&predictions[first..], batch, first, schema, path)
     })?;
     warn(&counter, run, schema, path);
-    let diagnostics = Model::<B>::diagnostics(predictor.model(), &sums[1..], predictions.len() as f64);
     let mut evaluation = evaluate::evaluate(&scored, schema, &weighing, &predictions);
     evaluation.calibrated_by = by;
-    let evaluation = evaluation.with_diagnostics(diagnostics);
+    let evaluation = evaluation.with_diagnostics(measured.means(predictor.spec()));
     match output.json {
         true => super::print_json(&evaluation),
         false => super::print(format!("{}\n", evaluation.table()).as_bytes()),

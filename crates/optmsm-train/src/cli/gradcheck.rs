@@ -1,9 +1,10 @@
-//! `optmsm gradcheck`: layer × option → worst relative error.
+//! `optmsm gradcheck`: kind × option × layer → worst relative error.
 
 use std::collections::BTreeMap;
 
 use comfy_table::{Table, presets};
 use optmsm_core::gradcheck::{all_cases, case, check, layer_of};
+use optmsm_core::models::Kind;
 use optmsm_train::error::Result;
 use serde::Serialize;
 
@@ -24,9 +25,10 @@ struct Checked {
     cases: Vec<Case>,
 }
 
-/// One option of the model.
+/// One option of a model.
 #[derive(Serialize)]
 struct Case {
+    kind: Kind,
     option: String,
     /// Whether its derivative is wrong on purpose.
     control: bool,
@@ -49,7 +51,7 @@ pub(super) fn run(output: Output) -> Result<u8> {
             let error = layers.entry(layer_of(&e.name).to_string()).or_default();
             *error = error.max(e.error);
         }
-        cases.push(Case { option: case.name, control, layers });
+        cases.push(Case { kind: case.config.kind, option: case.name, control, layers });
     }
     let worst = cases.iter().filter(|c| !c.control).map(Case::worst).fold(0.0, f64::max);
     let caught = cases.iter().filter(|c| c.control).all(|c| c.worst() >= LIMIT);
@@ -62,8 +64,20 @@ pub(super) fn run(output: Output) -> Result<u8> {
 }
 
 fn show(checked: &Checked, caught: bool) -> String {
+    let mut text = String::new();
+    for kinds in checked.cases.chunk_by(|a, b| (a.kind, a.control) == (b.kind, b.control)) {
+        let title = if kinds[0].control { "control" } else { kinds[0].kind.name() };
+        text += &format!("{title}\n{}\n\n", layers(kinds, caught));
+    }
+    let verdict = if checked.worst < LIMIT { "all below" } else { "NOT all below" };
+    let control = if caught { "" } else { "the wrong derivative of the control was not caught\n" };
+    format!("{text}worst relative error {:.1e}: {verdict} {LIMIT:.0e}\n{control}", checked.worst)
+}
+
+/// Options × layers of one kind.
+fn layers(cases: &[Case], caught: bool) -> Table {
     let mut columns: Vec<&String> = Vec::new();
-    for layer in checked.cases.iter().flat_map(|c| c.layers.keys()) {
+    for layer in cases.iter().flat_map(|c| c.layers.keys()) {
         if !columns.contains(&layer) {
             columns.push(layer);
         }
@@ -71,7 +85,7 @@ fn show(checked: &Checked, caught: bool) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table.set_header(["option"].into_iter().chain(columns.iter().map(|c| c.as_str())).chain([""]));
-    for case in &checked.cases {
+    for case in cases {
         let cells =
             columns.iter().map(|c| case.layers.get(*c).map_or("–".to_string(), |e| format!("{e:.0e}")));
         let note = match (case.control, caught) {
@@ -81,7 +95,5 @@ fn show(checked: &Checked, caught: bool) -> String {
         };
         table.add_row([case.option.clone()].into_iter().chain(cells).chain([note.to_string()]));
     }
-    let verdict = if checked.worst < LIMIT { "all below" } else { "NOT all below" };
-    let control = if caught { "" } else { "the wrong derivative of the control was not caught\n" };
-    format!("{table}\nworst relative error {:.1e}: {verdict} {LIMIT:.0e}\n{control}", checked.worst)
+    table
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use optmsm_core::config::Role;
+use optmsm_core::model::Model;
 use optmsm_cpu::Cpu;
 use optmsm_data::{FieldSchema, ScenarioSchema};
 use optmsm_train::calibration::{Calibration, Fit};
@@ -63,7 +64,7 @@ struct TensorOf {
 
 pub(super) fn run(folder: &Path, output: Output) -> Result<()> {
     let run = Run::open(folder)?;
-    let tensors = shapes::<Cpu>(&super::model(&run)?);
+    let tensors = shapes(super::model::<Cpu>(&run)?.spec());
     let best = run.checkpoint("best")?;
     let tensor = |(name, shape): (String, Vec<usize>)| {
         let (dtype, elements) = (best.dtype(&name).map(|d| d.name()), shape.iter().product());

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Args;
 use optmsm_core::backend::Backend;
 use optmsm_core::learner::Learner;
+use optmsm_core::model::Model;
 use optmsm_cpu::Cpu;
 use optmsm_train::attempt::{Study, Trainer};
 use optmsm_train::error::Result;
@@ -58,7 +59,7 @@ struct Program;
 
 impl Trainer for Program {
     fn parameters(&self, run: &Run) -> Result<u64> {
-        let tensors = optmsm_train::check::shapes::<Cpu>(&super::model(run)?);
+        let tensors = optmsm_train::check::shapes(super::model::<Cpu>(run)?.spec());
         Ok(tensors.iter().map(|t| t.1.iter().product::<usize>() as u64).sum())
     }
 

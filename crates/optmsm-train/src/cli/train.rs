@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use optmsm_core::backend::Backend;
 use optmsm_core::learner::Learner;
-use optmsm_core::model::OptMsm;
+use optmsm_core::model::AnyModel;
 use optmsm_core::optim::{Average, AverageConfig, OptimizerConfig};
 use optmsm_core::profile::Profiled;
 use optmsm_data::{SynthConfig, synth};
@@ -115,7 +115,7 @@ fn begin<B: Backend<Elem = f32>>(
     run: &Run,
     resume: bool,
     options: &Options,
-) -> Result<Learner<B, OptMsm>> {
+) -> Result<Learner<B, AnyModel<B>>> {
     let config = &run.config.train;
     let make = || -> Result<_> {
         let model = super::model(run)?;

@@ -5,12 +5,13 @@ use std::path::Path;
 use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
 use optmsm_core::metrics::{self, AUC, Metrics, Rows};
-use optmsm_core::model::Model;
+use optmsm_core::model::{Measured, Model};
 use optmsm_core::predictor::Predictor;
 use optmsm_data::cache::Selection;
 use optmsm_data::{Dataset, Need, Part, RowReader, Source};
 
-use super::{Files, Norms, RunReport, SCORED, SetReport};
+use super::{ExhibitReport, Files, RunReport, SCORED, SetReport};
+use crate::check::shapes;
 use crate::coverage::{Counter, FieldCoverage};
 use crate::error::{Error, Result};
 use crate::run::Run;
@@ -21,12 +22,10 @@ use crate::{data_files, evaluate, history, say, settings};
 const ROC_POINTS: usize = 200;
 
 /// What a file's rows gave.
-#[derive(Default)]
 struct Scored {
     predictions: Vec<f32>,
     rows: Dataset, // without fields
-    sums: Vec<f64>,
-    gates: Vec<f64>, // Σ α, [S, K]
+    measured: Measured,
     coverage: Vec<FieldCoverage>,
 }
 
@@ -62,7 +61,6 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
     if let Some(gap) = run.gap(&history, &at) {
         say::warning(&gap);
     }
-    let model = predictor.model();
     let scored = score(predictor, run, &source, selection)?;
     let shown = match selection {
         Some(_) => format!("{source} (valid part of data.split)"),
@@ -80,19 +78,12 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
         facts.extend(found.iter().map(|path| files.facts(role, path)));
     }
     facts.push(files.facts("best parameters", &run.checkpoint_path("best")));
-    let tables = model.embedding().tables().iter().map(|t| t.rows * t.width);
-    let parameters = model.params().specs().iter().map(|s| s.len()).chain(tables).sum::<usize>() as u64;
-    let rows = scored.predictions.len() as f64;
+    let spec = predictor.spec();
+    let parameters =
+        shapes(spec).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum::<usize>() as u64;
     let mean = |(name, v): (String, f64)| v.is_finite().then_some((name, v));
-    let of_scenario = |(scenario, sums): (usize, &[f64])| {
-        // All of them, whatever they weigh.
-        let rows = scored.rows.batch.scenarios.iter().filter(|&&s| s as usize == scenario).count() as f64;
-        (rows > 0.0).then(|| sums.iter().map(|sum| sum / rows).collect())
-    };
-    let gates = match model.gates() {
-        0 => Vec::new(),
-        experts => scored.gates.chunks(experts).enumerate().map(of_scenario).collect(),
-    };
+    let measured = &scored.measured;
+    let exhibits = predictor.exhibits(measured)?.into_iter();
     Ok(RunReport {
         run: run.folder.display().to_string(),
         settings: settings::flatten(&run.config, false)?,
@@ -105,13 +96,8 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
         data: shown,
         weighted_by: weighing.column,
         negatives_weighted: weighing.negatives.is_some(),
-        diagnostics: model.diagnostics(&scored.sums[1..], rows).into_iter().filter_map(mean).collect(),
-        gates,
-        norms: predictor
-            .generated_norms()?
-            .into_iter()
-            .map(|n| Norms { weight: n.weight, bias: n.bias })
-            .collect(),
+        diagnostics: measured.means(spec).into_iter().filter_map(mean).collect(),
+        exhibits: exhibits.map(|exhibit| ExhibitReport::new(exhibit, &run.schema)).collect(),
         coverage: scored.coverage,
         overall,
         scenarios,
@@ -124,20 +110,21 @@ fn score<B: Backend<Elem = f32>, M: Model<B>>(
     source: &Source,
     selection: Selection,
 ) -> Result<Scored> {
-    let (model, schema) = (predictor.model(), &run.schema);
+    let schema = &run.schema;
     let mut reader = RowReader::open(source.clone(), schema, Need::Labelled)?.count_missing();
     if let Some((split, part)) = selection {
         reader = reader.select(split, part)?;
     }
     let mut counter = Counter::new(schema);
     let mut scored = Scored {
-        sums: vec![0.0; 1 + model.stats()],
-        gates: vec![0.0; schema.scenarios.len() * model.gates()],
-        ..Scored::default()
+        predictions: Vec::new(),
+        rows: Dataset::default(),
+        measured: Measured::new(predictor.spec()),
+        coverage: Vec::new(),
     };
     scored.rows = evaluate::scored(&mut reader, schema, |batch| {
         counter.add(batch);
-        let answers = predictor.predict_with_gates(batch, &mut scored.sums, &mut scored.gates)?;
+        let answers = predictor.predict_measuring(batch, &mut scored.measured)?;
         scored.predictions.extend(answers);
         Ok(())
     })?;

@@ -1,9 +1,9 @@
-//! What the runs are made of: experts, gate, generated weights, vocabularies, settings, files.
+//! What the runs are made of: exhibits of the models, vocabularies, settings, files.
 
-use super::RunReport;
 use super::chart;
 use super::html::{Cell, count, details, escape, head, number, percent, table};
-use super::sections::{left_out, pictured, scenarios};
+use super::sections::{left_out, pictured};
+use super::{ExhibitReport, RunReport};
 use crate::coverage::FieldCoverage;
 use crate::settings::differences;
 
@@ -15,88 +15,68 @@ fn side(runs: &[RunReport], block: impl Fn(usize, &RunReport) -> String) -> Stri
     format!("<div class=\"side\">{}</div>", runs.iter().enumerate().map(one).collect::<String>())
 }
 
-/// Mean |cos| of each pair of experts.
-pub(super) fn cosines(runs: &[RunReport]) -> String {
-    side(runs, |_, r| {
-        let pair =
-            |i: usize, j: usize| r.diagnostics.get(&format!("abs_cos.{}.{}", i.min(j), i.max(j))).copied();
-        let experts = (1..).find(|&j| pair(0, j).is_none()).unwrap_or(1);
-        if experts < 2 {
-            return "<p>One expert: there is no pair.</p>".into();
+/// Exhibits of the models: title, how to read it, and what all runs show.
+pub(super) fn exhibits(runs: &[RunReport]) -> Vec<(String, String, String)> {
+    let mut shown: Vec<&ExhibitReport> = Vec::new();
+    for exhibit in runs.iter().flat_map(|r| &r.exhibits) {
+        if shown.iter().all(|e| e.title != exhibit.title) {
+            shown.push(exhibit);
         }
-        let mut names = head(["expert"]);
-        names.extend((0..experts).map(|j| j.to_string()));
-        let cell = |i: usize, j: usize| match pair(i, j) {
-            Some(v) if i != j => Cell::heat(format!("{v:.3}"), v),
-            _ => Cell::new("·"),
-        };
-        let row = |i: usize| {
-            std::iter::once(Cell::new(i.to_string())).chain((0..experts).map(|j| cell(i, j))).collect()
-        };
-        let rows: Vec<Vec<Cell>> = (0..experts).map(row).collect();
-        let penalty = number(r.diagnostics.get("orthogonality").copied(), 5);
-        table(&format!("Mean |cos|; orthogonality penalty {penalty}"), &names, &rows, 1)
-    })
-}
-
-/// Mean gate weights by scenario and expert.
-pub(super) fn gates(runs: &[RunReport]) -> String {
-    let largest =
-        runs.iter().flat_map(|r| r.gates.iter().flatten().flatten()).fold(0.0_f64, |a, &b| a.max(b));
-    side(runs, |_, r| {
-        let Some(experts) = r.gates.iter().flatten().map(Vec::len).max() else {
-            return "<p>No gate (<code>combine = \"select\"</code>): scenario s takes expert s.</p>".into();
-        };
-        let mut names = head(["scenario"]);
-        names.extend((0..experts).map(|k| format!("expert {k}")));
-        let rows = r.scenarios.iter().zip(&r.gates).map(|(s, weights)| {
-            let cells = (0..experts).map(|k| match weights {
-                Some(weights) => Cell::heat(format!("{:.3}", weights[k]), weights[k] / largest),
-                None => Cell::new("–"),
-            });
-            std::iter::once(Cell::new(&s.name)).chain(cells).collect()
-        });
-        table("Mean weight", &names, &rows.collect::<Vec<_>>(), 1)
-    })
-}
-
-/// Frobenius norms of generated weights.
-pub(super) fn norms(runs: &[RunReport]) -> String {
-    let layers = runs.iter().map(|r| r.norms.len()).max().unwrap_or(0);
-    if layers == 0 {
-        return "<p>Every row has weights of its own (<code>condition = \"instance\"</code>).</p>".into();
     }
-    // By name, because runs may number their scenarios in different ways.
-    let find = |r: &RunReport, name: &str, layer: usize, bias: bool| {
-        let s = r.scenarios.iter().position(|s| s.name == name)?;
-        let norms = r.norms.get(layer)?;
-        Some(if bias { norms.bias[s] } else { norms.weight[s] })
+    let section = |e: &&ExhibitReport| {
+        let of = |r: &RunReport| r.exhibits.iter().position(|own| own.title == e.title);
+        let content = match e.by_scenario && e.full.is_none() {
+            true => bars(runs, e, &|r| of(r).map(|at| &r.exhibits[at])),
+            false => side(runs, |_, r| match of(r) {
+                Some(at) => values(&r.exhibits[at]),
+                None => "<p>This model has none.</p>".into(),
+            }),
+        };
+        (e.title.clone(), e.says.clone(), content)
     };
-    let kinds = (0..layers).flat_map(|layer| [(layer, false), (layer, true)]);
-    let title = |layer: usize, bias: bool| {
-        format!("{} of tower layer {layer}", if bias { "Bias" } else { "Weights" })
+    shown.iter().map(section).collect()
+}
+
+/// Exhibits by scenario as bars, one chart per column, the numbers below.
+fn bars<'a>(
+    runs: &'a [RunReport],
+    first: &ExhibitReport,
+    of: &dyn Fn(&'a RunReport) -> Option<&'a ExhibitReport>,
+) -> String {
+    // By name, because runs may number their scenarios in different ways.
+    let find = |r: &'a RunReport, name: &str, column: &str| {
+        let e = of(r)?;
+        let (row, column) =
+            (e.rows.iter().position(|n| n == name)?, e.columns.iter().position(|n| n == column)?);
+        e.values[row][column]
     };
     let names = pictured(runs);
     let mut html = "<div class=\"plots\">".to_string();
-    for (layer, bias) in kinds.clone() {
-        let of = |r: &RunReport| names.iter().map(|name| find(r, name, layer, bias)).collect();
-        html += &chart::bars(&title(layer, bias), &names, &runs.iter().map(of).collect::<Vec<_>>());
+    for column in &first.columns {
+        let of = |r: &'a RunReport| names.iter().map(|name| find(r, name, column)).collect();
+        html += &chart::bars(column, &names, &runs.iter().map(of).collect::<Vec<_>>());
     }
     html += "</div>";
     html += &left_out(runs);
-    let all = scenarios(runs);
-    for r in runs.iter().filter(|r| !r.norms.is_empty()) {
-        let mut head = head(["scenario"]);
-        head.extend(kinds.clone().take(2 * r.norms.len()).map(|(layer, bias)| title(layer, bias)));
-        let row = |name: &&str| {
-            let cells = kinds.clone().take(2 * r.norms.len());
-            let cells = cells.map(|(layer, bias)| Cell::new(number(find(r, name, layer, bias), 4)));
-            std::iter::once(Cell::new(*name)).chain(cells).collect()
-        };
-        let rows: Vec<_> = all.iter().map(row).collect();
-        html += &details(&format!("Numbers of {}", r.run), &table("Frobenius norms", &head, &rows, 1));
+    for (r, e) in runs.iter().filter_map(|r| Some((r, of(r)?))) {
+        html += &details(&format!("Numbers of {}", r.run), &values(e));
     }
     html
+}
+
+/// One exhibit as a table.
+fn values(e: &ExhibitReport) -> String {
+    let mut names = head([if e.by_scenario { "scenario" } else { "" }]);
+    names.extend(e.columns.iter().cloned());
+    let cell = |v: &Option<f64>| match (v, e.full) {
+        (Some(v), Some(full)) => Cell::heat(format!("{v:.3}"), v / full),
+        (Some(v), None) => Cell::new(number(Some(*v), 4)),
+        (None, _) => Cell::new("·"),
+    };
+    let rows = e.rows.iter().zip(&e.values);
+    let rows =
+        rows.map(|(name, values)| std::iter::once(Cell::new(name)).chain(values.iter().map(cell)).collect());
+    table(&e.title, &names, &rows.collect::<Vec<_>>(), 1)
 }
 
 /// Coverage of vocabularies.

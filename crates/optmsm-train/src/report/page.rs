@@ -24,7 +24,7 @@ pub fn page(runs: &[RunReport]) -> Result<String> {
         |(i, r): (usize, &RunReport)| format!("<li>{}<bdi>{}</bdi></li>", chart::swatch(i), escape(&r.run));
     let legend: String = runs.iter().enumerate().map(legend).collect();
     let mut body = String::new();
-    for (heading, says, content) in [
+    let scored = [
         (
             "Comparison",
             "Best parameters of each run, scored on the rows named beside it. Where all were scored on the same rows the best value is \
@@ -48,22 +48,8 @@ pub fn page(runs: &[RunReport]) -> Result<String> {
             "The area under a curve is its AUC. The dashed line is a model that knows nothing. Rows of one class have no curve.",
             sections::roc(runs),
         ),
-        (
-            "Experts apart",
-            "Mean absolute cosine of the outputs of two experts over all rows: 0 when they say different things, 1 when they say \
-             the same.",
-            inside::cosines(runs),
-        ),
-        (
-            "Gate by scenario",
-            "Mean weight that the rows of a scenario give each expert; a row sums to 1. The largest weight of all has the strongest colour.",
-            inside::gates(runs),
-        ),
-        (
-            "Generated weights by scenario",
-            "Frobenius norm of what the hypernetwork generates for each scenario, layer by layer.",
-            inside::norms(runs),
-        ),
+    ];
+    let inside = [
         (
             "Vocabularies",
             "How much of each field's vocabulary occurs in the scored rows. Unknown values are those that training did not keep, \
@@ -72,10 +58,16 @@ pub fn page(runs: &[RunReport]) -> Result<String> {
         ),
         ("Settings", "", inside::settings(runs)),
         ("Files", "As they are now, not as they were when the run was trained.", inside::files(runs)),
-    ] {
+    ];
+    let mut section = |heading: &str, says: &str, content: &str| {
         let says = if says.is_empty() { String::new() } else { format!("<p>{says}</p>") };
         body += &format!("<section><h2>{heading}</h2>{says}{content}</section>\n");
+    };
+    scored.iter().for_each(|(heading, says, content)| section(heading, says, content));
+    for (heading, says, content) in inside::exhibits(runs) {
+        section(&escape(&heading), &escape(&says), &content);
     }
+    inside.iter().for_each(|(heading, says, content)| section(heading, says, content));
     Ok(format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta http-equiv=\"Content-Security-Policy\" \
          content=\"{POLICY}\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><link rel=\"icon\" \

@@ -16,7 +16,7 @@ use super::toml_text::{percent, shown};
 use crate::error::{Error, Result};
 use crate::leak::{Leak, leak};
 
-/// Scenarios that are worth an expert each; a column of more needs a name that says that it is one.
+/// Scenarios that are worth parameters of their own; a column of more needs a name that says that it is one.
 pub(super) const MOST_SCENARIOS: usize = 50;
 /// Values of integers that are categories beyond doubt.
 const FEW: usize = 20;
@@ -99,7 +99,7 @@ pub(super) fn guess(path: &str, columns: &Columns, given: &Given) -> Result<Gues
     if fields.iter().all(|f| f.role == Role::Specific) {
         for field in &mut fields {
             field.role = Role::Shared;
-            field.why.push("shared all the same: the experts need a field to read".into());
+            field.why.push("shared all the same: a field has to be".into());
         }
     }
     Ok(Guessed { uses, label, scenario, group })

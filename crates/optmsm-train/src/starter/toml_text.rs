@@ -1,6 +1,7 @@
 //! The text of a starter configuration.
 
 use optmsm_core::config::Role;
+use optmsm_core::models;
 use optmsm_data::{Holds, ListText, Marks, Quoting, Reading, printable};
 
 use super::columns::{Column, Columns};
@@ -124,8 +125,8 @@ pub(super) fn write(
             );
         }
     }
-    text += "\n# Fields: what the model reads. The experts read role = \"shared\" (the default), the encoding that tells\n\
-             # scenarios apart reads role = \"specific\".\n";
+    text += "\n# Fields: what the model reads. role = \"shared\" (the default): what scenarios have in common, users and items;\n\
+             # role = \"specific\": what sets them apart.\n";
     for (column, one) in list.iter().zip(&guessed.uses) {
         match one {
             Use::Field(field) => text += &field_text(column, field, *rows),
@@ -227,18 +228,9 @@ fn rest(rows: u64, valid: bool, scenarios: usize) -> String {
         true => (20, "at most: early stopping ends it"),
         false => (3, "few: nothing watches for overfitting without data.valid"),
     };
-    let experts = match scenarios {
-        0..=MOST_SCENARIOS => {
-            "hidden = [64, 32]     # count: one expert for each scenario when not given".into()
-        }
-        n => format!(
-            "count = 16            # for {n} scenarios; 1024 at most, also where each has its own\nhidden = [64, 32]"
-        ),
-    };
+    let model = models::starter(scenarios, MOST_SCENARIOS);
     format!(
-        "\n[model]\nembedding_dim = {dim}\ninit_std = 0.1\northogonality = 0.1   # weight of the penalty that keeps the experts apart\n\n\
-         [model.experts]\n{experts}\n\n\
-         [model.specific]\nhidden = [16]\n\n[model.tower]\nhidden = [32]\n\n\
+        "\n[model]\nembedding_dim = {dim}\ninit_std = 0.1\n{model}\n\
          # The first setting to try (docs/training.md); optmsm tune searches it with the learning rate.\n\
          [train.embedding_optimizer]\nweight_decay = {decay}   # of embedding tables: from 1e-4 to 3e-2, more where values are seldom\n\n\
          [train]\nbatch_size = {batch}\nepochs = {epochs}            # {why}\n\

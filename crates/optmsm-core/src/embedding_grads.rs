@@ -1,9 +1,10 @@
-//! Gradients of the fields, made after the lanes from what these left at each role's first layer.
+//! Gradients of the embedded fields, made after the lanes from what these left for the model's readers.
 //!
-//! The lanes leave δ, the gradient of the first layer's output. With W_f the columns of the layer's weight that read field f,
-//! the field's gradients are δ W_f, summed by id, and W_f's is δᵀ e_f. There are two ways (docs/derivations.md#fields):
-//! [`by_id`] sums before it multiplies, [`whole`] after it; the backend says which is faster
-//! (`Memory::fields_by_id`).
+//! For a linear reader the lanes leave δ, the gradient of the layer's output. With W_f the columns of the layer's weight that
+//! read field f, the field's gradients are δ W_f, summed by id, and W_f's is δᵀ e_f. There are two ways
+//! (docs/derivations.md#fields): [`by_id`] sums before it multiplies, [`whole`] after it; the backend says which is faster
+//! ([`Memory::fields_by_id`](crate::backend::Memory::fields_by_id)). For other readers the lanes leave the fields' gradients themselves, which are summed by id. The
+//! gradients of several readers of one field are added in the order of the readers.
 
 mod by_id;
 mod shared;
@@ -11,29 +12,19 @@ mod whole;
 
 use crate::backend::{Backend, Mat, MatMut, Write};
 use crate::error::Result;
-use crate::layers::embedding::{Field, Source, TableSpec};
-use crate::model::Model;
-use crate::params::{Flat, ParamId};
-use crate::runtime::{Params, Runtime};
+use crate::lanes::{LaneGrads, Lanes};
+use crate::layers::embedding::Source;
+use crate::model::{Model, ModelSpec};
+use crate::params::{Flat, TableSpec};
+use crate::runtime::Params;
 
 use by_id::ById;
 use shared::Shared;
 use whole::Whole;
 
-/// The linear map that reads the embeddings of a role.
-#[derive(Clone, Copy, Debug)]
-pub struct FirstLayer {
-    /// `[outputs, inputs]`, or `[K, outputs / K, inputs]`; the fields' columns first.
-    pub weight: ParamId,
-    /// `[outputs]`, or `[K, outputs / K]`.
-    pub bias: ParamId,
-    /// Columns of its output.
-    pub outputs: usize,
-}
-
 /// The gradients of all fields and tables, and the memory to make them.
 #[derive(Debug)]
-pub(crate) struct FieldGrads<B: Backend> {
+pub(crate) struct EmbeddingGrads<B: Backend> {
     fields: Way<B>,
     shared: Vec<Shared<B>>,
 }
@@ -45,23 +36,24 @@ enum Way<B: Backend> {
     Whole(Whole<B>),
 }
 
-impl<B: Backend> FieldGrads<B> {
+impl<B: Backend> EmbeddingGrads<B> {
     /// Memory for `max_rows` rows.
-    pub(crate) fn new<M: Model<B>>(be: &B, model: &M, max_rows: usize) -> Result<Self> {
-        let grads = model.embedding().fields().iter().map(|&field| Grad::new(be, model, field, max_rows));
+    pub(crate) fn new(be: &B, spec: &ModelSpec, max_rows: usize) -> Result<Self> {
+        let embedding = spec.embedding();
+        let grad = |field: usize| Grad::new(be, spec, field, max_rows);
+        let all = 0..embedding.fields().len();
         let fields = if be.fields_by_id() {
-            let each = grads.map(|grad| ById::new(be, model, grad?, max_rows));
-            Way::ById(each.collect::<Result<_>>()?)
+            Way::ById(all.map(|field| ById::new(be, spec, grad(field)?, max_rows)).collect::<Result<_>>()?)
         } else {
-            Way::Whole(Whole::new(be, model, grads.collect::<Result<_>>()?, max_rows)?)
+            Way::Whole(Whole::new(be, spec, all.map(grad).collect::<Result<_>>()?, max_rows)?)
         };
-        let tables = model.embedding().tables().iter().filter(|t| t.shared.is_some());
+        let tables = embedding.tables().iter().filter(|t| t.shared.is_some());
         let shared = tables.map(|table| Shared::new(be, table, max_rows));
         Ok(Self { fields, shared: shared.collect::<Result<_>>()? })
     }
 
-    /// Sets the gradients of all fields and tables, and in the summed dense gradients those of numeric fields and of the first
-    /// layers' columns that read fields.
+    /// Sets the gradients of all fields and tables, and in the summed dense gradients those of numeric fields and of the
+    /// columns of linear readers that read fields.
     ///
     /// # Errors
     /// When memory for the distinct ids of the batch at hand is short.
@@ -70,24 +62,25 @@ impl<B: Backend> FieldGrads<B> {
         be: &B,
         model: &M,
         params: &Params<B>,
-        runtime: &mut Runtime<B, M>,
+        lanes: &mut Lanes<B, M, LaneGrads<B>>,
         rows: usize,
     ) -> Result<()> {
         match &mut self.fields {
-            Way::ById(fields) => by_id::backward(fields, be, params, runtime, rows)?,
-            Way::Whole(whole) => whole.backward(be, model, params, runtime, rows)?,
+            Way::ById(fields) => by_id::backward(fields, be, params, lanes, rows)?,
+            Way::Whole(whole) => whole.backward(be, model, params, lanes, rows)?,
         }
         let Self { fields, shared } = self;
-        shared::sum(shared, be, |field| fields.grad(field), &runtime.inputs)
+        shared::sum(shared, be, |field| fields.grad(field), &lanes.inputs)
     }
 
     /// Makes room for so many distinct ids, by field.
     pub(crate) fn reserve(&mut self, be: &B, ids: &[usize]) -> Result<()> {
-        let grads: Vec<&mut Grad<B>> = match &mut self.fields {
-            Way::ById(fields) => fields.iter_mut().map(|field| &mut field.grad).collect(),
-            Way::Whole(whole) => whole.fields.iter_mut().collect(),
-        };
-        grads.into_iter().zip(ids).try_for_each(|(grad, &ids)| grad.reserve(be, ids))
+        match &mut self.fields {
+            Way::ById(fields) => {
+                fields.iter_mut().zip(ids).try_for_each(|(field, &ids)| field.reserve(be, ids))
+            }
+            Way::Whole(whole) => whole.reserve(be, |field| ids[field]),
+        }
     }
 
     /// Gradient of a table: one row for each distinct id, in the order of the plan.
@@ -106,10 +99,11 @@ impl<B: Backend> Way<B> {
     }
 }
 
-/// One field's gradient.
+/// One field's gradient, or a reader's part of it.
 #[derive(Debug)]
 pub(crate) struct Grad<B: Backend> {
-    field: Field,
+    field: usize,
+    source: Source,
     width: usize, // d
     buf: B::Buf,  // of the distinct ids, in the order of the plan: [ids, d]
     ids: usize,   // rows that `buf` has room for
@@ -117,14 +111,15 @@ pub(crate) struct Grad<B: Backend> {
 }
 
 impl<B: Backend> Grad<B> {
-    fn new<M: Model<B>>(be: &B, model: &M, field: Field, max_rows: usize) -> Result<Self> {
-        let (embedding, width) = (model.embedding(), model.embedding().dim());
-        let vocab = match field.source {
+    fn new(be: &B, spec: &ModelSpec, field: usize, max_rows: usize) -> Result<Self> {
+        let embedding = spec.embedding();
+        let (source, width) = (embedding.fields()[field].source, embedding.dim());
+        let vocab = match source {
             Source::Numeric(_) => 1,
             Source::Rows(t) | Source::Bags(t) => embedding.tables()[t].rows,
         };
         let ids = max_rows.min(vocab);
-        Ok(Self { field, width, buf: be.alloc(ids * width)?, ids, vocab })
+        Ok(Self { field, source, width, buf: be.alloc(ids * width)?, ids, vocab })
     }
 
     /// Lists have no bound: makes room for the gradients of the distinct ids of the batch at hand.
@@ -136,13 +131,17 @@ impl<B: Backend> Grad<B> {
         Ok(())
     }
 
+    fn mat(&self, ids: usize) -> Mat<'_, B::Buf> {
+        Mat::new(&self.buf, ids, self.width)
+    }
+
     fn mat_mut(&mut self, ids: usize) -> MatMut<'_, B::Buf> {
         MatMut::new(&mut self.buf, ids, self.width)
     }
 
     /// Writes the gradient of a numeric field to those of the dense parameters.
     fn write_numeric(&self, be: &B, grads: &mut Flat<B>) {
-        if let Source::Numeric(w) = self.field.source {
+        if let Source::Numeric(w) = self.source {
             be.copy(grads.mat_mut(w), Write::Set, Mat::new(&self.buf, 1, self.width));
         }
     }

@@ -1,9 +1,9 @@
 //! A plan in the memory of a backend, and the blocks of rows that layers read.
 
-use crate::backend::{Backend, Bags, Dropout, Segments, TableView};
+use crate::backend::{Backend, Bags, Dropout, MatMut, Segments, TableView};
 use crate::config::{FieldKind, InputSpec};
 use crate::error::Result;
-use crate::layers::embedding::TableSpec;
+use crate::params::TableSpec;
 use crate::plan::{Plan, PlannedColumn};
 use crate::tables::Tables;
 
@@ -12,6 +12,8 @@ use crate::tables::Tables;
 pub struct Inputs<B: Backend> {
     /// When training: a dropout mask depends on a row's place in the input.
     pub(crate) order: B::Ids,
+    /// When training: the rows of each scenario, `[S + 1]`.
+    pub(crate) groups: B::Ids,
     pub(crate) scenarios: B::Ids,
     pub(crate) labels: B::Buf,
     pub(crate) weights: B::Buf,
@@ -59,6 +61,7 @@ impl<B: Backend> Inputs<B> {
         Ok(Self {
             each_row,
             order: be.alloc_ids(trained)?,
+            groups: be.alloc_ids(if training { input.scenarios + 1 } else { 0 })?,
             scenarios: be.alloc_ids(rows)?,
             labels: be.alloc(trained)?,
             weights: be.alloc(trained)?,
@@ -78,12 +81,28 @@ impl<B: Backend> Inputs<B> {
         be.upload_ids(&mut self.scenarios, &plan.scenarios);
         if training {
             be.upload_ids(&mut self.order, &plan.order);
+            be.upload_ids(&mut self.groups, &plan.offsets);
             be.upload(&mut self.labels, &plan.labels);
             be.upload(&mut self.weights, &plan.weights);
         }
         let shared = self.shared.iter_mut().zip(&plan.shared);
         let mut columns = self.columns.iter_mut().zip(&plan.columns).chain(shared);
         columns.try_for_each(|(to, from)| to.load(be, from, training))
+    }
+
+    /// Scenario of each row of the ordered batch.
+    pub fn scenarios(&self) -> &B::Ids {
+        &self.scenarios
+    }
+
+    /// When training: the rows of each scenario in the ordered batch, `[S + 1]`.
+    pub fn groups(&self) -> &B::Ids {
+        &self.groups
+    }
+
+    /// When training: labels of the ordered batch.
+    pub fn labels(&self) -> &B::Buf {
+        &self.labels
     }
 
     /// The ids of a table that the batch touches.
@@ -190,9 +209,10 @@ impl<B: Backend> Block<'_, B> {
         self.tables.view(number, self.averaged)
     }
 
-    /// The mask of a site, when training with `p` above 0.
-    pub fn dropout(&self, p: f64, site: u32) -> Option<Dropout> {
-        let (seed, step) = self.masks?;
-        (p > 0.0).then_some(Dropout { p, seed, step, site })
+    /// Drops elements of `x` `[rows, n]` with probability `p` by the mask of a site, when training; its own backward.
+    pub fn drop(&self, be: &B, x: MatMut<B::Buf>, p: f64, site: u32) {
+        if let Some((seed, step)) = self.masks.filter(|_| p > 0.0) {
+            be.dropout(x, &Dropout { p, seed, step, site }, &self.inputs.order, self.first);
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use super::row_by_row;
 use crate::config::{FieldKind, InputSpec};
-use crate::gradcheck::{BATCHES, Case, ROWS, field_cases};
+use crate::gradcheck::{BATCHES, Case, ROWS};
+use crate::models::optmsm::field_cases;
 use crate::plan::Plan;
 
 /// Whether each multi-hot field of a batch goes row by row.

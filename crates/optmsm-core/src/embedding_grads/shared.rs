@@ -3,8 +3,8 @@
 
 use crate::backend::{Backend, FieldSum, Mat, MatMut, Write};
 use crate::error::Result;
-use crate::inputs::Inputs;
-use crate::layers::embedding::TableSpec;
+use crate::params::TableSpec;
+use crate::uploaded::Inputs;
 
 /// The gradient of one such table.
 #[derive(Debug)]

@@ -1,0 +1,69 @@
+//! Ranges that settings of models have in common. Keys are whole: `model.experts.hidden`.
+
+use super::ExpertsConfig;
+use crate::error::{Error, Result};
+
+/// Widest layer or embedding: what is computed from widths then fits an integer, and what does not fit memory is an error.
+const MAX_WIDTH: usize = 1 << 16;
+
+/// Most experts.
+pub(crate) const MAX_EXPERTS: usize = 1 << 10;
+
+/// A width.
+pub(crate) fn width(key: &str, v: usize) -> Result<()> {
+    match v {
+        0 => Err(Error::config(key, "must be at least 1, got 0", "raise it")),
+        1..=MAX_WIDTH => Ok(()),
+        _ => Err(Error::config(key, format!("must be at most {MAX_WIDTH}, got {v}"), "lower it")),
+    }
+}
+
+/// Widths of layers, of which there may be none.
+pub(crate) fn widths(key: &str, v: &[usize]) -> Result<()> {
+    v.iter().try_for_each(|&w| width(key, w))
+}
+
+/// Widths of at least one layer.
+pub(crate) fn some_widths(key: &str, v: &[usize]) -> Result<()> {
+    if v.is_empty() {
+        let fix = "give at least one width, for example [64, 32]";
+        return Err(Error::config(key, "is empty", fix));
+    }
+    widths(key, v)
+}
+
+/// A probability of dropout.
+pub(crate) fn dropout(key: &str, v: f64) -> Result<()> {
+    if (0.0..1.0).contains(&v) {
+        return Ok(());
+    }
+    Err(Error::config(key, format!("must be in [0, 1), got {v}"), "lower it"))
+}
+
+/// A factor or standard deviation.
+pub(crate) fn at_least_zero(key: &str, v: f64) -> Result<()> {
+    if v.is_finite() && v >= 0.0 {
+        return Ok(());
+    }
+    let problem = format!("must be finite and at least 0, got {v}");
+    Err(Error::config(key, problem, "use 0 or a positive number"))
+}
+
+/// Experts for `scenarios` scenarios, of the table `key`; `other` settings have to change if there are too many scenarios.
+pub(crate) fn experts(key: &str, experts: &ExpertsConfig, scenarios: usize, other: &str) -> Result<()> {
+    some_widths(&format!("{key}.hidden"), &experts.hidden)?;
+    dropout(&format!("{key}.dropout"), experts.dropout)?;
+    let count = experts.count(scenarios);
+    if count <= MAX_EXPERTS {
+        return Ok(());
+    }
+    if experts.count == 0 {
+        let problem = format!(
+            "has {scenarios} scenarios, and {key}.count = 0 gives each an expert, of which there may be {MAX_EXPERTS}"
+        );
+        let fix = format!("name a column of fewer values, or set {other}{key}.count = 8");
+        return Err(Error::config("data.scenario", problem, fix));
+    }
+    let problem = format!("must be at most {MAX_EXPERTS}, got {count}");
+    Err(Error::config(format!("{key}.count"), problem, "set it to fewer"))
+}

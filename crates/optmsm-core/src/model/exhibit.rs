@@ -1,0 +1,118 @@
+//! What a model shows of itself: measures over the rows of some data, and tables made of them and of its weights.
+
+use super::ModelSpec;
+
+/// Values that a forward pass has for every row, to be averaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Measure {
+    /// Names of its elements, `gate.0` for example: unique within a model.
+    pub elements: Vec<String>,
+    /// What they are averaged over.
+    pub over: Over,
+}
+
+/// What a measure is averaged over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// All rows: the forward pass itself sums them.
+    Rows,
+    /// The rows of each scenario.
+    Scenarios,
+}
+
+impl Measure {
+    /// A single number per row, averaged over all of them.
+    pub fn of_rows(name: &str) -> Self {
+        Self { elements: vec![name.into()], over: Over::Rows }
+    }
+
+    /// Values `{name}.0`, `{name}.1`, … per row, averaged over the rows of each scenario.
+    pub fn of_scenarios(name: &str, len: usize) -> Self {
+        let elements = (0..len).map(|i| format!("{name}.{i}")).collect();
+        Self { elements, over: Over::Scenarios }
+    }
+}
+
+/// Sums of a model's measures over rows that were predicted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// Rows of each scenario.
+    pub rows: Vec<u64>,
+    /// Of the measures over rows, one after the other.
+    pub sums: Vec<f64>,
+    /// Of each measure over scenarios, `[S, elements]`.
+    pub by_scenario: Vec<Vec<f64>>,
+}
+
+impl Measured {
+    /// No rows yet.
+    pub fn new(spec: &ModelSpec) -> Self {
+        let s = spec.input().scenarios;
+        let by_scenario = spec.over_scenarios().map(|(_, m)| vec![0.0; s * m.elements.len()]).collect();
+        Self { rows: vec![0; s], sums: vec![0.0; spec.sums()], by_scenario }
+    }
+
+    /// Means of the measures over rows, by name; NaN without rows.
+    pub fn means(&self, spec: &ModelSpec) -> Vec<(String, f64)> {
+        let rows = self.rows.iter().sum::<u64>() as f64;
+        let names = spec.measures().iter().filter(|m| m.over == Over::Rows).flat_map(|m| &m.elements);
+        names.cloned().zip(self.sums.iter().map(|sum| sum / rows)).collect()
+    }
+
+    /// Means of measure `number` among those over scenarios: `[S, elements]`; `None` for a scenario without rows.
+    pub fn scenario_means(&self, number: usize) -> Vec<Option<Vec<f64>>> {
+        let sums = &self.by_scenario[number];
+        let elements = sums.len() / self.rows.len().max(1);
+        let mean = |(scenario, &rows): (usize, &u64)| {
+            let own = &sums[scenario * elements..][..elements];
+            (rows > 0).then(|| own.iter().map(|sum| sum / rows as f64).collect())
+        };
+        self.rows.iter().enumerate().map(mean).collect()
+    }
+}
+
+/// A table to look at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exhibit {
+    /// Short name.
+    pub title: String,
+    /// How to read it, in a sentence or two.
+    pub says: String,
+    /// Names of the rows.
+    pub rows: Heads,
+    /// Names of the columns.
+    pub columns: Heads,
+    /// Values, row by row; `None` where there is nothing to show.
+    pub values: Vec<Option<f64>>,
+    /// Value of the strongest colour; without one, values have none.
+    pub full: Option<f64>,
+}
+
+impl Exhibit {
+    /// Weights that the rows of each scenario give `names`: means of measure `number` among those over scenarios.
+    pub fn gate(measured: &Measured, number: usize, names: Vec<String>) -> Self {
+        let of = |mean: Option<Vec<f64>>| -> Vec<Option<f64>> {
+            mean.map_or(vec![None; names.len()], |mean| mean.into_iter().map(Some).collect())
+        };
+        let values: Vec<Option<f64>> = measured.scenario_means(number).into_iter().flat_map(of).collect();
+        Self {
+            title: "Gate by scenario".into(),
+            says: "Mean weight that the rows of a scenario give each expert; a row sums to 1. The largest weight of all has the \
+                   strongest colour."
+                .into(),
+            rows: Heads::Scenarios,
+            columns: Heads::Named(names),
+            full: Some(values.iter().flatten().fold(0.0_f64, |a, &b| a.max(b))),
+            values,
+        }
+    }
+}
+
+/// Names of rows or columns of an exhibit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heads {
+    /// One for each scenario, which the model does not know by name.
+    Scenarios,
+    /// These.
+    Named(Vec<String>),
+}

@@ -1,0 +1,121 @@
+//! How a model reads fields, and how the gradient comes back.
+
+use crate::backend::{Backend, MatMut};
+use crate::config::Role;
+use crate::layers::Embedding;
+use crate::params::{ParamId, Tensor};
+
+/// Some fields side by side, `[rows, Σ d]`, as a model reads them. Several readers may read one field: their gradients are
+/// summed.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    places: Vec<Place>,
+    width: usize,
+    through: Through,
+}
+
+/// One field of a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Number of the field, in schema order.
+    pub(crate) field: usize,
+    /// First column.
+    pub(crate) column: usize,
+}
+
+/// Which fields, in schema order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fields {
+    /// All.
+    All,
+    /// Those of a role.
+    Role(Role),
+}
+
+impl Fields {
+    /// Whether a field of this role is one of them.
+    pub(crate) fn contain(self, role: Role) -> bool {
+        match self {
+            Fields::All => true,
+            Fields::Role(own) => own == role,
+        }
+    }
+}
+
+/// The gradient that [`Model::backward`](super::Model::backward) leaves for a reader.
+#[derive(Clone, Copy, Debug)]
+pub enum Through {
+    /// ∂L/∂e `[rows, Σ d]`, whatever reads the embeddings.
+    Embedded,
+    /// δ = ∂L/∂y `[rows, outputs]` of the linear map y = e Wᵀ + …: the engine makes ∂L/∂W and ∂L/∂e from it by distinct ids,
+    /// which is faster.
+    Linear(FirstLayer),
+}
+
+/// A linear map that reads embeddings.
+#[derive(Clone, Copy, Debug)]
+pub struct FirstLayer {
+    /// `[outputs, inputs]`, or `[K, outputs / K, inputs]`; the fields' columns first.
+    pub weight: ParamId,
+    /// `[outputs]`, or `[K, outputs / K]`.
+    pub bias: ParamId,
+    /// Columns of its output.
+    pub outputs: usize,
+}
+
+impl Reader {
+    /// Reads `fields` into whatever the model makes of them.
+    pub fn embedded(embedding: &Embedding, fields: Fields) -> Self {
+        Self::new(embedding, fields, Through::Embedded)
+    }
+
+    /// Reads `fields` into a linear map, whose weight has their columns first.
+    pub fn linear(embedding: &Embedding, fields: Fields, first: FirstLayer) -> Self {
+        Self::new(embedding, fields, Through::Linear(first))
+    }
+
+    fn new(embedding: &Embedding, fields: Fields, through: Through) -> Self {
+        let own = embedding.fields().iter().enumerate().filter(|(_, f)| fields.contain(f.role));
+        let places = own.zip((0..).step_by(embedding.dim()));
+        let places = places.map(|((field, _), column)| Place { field, column }).collect();
+        Self { places, width: embedding.width(fields), through }
+    }
+
+    /// Columns of its fields, Σ d.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The way back.
+    pub fn through(&self) -> Through {
+        self.through
+    }
+
+    /// Its fields.
+    pub(crate) fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// Columns of the gradient that a backward pass leaves for it.
+    pub(crate) fn grad_width(&self) -> usize {
+        match self.through {
+            Through::Embedded => self.width,
+            Through::Linear(first) => first.outputs,
+        }
+    }
+}
+
+/// Room for the gradients that a block leaves for the readers, one after the other.
+#[derive(Debug)]
+pub struct ReaderGrads<'a, B: Backend> {
+    pub(crate) of: &'a mut [Tensor<B>], // [rows of the lane, columns] by reader
+    pub(crate) first: usize,
+    pub(crate) rows: usize,
+}
+
+impl<B: Backend> ReaderGrads<'_, B> {
+    /// That of a reader: ∂L/∂e or δ, as its [`Through`] says.
+    pub fn reader(&mut self, number: usize) -> MatMut<'_, B::Buf> {
+        self.of[number].mat_mut(self.first + self.rows).rows(self.first, self.rows)
+    }
+}

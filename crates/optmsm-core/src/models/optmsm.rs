@@ -1,0 +1,277 @@
+//! OptMSM (Tang et al., ECML PKDD 2023, arXiv 2306.13382), as model.md §1–§6 defines it.
+
+mod cases;
+mod config;
+mod exhibits;
+
+use crate::backend::{Backend, Mat, MatMut, Products, Write};
+use crate::config::{InputSpec, ModelConfig, Role};
+use crate::error::Result;
+use crate::layers::input_mlp::{InputMlpActivations, InputMlpPrepared};
+use crate::layers::mlp::MlpActivations;
+use crate::layers::tower::{TowerActivations, TowerPrepared, TowerScratch};
+use crate::layers::{InputMlp, Linear, Mlp, Tower, TowerSpec};
+use crate::model::{
+    Builder, Cx, Exhibit, Fields, Grads, Measure, Measured, Model, ModelSpec, Reader, ReaderGrads,
+};
+use crate::models::About;
+use crate::params::{Flat, Init, Tensor};
+
+pub use cases::{cases, field_cases};
+pub use config::{Combine, SpecificConfig};
+pub(crate) use config::{starter, validate, validate_roles};
+
+/// In words.
+pub const ABOUT: About = About {
+    title: "shared-information experts, a gate, and a tower generated for each scenario",
+    paper: "Tang et al., ECML PKDD 2023, arXiv 2306.13382",
+    forward: "e_k = E_k(e_sh); g = MLP([e_sp ; z_s]); α = softmax(W_g g + b_g); o = tower_s([Σ α_k e_k ; g])",
+};
+
+/// Readers: shared fields, specific fields.
+const SHARED: usize = 0;
+const SPECIFIC: usize = 1;
+
+/// Shared-information experts kept apart by a penalty, a specific encoding that gates them, and a tower
+/// generated for each scenario.
+#[derive(Clone, Debug)]
+pub struct OptMsm {
+    spec: ModelSpec,
+    experts: Mlp,
+    specific: InputMlp,
+    gate: Option<Linear>,
+    tower: Tower,
+    orthogonality: f64,
+    count: usize,    // K
+    width: usize,    // m
+    encoding: usize, // p
+}
+
+/// Packed and generated weights.
+#[derive(Debug)]
+pub struct Prepared<B: Backend> {
+    experts: Vec<B::Packed>,
+    specific: InputMlpPrepared<B>,
+    gate: Option<B::Packed>,
+    tower: TowerPrepared<B>,
+}
+
+/// Activations of one block.
+#[derive(Debug)]
+pub struct Activations<B: Backend> {
+    e_sh: Tensor<B>, // [rows, d·F_sh]
+    experts: MlpActivations<B>,
+    specific: InputMlpActivations<B>,
+    e: Tensor<B>,        // [rows, K·m]
+    d_e: Tensor<B>,      // [rows, K·m]
+    inv_norm: Tensor<B>, // [rows, K]
+    logits: Tensor<B>,   // gate logits, then their gradient, [rows, K]
+    alpha: Tensor<B>,    // [rows, K]
+    d_alpha: Tensor<B>,  // [rows, K]
+    h0: Tensor<B>,       // [mix ; g], [rows, m + p]
+    d_h0: Tensor<B>,     // [rows, m + p]
+    tower: TowerActivations<B>,
+}
+
+impl OptMsm {
+    /// A model for these inputs.
+    ///
+    /// # Errors
+    /// When the configuration does not fit itself or the inputs.
+    pub fn new(config: &ModelConfig, input: &InputSpec) -> Result<Self> {
+        let config = &ModelConfig { kind: super::Kind::OptMsm, ..config.clone() };
+        config.validate(input)?;
+        let mut build = Builder::new(config.embedding(), input);
+        let (s, q) = (input.scenarios, config.hyper.scenario_dim);
+        let scenario = build.params.add("scenario.weight", &[s, q], Init::Normal(config.init_std));
+        let count = config.experts.count(s);
+        let shared = build.embedding().width(Fields::Role(Role::Shared));
+        let experts = Mlp::experts(&mut build.params, "experts", count, shared, &config.experts.hidden);
+        let site = build.dropout_sites();
+        let experts = experts.reading_fields().with_dropout(config.experts.dropout, site);
+        let specific =
+            InputMlp::new(&mut build, "specific", Fields::Role(Role::Specific), scenario, |build, inputs| {
+                Mlp::new(&mut build.params, "specific", inputs, &config.specific.hidden)
+            });
+        let (width, encoding) = (experts.width() / count, specific.width());
+        let gate = (config.combine == Combine::Gate)
+            .then(|| Linear::new(&mut build.params, "gate", encoding, count, false));
+        let (tower, hyper) = (&config.tower, &config.hyper);
+        let place = TowerSpec { scenario, inputs: width + encoding, specific: encoding, tower, hyper };
+        let tower = Tower::new(&mut build, place);
+        let readers = vec![
+            Reader::linear(build.embedding(), Fields::Role(Role::Shared), experts.first()),
+            Reader::linear(build.embedding(), Fields::Role(Role::Specific), specific.first()),
+        ];
+        let mut measures = vec![Measure::of_rows("orthogonality"), exhibits::cosines(count)];
+        measures.extend(gate.as_ref().map(|_| Measure::of_scenarios("gate", count)));
+        Ok(Self {
+            spec: build.build(readers, measures),
+            experts,
+            specific,
+            gate,
+            tower,
+            orthogonality: config.orthogonality,
+            count,
+            width,
+            encoding,
+        })
+    }
+}
+
+impl<B: Backend> Model<B> for OptMsm {
+    type Prepared = Prepared<B>;
+    type Activations = Activations<B>;
+    type Scratch = TowerScratch<B>;
+
+    fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    fn alloc_prepared(&self, be: &B, training: bool) -> Result<Prepared<B>> {
+        let used = Products::of(training);
+        Ok(Prepared {
+            experts: self.experts.alloc(be, used)?,
+            specific: self.specific.alloc(be, used)?,
+            gate: self.gate.as_ref().map(|g| g.alloc(be, used)).transpose()?,
+            tower: self.tower.alloc(be, used)?,
+        })
+    }
+
+    fn alloc_activations(&self, be: &B, rows: usize, training: bool) -> Result<Activations<B>> {
+        let forward = |cols: usize| Tensor::new(be, rows, cols);
+        let backward = |cols: usize| Tensor::new(be, if training { rows } else { 0 }, cols);
+        let gates = if self.gate.is_some() { self.count } else { 0 };
+        Ok(Activations {
+            e_sh: forward(self.spec.readers()[SHARED].width())?,
+            experts: self.experts.activations(be, rows, training)?,
+            specific: self.specific.activations(be, rows, training)?,
+            e: forward(self.count * self.width)?,
+            d_e: backward(self.count * self.width)?,
+            inv_norm: forward(self.count)?,
+            logits: forward(gates)?,
+            alpha: forward(gates)?,
+            d_alpha: backward(gates)?,
+            h0: forward(self.width + self.encoding)?,
+            d_h0: backward(self.width + self.encoding)?,
+            tower: self.tower.activations(be, rows, training)?,
+        })
+    }
+
+    fn alloc_scratch(&self, be: &B) -> Result<TowerScratch<B>> {
+        self.tower.scratch(be)
+    }
+
+    fn prepare(&self, be: &B, prepared: &mut Prepared<B>, params: &Flat<B>, _: &Flat<B>) {
+        self.experts.pack(be, &mut prepared.experts, params);
+        self.specific.pack(be, &mut prepared.specific, params);
+        if let (Some(gate), Some(packed)) = (&self.gate, &mut prepared.gate) {
+            gate.pack(be, packed, params);
+        }
+        self.tower.prepare(be, &mut prepared.tower, params);
+    }
+
+    fn forward(
+        &self,
+        cx: Cx<B>,
+        logits: MatMut<B::Buf>,
+        sums: Option<MatMut<B::Buf>>,
+        act: &mut Activations<B>,
+        prepared: &Prepared<B>,
+    ) {
+        let (be, n, m, p) = (cx.be, cx.x.rows, self.width, self.encoding);
+        self.spec.embed(cx, SHARED, act.e_sh.mat_mut(n));
+        self.experts.forward(cx, act.e.mat_mut(n), &mut act.experts, act.e_sh.mat(n), &prepared.experts);
+        if let Some(sums) = sums {
+            be.orthogonality(act.inv_norm.mat_mut(n), sums, act.e.mat(n));
+        }
+
+        let (g, embed) = (act.h0.mat_mut(n).cols(m, p), |e: MatMut<B::Buf>| self.spec.embed(cx, SPECIFIC, e));
+        self.specific.forward(cx, g, &mut act.specific, embed, &prepared.specific);
+        if let (Some(gate), Some(packed)) = (&self.gate, &prepared.gate) {
+            gate.forward(be, act.logits.mat_mut(n), act.h0.mat(n).cols(m, p), packed, cx.params);
+            let mix = act.h0.mat_mut(n).cols(0, m);
+            be.gate(mix, act.alpha.mat_mut(n), act.logits.mat(n), act.e.mat(n));
+        } else {
+            be.select(act.h0.mat_mut(n).cols(0, m), act.e.mat(n), cx.x.groups);
+        }
+        self.tower.forward(cx, logits, &mut act.tower, act.h0.mat(n), &prepared.tower);
+    }
+
+    fn embedded<'a>(&self, act: &'a Activations<B>, reader: usize, rows: usize) -> Mat<'a, B::Buf> {
+        match reader {
+            SHARED => act.e_sh.mat(rows),
+            _ => self.specific.embedded(&act.specific, rows),
+        }
+    }
+
+    fn backward(
+        &self,
+        cx: Cx<B>,
+        grads: &mut Grads<B>,
+        readers: &mut ReaderGrads<B>,
+        d_logits: MatMut<B::Buf>,
+        act: &mut Activations<B>,
+        prepared: &Prepared<B>,
+        batch_rows: usize,
+    ) {
+        let (be, n, m, p) = (cx.be, cx.x.rows, self.width, self.encoding);
+        let (d_h0, h0) = (act.d_h0.mat_mut(n), act.h0.mat(n));
+        self.tower.backward(cx, grads, d_h0, d_logits, &mut act.tower, h0, &prepared.tower);
+
+        // What follows leaves in d_e the gradient before the experts' last ReLU.
+        let (d_e, e, inv_norm) = (act.d_e.mat_mut(n), act.e.mat(n), act.inv_norm.mat(n));
+        let (d_mix, scale) = (act.d_h0.mat(n).cols(0, m), self.orthogonality / batch_rows as f64);
+        if let (Some(gate), Some(packed)) = (&self.gate, &prepared.gate) {
+            // forward: mix = Σ_k α_k e_k with α = softmax(W_g g + b_g)
+            let (d_logits, d_alpha, alpha) =
+                (act.logits.mat_mut(n), act.d_alpha.mat_mut(n), act.alpha.mat(n));
+            be.gate_orthogonality_bwd(d_logits, d_alpha, d_e, d_mix, alpha, e, inv_norm, scale);
+            let (d_gate, d_g) = (act.logits.mat(n), act.d_h0.mat_mut(n).cols(m, p));
+            let dense = &mut grads.dense;
+            gate.backward(be, dense, (d_g, Write::Add), None, d_gate, h0.cols(m, p), packed);
+        } else {
+            be.select_bwd(d_e, Write::Set, d_mix, cx.x.groups);
+            be.orthogonality_bwd(act.d_e.mat_mut(n), e, inv_norm, scale);
+            be.relu_bwd(act.d_e.mat_mut(n), e);
+        }
+        let (delta, d_e, packed) = (readers.reader(SHARED), act.d_e.mat_mut(n), &prepared.experts);
+        let dense = &mut grads.dense;
+        self.experts.backward_to_fields(cx, dense, delta, d_e, None, &mut act.experts, packed);
+        let (delta, d_g, g) = (readers.reader(SPECIFIC), act.d_h0.mat_mut(n).cols(m, p), h0.cols(m, p));
+        self.specific.backward(cx, grads, delta, d_g, Some(g), &mut act.specific, &prepared.specific);
+    }
+
+    fn finish(
+        &self,
+        be: &B,
+        grads: &mut Grads<B>,
+        scratch: &mut TowerScratch<B>,
+        prepared: &Prepared<B>,
+        params: &Flat<B>,
+    ) {
+        self.tower.finish(be, grads, &prepared.tower, scratch, params);
+        self.specific.finish(be, grads, &prepared.specific, params);
+    }
+
+    fn penalty(&self, sums: &[f64], rows: f64) -> f64 {
+        self.orthogonality * sums[0] / rows
+    }
+
+    fn measured<'a>(&self, act: &'a Activations<B>, _: usize, rows: usize) -> Mat<'a, B::Buf> {
+        act.alpha.mat(rows)
+    }
+
+    fn exhibits(
+        &self,
+        be: &B,
+        prepared: &Prepared<B>,
+        params: &Flat<B>,
+        measured: &Measured,
+    ) -> Result<Vec<Exhibit>> {
+        let mut shown = vec![exhibits::apart(self.count, &self.spec, measured)];
+        shown.extend(self.gate.as_ref().map(|_| Exhibit::gate(measured, 0, exhibits::names(self.count))));
+        shown.extend(exhibits::generated(&self.tower.norms(be, &prepared.tower, params)?));
+        Ok(shown)
+    }
+}

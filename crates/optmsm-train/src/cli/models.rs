@@ -1,0 +1,146 @@
+//! `optmsm models`: the architectures there are, and what each is made of.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets};
+use optmsm_core::config::{FieldKind, FieldSpec, InputSpec, Pooling};
+use optmsm_core::models::{About, Cost, Kind, ModelConfig};
+use optmsm_data::synth::{self, SynthConfig};
+use optmsm_train::config::{self, Config};
+use optmsm_train::data_files;
+use optmsm_train::error::{Error, Result};
+use serde::{Serialize, Serializer};
+
+use super::Output;
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// Show one kind: its equation, its paper, its settings.
+    kind: Option<String>,
+    /// Configuration whose fields and scenarios sizes are for; without one, the built-in data's.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Change a setting: --set model.embedding_dim=32.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// A kind, as it is printed.
+#[derive(Serialize)]
+struct Row {
+    kind: &'static str,
+    title: &'static str,
+    paper: &'static str,
+    forward: &'static str,
+    /// Dense parameters.
+    parameters: usize,
+    /// Elements of embedding tables, of a configuration's data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tables: Option<usize>,
+    /// Multiply-adds per predicted row.
+    multiply_adds: f64,
+    settings: Settings,
+}
+
+/// Settings of a kind alone.
+struct Settings(ModelConfig);
+
+impl Serialize for Settings {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        self.0.serialize_own(to)
+    }
+}
+
+pub(super) fn run(options: &Options) -> Result<()> {
+    let (config, input) = match &options.config {
+        Some(path) => {
+            let config = Config::load(path, &options.set)?;
+            let input = data_files::fit(&config)?.input_spec();
+            (config, input)
+        }
+        None => {
+            let config = Config { data: synth::data_config(), ..Config::default() };
+            (config.override_with(&options.set)?, built_in())
+        }
+    };
+    let kinds = match &options.kind {
+        None => Kind::ALL.to_vec(),
+        Some(name) => vec![find(name)?],
+    };
+    let row = |kind: Kind| -> Result<Row> {
+        let model = ModelConfig { kind, ..config.model.clone() };
+        let Cost { parameters, tables, multiply_adds } = Cost::of(&model, &input)?;
+        let (tables, About { title, paper, forward }) =
+            (options.config.as_ref().map(|_| tables), kind.about());
+        let settings = Settings(model);
+        Ok(Row { kind: kind.name(), title, paper, forward, parameters, tables, multiply_adds, settings })
+    };
+    let rows: Vec<Row> = kinds.into_iter().map(row).collect::<Result<_>>()?;
+    if options.output.json {
+        return super::print_json(&rows);
+    }
+    let text = match &rows[..] {
+        [row] if options.kind.is_some() => one(row)?,
+        rows => all(rows),
+    };
+    super::print(text.as_bytes())
+}
+
+/// Scenarios and fields of the built-in data; no size here depends on vocabularies.
+fn built_in() -> InputSpec {
+    let field = |f: &optmsm_data::FieldConfig| {
+        let kind = match f.kind {
+            optmsm_data::Kind::Categorical => FieldKind::Categorical { vocab: 2 },
+            optmsm_data::Kind::Multi => FieldKind::Multi { vocab: 2, pooling: Pooling::Mean },
+            optmsm_data::Kind::Numeric => FieldKind::Numeric,
+        };
+        FieldSpec::new(&f.name, f.role, kind)
+    };
+    let fields = synth::data_config().fields.iter().map(field).collect();
+    InputSpec { scenarios: SynthConfig::default().scenarios.len(), fields }
+}
+
+/// A kind by its name.
+fn find(name: &str) -> Result<Kind> {
+    let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+    let found = Kind::ALL.iter().copied().find(|kind| kind.name() == name);
+    let fix = || config::known("kinds", name, &names);
+    found.ok_or_else(|| Error::file("models", format!("no kind is named '{name}'"), fix()))
+}
+
+/// A line for each kind.
+fn all(rows: &[Row]) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(["kind", "parameters", "multiply-adds a row", "model", "paper"]);
+    for r in rows {
+        let (parameters, products) = (r.parameters.to_string(), format!("{:.0}", r.multiply_adds));
+        table.add_row([r.kind, &parameters, &products, r.title, r.paper]);
+    }
+    for column in table.column_iter_mut().skip(1).take(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    format!("{table}\n\nparameters without embedding tables; optmsm models KIND shows a kind's settings\n")
+}
+
+/// Everything about a kind.
+fn one(r: &Row) -> Result<String> {
+    let mut text = format!("{}: {}\n{}\n\n    {}\n\n", r.kind, r.title, r.paper, r.forward);
+    text += &format!("parameters           {}\n", r.parameters);
+    if let Some(tables) = r.tables {
+        text += &format!("elements of tables   {tables}\n");
+    }
+    text += &format!("multiply-adds a row  {:.0}\n\n", r.multiply_adds);
+    let mut model = toml::Table::new();
+    let own = toml::Table::try_from(&r.settings);
+    let own = own.map_err(|e| Error::file("settings", e.to_string(), "report this"))?;
+    match r.settings.0.kind {
+        Kind::OptMsm => model = own,
+        kind => drop(model.insert(kind.name().into(), own.into())),
+    }
+    let shown = toml::Table::from_iter([("model".to_string(), model.into())]);
+    Ok(text + &toml::to_string(&shown).map_err(|e| Error::file("settings", e.to_string(), "report this"))?)
+}

@@ -1,0 +1,142 @@
+//! Every kind of model through the program, and a run from before there were kinds.
+
+mod common;
+
+use std::path::Path;
+
+use common::{CONFIG, Place, code, good};
+use optmsm_core::models::Kind;
+use serde_json::Value;
+
+/// The last column of a file of predictions.
+fn predictions(text: &str) -> Vec<f64> {
+    text.lines().skip(1).map(|line| line.rsplit_once(',').unwrap().1.parse().unwrap()).collect()
+}
+
+/// Trains, resumes, predicts, scores and reports a kind; only its name is set.
+fn goes_all_the_way(kind: Kind) {
+    let place = Place::new(CONFIG, 64, 9);
+    let set = format!("model.kind={}", kind.name());
+    let train = |run: &str, epochs: &str| {
+        let args = ["train", "--config", "config.toml", "--run", run, "--set", &set, "--set", epochs];
+        code(&place.run(&[&args[..], &["--quiet"]].concat()), 0);
+    };
+    train("whole", "train.epochs=2");
+    train("parts", "train.epochs=1");
+    code(&place.run(&["train", "--resume", "--run", "parts", "--set", "train.epochs=2", "--quiet"]), 0);
+    let predict = |run: &str| {
+        code(&place.run(&["predict", run, "--data", "valid.csv", "--out", "p.csv"]), 0);
+        place.text("p.csv")
+    };
+    let whole = predict("whole");
+    assert_eq!(predict("parts"), whole, "{}: a resumed run is another", kind.name());
+    let found = predictions(&whole);
+    assert!(found.iter().all(|p| *p > 0.0 && *p < 1.0) && found.iter().any(|p| *p != found[0]));
+    let inspected: Value = serde_json::from_str(&good(&place, &["inspect", "whole", "--json"])).unwrap();
+    let named = inspected["tensors"].as_array().unwrap();
+    assert!(named.iter().all(|t| t["dtype"] != Value::Null), "{inspected}");
+    code(&place.run(&["evaluate", "whole", "--data", "valid.csv"]), 0);
+    code(&place.run(&["report", "whole", "--out", "report.html"]), 0);
+    code(&place.run(&["check", "config.toml", "--set", &set]), 0);
+}
+
+#[test]
+fn every_kind_trains_resumes_predicts_and_reports() {
+    Kind::ALL.iter().copied().for_each(goes_all_the_way);
+}
+
+#[test]
+fn settings_of_another_kind_are_said_not_to_be_read() {
+    let place = Place::new(CONFIG, 64, 9);
+    let args = ["train", "--config", "config.toml", "--run", "r", "--set", "train.epochs=1"];
+    let sets = ["--set", "model.kind=mmoe", "--set", "model.star.hidden=[7]"];
+    let stderr = code(&place.run(&[&args[..], &sets].concat()), 0);
+    assert!(stderr.contains("warning: model.star is not read by model.kind = \"mmoe\""), "{stderr}");
+    assert!(!stderr.contains("model.mmoe is not read"), "{stderr}");
+}
+
+#[test]
+fn an_unknown_kind_or_setting_is_refused_by_name() {
+    let place = Place::new(CONFIG, 64, 9);
+    let args = ["check", "config.toml", "--set"];
+    let refused = |set: &str| code(&place.run(&[&args[..], &[set]].concat()), 2);
+    let stderr = refused("model.kind=moe");
+    assert!(stderr.contains("unknown variant `moe`") && stderr.contains("`mmoe`"), "{stderr}");
+    let stderr = refused("model.mmoe.expert.count=3");
+    assert!(stderr.contains("did you mean 'experts'?"), "{stderr}");
+    let stderr = code(
+        &place.run(&[&args[..], &["model.mmoe.experts.count=5000", "--set", "model.kind=mmoe"]].concat()),
+        2,
+    );
+    assert!(stderr.contains("model.mmoe.experts.count") && stderr.contains("at most 1024"), "{stderr}");
+    let stderr = code(&place.run(&["models", "moe"]), 2);
+    assert!(stderr.contains("did you mean 'mmoe'?"), "{stderr}");
+}
+
+#[test]
+fn models_lists_every_kind_with_its_sizes() {
+    let place = Place::new(CONFIG, 64, 9);
+    let listed: Value = serde_json::from_str(&good(&place, &["models", "--json"])).unwrap();
+    let listed = listed.as_array().unwrap();
+    let names: Vec<&str> = listed.iter().map(|m| m["kind"].as_str().unwrap()).collect();
+    assert_eq!(names, Kind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>());
+    // A dnn by hand: 8 fields of width 16 and z_s of 16, then 192, 64 and 1 units; 4 scenarios.
+    let dnn = listed.iter().find(|m| m["kind"] == "dnn").unwrap();
+    assert_eq!(dnn["multiply_adds"].as_f64().unwrap(), f64::from(144 * 192 + 192 * 64 + 64));
+    // Weights, biases, scenario embeddings, and the vector of the one numeric field.
+    let biases = 192 + 64 + 1;
+    assert_eq!(dnn["parameters"], 144 * 192 + 192 * 64 + 64 + biases + 4 * 16 + 16);
+    let text = String::from_utf8(place.run(&["models", "star"]).stdout).unwrap();
+    assert!(text.contains("Sheng et al., CIKM 2021") && text.contains("[model.star.aux]"), "{text}");
+}
+
+/// By default every kind has about the parameters of OptMSM, so that a comparison is one of ideas.
+#[test]
+fn kinds_are_of_one_size_by_default() {
+    let place = Place::new(CONFIG, 64, 9);
+    let listed: Value = serde_json::from_str(&good(&place, &["models", "--json"])).unwrap();
+    let sizes: Vec<f64> =
+        listed.as_array().unwrap().iter().map(|m| m["parameters"].as_f64().unwrap()).collect();
+    for (kind, size) in Kind::ALL.iter().zip(&sizes) {
+        let ratio = size / sizes[0];
+        assert!((0.8..=1.2).contains(&ratio), "{}: {ratio:.2} of OptMSM's parameters", kind.name());
+    }
+}
+
+/// A run folder of a version that knew OptMSM alone answers and goes on as that version did.
+#[test]
+fn a_run_from_before_there_were_kinds_goes_on() {
+    let place = Place::empty();
+    std::fs::create_dir_all(place.path("run/checkpoints")).unwrap();
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/run-0.1");
+    for file in ["config.json", "config.toml", "data.json", "metrics.jsonl", "schema.json"] {
+        place.write(&format!("run/{file}"), std::fs::read_to_string(from.join(file)).unwrap());
+    }
+    place.write("rows.csv", std::fs::read_to_string(from.join("rows.csv")).unwrap());
+    for name in ["best", "last"] {
+        let name = format!("checkpoints/{name}.safetensors");
+        std::fs::copy(from.join(&name), place.path(&format!("run/{name}"))).unwrap();
+    }
+    let expected = |file: &str| std::fs::read_to_string(from.join(file)).unwrap();
+    // A few thousand f32 operations on numbers of order 1, in another order on another instruction set.
+    let same = |file: &str| {
+        code(&place.run(&["predict", "run", "--data", "rows.csv", "--out", "p.csv"]), 0);
+        let (found, wanted) = (predictions(&place.text("p.csv")), predictions(&expected(file)));
+        assert_eq!(found.len(), wanted.len());
+        for (found, wanted) in found.iter().zip(&wanted) {
+            assert!((found - wanted).abs() < 1e-4, "{file}: {found} {wanted}");
+        }
+    };
+    same("predictions.csv");
+    let found: Value =
+        serde_json::from_str(&good(&place, &["evaluate", "run", "--data", "rows.csv", "--json"])).unwrap();
+    let wanted: Value = serde_json::from_str(&expected("evaluation.json")).unwrap();
+    for name in wanted["diagnostics"].as_object().unwrap().keys() {
+        let [found, wanted] = [&found, &wanted].map(|of| of["diagnostics"][name].as_f64().unwrap());
+        assert!((found - wanted).abs() < 1e-4, "{name}: {found} {wanted}");
+    }
+    let here = format!("data_dir={:?}", place.path("").display().to_string());
+    let args = ["train", "--resume", "--run", "run", "--set", "train.epochs=3", "--quiet", "--set", &here];
+    code(&place.run(&args), 0);
+    same("continued.csv");
+}
