@@ -3,7 +3,7 @@
 use optmsm_core::config::FieldKind;
 use optmsm_core::gradcheck::{case, random_batch};
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::models;
+use optmsm_core::models::{self, Kind};
 use optmsm_core::optim::{AverageConfig, DecayRows, OptimizerConfig};
 use optmsm_core::plan::Plan;
 use optmsm_core::rounding::TableDtype;
@@ -15,10 +15,10 @@ static COUNTING: Counting = Counting::new();
 
 #[test]
 fn a_warm_step_allocates_nothing() {
-    for (dtype, shared) in
-        TableDtype::ALL.into_iter().zip([false, true, false]).chain([(TableDtype::F32, true)])
-    {
+    let ways = || TableDtype::ALL.into_iter().zip([false, true, false]).chain([(TableDtype::F32, true)]);
+    for (kind, (dtype, shared)) in Kind::ALL.iter().flat_map(|&kind| ways().map(move |way| (kind, way))) {
         let case = case("allocations", |c| {
+            c.config.kind = kind;
             if shared {
                 c.set_vocab(5);
                 let with_ids = c.input.fields.iter_mut().filter(|f| f.kind != FieldKind::Numeric);
@@ -53,6 +53,10 @@ fn a_warm_step_allocates_nothing() {
         // A worker's scratch grows when it first meets the largest field, which may be late: the best of some rounds. Handing
         // a step to the pool appends to a queue whose blocks hold 63 entries: 8 steps begin at most one.
         let made = (0..8).map(round).min().unwrap_or(u64::MAX);
-        assert!(made <= 1, "{made} allocations in 8 warm steps with {dtype:?}, shared: {shared}");
+        assert!(
+            made <= 1,
+            "{}: {made} allocations in 8 warm steps with {dtype:?}, shared: {shared}",
+            kind.name()
+        );
     }
 }

@@ -5,7 +5,7 @@ use optmsm_core::batch::Batch;
 use optmsm_core::gradcheck::{Case, all_cases, case, random_parameters};
 use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::model::AnyModel;
-use optmsm_core::models::{self, optmsm::field_cases};
+use optmsm_core::models::{self, Kind, optmsm::field_cases};
 use optmsm_core::optim::{OptimizerConfig, Rule};
 use optmsm_core::params::HostTensor;
 use optmsm_core::reference::Reference;
@@ -88,8 +88,9 @@ const LIMIT: f64 = CHAIN / 16_777_216.0;
 
 #[test]
 fn fields_by_id_and_whole_have_the_same_gradients() {
-    for mut case in all_cases() {
-        (case.config.experts.dropout, case.config.tower.dropout) = (0.0, 0.0);
+    // Rows one by one have the masks of other places, and other statistics than their batch.
+    let alone = |c: &Case| !c.name.contains("dropout") && c.config.kind != Kind::Star;
+    for mut case in all_cases().into_iter().filter(alone) {
         case.weighted = false;
         Expected::of(&case, &case.batch(ROWS, 4));
     }

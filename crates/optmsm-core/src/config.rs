@@ -75,16 +75,27 @@ impl Default for TowerConfig {
     }
 }
 
-/// A stack of linear + ReLU layers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MlpConfig {
-    /// Widths of the layers.
-    pub hidden: Vec<usize>,
-    /// Probability of dropping an activation while training.
-    #[serde(default)]
-    pub dropout: f64,
+/// Settings of a stack of linear + ReLU layers with its own default widths: what a table leaves out is the kind's default.
+macro_rules! mlp_config {
+    ($(#[$doc:meta])* $Name:ident, $hidden:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $Name {
+            /// Widths of the layers.
+            pub hidden: Vec<usize>,
+            /// Probability of dropping an activation while training.
+            pub dropout: f64,
+        }
+
+        impl Default for $Name {
+            fn default() -> Self {
+                Self { hidden: $hidden.to_vec(), dropout: 0.0 }
+            }
+        }
+    };
 }
+pub(crate) use mlp_config;
 
 /// Hypernetwork that generates the tower.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,8 +3,8 @@
 //! For a linear reader the lanes leave δ, the gradient of the layer's output. With W_f the columns of the layer's weight that
 //! read field f, the field's gradients are δ W_f, summed by id, and W_f's is δᵀ e_f. There are two ways
 //! (docs/derivations.md#fields): [`by_id`] sums before it multiplies, [`whole`] after it; the backend says which is faster
-//! ([`Memory::fields_by_id`](crate::backend::Memory::fields_by_id)). For other readers the lanes leave the fields' gradients themselves, which are summed by id. The
-//! gradients of several readers of one field are added in the order of the readers.
+//! ([`fields_by_id`](crate::backend::Memory::fields_by_id)). For other readers the lanes leave the fields' gradients
+//! themselves, which are summed by id. The gradients of several readers of one field are added in the order of the readers.
 
 mod by_id;
 mod shared;

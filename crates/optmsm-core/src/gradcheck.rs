@@ -136,7 +136,7 @@ pub fn case(name: &str, change: impl FnOnce(&mut Case)) -> Case {
     case
 }
 
-/// What decides how the gradients of the fields and of the layers that read them are made, for any kind: the length of lists,
+/// Differences in how the gradients of the fields and of the layers that read them are made, for any kind: the length of lists,
 /// how often ids repeat, fields without a table, shared tables, and first layers that are the last ones too. `set` gives the
 /// model hidden widths.
 pub(crate) fn cases_of_fields(kind: Kind, set: impl Fn(&mut Case, &[usize])) -> impl Iterator<Item = Case> {

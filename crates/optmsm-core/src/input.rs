@@ -20,9 +20,9 @@ pub struct InputSpec {
 pub struct FieldSpec {
     /// Name, as in checkpoints (`embeddings.{name}.weight`).
     pub name: String,
-    /// What it tells of a row.
+    /// Its part in a row.
     pub role: Role,
-    /// What a value is.
+    /// Form of a value.
     pub kind: FieldKind,
     /// Name of its table, which all fields that name it share; a table of its own, with the field's name, if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,17 +74,17 @@ impl FieldSpec {
     }
 }
 
-/// What a field tells of a row, where a model makes the distinction.
+/// A field's part in a row, where a model makes the distinction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// What scenarios share: users, items.
+    /// Shared by scenarios: users, items.
     Shared,
-    /// What sets scenarios apart: slots, pages, times.
+    /// Sets scenarios apart: slots, pages, times.
     Specific,
 }
 
-/// What a field's value is.
+/// Form of a field's value.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FieldKind {

@@ -95,7 +95,7 @@ impl<B: Backend, M: Model<B>, G: Send> Lanes<B, M, G> {
         Ok(Self {
             lanes: (0..lanes).map(lane).collect::<Result<_>>()?,
             active: 0,
-            inputs: Inputs::new(be, spec.input(), max_rows, training)?,
+            inputs: Inputs::new(be, spec.input(), max_rows, training, training && model.batch_statistics())?,
             max_rows,
             split,
             block_rows,
@@ -184,13 +184,15 @@ impl<B: Backend, M: Model<B>, G: Send> Lanes<B, M, G> {
         let rows = batch.rows();
         if let Some(measured) = &mut measured {
             batch.scenarios.iter().for_each(|&s| measured.rows[s as usize] += 1);
-            for lane in self.lanes.iter_mut().filter(|lane| lane.work.by_scenario.is_empty()) {
+            let wanted = !measured.by_scenario.is_empty();
+            for lane in self.lanes.iter_mut().filter(|lane| wanted && lane.work.by_scenario.is_empty()) {
                 let room =
                     |(_, m): (_, &crate::model::Measure)| Tensor::new(be, input.scenarios, m.elements.len());
                 lane.work.by_scenario = spec.over_scenarios().map(room).collect::<Result<_>>()?;
             }
         }
         let measuring = measured.is_some();
+        let by_scenario = measured.as_ref().is_some_and(|m| !m.by_scenario.is_empty());
         for first in (0..rows).step_by(self.max_rows) {
             let end = first + self.max_rows.min(rows - first);
             plan.fill(batch, input, first..end, false);
@@ -198,16 +200,16 @@ impl<B: Backend, M: Model<B>, G: Send> Lanes<B, M, G> {
             let begin = |work: &mut Work<B, M, G>| {
                 if measuring {
                     be.fill(work.sums.mat_mut(1), 0.0);
-                    let by_scenario = work.by_scenario.iter_mut();
-                    by_scenario.for_each(|sums| be.fill(sums.mat_mut(input.scenarios), 0.0));
                 }
+                let sums = work.by_scenario.iter_mut().filter(|_| by_scenario);
+                sums.for_each(|sums| be.fill(sums.mat_mut(input.scenarios), 0.0));
             };
             self.pass(on, plan, None, begin, |work, cx, own| {
                 let n = cx.x.rows;
                 let logits = work.logits.mat_mut(own + n).rows(own, n);
                 let sums = measuring.then(|| work.sums.mat_mut(1).cols(1, spec.sums()));
                 model.forward(cx, logits, sums, &mut work.act, prepared);
-                if measuring {
+                if by_scenario {
                     for ((number, _), sums) in spec.over_scenarios().zip(&mut work.by_scenario) {
                         let values = model.measured(&work.act, number, n);
                         let (out, part) = (sums.mat_mut(input.scenarios), Part::Rows(cx.x.groups));

@@ -19,7 +19,7 @@ pub use exhibit::{Exhibit, Heads, Measure, Measured, Over};
 pub use reader::{Fields, FirstLayer, Reader, ReaderGrads, Through};
 pub use spec::{Builder, ModelSpec};
 
-/// What layers of a block compute with.
+/// Backend, parameters and rows of a layer's pass over a block.
 #[derive(Debug)]
 pub struct Cx<'a, B: Backend> {
     /// Computes.
@@ -41,13 +41,14 @@ impl<B: Backend> Copy for Cx<'_, B> {}
 /// An architecture: parameters, and the way from the fields of a row to its logit.
 ///
 /// A training step calls [`Model::prepare`] once, [`Model::forward`] and [`Model::backward`] for every block of rows, at the
-/// same time on several lanes, and [`Model::finish`] once on the summed gradients.
+/// same time on several lanes, and [`Model::finish`] once on the summed gradients. With [`Model::batch_statistics`] it goes over
+/// the blocks before and after that, too.
 pub trait Model<B: Backend>: Send + Sync {
     /// Made once per step from the parameters: packed and generated weights.
     type Prepared: Send + Sync + 'static;
     /// Activations and scratch of one block.
     type Activations: Send + Sync + 'static;
-    /// Scratch of [`Model::finish`].
+    /// Scratch of [`Model::finish`], which [`Model::correct`] reads.
     type Scratch: Send + Sync + 'static;
 
     /// Inputs, tensors, readers and measures.
@@ -80,8 +81,8 @@ pub trait Model<B: Backend>: Send + Sync {
     /// Adds the gradients of a block, penalties included, to `grads`, except of weights that read fields; sets those of
     /// every reader in `readers`. `d_logits` `[rows, 1]` is used up; `batch_rows` are the rows of the whole batch.
     ///
-    /// Without [`Memory::fields_by_id`](crate::backend::Memory::fields_by_id) the biases of linear readers' layers are left out, too: their gradients come with
-    /// the weights'.
+    /// Without [`fields_by_id`](crate::backend::Memory::fields_by_id) the biases of linear readers' layers are left out, too:
+    /// their gradients come with the weights'.
     #[allow(clippy::too_many_arguments)] // the sides of a backward pass: gradients out, gradient in, state
     fn backward(
         &self,

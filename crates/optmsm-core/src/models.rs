@@ -27,7 +27,7 @@ pub use optmsm::{Combine, OptMsm, SpecificConfig};
 /// An architecture in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct About {
-    /// What it is, in a line.
+    /// One line.
     pub title: &'static str,
     /// Authors, venue, year.
     pub paper: &'static str,
@@ -197,6 +197,7 @@ macro_rules! kinds {
         /// # Errors
         /// As [`ModelConfig::validate`].
         pub fn build<B: Backend>(config: &ModelConfig, input: &InputSpec) -> Result<AnyModel<B>> {
+            // Each constructor checks its settings.
             Ok(match config.kind {
                 $(Kind::$Model => AnyModel::new($name::$Model::new(config, input)?),)*
             })
@@ -217,6 +218,16 @@ kinds! {
 /// `scenarios` scenarios, of which `most` are worth parameters of their own.
 pub fn starter(scenarios: usize, most: usize) -> String {
     optmsm::starter(scenarios, most)
+}
+
+/// The settings of a model of this kind, checked; whatever kind they name.
+///
+/// # Errors
+/// As [`ModelConfig::validate`].
+fn checked(kind: Kind, config: &ModelConfig, input: &InputSpec) -> Result<ModelConfig> {
+    let config = ModelConfig { kind, ..config.clone() };
+    config.validate(input)?;
+    Ok(config)
 }
 
 fn is_default<T: Default + PartialEq>(v: &T) -> bool {

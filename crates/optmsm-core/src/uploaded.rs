@@ -12,8 +12,9 @@ use crate::tables::Tables;
 pub struct Inputs<B: Backend> {
     /// When training: a dropout mask depends on a row's place in the input.
     pub(crate) order: B::Ids,
-    /// When training: the rows of each scenario, `[S + 1]`.
+    /// When training with statistics of the batch: the rows of each scenario, `[S + 1]`.
     pub(crate) groups: B::Ids,
+    grouped: bool,
     pub(crate) scenarios: B::Ids,
     pub(crate) labels: B::Buf,
     pub(crate) weights: B::Buf,
@@ -45,8 +46,9 @@ pub(crate) struct InputColumn<B: Backend> {
 }
 
 impl<B: Backend> Inputs<B> {
-    /// Room for `rows` rows; when `training`, for labels, weights and planned embedding updates too.
-    pub fn new(be: &B, input: &InputSpec, rows: usize, training: bool) -> Result<Self> {
+    /// Room for `rows` rows; when `training`, for labels, weights and planned embedding updates, too; when `grouped`, for the
+    /// rows of each scenario.
+    pub fn new(be: &B, input: &InputSpec, rows: usize, training: bool, grouped: bool) -> Result<Self> {
         let columns = input.fields.iter().map(|f| InputColumn::new(be, f.kind, rows, training));
         let trained = if training { rows } else { 0 };
         // As if the fields' unique ids were those of a categorical field.
@@ -61,7 +63,8 @@ impl<B: Backend> Inputs<B> {
         Ok(Self {
             each_row,
             order: be.alloc_ids(trained)?,
-            groups: be.alloc_ids(if training { input.scenarios + 1 } else { 0 })?,
+            groups: be.alloc_ids(if grouped { input.scenarios + 1 } else { 0 })?,
+            grouped,
             scenarios: be.alloc_ids(rows)?,
             labels: be.alloc(trained)?,
             weights: be.alloc(trained)?,
@@ -81,7 +84,9 @@ impl<B: Backend> Inputs<B> {
         be.upload_ids(&mut self.scenarios, &plan.scenarios);
         if training {
             be.upload_ids(&mut self.order, &plan.order);
-            be.upload_ids(&mut self.groups, &plan.offsets);
+            if self.grouped {
+                be.upload_ids(&mut self.groups, &plan.offsets);
+            }
             be.upload(&mut self.labels, &plan.labels);
             be.upload(&mut self.weights, &plan.weights);
         }
@@ -95,7 +100,7 @@ impl<B: Backend> Inputs<B> {
         &self.scenarios
     }
 
-    /// When training: the rows of each scenario in the ordered batch, `[S + 1]`.
+    /// When training with statistics of the batch: the rows of each scenario in the ordered batch, `[S + 1]`.
     pub fn groups(&self) -> &B::Ids {
         &self.groups
     }

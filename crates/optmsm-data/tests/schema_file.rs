@@ -124,7 +124,7 @@ fn what_no_training_file_gives_is_an_error_behind_a_good_fingerprint() {
         (|s| s["scenarios"][1]["name"] = s["scenarios"][0]["name"].clone(), "its scenarios are not in order"),
         (|s| s["scenarios"][0]["positives"] = json!(9), "a scenario has more positive rows than rows"),
         (|s| s["rows"] = json!(5), "its scenarios have another number of rows than it has"),
-        (|s| s["fields"] = json!([]), "config `fields`: no field has the role shared"),
+        (|s| s["fields"] = json!([]), "config `fields`: there is no field"),
         (|s| s["fields"][1]["name"] = json!("città"), "config `fields`: field 'città' is named twice"),
         (
             |s| s["fields"][1]["encoding"]["multi"]["vocabulary"] = json!(["x", "y", "x"]),

@@ -223,7 +223,7 @@ fn warnings(
     fields: &[FieldCheck],
     exact: bool,
 ) -> Vec<String> {
-    let mut warnings = Vec::new();
+    let mut warnings = crate::data_files::unread(config);
     let mut trained = BTreeMap::new();
     for Seen { file, batch, extra, source, .. } in seen {
         let (mut labels, mut counter) = (Labels::default(), Counter::new(schema));

@@ -36,13 +36,16 @@ pub struct DataFile {
 pub fn fit(config: &Config) -> Result<Schema> {
     let schema = Schema::fit(&config.data, train_source(config)?)?;
     config.model.validate(&schema.input_spec())?;
-    for key in config.model.unread() {
-        let kind = config.model.kind.name();
-        say::warning(&format!(
-            "{key} is not read by model.kind = \"{kind}\"; its settings: optmsm models {kind}"
-        ));
-    }
+    unread(config).iter().for_each(|text| say::warning(text));
     Ok(schema)
+}
+
+/// Warnings of settings of other models, which the configured one does not read.
+pub(crate) fn unread(config: &Config) -> Vec<String> {
+    let kind = config.model.kind.name();
+    let text =
+        |key| format!("{key} is not read by model.kind = \"{kind}\"; its settings: optmsm models {kind}");
+    config.model.unread().into_iter().map(text).collect()
 }
 
 /// The encoded rows of the files of `record`; those of the test part only when they are asked for. Warns of files that are trained on

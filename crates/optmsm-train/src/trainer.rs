@@ -418,7 +418,7 @@ fn score<B: Backend<Elem = f32>, M: Model<B>>(
     run: &Run,
     (data, part): (&Rows, Part),
 ) -> Result<(Evaluation, Vec<f32>)> {
-    let mut measured = Measured::new(learner.spec());
+    let mut measured = Measured::of_rows(learner.spec());
     let (predictions, scored) = data.predict(learner, &mut measured)?;
     let whole = run.config.data.unsampled.contains(&part);
     let weighing = Weighing::of(&run.config.data, &run.schema, whole)?;

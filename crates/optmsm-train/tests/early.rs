@@ -237,7 +237,7 @@ fn more_scenarios_than_experts_are_named_as_that() {
     place.write("valid.csv", many);
     let config = CONFIG.replace("valid = ", "scenario = \"scenario\"\nvalid = ");
     let cases = [
-        (config.clone(), "model.experts.count, to 8"),
+        (config.clone(), "set model.experts.count = 8"),
         (config.replace("[model]", "[model]\ncombine = \"select\""), "model.combine = \"gate\""),
     ];
     for (text, fix) in cases {

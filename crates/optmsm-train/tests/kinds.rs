@@ -5,7 +5,8 @@ mod common;
 use std::path::Path;
 
 use common::{CONFIG, Place, code, good};
-use optmsm_core::models::Kind;
+use optmsm_core::models::{Kind, ModelConfig};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 /// The last column of a file of predictions.
@@ -71,6 +72,57 @@ fn an_unknown_kind_or_setting_is_refused_by_name() {
     assert!(stderr.contains("model.mmoe.experts.count") && stderr.contains("at most 1024"), "{stderr}");
     let stderr = code(&place.run(&["models", "moe"]), 2);
     assert!(stderr.contains("did you mean 'mmoe'?"), "{stderr}");
+}
+
+/// A kind's settings as TOML.
+struct Own(ModelConfig);
+
+impl Serialize for Own {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize_own(to)
+    }
+}
+
+/// Dotted keys of all values in a table.
+fn leaves(at: &str, table: &toml::Table) -> Vec<(String, toml::Value)> {
+    let leaf = |(key, value): (&String, &toml::Value)| match value {
+        toml::Value::Table(inner) => leaves(&format!("{at}.{key}"), inner),
+        value => vec![(format!("{at}.{key}"), value.clone())],
+    };
+    table.iter().flat_map(leaf).collect()
+}
+
+/// What a table leaves out is the kind's default, however deep: a setting given at its default changes no other.
+#[test]
+fn a_setting_at_its_default_changes_nothing() {
+    let mut seen = 0;
+    for &kind in Kind::ALL.iter().filter(|kind| **kind != Kind::OptMsm) {
+        let plain = ModelConfig { kind, ..ModelConfig::default() };
+        let own = toml::Table::try_from(Own(plain.clone())).unwrap();
+        for (key, value) in leaves(&format!("model.{}", kind.name()), &own) {
+            let mut table = nested(&key, value);
+            let model = table["model"].as_table_mut().unwrap();
+            model.insert("kind".into(), kind.name().into());
+            let found: Root = table.try_into().unwrap();
+            assert_eq!(found.model, plain, "{key}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 15, "{seen} settings");
+}
+
+/// The part of a configuration that is looked at.
+#[derive(Deserialize)]
+struct Root {
+    model: ModelConfig,
+}
+
+/// A table of tables that ends in a value.
+fn nested(key: &str, value: toml::Value) -> toml::Table {
+    match key.split_once('.') {
+        Some((first, rest)) => toml::Table::from_iter([(first.to_string(), nested(rest, value).into())]),
+        None => toml::Table::from_iter([(key.to_string(), value)]),
+    }
 }
 
 #[test]

@@ -84,6 +84,11 @@ fn pairs(rows: &[(f64, f64)]) -> f64 {
     right.sum::<f64>() / (of(1.0).count() * of(0.0).count()) as f64
 }
 
+/// A run's exhibit of this title.
+fn exhibit<'a>(of: &'a Value, title: &str) -> Option<&'a Value> {
+    of["exhibits"].as_array().unwrap().iter().find(|e| e["title"] == title)
+}
+
 #[test]
 fn numbers_are_those_of_the_predictions_and_of_the_file() {
     let place = runs();
@@ -141,8 +146,16 @@ fn numbers_are_those_of_the_predictions_and_of_the_file() {
             assert_eq!(file(role)["bytes"], bytes.len());
             assert_eq!(file(role)["sha256"], sha256([bytes]));
         }
-        assert_eq!(of["norms"].as_array().unwrap().len(), 2, "a hidden layer and the last");
-        assert_eq!(of["norms"][0]["weight"].as_array().unwrap().len(), 2);
+        let generated = exhibit(of, "Generated weights by scenario").unwrap();
+        assert_eq!(
+            generated["columns"].as_array().unwrap().len(),
+            4,
+            "weights and bias of a hidden layer and the last"
+        );
+        assert_eq!(
+            (generated["rows"].as_array().unwrap().len(), &generated["by_scenario"]),
+            (2, &Value::Bool(true))
+        );
         let lines = String::from_utf8(place.bytes(&format!("{run}/metrics.jsonl"))).unwrap();
         let line = |line| {
             let mut line: Value = serde_json::from_str(line).unwrap();
@@ -151,12 +164,13 @@ fn numbers_are_those_of_the_predictions_and_of_the_file() {
         };
         assert_eq!(of["history"], lines.lines().map(line).collect::<Value>());
     }
-    let gates: Vec<Vec<f64>> = serde_json::from_value(numbers[0]["gates"].clone()).unwrap();
+    let gates = exhibit(&numbers[0], "Gate by scenario").unwrap()["values"].clone();
+    let gates: Vec<Vec<f64>> = serde_json::from_value(gates).unwrap();
     assert!(
         gates.len() == 2 && gates.iter().all(|g| g.len() == 2 && (g.iter().sum::<f64>() - 1.0).abs() < 1e-5)
     );
-    assert_eq!(numbers[1]["gates"], Value::Array(vec![]));
-    assert!(page.contains("No gate"));
+    assert_eq!(exhibit(&numbers[1], "Gate by scenario"), None);
+    assert!(page.contains("This model has none."));
     let differs = page.split("Settings that differ").nth(1).unwrap().split("</table>").next().unwrap();
     for (key, shown) in [("train.seed", true), ("model.combine", true), ("train.epochs", false)] {
         assert_eq!(differs.contains(&format!("<bdi>{key}</bdi>")), shown, "{key}");

@@ -41,7 +41,7 @@ pub struct PartitionedNormPrepared<B: Backend> {
     running: [Tensor<B>; 2],
 }
 
-/// What a block keeps.
+/// Normalized input and sums of one block.
 #[derive(Debug)]
 pub struct PartitionedNormActivations<B: Backend> {
     x_hat: Tensor<B>, // [rows, n]

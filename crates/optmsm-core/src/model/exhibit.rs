@@ -1,4 +1,4 @@
-//! What a model shows of itself: measures over the rows of some data, and tables made of them and of its weights.
+//! Measures over the rows of some data, and tables that a model makes of them and of its weights.
 
 use super::ModelSpec;
 
@@ -7,11 +7,11 @@ use super::ModelSpec;
 pub struct Measure {
     /// Names of its elements, `gate.0` for example: unique within a model.
     pub elements: Vec<String>,
-    /// What they are averaged over.
+    /// The rows that they are averaged over.
     pub over: Over,
 }
 
-/// What a measure is averaged over.
+/// The rows that a measure is averaged over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
     /// All rows: the forward pass itself sums them.
@@ -40,7 +40,7 @@ pub struct Measured {
     pub rows: Vec<u64>,
     /// Of the measures over rows, one after the other.
     pub sums: Vec<f64>,
-    /// Of each measure over scenarios, `[S, elements]`.
+    /// Of each measure over scenarios, `[S, elements]`; none where they are not wanted.
     pub by_scenario: Vec<Vec<f64>>,
 }
 
@@ -49,7 +49,12 @@ impl Measured {
     pub fn new(spec: &ModelSpec) -> Self {
         let s = spec.input().scenarios;
         let by_scenario = spec.over_scenarios().map(|(_, m)| vec![0.0; s * m.elements.len()]).collect();
-        Self { rows: vec![0; s], sums: vec![0.0; spec.sums()], by_scenario }
+        Self { by_scenario, ..Self::of_rows(spec) }
+    }
+
+    /// No rows yet, and no measures over scenarios: for the means over rows alone, which cost less.
+    pub fn of_rows(spec: &ModelSpec) -> Self {
+        Self { rows: vec![0; spec.input().scenarios], sums: vec![0.0; spec.sums()], by_scenario: Vec::new() }
     }
 
     /// Means of the measures over rows, by name; NaN without rows.
@@ -97,7 +102,7 @@ impl Exhibit {
         let values: Vec<Option<f64>> = measured.scenario_means(number).into_iter().flat_map(of).collect();
         Self {
             title: "Gate by scenario".into(),
-            says: "Mean weight that the rows of a scenario give each expert; a row sums to 1. The largest weight of all has the \
+            says: "Mean weight that the rows of a scenario give each expert; a row sums to 1. The largest weight has the \
                    strongest colour."
                 .into(),
             rows: Heads::Scenarios,

@@ -1,4 +1,4 @@
-//! What every model has: inputs, tables, tensors, readers, measures.
+//! Parts that every model has: inputs, tables, tensors, readers, measures.
 
 use std::sync::Arc;
 
@@ -93,6 +93,12 @@ impl ModelSpec {
         &self.running
     }
 
+    /// Elements of all parameters, tables included; running statistics are none.
+    pub fn parameters(&self) -> usize {
+        let dense = self.params.specs().iter().map(|s| s.len());
+        dense.chain(self.embedding.tables().iter().map(|t| t.rows * t.width)).sum()
+    }
+
     /// How it reads fields.
     pub fn readers(&self) -> &[Reader] {
         &self.readers
@@ -103,7 +109,7 @@ impl ModelSpec {
         self.embedding.forward(cx, &self.readers[number], out);
     }
 
-    /// What can be measured on it.
+    /// Its measures.
     pub fn measures(&self) -> &[Measure] {
         &self.measures
     }

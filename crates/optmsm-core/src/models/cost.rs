@@ -6,7 +6,6 @@ use crate::config::{FieldKind, InputSpec};
 use crate::error::Result;
 use crate::gradcheck::random_batch;
 use crate::learner::{Learner, LearnerConfig};
-use crate::model::ModelSpec;
 use crate::predictor::Predictor;
 use crate::profile::Profiled;
 use crate::reference::Reference;
@@ -18,7 +17,7 @@ pub struct Cost {
     pub parameters: usize,
     /// Elements of the embedding tables.
     pub tables: usize,
-    /// Multiply-adds of the products that predict a row, over rows of all scenarios; without those that a model makes once
+    /// Multiply-adds of the products that predict a row: the mean over 60 random rows, without those that a model makes once
     /// for all rows.
     pub multiply_adds: f64,
 }
@@ -46,7 +45,7 @@ impl Cost {
         let spec = predictor.spec();
         let tables = spec.embedding().tables().iter().map(|t| input.fields[t.fields[0]].kind.ids() * t.width);
         Ok(Self {
-            parameters: dense(spec),
+            parameters: spec.params().specs().iter().map(|s| s.len()).sum(),
             tables: tables.sum(),
             multiply_adds: flop as f64 / 2.0 / ROWS as f64,
         })
@@ -55,8 +54,3 @@ impl Cost {
 
 /// Rows that multiply-adds are counted on.
 const ROWS: usize = 60;
-
-/// Elements of the dense parameters.
-fn dense(spec: &ModelSpec) -> usize {
-    spec.params().specs().iter().map(|s| s.len()).sum()
-}

@@ -60,6 +60,7 @@ impl Dnn {
     /// # Errors
     /// When the configuration does not fit itself or the inputs.
     pub fn new(config: &ModelConfig, input: &InputSpec) -> Result<Self> {
+        let config = &super::checked(super::Kind::Dnn, config, input)?;
         let own = &config.dnn;
         let mut build = Builder::new(config.embedding(), input);
         let shape = [input.scenarios, own.scenario_dim];

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::About;
 use crate::backend::{Backend, Layout, Mat, MatMut, Part, Products, Write};
-use crate::config::{InputSpec, MlpConfig, ModelConfig, TowerConfig, check};
+use crate::config::{InputSpec, ModelConfig, TowerConfig, check, mlp_config};
 use crate::error::Result;
 use crate::gradcheck::{Case, cases_of_fields};
 use crate::layers::mlp::MlpActivations;
@@ -29,7 +29,7 @@ pub const ABOUT: About = About {
 #[serde(default, deny_unknown_fields)]
 pub struct EpnetConfig {
     /// Hidden layers of the gate; a linear one to the width of the embeddings follows.
-    pub gate: MlpConfig,
+    pub gate: GateConfig,
     /// Each scenario's tower.
     pub tower: TowerConfig,
     /// q: width of a scenario's embedding.
@@ -38,11 +38,17 @@ pub struct EpnetConfig {
     pub stop_gradient: bool,
 }
 
+mlp_config!(
+    /// Hidden layers of the gate.
+    GateConfig,
+    [96]
+);
+
 impl Default for EpnetConfig {
     fn default() -> Self {
         Self {
-            gate: MlpConfig { hidden: vec![32], dropout: 0.0 },
-            tower: TowerConfig { hidden: vec![64, 32], dropout: 0.0 },
+            gate: GateConfig::default(),
+            tower: TowerConfig::default(),
             scenario_dim: 16,
             stop_gradient: true,
         }
@@ -99,6 +105,7 @@ impl Epnet {
     /// # Errors
     /// When the configuration does not fit itself or the inputs.
     pub fn new(config: &ModelConfig, input: &InputSpec) -> Result<Self> {
+        let config = &super::checked(super::Kind::Epnet, config, input)?;
         let EpnetConfig { gate, tower, scenario_dim, stop_gradient } = &config.epnet;
         let mut build = Builder::new(config.embedding(), input);
         let (s, width) = (input.scenarios, build.embedding().width(Fields::All));
@@ -234,7 +241,7 @@ impl<B: Backend> Model<B> for Epnet {
 /// is the judge.
 pub(super) fn cases() -> Vec<Case> {
     let own = |gate: &[usize], tower: &[usize], dropout| EpnetConfig {
-        gate: MlpConfig { hidden: gate.to_vec(), dropout },
+        gate: GateConfig { hidden: gate.to_vec(), dropout },
         tower: TowerConfig { hidden: tower.to_vec(), dropout },
         scenario_dim: 2,
         stop_gradient: false,

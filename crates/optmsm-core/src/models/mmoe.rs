@@ -27,22 +27,13 @@ pub const ABOUT: About = About {
 };
 
 /// `[model.mmoe]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MmoeConfig {
     /// The experts; `count = 0` takes the number of scenarios.
     pub experts: ExpertsConfig,
     /// Each scenario's tower.
     pub tower: TowerConfig,
-}
-
-impl Default for MmoeConfig {
-    fn default() -> Self {
-        Self {
-            experts: ExpertsConfig { count: 4, ..ExpertsConfig::default() },
-            tower: TowerConfig::default(),
-        }
-    }
 }
 
 /// Checks the settings.
@@ -97,6 +88,7 @@ impl Mmoe {
     /// # Errors
     /// When the configuration does not fit itself or the inputs.
     pub fn new(config: &ModelConfig, input: &InputSpec) -> Result<Self> {
+        let config = &super::checked(super::Kind::Mmoe, config, input)?;
         let MmoeConfig { experts, tower } = &config.mmoe;
         let mut build = Builder::new(config.embedding(), input);
         let (s, inputs) = (input.scenarios, build.embedding().width(Fields::All));

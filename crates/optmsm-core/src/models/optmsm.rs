@@ -79,8 +79,7 @@ impl OptMsm {
     /// # Errors
     /// When the configuration does not fit itself or the inputs.
     pub fn new(config: &ModelConfig, input: &InputSpec) -> Result<Self> {
-        let config = &ModelConfig { kind: super::Kind::OptMsm, ..config.clone() };
-        config.validate(input)?;
+        let config = &super::checked(super::Kind::OptMsm, config, input)?;
         let mut build = Builder::new(config.embedding(), input);
         let (s, q) = (input.scenarios, config.hyper.scenario_dim);
         let scenario = build.params.add("scenario.weight", &[s, q], Init::Normal(config.init_std));
@@ -219,7 +218,7 @@ impl<B: Backend> Model<B> for OptMsm {
         let (d_h0, h0) = (act.d_h0.mat_mut(n), act.h0.mat(n));
         self.tower.backward(cx, grads, d_h0, d_logits, &mut act.tower, h0, &prepared.tower);
 
-        // What follows leaves in d_e the gradient before the experts' last ReLU.
+        // Leaves in d_e the gradient before the experts' last ReLU.
         let (d_e, e, inv_norm) = (act.d_e.mat_mut(n), act.e.mat(n), act.inv_norm.mat(n));
         let (d_mix, scale) = (act.d_h0.mat(n).cols(0, m), self.orthogonality / batch_rows as f64);
         if let (Some(gate), Some(packed)) = (&self.gate, &prepared.gate) {
@@ -269,7 +268,10 @@ impl<B: Backend> Model<B> for OptMsm {
         params: &Flat<B>,
         measured: &Measured,
     ) -> Result<Vec<Exhibit>> {
-        let mut shown = vec![exhibits::apart(self.count, &self.spec, measured)];
+        let mut shown = Vec::new();
+        if self.count > 1 {
+            shown.push(exhibits::apart(self.count, &self.spec, measured));
+        }
         shown.extend(self.gate.as_ref().map(|_| Exhibit::gate(measured, 0, exhibits::names(self.count))));
         shown.extend(exhibits::generated(&self.tower.norms(be, &prepared.tower, params)?));
         Ok(shown)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::About;
 use crate::backend::{Backend, Mat, MatMut, Products, Write};
-use crate::config::{InputSpec, MlpConfig, ModelConfig, TowerConfig, check};
+use crate::config::{InputSpec, ModelConfig, TowerConfig, check, mlp_config};
 use crate::error::Result;
 use crate::gradcheck::{Case, cases_of_fields};
 use crate::layers::mlp::MlpActivations;
@@ -24,21 +24,20 @@ pub const ABOUT: About = About {
 };
 
 /// `[model.shared_bottom]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SharedBottomConfig {
     /// The shared MLP.
-    pub bottom: MlpConfig,
+    pub bottom: BottomConfig,
     /// Each scenario's tower.
     pub tower: TowerConfig,
 }
 
-impl Default for SharedBottomConfig {
-    fn default() -> Self {
-        let bottom = MlpConfig { hidden: vec![160, 64], dropout: 0.0 };
-        Self { bottom, tower: TowerConfig::default() }
-    }
-}
+mlp_config!(
+    /// The shared MLP.
+    BottomConfig,
+    [160, 64]
+);
 
 /// Checks the settings.
 pub(super) fn validate(config: &ModelConfig, _: &InputSpec) -> Result<()> {
@@ -80,6 +79,7 @@ impl SharedBottom {
     /// # Errors
     /// When the configuration does not fit itself or the inputs.
     pub fn new(config: &ModelConfig, input: &InputSpec) -> Result<Self> {
+        let config = &super::checked(super::Kind::SharedBottom, config, input)?;
         let SharedBottomConfig { bottom, tower } = &config.shared_bottom;
         let mut build = Builder::new(config.embedding(), input);
         let width = build.embedding().width(Fields::All);
@@ -171,7 +171,7 @@ impl<B: Backend> Model<B> for SharedBottom {
 /// Options and fields of every kind.
 pub(super) fn cases() -> Vec<Case> {
     let own = |hidden: &[usize], tower: &[usize], dropout| SharedBottomConfig {
-        bottom: MlpConfig { hidden: hidden.to_vec(), dropout },
+        bottom: BottomConfig { hidden: hidden.to_vec(), dropout },
         tower: TowerConfig { hidden: tower.to_vec(), dropout },
     };
     let case = |name, hidden, tower, dropout| {

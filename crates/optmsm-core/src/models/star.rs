@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::About;
 use crate::backend::{Backend, Mat, MatMut, Products, Write};
-use crate::config::{InputSpec, MlpConfig, ModelConfig, check};
+use crate::config::{InputSpec, ModelConfig, check, mlp_config};
 use crate::error::Result;
 use crate::gradcheck::{Case, cases_of_fields};
 use crate::layers::input_mlp::{InputMlpActivations, InputMlpPrepared};
@@ -36,19 +36,20 @@ pub struct StarConfig {
     /// Probability of dropping an activation of a star layer while training.
     pub dropout: f64,
     /// The auxiliary network; a last layer of width 1 follows.
-    pub aux: MlpConfig,
+    pub aux: AuxConfig,
     /// q: width of a scenario's embedding.
     pub scenario_dim: usize,
 }
 
+mlp_config!(
+    /// The auxiliary network.
+    AuxConfig,
+    [16]
+);
+
 impl Default for StarConfig {
     fn default() -> Self {
-        Self {
-            hidden: vec![48, 24],
-            dropout: 0.0,
-            aux: MlpConfig { hidden: vec![16], dropout: 0.0 },
-            scenario_dim: 16,
-        }
+        Self { hidden: vec![48, 24], dropout: 0.0, aux: AuxConfig::default(), scenario_dim: 16 }
     }
 }
 
@@ -103,6 +104,7 @@ impl Star {
     /// # Errors
     /// When the configuration does not fit itself or the inputs.
     pub fn new(config: &ModelConfig, input: &InputSpec) -> Result<Self> {
+        let config = &super::checked(super::Kind::Star, config, input)?;
         let own = &config.star;
         let mut build = Builder::new(config.embedding(), input);
         let width = build.embedding().width(Fields::All);
@@ -313,7 +315,7 @@ pub(super) fn cases() -> Vec<Case> {
     let own = |hidden: &[usize], aux: &[usize], dropout| StarConfig {
         hidden: hidden.to_vec(),
         dropout,
-        aux: MlpConfig { hidden: aux.to_vec(), dropout },
+        aux: AuxConfig { hidden: aux.to_vec(), dropout },
         scenario_dim: 2,
     };
     let case = |name, own| Case::of(super::Kind::Star, name, |c| c.config.star = own);

@@ -60,7 +60,7 @@ fn score<B: Backend<Elem = f32>>(
     let predictor = super::predictor(be, run, &best, calibration.map(|found| found.fit), CHUNK)?;
     let mut reader = RowReader::open(path, schema, Need::Labelled)?;
     let (mut predictions, mut counter) = (Vec::new(), Counter::new(schema));
-    let mut measured = Measured::new(predictor.spec());
+    let mut measured = Measured::of_rows(predictor.spec());
     let scored = evaluate::scored(&mut reader, schema, |batch| {
         counter.add(batch);
         let first = predictions.len();

@@ -64,7 +64,8 @@ struct TensorOf {
 
 pub(super) fn run(folder: &Path, output: Output) -> Result<()> {
     let run = Run::open(folder)?;
-    let tensors = shapes(super::model::<Cpu>(&run)?.spec());
+    let model = super::model::<Cpu>(&run)?;
+    let tensors = shapes(model.spec());
     let best = run.checkpoint("best")?;
     let tensor = |(name, shape): (String, Vec<usize>)| {
         let (dtype, elements) = (best.dtype(&name).map(|d| d.name()), shape.iter().product());
@@ -79,7 +80,7 @@ pub(super) fn run(folder: &Path, output: Output) -> Result<()> {
         run: run.folder.display().to_string(),
         schema: run.schema.fingerprint(),
         best: Best { step: best.position.best_step, epoch: run.passes(&best.position) },
-        parameters: tensors.iter().map(|t| t.elements).sum(),
+        parameters: model.spec().parameters(),
         calibration: calibration.map(|Calibration { data, fit, .. }| CalibrationOf { data, fit }),
         scenarios: &run.schema.scenarios,
         fields: run.schema.fields.iter().map(field).collect(),

@@ -59,8 +59,7 @@ struct Program;
 
 impl Trainer for Program {
     fn parameters(&self, run: &Run) -> Result<u64> {
-        let tensors = optmsm_train::check::shapes(super::model::<Cpu>(run)?.spec());
-        Ok(tensors.iter().map(|t| t.1.iter().product::<usize>() as u64).sum())
+        Ok(super::model::<Cpu>(run)?.spec().parameters() as u64)
     }
 
     fn train(&self, run: &Run, data: &Data, control: &Control) -> Result<()> {

@@ -35,13 +35,16 @@ struct Row {
     title: &'static str,
     paper: &'static str,
     forward: &'static str,
-    /// Dense parameters.
-    parameters: usize,
+    /// Dense parameters; null where the model does not fit the data.
+    parameters: Option<usize>,
     /// Elements of embedding tables, of a configuration's data.
     #[serde(skip_serializing_if = "Option::is_none")]
     tables: Option<usize>,
-    /// Multiply-adds per predicted row.
-    multiply_adds: f64,
+    /// Multiply-adds per predicted row; null as `parameters`.
+    multiply_adds: Option<f64>,
+    /// Why it does not fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
     settings: Settings,
 }
 
@@ -72,11 +75,22 @@ pub(super) fn run(options: &Options) -> Result<()> {
     };
     let row = |kind: Kind| -> Result<Row> {
         let model = ModelConfig { kind, ..config.model.clone() };
-        let Cost { parameters, tables, multiply_adds } = Cost::of(&model, &input)?;
-        let (tables, About { title, paper, forward }) =
-            (options.config.as_ref().map(|_| tables), kind.about());
-        let settings = Settings(model);
-        Ok(Row { kind: kind.name(), title, paper, forward, parameters, tables, multiply_adds, settings })
+        let cost = match Cost::of(&model, &input) {
+            Err(e) if options.kind.is_some() => return Err(e.into()),
+            cost => cost,
+        };
+        let About { title, paper, forward } = kind.about();
+        Ok(Row {
+            kind: kind.name(),
+            title,
+            paper,
+            forward,
+            parameters: cost.as_ref().ok().map(|cost| cost.parameters),
+            tables: cost.as_ref().ok().filter(|_| options.config.is_some()).map(|cost| cost.tables),
+            multiply_adds: cost.as_ref().ok().map(|cost| cost.multiply_adds),
+            problem: cost.err().map(|e| e.to_string()),
+            settings: Settings(model),
+        })
     };
     let rows: Vec<Row> = kinds.into_iter().map(row).collect::<Result<_>>()?;
     if options.output.json {
@@ -115,25 +129,30 @@ fn find(name: &str) -> Result<Kind> {
 fn all(rows: &[Row]) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    table.set_header(["kind", "parameters", "multiply-adds a row", "model", "paper"]);
+    table.set_header(["kind", "parameters", "multiply-adds per row", "model", "paper"]);
     for r in rows {
-        let (parameters, products) = (r.parameters.to_string(), format!("{:.0}", r.multiply_adds));
+        let number = |v: Option<f64>| v.map_or("–".to_string(), |v| format!("{v:.0}"));
+        let (parameters, products) = (number(r.parameters.map(|n| n as f64)), number(r.multiply_adds));
         table.add_row([r.kind, &parameters, &products, r.title, r.paper]);
     }
     for column in table.column_iter_mut().skip(1).take(2) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    format!("{table}\n\nparameters without embedding tables; optmsm models KIND shows a kind's settings\n")
+    let unfit = rows.iter().filter_map(|r| Some(format!("{}: {}\n", r.kind, r.problem.as_ref()?)));
+    let unfit: String = unfit.collect();
+    format!(
+        "{table}\n\n{unfit}parameters without embedding tables; optmsm models KIND shows a kind's settings\n"
+    )
 }
 
 /// Everything about a kind.
 fn one(r: &Row) -> Result<String> {
     let mut text = format!("{}: {}\n{}\n\n    {}\n\n", r.kind, r.title, r.paper, r.forward);
-    text += &format!("parameters           {}\n", r.parameters);
+    text += &format!("parameters            {}\n", r.parameters.unwrap_or_default());
     if let Some(tables) = r.tables {
-        text += &format!("elements of tables   {tables}\n");
+        text += &format!("elements of tables    {tables}\n");
     }
-    text += &format!("multiply-adds a row  {:.0}\n\n", r.multiply_adds);
+    text += &format!("multiply-adds per row {:.0}\n\n", r.multiply_adds.unwrap_or_default());
     let mut model = toml::Table::new();
     let own = toml::Table::try_from(&r.settings);
     let own = own.map_err(|e| Error::file("settings", e.to_string(), "report this"))?;

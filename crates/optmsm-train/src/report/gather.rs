@@ -11,7 +11,6 @@ use optmsm_data::cache::Selection;
 use optmsm_data::{Dataset, Need, Part, RowReader, Source};
 
 use super::{ExhibitReport, Files, RunReport, SCORED, SetReport};
-use crate::check::shapes;
 use crate::coverage::{Counter, FieldCoverage};
 use crate::error::{Error, Result};
 use crate::run::Run;
@@ -79,8 +78,7 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
     }
     facts.push(files.facts("best parameters", &run.checkpoint_path("best")));
     let spec = predictor.spec();
-    let parameters =
-        shapes(spec).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum::<usize>() as u64;
+    let parameters = spec.parameters() as u64;
     let mean = |(name, v): (String, f64)| v.is_finite().then_some((name, v));
     let measured = &scored.measured;
     let exhibits = predictor.exhibits(measured)?.into_iter();

@@ -1,4 +1,4 @@
-//! What the runs are made of: exhibits of the models, vocabularies, settings, files.
+//! The inside of the runs: exhibits of the models, vocabularies, settings, files.
 
 use super::chart;
 use super::html::{Cell, count, details, escape, head, number, percent, table};

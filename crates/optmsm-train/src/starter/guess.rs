@@ -99,7 +99,7 @@ pub(super) fn guess(path: &str, columns: &Columns, given: &Given) -> Result<Gues
     if fields.iter().all(|f| f.role == Role::Specific) {
         for field in &mut fields {
             field.role = Role::Shared;
-            field.why.push("shared all the same: a field has to be".into());
+            field.why.push("shared all the same: the default model needs a field of this role".into());
         }
     }
     Ok(Guessed { uses, label, scenario, group })

@@ -42,7 +42,7 @@ pub fn cases() -> Vec<Case> {
     cases
 }
 
-/// What decides how the gradients of the fields and of the layers that read them are made: the length of lists, how often ids
+/// Differences in how the gradients of the fields and of the layers that read them are made: the length of lists, how often ids
 /// repeat, fields without a table, and first layers that are the last ones too.
 pub fn field_cases() -> Vec<Case> {
     let mut cases = vec![

@@ -1,4 +1,4 @@
-//! What OptMSM shows of itself: how far apart the experts are, whom the gate asks, how large the generated weights are.
+//! Exhibits of OptMSM: how far apart the experts are, whom the gate asks, how large the generated weights are.
 
 use crate::layers::tower::GeneratedNorms;
 use crate::model::{Exhibit, Heads, Measure, Measured, ModelSpec, Over};
