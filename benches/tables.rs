@@ -8,7 +8,7 @@ use optmsm_core::backend::{Embedding, Mat, MatMut, Memory, TableStep, TableView,
 use optmsm_core::optim::{self, OptimizerConfig, Rule};
 use optmsm_core::philox::Stream;
 use optmsm_core::rounding::{Rounding, TableDtype};
-use optmsm_cpu::{Cpu, CpuOptions};
+use optmsm_cpu::Cpu;
 
 const ROWS: usize = 200_000;
 const WIDTH: usize = 16;
@@ -17,7 +17,7 @@ const BATCH: usize = 4096;
 fn tables(c: &mut Criterion) {
     let mut group = c.benchmark_group("tables");
     group.throughput(Throughput::Elements(BATCH as u64)).sample_size(30);
-    let be = Cpu::new(CpuOptions::default()).unwrap();
+    let be = Cpu::new().unwrap();
     let (values, uniform) = (Stream::new(1, "values"), Stream::new(1, "ids"));
     let numbers = |n: usize| (0..n as u64).map(|i| 0.01 * values.normal(i) as f32).collect::<Vec<_>>();
     let mut ids: Vec<u32> = (0..BATCH as u64).map(|i| (uniform.uniform(i) * ROWS as f64) as u32).collect();

@@ -27,15 +27,14 @@ fn serve(threads: usize) -> Result<()> {
     let model = OptMsm::new(&config, &input)?;
 
     // A server would read the tensors of a trained model from its store; here they are the initial ones.
-    let cpu = || Cpu::new(CpuOptions::default());
-    let tensors = Learner::new(cpu()?, model.clone(), LearnerConfig::default(), 1, 1)?.export()?;
-    let predictor = Predictor::new(cpu()?, model, &tensors, 1)?;
+    let tensors = Learner::builder(Cpu::new()?, model.clone()).max_rows(1).build()?.export()?;
+    let predictor = Predictor::new(Cpu::new()?, model, &tensors, 1)?;
 
     let answer = |thread: usize| -> Result<Vec<Duration>> {
         let mut row = Batch::new(&input);
         let (mut out, mut times) = ([0.0], Vec::with_capacity(CALLS));
         for call in 0..2 * CALLS {
-            fill(&mut row, &input, (thread * 2 * CALLS + call) as u32);
+            fill(&mut row, &input, (thread * 2 * CALLS + call) as u32)?;
             let start = Instant::now();
             predictor.predict_into(&mut out, &row)?;
             if call >= CALLS {
@@ -65,14 +64,14 @@ fn serve(threads: usize) -> Result<()> {
 }
 
 /// Makes `row` the only row: a request's scenario and ids. The memory is kept from call to call.
-fn fill(row: &mut Batch, input: &InputSpec, request: u32) {
+fn fill(row: &mut Batch, input: &InputSpec, request: u32) -> Result<()> {
+    let value = |i: usize| {
+        let vocab = if i < 16 { 1000 } else { 50 };
+        Value::Id(request.wrapping_mul(2_654_435_761).rotate_left(i as u32) % vocab)
+    };
+    let values: [Value; 20] = std::array::from_fn(value);
     row.clear();
-    row.scenarios.push(request % input.scenarios as u32);
-    for (i, (column, field)) in row.columns.iter_mut().zip(&input.fields).enumerate() {
-        if let (Column::Categorical(ids), FieldKind::Categorical { vocab }) = (column, field.kind) {
-            ids.push(request.wrapping_mul(2_654_435_761).rotate_left(i as u32) % vocab as u32);
-        }
-    }
+    row.push(input, Row::new(request % input.scenarios as u32, &values))
 }
 
 #[test]

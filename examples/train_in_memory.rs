@@ -9,18 +9,13 @@ fn main() -> Result<()> {
     let mut batch = Batch::new(&input);
     for i in 0..2000u32 {
         let (user, item, scenario) = (i % 49 + 1, i % 19 + 1, i / 7 % 2);
-        batch.labels.push(if user % 2 == scenario { 1.0 } else { 0.0 });
-        batch.scenarios.push(scenario);
-        for (column, id) in batch.columns.iter_mut().zip([user, item]) {
-            if let Column::Categorical(ids) = column {
-                ids.push(id);
-            }
-        }
+        let label = if user % 2 == scenario { 1.0 } else { 0.0 };
+        batch.push(&input, Row::new(scenario, &[Value::Id(user), Value::Id(item)]).label(label))?;
     }
     let model = OptMsm::new(&ModelConfig::default(), &input)?;
     let optimizer = OptimizerConfig { lr: 0.01, ..OptimizerConfig::default() };
-    let config = LearnerConfig { optimizer, ..LearnerConfig::default() };
-    let mut learner = Learner::new(Cpu::new(CpuOptions::default())?, model.clone(), config, 2000, 1)?;
+    let learner = Learner::builder(Cpu::new()?, model.clone());
+    let mut learner = learner.optimizer(optimizer).max_rows(2000).seed(1).build()?;
     for step in 1..=100 {
         let loss = learner.step(&batch)?;
         if step % 25 == 0 {
@@ -29,7 +24,7 @@ fn main() -> Result<()> {
     }
     // What a program stores is a list of named tensors; a predictor starts from any source of them.
     let saved: Vec<HostTensor<f32>> = learner.export()?;
-    let predictor = Predictor::new(Cpu::new(CpuOptions::default())?, model, &saved, 2000)?;
+    let predictor = Predictor::new(Cpu::new()?, model, &saved, 2000)?;
     let predictions = predictor.predict(&batch)?;
     assert_eq!(predictions, learner.predict(&batch)?);
     let auc = metrics::auc(&predictions, &batch.labels).unwrap_or(f64::NAN);

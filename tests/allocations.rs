@@ -36,7 +36,7 @@ fn a_warm_step_allocates_nothing() {
         let config = LearnerConfig { optimizer, average, clip_norm: Some(1.0), ..LearnerConfig::default() };
         let options = CpuOptions { threads: Some(2), block_rows: 16, ..CpuOptions::default() };
         let model = models::build(&case.config, &case.input).unwrap();
-        let mut learner = Learner::new(Cpu::new(options).unwrap(), model, config, 300, 7).unwrap();
+        let mut learner = Learner::new(Cpu::with(options).unwrap(), model, config, 300, 7).unwrap();
         let mut plans: Vec<Plan<f32>> = Vec::new();
         for seed in 0..8 {
             let mut plan = Plan::default();

@@ -19,7 +19,7 @@ const STEPS: u64 = 70;
 
 fn cpu(threads: usize, isa: Option<Isa>) -> Cpu {
     let options = CpuOptions { threads: Some(threads), block_rows: 16, isa, ..CpuOptions::default() };
-    Cpu::new(options).unwrap()
+    Cpu::with(options).unwrap()
 }
 
 /// Rows of a tensor that a batch moves: all of a dense parameter, of a table those that it names, of the frozen one none.

@@ -107,7 +107,7 @@ fn adam() -> OptimizerConfig {
 }
 
 fn cpu() -> Cpu {
-    Cpu::new(CpuOptions { threads: Some(2), block_rows: 16, ..CpuOptions::default() }).unwrap()
+    Cpu::with(CpuOptions { threads: Some(2), block_rows: 16, ..CpuOptions::default() }).unwrap()
 }
 
 /// A learner with the initial values of `seed`, the same on every backend.

@@ -13,7 +13,7 @@ use optmsm_core::reference::Reference;
 use optmsm_cpu::{Cpu, CpuOptions};
 
 fn cpu() -> Cpu {
-    Cpu::new(CpuOptions { threads: Some(2), block_rows: 16, ..CpuOptions::default() }).unwrap()
+    Cpu::with(CpuOptions { threads: Some(2), block_rows: 16, ..CpuOptions::default() }).unwrap()
 }
 
 fn parameters(case: &Case) -> Vec<HostTensor<f64>> {

@@ -167,7 +167,7 @@ fn gradients_of_a_step_on_the_cpu_equal_the_reference() {
                 continue;
             }
             let options = CpuOptions { isa: Some(isa), threads: Some(2), lanes: 5, block_rows: 32 };
-            let mut cpu = learner(Cpu::new(options).unwrap(), &case, &LearnerConfig::default(), ROWS);
+            let mut cpu = learner(Cpu::with(options).unwrap(), &case, &LearnerConfig::default(), ROWS);
             cpu.import(&expected.parameters).unwrap();
             let (_, gradients) = cpu.loss_and_gradients(&batch).unwrap();
             assert_eq!(gradients.len(), expected.gradients.len());
@@ -227,5 +227,5 @@ fn lists_may_grow_on_the_reference() {
 
 #[test]
 fn lists_may_grow_on_the_cpu() {
-    lists_may_grow(|| Cpu::new(CpuOptions { threads: Some(2), ..CpuOptions::default() }).unwrap());
+    lists_may_grow(|| Cpu::with(CpuOptions { threads: Some(2), ..CpuOptions::default() }).unwrap());
 }

@@ -66,7 +66,7 @@ fn measure(case: &Case, config: &LearnerConfig, rows: usize) -> ([usize; 2], [Fo
     let none = vec![0; lists.len()];
     let said = [&none, &lists]
         .map(|lists| footprint(options.counting(), model(case), config.clone(), rows, lists).unwrap());
-    let cpu = Cpu::new(options).unwrap();
+    let cpu = Cpu::with(options).unwrap();
     // Its thread has what it needs before anything is measured.
     cpu.run_step(|| ());
     let before = LIVE.bytes();

@@ -111,7 +111,7 @@ fn f32_backends_are_within_the_first_order_bound_of_pytorch() {
         if optmsm_testkit::require(isa.name(), isa.is_available()) {
             names.push(isa.name());
             let options = CpuOptions { isa: Some(isa), threads: Some(2), lanes: 3, block_rows: 4 };
-            gradients_follow_pytorch(|| Cpu::new(options.clone()).unwrap());
+            gradients_follow_pytorch(|| Cpu::with(options.clone()).unwrap());
         }
     }
     println!("checked {names:?}");
@@ -121,7 +121,7 @@ fn f32_backends_are_within_the_first_order_bound_of_pytorch() {
 fn updates_follow_pytorch() {
     optimizers_follow_pytorch(&Reference::<f64>::new(), 1e-12);
     optimizers_follow_pytorch(&Reference::<f32>::new(), OPTIMIZER);
-    optimizers_follow_pytorch(&Cpu::new(CpuOptions::default()).unwrap(), OPTIMIZER);
+    optimizers_follow_pytorch(&Cpu::new().unwrap(), OPTIMIZER);
 }
 
 #[test]

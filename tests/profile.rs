@@ -23,7 +23,7 @@ fn a_case() -> Case {
 }
 
 fn cpu() -> Cpu {
-    Cpu::new(CpuOptions { threads: Some(THREADS), block_rows: 16, ..CpuOptions::default() }).unwrap()
+    Cpu::with(CpuOptions { threads: Some(THREADS), block_rows: 16, ..CpuOptions::default() }).unwrap()
 }
 
 fn learner<B: Backend>(be: B) -> Learner<B, AnyModel<B>> {

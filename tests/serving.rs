@@ -16,7 +16,7 @@ const _: () = shared::<Predictor<Cpu, AnyModel<Cpu>>>();
 const _: () = shared::<Predictor<Reference<f64>, AnyModel<Reference<f64>>>>();
 
 fn cpu() -> Cpu {
-    Cpu::new(CpuOptions { threads: Some(2), block_rows: 16, ..CpuOptions::default() }).unwrap()
+    Cpu::with(CpuOptions { threads: Some(2), block_rows: 16, ..CpuOptions::default() }).unwrap()
 }
 
 fn parameters<E: Elem>(case: &Case) -> Vec<HostTensor<E>> {

@@ -16,7 +16,7 @@ fn a_warm_prediction_allocates_nothing() {
     for &kind in Kind::ALL {
         let case = case("allocations", |c| c.config.kind = kind);
         let cpu =
-            || Cpu::new(CpuOptions { threads: Some(2), block_rows: 16, ..CpuOptions::default() }).unwrap();
+            || Cpu::with(CpuOptions { threads: Some(2), block_rows: 16, ..CpuOptions::default() }).unwrap();
         let model = models::build(&case.config, &case.input).unwrap();
         let params =
             Learner::new(cpu(), model.clone(), LearnerConfig::default(), 1, 7).unwrap().export().unwrap();

@@ -29,7 +29,7 @@ fn find<'a, E>(tensors: &'a [HostTensor<E>], name: &str) -> &'a [E] {
 }
 
 fn cpu(threads: usize) -> Cpu {
-    Cpu::new(CpuOptions { threads: Some(threads), block_rows: 16, ..CpuOptions::default() }).unwrap()
+    Cpu::with(CpuOptions { threads: Some(threads), block_rows: 16, ..CpuOptions::default() }).unwrap()
 }
 
 /// Separate tables of the same rows give the same loss, and gradients whose sum is the shared table's, element by element.

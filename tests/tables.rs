@@ -17,7 +17,7 @@ use optmsm_tests::tables::{
 
 fn cpu(threads: usize, isa: Option<Isa>) -> Cpu {
     let options = CpuOptions { threads: Some(threads), block_rows: 16, isa, ..CpuOptions::default() };
-    Cpu::new(options).unwrap()
+    Cpu::with(options).unwrap()
 }
 
 #[test]

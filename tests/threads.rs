@@ -11,7 +11,7 @@ use optmsm_core::reference::Reference;
 use optmsm_cpu::{Cpu, CpuOptions, Isa};
 
 fn cpu(threads: usize) -> Cpu {
-    Cpu::new(CpuOptions { threads: Some(threads), block_rows: 16, ..CpuOptions::default() }).unwrap()
+    Cpu::with(CpuOptions { threads: Some(threads), block_rows: 16, ..CpuOptions::default() }).unwrap()
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_row_is_predicted_the_same_alone_and_in_any_batch() {
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
         for case in all_cases() {
             let be = || {
-                Cpu::new(CpuOptions { isa: Some(isa), lanes: 2, block_rows: 11, threads: Some(2) }).unwrap()
+                Cpu::with(CpuOptions { isa: Some(isa), lanes: 2, block_rows: 11, threads: Some(2) }).unwrap()
             };
             let learner =
                 Learner::new(Reference::<f64>::new(), model(&case), LearnerConfig::default(), 1, 1).unwrap();

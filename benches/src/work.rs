@@ -86,7 +86,7 @@ pub fn forward_flop(config: &ModelConfig, input: &InputSpec) -> f64 {
 
 /// A CPU backend with this many threads.
 pub fn cpu(threads: usize) -> Result<Cpu> {
-    Cpu::new(CpuOptions { threads: Some(threads), ..CpuOptions::default() })
+    Cpu::with(CpuOptions { threads: Some(threads), ..CpuOptions::default() })
 }
 
 /// Training steps on planned batches in turn, as the trainer does behind its loader.

@@ -1,7 +1,11 @@
 //! Rows on their way to the model, in the order of the input.
 
+mod row;
+
 use crate::config::{FieldKind, InputSpec};
 use crate::error::{Error, Result};
+
+pub use row::{Row, Value};
 
 /// Encoded rows. Columns are in schema order; every column has one entry a row.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -27,6 +27,15 @@ pub struct Sizes {
     pub packed: PackedBytes,
 }
 
+impl fmt::Debug for Sizes {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Self { name, lanes, min_lane_rows, block_rows, fields_by_id, packed: _ } = self;
+        let mut f = f.debug_struct("Sizes");
+        f.field("name", name).field("lanes", lanes).field("min_lane_rows", min_lane_rows);
+        f.field("block_rows", block_rows).field("fields_by_id", fields_by_id).finish_non_exhaustive()
+    }
+}
+
 /// Bytes of packed weights, from groups, outputs, inputs and products.
 pub type PackedBytes = Box<dyn Fn(usize, usize, usize, Products) -> usize + Send + Sync>;
 

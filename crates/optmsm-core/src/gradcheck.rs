@@ -8,7 +8,7 @@ use crate::batch::{Batch, Column};
 use crate::config::{FieldKind, FieldSpec, InputSpec, Kind, ModelConfig, Pooling, Role};
 use crate::error::Result;
 use crate::learner::{Learner, LearnerConfig};
-use crate::model::AnyModel;
+use crate::model::{AnyModel, Model};
 use crate::models;
 use crate::params::HostTensor;
 use crate::philox::Stream;
@@ -246,16 +246,29 @@ pub fn random_parameters(tensors: &[HostTensor<f64>], seed: u64) -> Vec<HostTens
     tensors.iter().map(fill).collect()
 }
 
-/// A learner of a case with random parameters.
-fn learner(
-    case: &Case,
+/// The model of a case.
+fn model(case: &Case) -> Result<AnyModel<Reference<f64>>> {
+    models::build(&case.config, &case.input)
+}
+
+/// A learner of a model with random parameters.
+fn learner<M: Model<Reference<f64>>>(
+    model: M,
     be: Reference<f64>,
     rows: usize,
-) -> Result<Learner<Reference<f64>, AnyModel<Reference<f64>>>> {
-    let model = models::build(&case.config, &case.input)?;
+) -> Result<Learner<Reference<f64>, M>> {
     let mut learner = Learner::new(be, model, LearnerConfig::default(), rows, 11)?;
     learner.import(&random_parameters(&learner.export()?, 5))?;
     Ok(learner)
+}
+
+/// Checks every tensor of any model, at random parameters, on one labelled batch for its inputs.
+///
+/// # Errors
+/// When the model cannot be allocated, or the batch does not fit it.
+pub fn check_model<M: Model<Reference<f64>> + Clone>(model: &M, batch: &Batch) -> Result<Vec<TensorError>> {
+    let own = learner(model.clone(), Reference::with_lanes(2, 3), batch.rows())?;
+    compare(own, learner(model.clone(), Reference::new(), batch.rows())?, batch)
 }
 
 /// Checks every tensor of a case, on the first of ten random batches that keeps off ReLU kinks. With `forget_penalty` the gradient leaves out the penalty that the loss
@@ -287,8 +300,17 @@ fn check_batch(
     if forget_penalty {
         wrong.config.orthogonality = 0.0;
     }
-    let (_, analytic) = learner(&wrong, be.clone(), ROWS)?.loss_and_gradients(&batch)?;
-    let mut learner = learner(case, Reference::new(), ROWS)?;
+    let own = learner(model(&wrong)?, be.clone(), ROWS)?;
+    compare(own, learner(model(case)?, Reference::new(), ROWS)?, &batch)
+}
+
+/// Compares the gradients of `own` with finite differences of the loss of `learner`, at the same parameters.
+fn compare<M: Model<Reference<f64>>>(
+    mut own: Learner<Reference<f64>, M>,
+    mut learner: Learner<Reference<f64>, M>,
+    batch: &Batch,
+) -> Result<Vec<TensorError>> {
+    let (_, analytic) = own.loss_and_gradients(batch)?;
     let mut params = learner.export()?;
     let mut errors = Vec::new();
     for (t, gradient) in analytic.iter().enumerate() {
@@ -307,7 +329,7 @@ fn check_batch(
                 let before = params[place].data[i];
                 params[place].data[i] = before + delta;
                 learner.import(&params)?;
-                let loss = learner.loss_and_gradients(&batch)?.0.total();
+                let loss = learner.loss_and_gradients(batch)?.0.total();
                 params[place].data[i] = before;
                 Ok(loss)
             };

@@ -1,5 +1,6 @@
 //! Training: one step at a time, on any backend, for any model.
 
+mod builder;
 mod footprint;
 mod trace;
 
@@ -22,6 +23,7 @@ use crate::rounding::{Rounding, TableDtype};
 use crate::runtime::Params;
 use crate::tables::{CURRENT, Moving, PIECE, Rest};
 
+pub use builder::LearnerBuilder;
 pub use footprint::{Footprint, footprint};
 pub use trace::{KEPT, Trace, TracedStep};
 
@@ -131,6 +133,15 @@ pub struct Learner<B: Backend, M: Model<B>> {
     tracer: Tracer<B>,
     last: (usize, f64), // rows and Σw of the last step
     answer: Answer,
+}
+
+impl<B: Backend, M: Model<B>> std::fmt::Debug for Learner<B, M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { config, seed, step, .. } = self;
+        let mut f = f.debug_struct("Learner");
+        f.field("spec", self.spec()).field("config", config).field("seed", seed).field("step", step);
+        f.finish_non_exhaustive()
+    }
 }
 
 impl<B: Backend, M: Model<B>> Learner<B, M> {

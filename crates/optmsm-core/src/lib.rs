@@ -5,6 +5,7 @@
 //!
 //! [`models`] has an architecture per file; [`model`] is the contract that they meet.
 #![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 
 pub mod backend;

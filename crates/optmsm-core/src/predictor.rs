@@ -49,6 +49,13 @@ struct Session<B: Backend, M: Model<B>> {
     lanes: Lanes<B, M>,
 }
 
+impl<B: Backend, M: Model<B>> std::fmt::Debug for Predictor<B, M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut f = f.debug_struct("Predictor");
+        f.field("spec", self.model.spec()).field("max_rows", &self.max_rows).finish_non_exhaustive()
+    }
+}
+
 impl<B: Backend, M: Model<B>> Predictor<B, M> {
     /// Takes the parameters from `source`. A call's memory is for `max_rows` rows; a larger batch is
     /// computed in pieces of that size.

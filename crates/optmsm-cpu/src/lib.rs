@@ -3,6 +3,7 @@
 //! A worker takes a lane's blocks through the whole model while their activations are hot in the cache;
 //! inside a lane everything runs on one thread. Gradients accumulate in a fixed number of lanes and are
 //! summed in order, so results are bit-equal for any number of threads. A warm step allocates nothing.
+#![warn(missing_debug_implementations)]
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 
 mod gemm;
@@ -73,11 +74,19 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// Starts the worker threads.
+    /// Starts a worker thread per core.
+    ///
+    /// # Errors
+    /// When threads cannot be started.
+    pub fn new() -> Result<Self> {
+        Self::with(CpuOptions::default())
+    }
+
+    /// Starts the worker threads that `options` ask for.
     ///
     /// # Errors
     /// When an option is 0, the instruction set is missing, or threads cannot be started.
-    pub fn new(options: CpuOptions) -> Result<Self> {
+    pub fn with(options: CpuOptions) -> Result<Self> {
         let fail = |problem: String| Error::Backend { backend: "cpu".into(), problem };
         let isa = options.isa.unwrap_or_else(Isa::best);
         if !isa.is_available() {

@@ -7,7 +7,7 @@ use optmsm_cpu::{Cpu, CpuOptions, Isa};
 
 fn cpu(isa: Isa) -> Option<Cpu> {
     let options = CpuOptions { threads: Some(2), isa: Some(isa), ..Default::default() };
-    optmsm_testkit::require(isa.name(), isa.is_available()).then(|| Cpu::new(options).unwrap())
+    optmsm_testkit::require(isa.name(), isa.is_available()).then(|| Cpu::with(options).unwrap())
 }
 
 /// The reference in single precision passes the suite that its double-precision form defines.

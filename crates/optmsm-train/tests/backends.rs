@@ -109,7 +109,7 @@ fn train(place: &Place, folder: &str, be: impl Backend<Elem = f32>, resume: bool
 }
 
 fn cpu() -> Cpu {
-    Cpu::new(CpuOptions { threads: Some(1), ..CpuOptions::default() }).unwrap()
+    Cpu::with(CpuOptions { threads: Some(1), ..CpuOptions::default() }).unwrap()
 }
 
 fn last(place: &Place, folder: &str) -> Vec<u8> {

@@ -7,7 +7,7 @@ use optmsm_core::batch::Batch;
 use optmsm_core::models::OptMsm;
 use optmsm_core::philox::Stream;
 use optmsm_core::predictor::Predictor;
-use optmsm_cpu::{Cpu, CpuOptions};
+use optmsm_cpu::Cpu;
 use optmsm_data::Dataset;
 use optmsm_train::run::Run;
 use serde_json::Value;
@@ -53,7 +53,7 @@ fn logits(place: &Place, run: &str, file: &str) -> (Vec<f32>, Batch) {
     let batch = Dataset::load(place.path(file), &run.schema).unwrap().batch;
     let model = OptMsm::new(&run.config.model, &run.schema.input_spec()).unwrap();
     let best = run.checkpoint("best").unwrap();
-    let predictor = Predictor::new(Cpu::new(CpuOptions::default()).unwrap(), model, &best, 500).unwrap();
+    let predictor = Predictor::new(Cpu::new().unwrap(), model, &best, 500).unwrap();
     (predictor.logits(&batch).unwrap(), batch)
 }
 

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use optmsm_core::batch::Batch;
 use optmsm_core::params::{Init, initial};
 use optmsm_core::predictor::Predictor;
-use optmsm_cpu::{Cpu, CpuOptions};
+use optmsm_cpu::Cpu;
 use optmsm_data::{Dataset, Extra, Need, RowReader};
 use optmsm_train::run::Run;
 use safetensors::Dtype;
@@ -119,7 +119,7 @@ fn rows_over_a_pipe_are_encoded_as_in_training() {
 
     let model = optmsm_core::models::OptMsm::new(&run.config.model, &run.schema.input_spec()).unwrap();
     let best = run.checkpoint("best").unwrap();
-    let predictor = Predictor::new(Cpu::new(CpuOptions::default()).unwrap(), model, &best, 500).unwrap();
+    let predictor = Predictor::new(Cpu::new().unwrap(), model, &best, 500).unwrap();
     let expected: Vec<String> = predictor.predict(&trained).unwrap().iter().map(f32::to_string).collect();
 
     let mut child = Command::new(env!("CARGO_BIN_EXE_optmsm"))

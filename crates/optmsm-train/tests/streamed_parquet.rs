@@ -72,7 +72,7 @@ fn train(folder: &TempDir, run: &str, threads: usize, resume: bool, steps: Optio
     };
     let config = &run.config.train;
     let model = OptMsm::new(&run.config.model, &run.schema.input_spec()).unwrap();
-    let be = Cpu::new(CpuOptions { threads: Some(1), ..CpuOptions::default() }).unwrap();
+    let be = Cpu::with(CpuOptions { threads: Some(1), ..CpuOptions::default() }).unwrap();
     let mut learner = Learner::new(be, model, config.learner(), config.batch_size, config.seed).unwrap();
     let stop = AtomicBool::new(false);
     let control = Control { resume, stop: &stop, max_steps: steps, quiet: true, observer: None };
