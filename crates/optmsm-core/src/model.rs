@@ -76,10 +76,11 @@ pub trait Model<B: Backend>: Send + Sync {
         act: &mut Self::Activations,
         prepared: &Self::Prepared,
     );
-    /// The fields of a reader as [`Model::forward`] left them and [`Model::backward`] kept them: `[rows, Σ d]`.
+    /// The fields of a linear reader as [`Model::forward`] left them and [`Model::backward`] kept them: `[rows, Σ d]`. Never
+    /// called for an embedded one.
     fn embedded<'a>(&self, act: &'a Self::Activations, reader: usize, rows: usize) -> Mat<'a, B::Buf>;
-    /// Adds the gradients of a block, penalties included, to `grads`, except of weights that read fields; sets those of
-    /// every reader in `readers`. `d_logits` `[rows, 1]` is used up; `batch_rows` are the rows of the whole batch.
+    /// Adds the gradients of a block, penalties included, to `grads`, except of the weights of linear readers' layers; sets
+    /// those of every reader in `readers`. `d_logits` `[rows, 1]` is used up; `batch_rows` are the rows of the whole batch.
     ///
     /// Without [`fields_by_id`](crate::backend::Memory::fields_by_id) the biases of linear readers' layers are left out, too:
     /// their gradients come with the weights'.

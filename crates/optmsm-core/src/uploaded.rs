@@ -189,7 +189,7 @@ impl<B: Backend> InputColumn<B> {
     }
 }
 
-/// Rows `first..first + rows` of an ordered batch, on their way through a model.
+/// Rows `first..first + rows` of a batch ordered by scenario, on their way through a model.
 #[derive(Debug)]
 pub struct Block<'a, B: Backend> {
     /// First row in the ordered batch.

@@ -5,8 +5,8 @@ use crate::config::Role;
 use crate::layers::Embedding;
 use crate::params::{ParamId, Tensor};
 
-/// Some fields side by side, `[rows, Σ d]`, as a model reads them. Several readers may read one field: their gradients are
-/// summed.
+/// Some fields side by side, `[rows, Σ d]`, as a model reads them: in schema order, all of width
+/// [`Embedding::dim`]. Several readers may read one field: their gradients are summed.
 #[derive(Clone, Debug)]
 pub struct Reader {
     places: Vec<Place>,
@@ -114,7 +114,8 @@ pub struct ReaderGrads<'a, B: Backend> {
 }
 
 impl<B: Backend> ReaderGrads<'_, B> {
-    /// That of a reader: ∂L/∂e or δ, as its [`Through`] says.
+    /// That of a reader: ∂L/∂e or δ, as its [`Through`] says. Before the first write it holds values of an
+    /// earlier block or step.
     pub fn reader(&mut self, number: usize) -> MatMut<'_, B::Buf> {
         self.of[number].mat_mut(self.first + self.rows).rows(self.first, self.rows)
     }
