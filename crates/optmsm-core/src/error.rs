@@ -39,8 +39,8 @@ pub enum Error {
     },
 }
 
-/// Result with this crate's [`enum@Error`].
-pub type Result<T> = std::result::Result<T, Error>;
+/// Result with this crate's [`enum@Error`], unless another is named: code that imports it keeps `Result<T, Box<dyn Error>>`.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// A [`Error::Config`].
