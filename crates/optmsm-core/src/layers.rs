@@ -1,19 +1,27 @@
 //! Layers with handwritten forward and backward; docs/derivations.md derives each.
 
 pub mod embedding;
+pub mod experts;
+pub mod gate;
+pub mod hyper;
 pub mod input_mlp;
 pub mod linear;
 pub mod mlp;
 pub mod norm;
+pub mod orthogonality;
 pub mod scenario_linear;
 pub mod star;
 pub mod tower;
 
 pub use embedding::{Embedding, EmbeddingConfig};
+pub use experts::Experts;
+pub use gate::{Gate, Mixture};
+pub use hyper::{GeneratedLinear, Hyper};
 pub use input_mlp::InputMlp;
 pub use linear::Linear;
 pub use mlp::Mlp;
 pub use norm::PartitionedNorm;
+pub use orthogonality::Orthogonality;
 pub use scenario_linear::{ScenarioLinear, ScenarioTowers};
 pub use star::StarLinear;
 pub use tower::{Tower, TowerSpec};

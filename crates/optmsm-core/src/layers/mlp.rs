@@ -1,4 +1,4 @@
-//! Stacks of linear layers, each with a ReLU (+ dropout): experts (model.md §2), encodings (§4), whole networks.
+//! Stacks of linear layers, each with a ReLU (+ dropout): encodings (model.md §4), whole networks.
 
 use crate::backend::{Backend, Mat, MatMut, Products, Write};
 use crate::error::Result;
@@ -32,7 +32,7 @@ impl Mlp {
             layers.push(Linear::new(params, &format!("{name}.{i}"), inputs, width, true));
             inputs = width;
         }
-        Self { layers, reads_fields: false, dropout: 0.0, first_site: 0 }
+        Self::of(layers)
     }
 
     /// One stack with a last layer to `outputs` that no ReLU and no dropout follows: 1 for a logit.
@@ -49,21 +49,8 @@ impl Mlp {
         mlp
     }
 
-    /// `count` stacks of one shape that read the same input; the output is `[rows, count · m]`.
-    pub fn experts(
-        params: &mut ParamLayout,
-        name: &str,
-        count: usize,
-        inputs: usize,
-        widths: &[usize],
-    ) -> Self {
-        let mut layers = Vec::new();
-        let mut inputs = inputs;
-        for (i, &width) in widths.iter().enumerate() {
-            let name = format!("{name}.{i}");
-            layers.push(Linear::side_by_side(params, &name, count, [inputs, width], i == 0));
-            inputs = width;
-        }
+    /// These layers, each of which reads the one before.
+    pub(super) fn of(layers: Vec<Linear>) -> Self {
         Self { layers, reads_fields: false, dropout: 0.0, first_site: 0 }
     }
 

@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::gradcheck::{Case, cases_of_fields};
 use crate::layers::mlp::MlpActivations;
 use crate::layers::scenario_linear::ScenarioTowersActivations;
-use crate::layers::{Mlp, ScenarioLinear, ScenarioTowers};
+use crate::layers::{Experts, Gate, Mixture, ScenarioTowers};
 use crate::model::{
     Builder, Cx, Exhibit, Fields, Grads, Measure, Measured, Model, ModelSpec, Reader, ReaderGrads,
 };
@@ -52,11 +52,9 @@ const GATE: usize = 1;
 #[derive(Clone, Debug)]
 pub struct Mmoe {
     spec: ModelSpec,
-    experts: Mlp,
-    gate: ScenarioLinear,
+    experts: Experts,
+    gate: Gate,
     towers: ScenarioTowers,
-    count: usize, // K
-    width: usize, // m
 }
 
 /// Packed weights.
@@ -74,11 +72,9 @@ pub struct Activations<B: Backend> {
     experts: MlpActivations<B>,
     outputs: Tensor<B>,   // of the experts, [rows, K·m]
     d_outputs: Tensor<B>, // [rows, K·m]
-    logits: Tensor<B>,    // of the gate, then their gradient, [rows, K]
-    alpha: Tensor<B>,     // [rows, K]
-    d_alpha: Tensor<B>,   // [rows, K]
-    mix: Tensor<B>,       // [rows, m]
-    d_mix: Tensor<B>,     // [rows, m]
+    gate: Mixture<B>,
+    mix: Tensor<B>,   // [rows, m]
+    d_mix: Tensor<B>, // [rows, m]
     towers: ScenarioTowersActivations<B>,
 }
 
@@ -92,20 +88,17 @@ impl Mmoe {
         let MmoeConfig { experts, tower } = &config.mmoe;
         let mut build = Builder::new(config.embedding(), input);
         let (s, inputs) = (input.scenarios, build.embedding().width(Fields::All));
-        let count = experts.count(s);
-        let [expert_site, tower_site] = [build.dropout_sites(), build.dropout_sites()];
-        let experts = Mlp::experts(&mut build.params, "experts", count, inputs, &experts.hidden)
-            .with_dropout(experts.dropout, expert_site)
-            .reading_fields();
-        let gate = ScenarioLinear::new(&mut build.params, "gate", s, [inputs, count], false);
-        let (width, dropout) = (experts.width() / count, (tower.dropout, tower_site));
+        let experts = Experts::new(&mut build, "experts", inputs, experts).reading_fields();
+        let (width, count) = (experts.width(), experts.count());
+        let gate = Gate::by_scenario(&mut build, "gate", [inputs, count]);
+        let dropout = (tower.dropout, build.dropout_sites());
         let towers = ScenarioTowers::new(&mut build.params, "towers", s, width, &tower.hidden, dropout);
         let readers = vec![
             Reader::linear(build.embedding(), Fields::All, experts.first()),
             Reader::embedded(build.embedding(), Fields::All),
         ];
         let spec = build.build(readers, vec![Measure::of_scenarios("gate", count)]);
-        Ok(Self { spec, experts, gate, towers, count, width })
+        Ok(Self { spec, experts, gate, towers })
     }
 }
 
@@ -130,16 +123,15 @@ impl<B: Backend> Model<B> for Mmoe {
     fn alloc_activations(&self, be: &B, rows: usize, training: bool) -> Result<Activations<B>> {
         let forward = |cols: usize| Tensor::new(be, rows, cols);
         let backward = |cols: usize| Tensor::new(be, if training { rows } else { 0 }, cols);
+        let (count, width) = (self.experts.count(), self.experts.width());
         Ok(Activations {
             e: forward(self.spec.readers()[EXPERTS].width())?,
             experts: self.experts.activations(be, rows, training)?,
-            outputs: forward(self.count * self.width)?,
-            d_outputs: backward(self.count * self.width)?,
-            logits: forward(self.count)?,
-            alpha: forward(self.count)?,
-            d_alpha: backward(self.count)?,
-            mix: forward(self.width)?,
-            d_mix: backward(self.width)?,
+            outputs: forward(count * width)?,
+            d_outputs: backward(count * width)?,
+            gate: self.gate.activations(be, rows, training)?,
+            mix: forward(width)?,
+            d_mix: backward(width)?,
             towers: self.towers.activations(be, rows, training)?,
         })
     }
@@ -166,9 +158,8 @@ impl<B: Backend> Model<B> for Mmoe {
         self.spec.embed(cx, EXPERTS, act.e.mat_mut(n));
         let e = act.e.mat(n);
         self.experts.forward(cx, act.outputs.mat_mut(n), &mut act.experts, e, &prepared.experts);
-        self.gate.forward(cx, act.logits.mat_mut(n), e, &prepared.gate);
-        let (mix, alpha) = (act.mix.mat_mut(n), act.alpha.mat_mut(n));
-        cx.be.gate(mix, alpha, act.logits.mat(n), act.outputs.mat(n));
+        self.gate.forward(cx, &mut act.gate, e, &prepared.gate);
+        act.gate.forward(cx.be, act.mix.mat_mut(n), act.outputs.mat(n));
         self.towers.forward(cx, logits, &mut act.towers, act.mix.mat(n), &prepared.towers);
     }
 
@@ -189,12 +180,10 @@ impl<B: Backend> Model<B> for Mmoe {
         let (n, dense) = (cx.x.rows, &mut grads.dense);
         let (x, d_x) = ((act.mix.mat(n), None), (act.d_mix.mat_mut(n), Write::Set));
         self.towers.backward(cx, dense, d_x, x, d_logits, &mut act.towers, &prepared.towers);
-        // forward: mix = Σ_k α_k E_k with α = softmax(G_s e + c_s)
-        let (outputs, alpha, d_mix) = (act.outputs.mat(n), act.alpha.mat(n), act.d_mix.mat(n));
-        let (d_gate, d_alpha) = (act.logits.mat_mut(n), act.d_alpha.mat_mut(n));
-        cx.be.gate_bwd(d_gate, d_alpha, act.d_outputs.mat_mut(n), d_mix, alpha, outputs);
-        let (e, d_e) = (act.e.mat(n), (readers.reader(GATE), Write::Set));
-        self.gate.backward(cx, dense, d_e, None, act.logits.mat(n), e, &prepared.gate);
+        let outputs = act.outputs.mat(n);
+        act.gate.backward(cx.be, act.d_outputs.mat_mut(n), act.d_mix.mat(n), outputs);
+        let d_e = (readers.reader(GATE), Write::Set);
+        self.gate.backward(cx, dense, d_e, &act.gate, act.e.mat(n), &prepared.gate);
         let (delta, d_outputs) = (readers.reader(EXPERTS), act.d_outputs.mat_mut(n));
         let (own, packed) = (&mut act.experts, &prepared.experts);
         self.experts.backward_to_fields(cx, dense, delta, d_outputs, Some(outputs), own, packed);
@@ -203,11 +192,11 @@ impl<B: Backend> Model<B> for Mmoe {
     fn finish(&self, _: &B, _: &mut Grads<B>, (): &mut (), _: &Prepared<B>, _: &Flat<B>) {}
 
     fn measured<'a>(&self, act: &'a Activations<B>, _: usize, rows: usize) -> Mat<'a, B::Buf> {
-        act.alpha.mat(rows)
+        act.gate.alpha(rows)
     }
 
     fn exhibits(&self, _: &B, _: &Prepared<B>, _: &Flat<B>, measured: &Measured) -> Result<Vec<Exhibit>> {
-        Ok(vec![Exhibit::gate(measured, 0, (0..self.count).map(|k| format!("expert {k}")).collect())])
+        Ok(vec![Exhibit::gate(measured, 0, self.experts.names())])
     }
 }
 

@@ -9,8 +9,9 @@ use crate::config::{InputSpec, ModelConfig, Role};
 use crate::error::Result;
 use crate::layers::input_mlp::{InputMlpActivations, InputMlpPrepared};
 use crate::layers::mlp::MlpActivations;
+use crate::layers::orthogonality::OrthogonalityActivations;
 use crate::layers::tower::{TowerActivations, TowerPrepared, TowerScratch};
-use crate::layers::{InputMlp, Linear, Mlp, Tower, TowerSpec};
+use crate::layers::{Experts, Gate, InputMlp, Mixture, Mlp, Orthogonality, Tower, TowerSpec};
 use crate::model::{
     Builder, Cx, Exhibit, Fields, Grads, Measure, Measured, Model, ModelSpec, Reader, ReaderGrads,
 };
@@ -37,12 +38,11 @@ const SPECIFIC: usize = 1;
 #[derive(Clone, Debug)]
 pub struct OptMsm {
     spec: ModelSpec,
-    experts: Mlp,
+    experts: Experts,
+    orthogonality: Orthogonality,
     specific: InputMlp,
-    gate: Option<Linear>,
+    gate: Option<Gate>,
     tower: Tower,
-    orthogonality: f64,
-    count: usize,    // K
     width: usize,    // m
     encoding: usize, // p
 }
@@ -62,14 +62,12 @@ pub struct Activations<B: Backend> {
     e_sh: Tensor<B>, // [rows, d·F_sh]
     experts: MlpActivations<B>,
     specific: InputMlpActivations<B>,
-    e: Tensor<B>,        // [rows, K·m]
-    d_e: Tensor<B>,      // [rows, K·m]
-    inv_norm: Tensor<B>, // [rows, K]
-    logits: Tensor<B>,   // gate logits, then their gradient, [rows, K]
-    alpha: Tensor<B>,    // [rows, K]
-    d_alpha: Tensor<B>,  // [rows, K]
-    h0: Tensor<B>,       // [mix ; g], [rows, m + p]
-    d_h0: Tensor<B>,     // [rows, m + p]
+    e: Tensor<B>,   // [rows, K·m]
+    d_e: Tensor<B>, // [rows, K·m]
+    orthogonality: OrthogonalityActivations<B>,
+    gate: Mixture<B>, // of no expert without a gate
+    h0: Tensor<B>,    // [mix ; g], [rows, m + p]
+    d_h0: Tensor<B>,  // [rows, m + p]
     tower: TowerActivations<B>,
 }
 
@@ -83,18 +81,15 @@ impl OptMsm {
         let mut build = Builder::new(config.embedding(), input);
         let (s, q) = (input.scenarios, config.hyper.scenario_dim);
         let scenario = build.params.add("scenario.weight", &[s, q], Init::Normal(config.init_std));
-        let count = config.experts.count(s);
         let shared = build.embedding().width(Fields::Role(Role::Shared));
-        let experts = Mlp::experts(&mut build.params, "experts", count, shared, &config.experts.hidden);
-        let site = build.dropout_sites();
-        let experts = experts.reading_fields().with_dropout(config.experts.dropout, site);
+        let experts = Experts::new(&mut build, "experts", shared, &config.experts).reading_fields();
         let specific =
             InputMlp::new(&mut build, "specific", Fields::Role(Role::Specific), scenario, |build, inputs| {
                 Mlp::new(&mut build.params, "specific", inputs, &config.specific.hidden)
             });
-        let (width, encoding) = (experts.width() / count, specific.width());
-        let gate = (config.combine == Combine::Gate)
-            .then(|| Linear::new(&mut build.params, "gate", encoding, count, false));
+        let (count, width, encoding) = (experts.count(), experts.width(), specific.width());
+        let gate =
+            (config.combine == Combine::Gate).then(|| Gate::shared(&mut build, "gate", [encoding, count]));
         let (tower, hyper) = (&config.tower, &config.hyper);
         let place = TowerSpec { scenario, inputs: width + encoding, specific: encoding, tower, hyper };
         let tower = Tower::new(&mut build, place);
@@ -102,19 +97,11 @@ impl OptMsm {
             Reader::linear(build.embedding(), Fields::Role(Role::Shared), experts.first()),
             Reader::linear(build.embedding(), Fields::Role(Role::Specific), specific.first()),
         ];
-        let mut measures = vec![Measure::of_rows("orthogonality"), exhibits::cosines(count)];
+        let orthogonality = Orthogonality::new(config.orthogonality, count);
+        let mut measures = orthogonality.measures().to_vec();
         measures.extend(gate.as_ref().map(|_| Measure::of_scenarios("gate", count)));
-        Ok(Self {
-            spec: build.build(readers, measures),
-            experts,
-            specific,
-            gate,
-            tower,
-            orthogonality: config.orthogonality,
-            count,
-            width,
-            encoding,
-        })
+        let spec = build.build(readers, measures);
+        Ok(Self { spec, experts, orthogonality, specific, gate, tower, width, encoding })
     }
 }
 
@@ -140,17 +127,16 @@ impl<B: Backend> Model<B> for OptMsm {
     fn alloc_activations(&self, be: &B, rows: usize, training: bool) -> Result<Activations<B>> {
         let forward = |cols: usize| Tensor::new(be, rows, cols);
         let backward = |cols: usize| Tensor::new(be, if training { rows } else { 0 }, cols);
-        let gates = if self.gate.is_some() { self.count } else { 0 };
+        let (count, experts) = (self.experts.count(), self.experts.count() * self.width);
+        let gates = if self.gate.is_some() { count } else { 0 };
         Ok(Activations {
             e_sh: forward(self.spec.readers()[SHARED].width())?,
             experts: self.experts.activations(be, rows, training)?,
             specific: self.specific.activations(be, rows, training)?,
-            e: forward(self.count * self.width)?,
-            d_e: backward(self.count * self.width)?,
-            inv_norm: forward(self.count)?,
-            logits: forward(gates)?,
-            alpha: forward(gates)?,
-            d_alpha: backward(gates)?,
+            e: forward(experts)?,
+            d_e: backward(experts)?,
+            orthogonality: self.orthogonality.activations(be, rows)?,
+            gate: Mixture::new(be, rows, gates, training)?,
             h0: forward(self.width + self.encoding)?,
             d_h0: backward(self.width + self.encoding)?,
             tower: self.tower.activations(be, rows, training)?,
@@ -182,15 +168,14 @@ impl<B: Backend> Model<B> for OptMsm {
         self.spec.embed(cx, SHARED, act.e_sh.mat_mut(n));
         self.experts.forward(cx, act.e.mat_mut(n), &mut act.experts, act.e_sh.mat(n), &prepared.experts);
         if let Some(sums) = sums {
-            be.orthogonality(act.inv_norm.mat_mut(n), sums, act.e.mat(n));
+            self.orthogonality.forward(be, sums, &mut act.orthogonality, act.e.mat(n));
         }
 
         let (g, embed) = (act.h0.mat_mut(n).cols(m, p), |e: MatMut<B::Buf>| self.spec.embed(cx, SPECIFIC, e));
         self.specific.forward(cx, g, &mut act.specific, embed, &prepared.specific);
         if let (Some(gate), Some(packed)) = (&self.gate, &prepared.gate) {
-            gate.forward(be, act.logits.mat_mut(n), act.h0.mat(n).cols(m, p), packed, cx.params);
-            let mix = act.h0.mat_mut(n).cols(0, m);
-            be.gate(mix, act.alpha.mat_mut(n), act.logits.mat(n), act.e.mat(n));
+            gate.forward(cx, &mut act.gate, act.h0.mat(n).cols(m, p), packed);
+            act.gate.forward(be, act.h0.mat_mut(n).cols(0, m), act.e.mat(n));
         } else {
             be.select(act.h0.mat_mut(n).cols(0, m), act.e.mat(n), cx.x.groups);
         }
@@ -219,20 +204,16 @@ impl<B: Backend> Model<B> for OptMsm {
         self.tower.backward(cx, grads, d_h0, d_logits, &mut act.tower, h0, &prepared.tower);
 
         // Leaves in d_e the gradient before the experts' last ReLU.
-        let (d_e, e, inv_norm) = (act.d_e.mat_mut(n), act.e.mat(n), act.inv_norm.mat(n));
-        let (d_mix, scale) = (act.d_h0.mat(n).cols(0, m), self.orthogonality / batch_rows as f64);
+        let (mut d_e, e) = (act.d_e.mat_mut(n), act.e.mat(n));
+        let (d_mix, apart) = (act.d_h0.mat(n).cols(0, m), &act.orthogonality);
         if let (Some(gate), Some(packed)) = (&self.gate, &prepared.gate) {
-            // forward: mix = Σ_k α_k e_k with α = softmax(W_g g + b_g)
-            let (d_logits, d_alpha, alpha) =
-                (act.logits.mat_mut(n), act.d_alpha.mat_mut(n), act.alpha.mat(n));
-            be.gate_orthogonality_bwd(d_logits, d_alpha, d_e, d_mix, alpha, e, inv_norm, scale);
-            let (d_gate, d_g) = (act.logits.mat(n), act.d_h0.mat_mut(n).cols(m, p));
-            let dense = &mut grads.dense;
-            gate.backward(be, dense, (d_g, Write::Add), None, d_gate, h0.cols(m, p), packed);
+            let mixture = &mut act.gate;
+            self.orthogonality.backward_with_mixture(be, d_e, d_mix, mixture, apart, e, batch_rows);
+            let d_g = (act.d_h0.mat_mut(n).cols(m, p), Write::Add);
+            gate.backward(cx, &mut grads.dense, d_g, &act.gate, h0.cols(m, p), packed);
         } else {
-            be.select_bwd(d_e, Write::Set, d_mix, cx.x.groups);
-            be.orthogonality_bwd(act.d_e.mat_mut(n), e, inv_norm, scale);
-            be.relu_bwd(act.d_e.mat_mut(n), e);
+            be.select_bwd(d_e.again(), Write::Set, d_mix, cx.x.groups);
+            self.orthogonality.backward(be, d_e, apart, e, batch_rows);
         }
         let (delta, d_e, packed) = (readers.reader(SHARED), act.d_e.mat_mut(n), &prepared.experts);
         let dense = &mut grads.dense;
@@ -254,11 +235,11 @@ impl<B: Backend> Model<B> for OptMsm {
     }
 
     fn penalty(&self, sums: &[f64], rows: f64) -> f64 {
-        self.orthogonality * sums[0] / rows
+        self.orthogonality.penalty(sums, rows)
     }
 
     fn measured<'a>(&self, act: &'a Activations<B>, _: usize, rows: usize) -> Mat<'a, B::Buf> {
-        act.alpha.mat(rows)
+        act.gate.alpha(rows)
     }
 
     fn exhibits(
@@ -269,10 +250,8 @@ impl<B: Backend> Model<B> for OptMsm {
         measured: &Measured,
     ) -> Result<Vec<Exhibit>> {
         let mut shown = Vec::new();
-        if self.count > 1 {
-            shown.push(exhibits::apart(self.count, &self.spec, measured));
-        }
-        shown.extend(self.gate.as_ref().map(|_| Exhibit::gate(measured, 0, exhibits::names(self.count))));
+        shown.extend(self.orthogonality.exhibit(&self.spec, measured, self.experts.names()));
+        shown.extend(self.gate.as_ref().map(|_| Exhibit::gate(measured, 0, self.experts.names())));
         shown.extend(exhibits::generated(&self.tower.norms(be, &prepared.tower, params)?));
         Ok(shown)
     }

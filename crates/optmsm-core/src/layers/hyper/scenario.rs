@@ -1,15 +1,18 @@
-//! `condition = "scenario"`: S towers, generated once a step.
+//! `condition = "scenario"`: weights of S scenarios, generated once per step.
+//!
+//! The core C_s and the right factor Q are multiplied once per scenario, so a row takes two products, `(h P)(C_s Q)`, not three.
 
-use super::generated::{Generated, GeneratedActivations, GeneratedPacked};
+use super::generated::{GeneratedActivations, GeneratedLinear, GeneratedPrepared};
 use crate::backend::{Backend, Epilogue, Layout, Mat, MatMut, Part, Write};
-use crate::params::{Flat, Tensor};
+use crate::model::{Cx, Grads};
+use crate::params::{Flat, ParamId, Tensor};
 
-impl Generated {
+impl GeneratedLinear {
     /// From u `[S, t]` to every scenario's matrix and bias.
-    pub(super) fn generate<B: Backend>(
+    pub(super) fn generate_scenarios<B: Backend>(
         &self,
         be: &B,
-        p: &mut GeneratedPacked<B>,
+        p: &mut GeneratedPrepared<B>,
         u: Mat<B::Buf>,
         params: &Flat<B>,
     ) {
@@ -21,79 +24,75 @@ impl Generated {
             let core = Mat::new(p.core.buf(), s * self.rank, self.rank);
             let product = MatMut::new(p.product.buf_mut(), s * self.rank, self.outputs);
             be.linear(product, core, &p.right, Part::Group(0), Epilogue::NONE);
-            be.pack(&mut p.towers, p.product.mat(s), Layout::InOut);
+            be.pack(&mut p.generated, p.product.mat(s), Layout::InOut);
         } else {
-            be.pack(&mut p.towers, p.core.mat(s), Layout::OutIn);
+            be.pack(&mut p.generated, p.core.mat(s), Layout::OutIn);
         }
     }
 
     /// y = ReLU?((h P)(C_s Q) + b_s), or ReLU?(h W_sᵀ + b_s).
     pub(super) fn forward_scenario<B: Backend>(
         &self,
-        be: &B,
+        cx: Cx<B>,
         y: MatMut<B::Buf>,
         act: &mut GeneratedActivations<B>,
         h: Mat<B::Buf>,
-        p: &GeneratedPacked<B>,
-        groups: &B::Ids,
+        p: &GeneratedPrepared<B>,
     ) {
+        let be = cx.be;
         let then = Epilogue { bias: Some(p.bias.mat(self.scenarios)), relu: self.relu };
         let mut x = h;
         if self.rank > 0 {
             be.linear(act.a.mat_mut(h.rows), h, &p.left, Part::Group(0), Epilogue::NONE);
             x = act.a.mat(h.rows);
         }
-        be.linear(y, x, &p.towers, Part::Rows(groups), then);
+        be.linear(y, x, &p.generated, Part::Rows(cx.x.groups), then);
     }
 
-    /// Gradients of the generated weights go to `derived`, that of P to `grads`; sets d_h, before the ReLU that made h
-    /// when `relu` is h.
-    #[allow(clippy::too_many_arguments)]
+    /// Adds to the gradients of the generated weights in `derived`, and to that of P; sets d_h, before the ReLU that made h when
+    /// `relu` is h.
+    #[allow(clippy::too_many_arguments)] // the sides of a backward pass
     pub(super) fn backward_scenario<B: Backend>(
         &self,
-        be: &B,
-        grads: &mut Flat<B>,
-        derived: &mut Flat<B>,
+        cx: Cx<B>,
+        Grads { dense: grads, derived }: &mut Grads<B>,
+        (d_weight, d_bias): (ParamId, ParamId),
         d_h: MatMut<B::Buf>,
         d_y: Mat<B::Buf>,
         act: &mut GeneratedActivations<B>,
-        h: Mat<B::Buf>,
-        relu: Option<Mat<B::Buf>>,
-        p: &GeneratedPacked<B>,
-        groups: &B::Ids,
+        (h, relu): (Mat<B::Buf>, Option<Mat<B::Buf>>),
+        p: &GeneratedPrepared<B>,
     ) {
-        let (s, part) = (self.scenarios, Part::Rows(groups));
-        let Some((d_weight, d_bias)) = self.d_generated else { return };
+        let (be, s, part) = (cx.be, self.scenarios, Part::Rows(cx.x.groups));
         be.col_sum(derived.mat_mut(d_bias), Write::Add, d_y, part);
         let Some((left, _)) = self.factors else {
             // forward: y = h W_sᵀ + b_s, so d_W_s = d_yᵀ h and d_h = d_y W_s
             be.linear_dw(derived.mat_as_mut(d_weight, s * self.outputs), Write::Add, d_y, h, part);
-            be.linear_dx(d_h, Write::Set, d_y, &p.towers, part, relu);
+            be.linear_dx(d_h, Write::Set, d_y, &p.generated, part, relu);
             return;
         };
         // forward: a = h P, y = a (C_s Q) + b_s, so d_(C_s Q) = aᵀ d_y, d_a = d_y (C_s Q)ᵀ,
         // d_P = hᵀ d_a, d_h = d_a Pᵀ
         let (a, n) = (act.a.mat(h.rows), h.rows);
         be.linear_dw(derived.mat_as_mut(d_weight, s * self.rank), Write::Add, a, d_y, part);
-        be.linear_dx(act.d_a.mat_mut(n), Write::Set, d_y, &p.towers, part, None);
+        be.linear_dx(act.d_a.mat_mut(n), Write::Set, d_y, &p.generated, part, None);
         be.linear_dw(grads.mat_mut(left), Write::Add, h, act.d_a.mat(n), Part::Group(0));
         be.linear_dx(d_h, Write::Set, act.d_a.mat(n), &p.left, Part::Group(0), relu);
     }
 
     /// From the summed gradients of the generated weights to those of A, a, D, d, Q, and of u `[S, t]` before its ReLU.
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn finish<B: Backend>(
+    #[allow(clippy::too_many_arguments)] // the sides of a backward pass
+    pub(super) fn finish_scenarios<B: Backend>(
         &self,
         be: &B,
-        grads: &mut Flat<B>,
-        derived: &Flat<B>,
+        Grads { dense: grads, derived }: &mut Grads<B>,
+        (d_weight, d_bias): (ParamId, ParamId),
         (mut d_u, mut write): (MatMut<B::Buf>, Write),
         d_core: &mut Tensor<B>,
         u: Mat<B::Buf>,
-        p: &GeneratedPacked<B>,
+        p: &GeneratedPrepared<B>,
     ) {
         let s = self.scenarios;
-        let Some((d_weight, d_bias)) = self.d_generated else { return };
         let d_vec = if let Some((_, right)) = self.factors {
             // forward: product = C Q, so d_Q = Cᵀ d_product and d_C = d_product Qᵀ
             let d_product = derived.mat_as(d_weight, s * self.rank);

@@ -1,21 +1,22 @@
-//! `condition = "instance"`: one tower a row, a generated row at a time, so that memory stays O(rows · width).
+//! `condition = "instance"`: weights of every row, a generated row at a time, so that memory stays O(rows · width).
+//!
+//! C(u) is never stored: `c_j = Σ_i a_i (A_i u + a_i)_j` goes over its rows.
 
-use super::generated::{Generated, GeneratedActivations, GeneratedPacked};
+use super::generated::{GeneratedActivations, GeneratedLinear, GeneratedPrepared};
 use crate::backend::{Backend, Epilogue, Mat, MatMut, Part, Write};
+use crate::model::Cx;
 use crate::params::Flat;
 
-impl Generated {
+impl GeneratedLinear {
     /// y = ReLU?(((h P) C(u)) Q + b(u)), or ReLU?(h W(u)ᵀ + b(u)), with u `[rows, t]`.
-    #[allow(clippy::too_many_arguments)]
     pub(super) fn forward_instance<B: Backend>(
         &self,
-        be: &B,
+        Cx { be, params, .. }: Cx<B>,
         mut y: MatMut<B::Buf>,
         act: &mut GeneratedActivations<B>,
         h: Mat<B::Buf>,
         u: Mat<B::Buf>,
-        p: &GeneratedPacked<B>,
-        params: &Flat<B>,
+        p: &GeneratedPrepared<B>,
     ) {
         let n = h.rows;
         if self.rank > 0 {
@@ -47,7 +48,7 @@ impl Generated {
         out: MatMut<B::Buf>,
         i: usize,
         u: Mat<B::Buf>,
-        p: &GeneratedPacked<B>,
+        p: &GeneratedPrepared<B>,
         params: &Flat<B>,
     ) {
         let then = Epilogue { bias: Some(self.bias_rows(params)), relu: false };
@@ -55,20 +56,17 @@ impl Generated {
     }
 
     /// Sets d_h (before the ReLU that made h when `relu` is h), adds to d_u and to the gradients.
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments)] // the sides of a backward pass
     pub(super) fn backward_instance<B: Backend>(
         &self,
-        be: &B,
+        Cx { be, params, .. }: Cx<B>,
         grads: &mut Flat<B>,
         mut d_h: MatMut<B::Buf>,
-        mut d_u: MatMut<B::Buf>,
         d_y: Mat<B::Buf>,
         act: &mut GeneratedActivations<B>,
-        h: Mat<B::Buf>,
-        relu: Option<Mat<B::Buf>>,
-        u: Mat<B::Buf>,
-        p: &GeneratedPacked<B>,
-        params: &Flat<B>,
+        (h, relu): (Mat<B::Buf>, Option<Mat<B::Buf>>),
+        (u, mut d_u): (Mat<B::Buf>, MatMut<B::Buf>),
+        p: &GeneratedPrepared<B>,
     ) {
         let (n, whole) = (h.rows, Part::Group(0));
         // forward: b(u) = D u + d
@@ -104,7 +102,7 @@ impl Generated {
     }
 
     /// forward: row_i = A_i u + a_i, with A_i `[cols, t]`.
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments)] // the sides of a backward pass
     fn generate_row_bwd<B: Backend>(
         &self,
         be: &B,
@@ -113,7 +111,7 @@ impl Generated {
         d_row: Mat<B::Buf>,
         i: usize,
         u: Mat<B::Buf>,
-        p: &GeneratedPacked<B>,
+        p: &GeneratedPrepared<B>,
     ) {
         let (first, cols) = self.row_group(i);
         let d_b = grads.offset(self.weight.bias) + first;

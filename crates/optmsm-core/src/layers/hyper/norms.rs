@@ -1,9 +1,7 @@
 //! How large what the hypernetwork generates is, for a person to look at.
 
-use super::generated::{Generated, GeneratedPacked};
-use super::{Tower, TowerPrepared};
+use super::generated::{GeneratedLinear, GeneratedPrepared};
 use crate::backend::{Backend, Elem};
-use crate::config::Condition;
 use crate::error::Result;
 use crate::params::Flat;
 
@@ -16,27 +14,26 @@ pub struct GeneratedNorms {
     pub bias: Vec<f64>,
 }
 
-impl Tower {
-    /// Norms of what [`Tower::prepare`] generated, one entry a layer; none under `condition = "instance"`.
+impl GeneratedLinear {
+    /// Norms of what [`GeneratedLinear::generate`] made; none where every row has its own.
     ///
     /// # Errors
     /// When the device failed.
     pub fn norms<B: Backend>(
         &self,
         be: &B,
-        prepared: &TowerPrepared<B>,
+        p: &GeneratedPrepared<B>,
         params: &Flat<B>,
-    ) -> Result<Vec<GeneratedNorms>> {
-        let layers = match self.condition {
-            Condition::Scenario => &self.layers[..],
-            Condition::Instance => &[],
-        };
-        layers.iter().zip(&prepared.layers).map(|(l, p)| l.norms(be, p, params)).collect()
+    ) -> Result<Option<GeneratedNorms>> {
+        self.d_generated.map(|_| self.norms_of_scenarios(be, p, params)).transpose()
     }
-}
 
-impl Generated {
-    fn norms<B: Backend>(&self, be: &B, p: &GeneratedPacked<B>, params: &Flat<B>) -> Result<GeneratedNorms> {
+    fn norms_of_scenarios<B: Backend>(
+        &self,
+        be: &B,
+        p: &GeneratedPrepared<B>,
+        params: &Flat<B>,
+    ) -> Result<GeneratedNorms> {
         let (s, r) = (self.scenarios, self.rank);
         let bias = host(be, p.bias.buf(), 0, s * self.outputs)?;
         let bias = bias.chunks(self.outputs).map(norm).collect();
