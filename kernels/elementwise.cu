@@ -30,6 +30,33 @@ extern "C" __global__ void __launch_bounds__(256) relu_bwd(float* out, unsigned 
   });
 }
 
+// y = y where y > 0, else slope · y; NaN stays NaN.
+// Floor: each element read and written once.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256) leaky_relu(float* y, unsigned ld_y, unsigned count, unsigned cols,
+                                                             float slope) {
+  const bool aligned = quads_aligned(y, ld_y);
+  for_quad(count, cols, [=](size_t row, unsigned col, unsigned left) {
+    float* at = y + row * ld_y + col;
+    const float4 v = each(load_quad(at, left, aligned), [=](float v) { return v > 0.0f ? v : slope * v; });
+    store_quad(at, v, left, aligned);
+  });
+}
+
+// d = d, or slope · d where y <= 0: the gradient through y = LeakyReLU(·).
+// Floor: each element of d and y read, of d written once.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256) leaky_relu_bwd(float* d, unsigned ld_d, const float* y, unsigned ld_y,
+                                                                 unsigned count, unsigned cols, float slope) {
+  const bool aligned_d = quads_aligned(d, ld_d), aligned_y = quads_aligned(y, ld_y);
+  for_quad(count, cols, [=](size_t row, unsigned col, unsigned left) {
+    float* at = d + row * ld_d + col;
+    const float4 v = each(load_quad(at, left, aligned_d), load_quad(y + row * ld_y + col, left, aligned_y),
+                          [=](float d, float y) { return y <= 0.0f ? slope * d : d; });
+    store_quad(at, v, left, aligned_d);
+  });
+}
+
 // y[b, :] = s[b] · x[b, :], or += it.
 // Floor: each element of x and s read, of y written once (and read when added to).
 // spills: none

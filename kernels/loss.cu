@@ -35,3 +35,17 @@ extern "C" __global__ void __launch_bounds__(256) sigmoid(float* p, unsigned ld_
     store_quad(p + row * ld_p + col, v, left, aligned_p);
   });
 }
+
+// d = d ⊙ p ⊙ (1 − p): the gradient through p = σ(·).
+// Floor: each element of d and p read, of d written once. Grid: as `sigmoid`.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256) sigmoid_bwd(float* d, unsigned ld_d, const float* p, unsigned ld_p,
+                                                              unsigned count, unsigned cols) {
+  const bool aligned_d = quads_aligned(d, ld_d), aligned_p = quads_aligned(p, ld_p);
+  for_quad(count, cols, [=](size_t row, unsigned col, unsigned left) {
+    float* at = d + row * ld_d + col;
+    const float4 v = each(load_quad(at, left, aligned_d), load_quad(p + row * ld_p + col, left, aligned_p),
+                          [](float d, float p) { return d * p * (1.0f - p); });
+    store_quad(at, v, left, aligned_d);
+  });
+}

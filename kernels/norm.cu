@@ -1,4 +1,5 @@
-// Normalization by group: rows offsets[g]..offsets[g + 1] have the statistics of group g.
+// Normalization by group: rows offsets[g]..offsets[g + 1] have the statistics of group g. Layer normalization: each row has its
+// own.
 #include "columns.cuh"
 #include "rows.cuh"
 
@@ -111,4 +112,54 @@ extern "C" __global__ void __launch_bounds__(256)
     const float4 by = load_quad(gain + g * ld_gain + col, left, aligned_gain);
     store_quad(at, each(rest, by, [](float d, float gain) { return gain * d; }), left, aligned_d);
   });
+}
+
+// x_hat[b, :] = (x[b, :] − mean) · inv_std[b] with inv_std = 1/√(variance + eps) of the row.
+// Floor: each element of x read, of x_hat written once. Grid: a warp a row, blocks of 256 threads.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256)
+    layer_norm(float* x_hat, unsigned ld_x_hat, float* inv_std, unsigned ld_inv_std, const float* x, unsigned ld_x,
+               unsigned rows, unsigned cols, float eps) {
+  const unsigned lane = threadIdx.x % 32, at = blockIdx.x * 8 + threadIdx.x / 32;
+  if (at >= rows) return;
+  const size_t row = at;
+  const float* from = x + row * ld_x;
+  float sum = 0.0f, squares = 0.0f;
+  for (unsigned col = lane; col < cols; col += 32) {
+    sum += from[col];
+  }
+  const float mean = group_sum<32>(sum) / cols;
+  for (unsigned col = lane; col < cols; col += 32) {
+    const float d = from[col] - mean;
+    squares = fmaf(d, d, squares);
+  }
+  const float inv = 1.0f / sqrtf(group_sum<32>(squares) / cols + eps);
+  for (unsigned col = lane; col < cols; col += 32) {
+    x_hat[row * ld_x_hat + col] = (from[col] - mean) * inv;
+  }
+  if (lane == 0) {
+    inv_std[row * ld_inv_std] = inv;
+  }
+}
+
+// d[b, :] = inv_std[b] · (d[b, :] − mean of d[b, :] − x_hat[b, :] · mean of d[b, :] ⊙ x_hat[b, :]).
+// Floor: each element of d and x_hat read, of d written once. Grid: as `layer_norm`.
+// spills: none
+extern "C" __global__ void __launch_bounds__(256)
+    layer_norm_bwd(float* d, unsigned ld_d, const float* x_hat, unsigned ld_x_hat, const float* inv_std, unsigned ld_inv_std,
+                   unsigned rows, unsigned cols) {
+  const unsigned lane = threadIdx.x % 32, at = blockIdx.x * 8 + threadIdx.x / 32;
+  if (at >= rows) return;
+  const size_t row = at;
+  float* to = d + row * ld_d;
+  const float *x = x_hat + row * ld_x_hat, inv = inv_std[row * ld_inv_std];
+  float sum = 0.0f, dot = 0.0f;
+  for (unsigned col = lane; col < cols; col += 32) {
+    sum += to[col];
+    dot = fmaf(to[col], x[col], dot);
+  }
+  const float mean = group_sum<32>(sum) / cols, along = group_sum<32>(dot) / cols;
+  for (unsigned col = lane; col < cols; col += 32) {
+    to[col] = inv * (to[col] - mean - x[col] * along);
+  }
 }

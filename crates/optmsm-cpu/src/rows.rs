@@ -29,16 +29,28 @@ pub(crate) fn put(dst: &mut [f32], write: Write, src: impl Iterator<Item = f32>)
     }
 }
 
-/// x · y with 32 partial sums, so that it vectorises; the order depends on the length alone.
+/// x · y; sums as [`sum_of`].
 #[inline(always)]
 pub(crate) fn dot(x: &[f32], y: &[f32]) -> f32 {
+    sum_of(x, y, |x, y| x * y)
+}
+
+/// Sum of the elements of x, as [`sum_of`].
+#[inline(always)]
+pub(crate) fn sum(x: &[f32]) -> f32 {
+    sum_of(x, x, |x, _| x)
+}
+
+/// Σ f(x, y) with 32 partial sums, so that it vectorises; the order depends on the length alone.
+#[inline(always)]
+fn sum_of(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     const LANES: usize = 32;
     let mut sums = [0.0f32; LANES];
     let (xs, ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
-    let rest: f32 = xs.remainder().iter().zip(ys.remainder()).map(|(x, y)| x * y).sum();
+    let rest: f32 = xs.remainder().iter().zip(ys.remainder()).map(|(&x, &y)| f(x, y)).sum();
     for (x, y) in xs.zip(ys) {
         for i in 0..LANES {
-            sums[i] += x[i] * y[i];
+            sums[i] += f(x[i], y[i]);
         }
     }
     let mut width = LANES / 2;

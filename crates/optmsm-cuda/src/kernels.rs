@@ -47,6 +47,8 @@ kernels! {
     "elementwise":
         Relu = "relu",
         ReluBwd = "relu_bwd",
+        LeakyRelu = "leaky_relu",
+        LeakyReluBwd = "leaky_relu_bwd",
         RowScale = "row_scale",
         RowDot = "row_dot",
         Mul = "mul",
@@ -67,12 +69,14 @@ kernels! {
         Moments = "moments",
         Normalize = "normalize",
         Affine = "affine",
-        NormBwd = "norm_bwd";
+        NormBwd = "norm_bwd",
+        LayerNorm = "layer_norm",
+        LayerNormBwd = "layer_norm_bwd";
     "penalty":
         Orthogonality = "orthogonality",
         OrthogonalityBwd = "orthogonality_bwd",
         GateOrthogonalityBwd = "gate_orthogonality_bwd";
-    "loss": BceWithLogits = "bce_with_logits", Sigmoid = "sigmoid";
+    "loss": BceWithLogits = "bce_with_logits", Sigmoid = "sigmoid", SigmoidBwd = "sigmoid_bwd";
 }
 
 /// k of one stage, as in kernels/include/gemm_tile.cuh.

@@ -38,14 +38,14 @@ macro_rules! conformance_operations {
             properties: for_lanes order rows_alone;
             memory: memory table_memory fill copy;
             dense: linear linear_dx linear_dw linear_dw_bias col_sum col_dot;
-            elementwise: relu relu_bwd relu_bwd_into dropout row_scale row_dot mul add_row sigmoid_gate
-                sigmoid_gate_bwd;
+            elementwise: relu relu_bwd relu_bwd_into leaky_relu leaky_relu_bwd dropout row_scale row_dot mul add_row
+                sigmoid_gate sigmoid_gate_bwd;
             embedding: gather_rows lookup lookup_fields lookup_bags numeric_embed reduce_rows reduce_fields
                 linear_bwd_by_value;
             gate: softmax softmax_bwd mix mix_bwd gate gate_bwd select select_bwd;
-            norm: deviations moments running_moments normalize affine norm_bwd;
+            norm: deviations moments running_moments normalize affine norm_bwd layer_norm layer_norm_bwd;
             penalty: orthogonality orthogonality_bwd gate_orthogonality_bwd orthogonality_of_any_size;
-            loss: bce_with_logits sigmoid;
+            loss: bce_with_logits sigmoid sigmoid_bwd;
             update: accumulate sum_sq step_dense average settle_rows step_rows step_tables;
         }
     };

@@ -13,6 +13,11 @@ pub trait Elementwise: Memory {
         self.copy(out.again(), Write::Set, d);
         self.relu_bwd(out, y);
     }
+    /// y ← y where y > 0, else `slope` · y, with a slope from 0 to 1.
+    fn leaky_relu(&self, y: MatMut<Self::Buf>, slope: f64);
+    /// d ← d where y > 0, else `slope` · d: the gradient through y = [`leaky_relu`](Elementwise::leaky_relu)(·), which has the
+    /// sign of what it was made from.
+    fn leaky_relu_bwd(&self, d: MatMut<Self::Buf>, y: Mat<Self::Buf>, slope: f64);
     /// x ← x ⊙ mask / (1 − p); its own backward. `rows[first + i]` is the place of row `i` in the input.
     fn dropout(&self, x: MatMut<Self::Buf>, drop: &Dropout, rows: &Self::Ids, first: usize);
     /// y[b, :] (+)= s[b, 0] · x[b, :]; s is `[B, 1]`.

@@ -19,4 +19,6 @@ pub trait Loss: Memory {
     );
     /// p = σ(o), element by element.
     fn sigmoid(&self, p: MatMut<Self::Buf>, logits: Mat<Self::Buf>);
+    /// d ← d ⊙ p ⊙ (1 − p): the gradient through p = σ(·).
+    fn sigmoid_bwd(&self, d: MatMut<Self::Buf>, p: Mat<Self::Buf>);
 }

@@ -1,8 +1,9 @@
-//! Normalization by group (partitioned normalization; Sheng et al., CIKM 2021).
+//! Normalization by group (partitioned normalization; Sheng et al., CIKM 2021) and of each row (layer normalization; Ba et al.,
+//! 2016).
 
 use super::{Mat, MatMut, Memory};
 
-/// Normalization by group. `groups` and `batch` as in [`Part::Rows`](super::Part::Rows), `G` groups; statistics are
+/// Normalization by group, and of each row. `groups` and `batch` as in [`Part::Rows`](super::Part::Rows), `G` groups; statistics are
 /// `[G, n]`, group by group.
 pub trait Norm: Memory {
     /// Adds to the sums of each group: sums[g, :] += Σ (x[b, :] − center[g, :]) and squares[g, :] += Σ (x[b, :] −
@@ -78,4 +79,10 @@ pub trait Norm: Memory {
         groups: &Self::Ids,
         batch: &Self::Ids,
     );
+    /// x̂[b, :] = (x[b, :] − mean) · inv_std[b, 0] with inv_std = 1/√(variance + `eps`) `[B, 1]`: each row by its own mean and
+    /// (biased) variance.
+    fn layer_norm(&self, x_hat: MatMut<Self::Buf>, inv_std: MatMut<Self::Buf>, x: Mat<Self::Buf>, eps: f64);
+    /// Backward of [`Norm::layer_norm`], in place:
+    /// d[b, :] ← inv_std[b, 0] · (d[b, :] − mean of d[b, :] − x̂[b, :] · mean of d[b, :] ⊙ x̂[b, :]).
+    fn layer_norm_bwd(&self, d: MatMut<Self::Buf>, x_hat: Mat<Self::Buf>, inv_std: Mat<Self::Buf>);
 }

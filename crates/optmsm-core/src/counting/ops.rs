@@ -30,6 +30,8 @@ impl Dense for Counting {
 impl Elementwise for Counting {
     fn relu(&self, _: MatMut<Buf>) {}
     fn relu_bwd(&self, _: MatMut<Buf>, _: Mat<Buf>) {}
+    fn leaky_relu(&self, _: MatMut<Buf>, _: f64) {}
+    fn leaky_relu_bwd(&self, _: MatMut<Buf>, _: Mat<Buf>, _: f64) {}
     fn dropout(&self, _: MatMut<Buf>, _: &Dropout, _: &Counted, _: usize) {}
     fn row_scale(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Mat<Buf>) {}
     fn row_dot(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Mat<Buf>) {}
@@ -112,6 +114,8 @@ impl Norm for Counting {
         _: &Counted,
     ) {
     }
+    fn layer_norm(&self, _: MatMut<Buf>, _: MatMut<Buf>, _: Mat<Buf>, _: f64) {}
+    fn layer_norm_bwd(&self, _: MatMut<Buf>, _: Mat<Buf>, _: Mat<Buf>) {}
 }
 
 impl Penalty for Counting {
@@ -132,6 +136,7 @@ impl Loss for Counting {
     ) {
     }
     fn sigmoid(&self, _: MatMut<Buf>, _: Mat<Buf>) {}
+    fn sigmoid_bwd(&self, _: MatMut<Buf>, _: Mat<Buf>) {}
 }
 
 impl Update for Counting {

@@ -13,6 +13,12 @@ impl<B: Backend> Elementwise for Profiled<B> {
     fn relu_bwd_into(&self, out: MatMut<Buf<B>>, d: Mat<Buf<B>>, y: Mat<Buf<B>>) {
         self.time("relu_bwd_into", Work::on(&y, 3), || self.inner.relu_bwd_into(out, d, y));
     }
+    fn leaky_relu(&self, y: MatMut<Buf<B>>, slope: f64) {
+        self.time("leaky_relu", Work::on(&y.as_mat(), 2), || self.inner.leaky_relu(y, slope));
+    }
+    fn leaky_relu_bwd(&self, d: MatMut<Buf<B>>, y: Mat<Buf<B>>, slope: f64) {
+        self.time("leaky_relu_bwd", Work::on(&y, 3), || self.inner.leaky_relu_bwd(d, y, slope));
+    }
     fn dropout(&self, x: MatMut<Buf<B>>, drop: &Dropout, rows: &B::Ids, first: usize) {
         self.time("dropout", Work::on(&x.as_mat(), 2), || self.inner.dropout(x, drop, rows, first));
     }

@@ -21,4 +21,7 @@ impl<B: Backend> Loss for Profiled<B> {
     fn sigmoid(&self, p: MatMut<Buf<B>>, logits: Mat<Buf<B>>) {
         self.time("sigmoid", Work::on(&logits, 2), || self.inner.sigmoid(p, logits));
     }
+    fn sigmoid_bwd(&self, d: MatMut<Buf<B>>, p: Mat<Buf<B>>) {
+        self.time("sigmoid_bwd", Work::on(&p, 3), || self.inner.sigmoid_bwd(d, p));
+    }
 }

@@ -86,4 +86,10 @@ impl<B: Backend> Norm for Profiled<B> {
             self.inner.norm_bwd(d, x_hat, gain, sum_d, sum_dx, groups, batch);
         });
     }
+    fn layer_norm(&self, x_hat: MatMut<Buf<B>>, inv_std: MatMut<Buf<B>>, x: Mat<Buf<B>>, eps: f64) {
+        self.time("layer_norm", Work::on(&x, 2), || self.inner.layer_norm(x_hat, inv_std, x, eps));
+    }
+    fn layer_norm_bwd(&self, d: MatMut<Buf<B>>, x_hat: Mat<Buf<B>>, inv_std: Mat<Buf<B>>) {
+        self.time("layer_norm_bwd", Work::on(&x_hat, 3), || self.inner.layer_norm_bwd(d, x_hat, inv_std));
+    }
 }

@@ -21,6 +21,18 @@ impl<T: Elem> Elementwise for Reference<T> {
         });
     }
 
+    fn leaky_relu(&self, y: MatMut<Vec<T>>, slope: f64) {
+        view_mut(y).mapv_inplace(|y| if y > T::zero() { y } else { T::of(slope) * y });
+    }
+
+    fn leaky_relu_bwd(&self, d: MatMut<Vec<T>>, y: Mat<Vec<T>>, slope: f64) {
+        Zip::from(view_mut(d)).and(view(y)).for_each(|d, &y| {
+            if y <= T::zero() {
+                *d *= T::of(slope);
+            }
+        });
+    }
+
     fn dropout(&self, x: MatMut<Vec<T>>, drop: &Dropout, rows: &Vec<u32>, first: usize) {
         let (threshold, scale) = (drop.threshold(), T::of(1.0 / (1.0 - drop.p)));
         for (b, mut row) in view_mut(x).outer_iter_mut().enumerate() {

@@ -28,6 +28,10 @@ impl<T: Elem> Loss for Reference<T> {
     fn sigmoid(&self, p: MatMut<Vec<T>>, logits: Mat<Vec<T>>) {
         Zip::from(view_mut(p)).and(view(logits)).for_each(|p, &o| *p = sigmoid(o));
     }
+
+    fn sigmoid_bwd(&self, d: MatMut<Vec<T>>, p: Mat<Vec<T>>) {
+        Zip::from(view_mut(d)).and(view(p)).for_each(|d, &p| *d = *d * p * (T::one() - p));
+    }
 }
 
 pub(super) fn sigmoid<T: Elem>(o: T) -> T {

@@ -1,4 +1,6 @@
-//! Normalization by group.
+//! Normalization by group, and of each row.
+
+use ndarray::Zip;
 
 use super::dense::pieces;
 use super::{Reference, view, view_mut};
@@ -126,6 +128,29 @@ impl<T: Elem> Norm for Reference<T> {
                 d[at] = gain[of] * (d[at] - sum_d[of] / n - x_hat[at] * (sum_dx[of] / n));
             }
         });
+    }
+
+    fn layer_norm(&self, x_hat: MatMut<Vec<T>>, inv_stds: MatMut<Vec<T>>, x: Mat<Vec<T>>, eps: f64) {
+        let (mut x_hat, mut inv_stds, x) = (view_mut(x_hat), view_mut(inv_stds), view(x));
+        assert_eq!((x_hat.dim(), inv_stds.dim()), (x.dim(), (x.nrows(), 1)), "shapes of x̂ and 1/σ");
+        let n = T::of(x.ncols() as f64);
+        for (b, x) in x.outer_iter().enumerate() {
+            let mean = x.sum() / n;
+            let inv = inv_std(x.fold(T::zero(), |sum, &x| sum + (x - mean) * (x - mean)) / n, eps);
+            Zip::from(x_hat.row_mut(b)).and(x).for_each(|x_hat, &x| *x_hat = (x - mean) * inv);
+            inv_stds[[b, 0]] = inv;
+        }
+    }
+
+    fn layer_norm_bwd(&self, d: MatMut<Vec<T>>, x_hat: Mat<Vec<T>>, inv_std: Mat<Vec<T>>) {
+        let (mut d, x_hat, inv_std) = (view_mut(d), view(x_hat), view(inv_std));
+        assert_eq!((d.dim(), inv_std.dim()), (x_hat.dim(), (d.nrows(), 1)), "shapes of d and 1/σ");
+        let n = T::of(d.ncols() as f64);
+        for (b, x_hat) in x_hat.outer_iter().enumerate() {
+            let (mut d, inv) = (d.row_mut(b), inv_std[[b, 0]]);
+            let (mean, along) = (d.sum() / n, d.dot(&x_hat) / n);
+            Zip::from(&mut d).and(x_hat).for_each(|d, &x| *d = inv * (*d - mean - x * along));
+        }
     }
 }
 

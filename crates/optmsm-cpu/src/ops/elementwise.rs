@@ -33,6 +33,32 @@ impl Elementwise for Cpu {
         );
     }
 
+    fn leaky_relu(&self, mut y: MM, slope: f64) {
+        let slope = slope as f32;
+        self.isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in 0..y.rows {
+                    row_mut(&mut y, b).iter_mut().for_each(|y| *y = if *y > 0.0 { *y } else { slope * *y });
+                }
+            },
+        );
+    }
+
+    fn leaky_relu_bwd(&self, mut d: MM, y: M, slope: f64) {
+        assert_eq!((d.rows, d.cols), (y.rows, y.cols), "shapes of d and y");
+        let slope = slope as f32;
+        self.isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in 0..y.rows {
+                    let d = row_mut(&mut d, b).iter_mut();
+                    d.zip(row(&y, b)).for_each(|(d, &y)| *d = if y <= 0.0 { slope * *d } else { *d });
+                }
+            },
+        );
+    }
+
     fn dropout(&self, mut x: MM, drop: &Dropout, rows: &Vec<u32>, first: usize) {
         let (threshold, scale) = (drop.threshold(), (1.0 / (1.0 - drop.p)) as f32);
         for b in 0..x.rows {

@@ -33,4 +33,17 @@ impl Loss for Cpu {
             put(row_mut(&mut p, b), Write::Set, row(&logits, b).iter().map(|&o| rows::sigmoid(o)));
         }
     }
+
+    fn sigmoid_bwd(&self, mut d: MM, p: M) {
+        assert_eq!((d.rows, d.cols), (p.rows, p.cols), "shapes of d and p");
+        self.isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in 0..p.rows {
+                    let d = row_mut(&mut d, b).iter_mut();
+                    d.zip(row(&p, b)).for_each(|(d, p)| *d = *d * p * (1.0 - p));
+                }
+            },
+        );
+    }
 }

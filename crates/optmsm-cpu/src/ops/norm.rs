@@ -1,10 +1,10 @@
-//! Normalization by group.
+//! Normalization by group, and of each row.
 
 use optmsm_core::backend::{Memory, Norm, Part, Write};
 
 use super::{M, MM, each_group};
 use crate::Cpu;
-use crate::rows::{put, row, row_mut};
+use crate::rows::{dot, put, row, row_mut, sum};
 
 impl Norm for Cpu {
     fn deviations(&self, mut sums: MM, mut squares: MM, x: M, center: M, groups: &Vec<u32>) {
@@ -135,6 +135,41 @@ impl Norm for Cpu {
                     row_mut(&mut d, b).iter_mut().zip(row(&x_hat, b)).zip(by_group)
                 {
                     *d = gain * (*d - share * sum_d - x * (share * sum_dx));
+                }
+            },
+        );
+    }
+
+    fn layer_norm(&self, mut x_hat: MM, mut inv_stds: MM, x: M, eps: f64) {
+        expect_shape("x̂", &x_hat.as_mat(), x.rows, x.cols);
+        expect_shape("1/σ", &inv_stds.as_mat(), x.rows, 1);
+        let share = 1.0 / x.cols as f32;
+        self.isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in 0..x.rows {
+                    let (x, x_hat) = (row(&x, b), row_mut(&mut x_hat, b));
+                    let mean = share * sum(x);
+                    put(x_hat, Write::Set, x.iter().map(|x| x - mean));
+                    let inv = inv_std(share * dot(x_hat, x_hat), eps);
+                    x_hat.iter_mut().for_each(|x| *x *= inv);
+                    row_mut(&mut inv_stds, b)[0] = inv;
+                }
+            },
+        );
+    }
+
+    fn layer_norm_bwd(&self, mut d: MM, x_hat: M, inv_std: M) {
+        expect_shape("d", &d.as_mat(), x_hat.rows, x_hat.cols);
+        expect_shape("1/σ", &inv_std, x_hat.rows, 1);
+        let share = 1.0 / x_hat.cols as f32;
+        self.isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in 0..x_hat.rows {
+                    let (d, x_hat, inv) = (row_mut(&mut d, b), row(&x_hat, b), row(&inv_std, b)[0]);
+                    let (mean, along) = (share * sum(d), share * dot(d, x_hat));
+                    d.iter_mut().zip(x_hat).for_each(|(d, x)| *d = inv * (*d - mean - x * along));
                 }
             },
         );

@@ -29,6 +29,33 @@ impl<D: Device> Elementwise for Cuda<D> {
         relu_bwd_to(self, &out.as_mat(), &d, &y);
     }
 
+    fn leaky_relu(&self, y: MM<D>, slope: f64) {
+        let Some(q) = Quads::over(y.rows, y.cols, [y.stride]) else { return };
+        self.session()
+            .launch(Kernel::LeakyRelu, q.grid(), 256)
+            .write(Span::mat_mut(&y)) // float* y
+            .size(q.strides[0]) // unsigned ld_y
+            .size(q.count) // unsigned count
+            .size(q.cols) // unsigned cols
+            .f32(slope as f32) // float slope
+            .go();
+    }
+
+    fn leaky_relu_bwd(&self, d: MM<D>, y: M<D>, slope: f64) {
+        expect_shape("y", (y.rows, y.cols), (d.rows, d.cols));
+        let Some(q) = Quads::over(d.rows, d.cols, [d.stride, y.stride]) else { return };
+        self.session()
+            .launch(Kernel::LeakyReluBwd, q.grid(), 256)
+            .write(Span::mat_mut(&d)) // float* d
+            .size(q.strides[0]) // unsigned ld_d
+            .read(Span::mat(&y)) // const float* y
+            .size(q.strides[1]) // unsigned ld_y
+            .size(q.count) // unsigned count
+            .size(q.cols) // unsigned cols
+            .f32(slope as f32) // float slope
+            .go();
+    }
+
     fn dropout(&self, x: MM<D>, drop: &Dropout, rows: &Ids<D>, first: usize) {
         let Some(q) = Quads::by_row(x.rows, x.cols, [x.stride]) else { return };
         // Row 0 of quad 0: the rest of the counter, and the key, are the same for all.

@@ -61,4 +61,18 @@ impl<D: Device> Loss for Cuda<D> {
             .size(q.cols) // unsigned cols
             .go();
     }
+
+    fn sigmoid_bwd(&self, d: MM<D>, p: M<D>) {
+        expect_shape("p", (p.rows, p.cols), (d.rows, d.cols));
+        let Some(q) = Quads::over(d.rows, d.cols, [d.stride, p.stride]) else { return };
+        self.session()
+            .launch(Kernel::SigmoidBwd, q.grid(), 256)
+            .write(Span::mat_mut(&d)) // float* d
+            .size(q.strides[0]) // unsigned ld_d
+            .read(Span::mat(&p)) // const float* p
+            .size(q.strides[1]) // unsigned ld_p
+            .size(q.count) // unsigned count
+            .size(q.cols) // unsigned cols
+            .go();
+    }
 }

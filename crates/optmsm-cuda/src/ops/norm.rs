@@ -1,4 +1,4 @@
-//! Normalization by group (kernels/norm.cu): statistics `[G, n]`, rows `[B, n]`.
+//! Normalization by group and of each row (kernels/norm.cu): statistics `[G, n]` or `[B, 1]`, rows `[B, n]`.
 
 use optmsm_core::backend::{Norm, Part, Write};
 
@@ -142,6 +142,45 @@ impl<D: Device> Norm for Cuda<D> {
             .size(count) // unsigned groups
             .size(q.count) // unsigned count
             .size(q.cols) // unsigned cols
+            .go();
+    }
+
+    fn layer_norm(&self, x_hat: MM<D>, inv_std: MM<D>, x: M<D>, eps: f64) {
+        expect_shape("x̂", (x_hat.rows, x_hat.cols), (x.rows, x.cols));
+        expect_shape("1/σ", (inv_std.rows, inv_std.cols), (x.rows, 1));
+        if x.rows * x.cols == 0 {
+            return;
+        }
+        self.session()
+            .launch(Kernel::LayerNorm, grid_of(x.rows * 32), 256)
+            .write(Span::mat_mut(&x_hat)) // float* x_hat
+            .size(x_hat.stride) // unsigned ld_x_hat
+            .write(Span::mat_mut(&inv_std)) // float* inv_std
+            .size(inv_std.stride) // unsigned ld_inv_std
+            .read(Span::mat(&x)) // const float* x
+            .size(x.stride) // unsigned ld_x
+            .size(x.rows) // unsigned rows
+            .size(x.cols) // unsigned cols
+            .f32(eps as f32) // float eps
+            .go();
+    }
+
+    fn layer_norm_bwd(&self, d: MM<D>, x_hat: M<D>, inv_std: M<D>) {
+        expect_shape("d", (d.rows, d.cols), (x_hat.rows, x_hat.cols));
+        expect_shape("1/σ", (inv_std.rows, inv_std.cols), (x_hat.rows, 1));
+        if d.rows * d.cols == 0 {
+            return;
+        }
+        self.session()
+            .launch(Kernel::LayerNormBwd, grid_of(d.rows * 32), 256)
+            .write(Span::mat_mut(&d)) // float* d
+            .size(d.stride) // unsigned ld_d
+            .read(Span::mat(&x_hat)) // const float* x_hat
+            .size(x_hat.stride) // unsigned ld_x_hat
+            .read(Span::mat(&inv_std)) // const float* inv_std
+            .size(inv_std.stride) // unsigned ld_inv_std
+            .size(d.rows) // unsigned rows
+            .size(d.cols) // unsigned cols
             .go();
     }
 }

@@ -57,6 +57,55 @@ pub(super) fn relu_bwd_into<B: Backend>(be: &B) {
     });
 }
 
+pub(super) fn leaky_relu<B: Backend>(be: &B) {
+    let u = unit::<B>();
+    each_shape(35, |(rows, cols), view, _, rng| {
+        for slope in [0.01, 0.0, 1.0] {
+            // A diverged model must not look alive: NaN stays NaN.
+            let mut y = Pair::<B>::new(be, view, rows, cols, |i, j| match (i + j) % 7 {
+                5 => 0.0,
+                6 => f64::NAN,
+                _ => rng.value(),
+            });
+            let before = y.host.clone();
+            be.leaky_relu(y.mat_mut(), slope);
+            oracle().leaky_relu(y.host.mat_mut(), slope);
+            y.check(be, "leaky_relu", |i, j| {
+                leaky(&y.host, i, j, before.at(i, j), before.at(i, j), slope, u)
+            });
+        }
+    });
+}
+
+pub(super) fn leaky_relu_bwd<B: Backend>(be: &B) {
+    let u = unit::<B>();
+    each_shape(36, |(rows, cols), out, view, rng| {
+        for slope in [0.01, 0.0, 1.0] {
+            // Zeros are not above 0.
+            let y =
+                Pair::<B>::new(be, view, rows, cols, |i, j| if (i + j) % 5 == 0 { 0.0 } else { rng.value() });
+            let mut d = Pair::<B>::random(be, out, rows, cols, rng);
+            let before = d.host.clone();
+            be.leaky_relu_bwd(d.mat_mut(), y.mat(), slope);
+            oracle().leaky_relu_bwd(d.host.mat_mut(), y.host.mat(), slope);
+            d.check(be, "leaky_relu_bwd", |i, j| {
+                leaky(&d.host, i, j, before.at(i, j), y.host.at(i, j), slope, u)
+            });
+        }
+    });
+}
+
+/// The tolerance of an element: v as it is where `by` is above 0, else `slope` · v.
+fn leaky(reference: &Host, i: usize, j: usize, v: f64, by: f64, slope: f64, u: f64) -> f64 {
+    let v = Bounded::exact(v, u);
+    match v.value.is_nan() {
+        // The comparison asks for NaN.
+        true => 0.0,
+        false if by > 0.0 => defined(reference, i, j, v),
+        false => defined(reference, i, j, Bounded::rounded(slope, u) * v),
+    }
+}
+
 pub(super) fn dropout<B: Backend>(be: &B) {
     each_shape(27, |(rows, cols), view, _, rng| {
         for (p, first) in [(0.0, 0), (0.3, 2), (0.999, 0)] {

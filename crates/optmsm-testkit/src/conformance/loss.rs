@@ -70,3 +70,23 @@ pub(super) fn sigmoid<B: Backend>(be: &B) {
         p.check(be, "sigmoid", |i, j| 2.0 * sigma(Bounded::exact(o.host.at(i, j), u), u).error + tiny::<B>());
     });
 }
+
+pub(super) fn sigmoid_bwd<B: Backend>(be: &B) {
+    let u = unit::<B>();
+    super::elementwise::each_shape(63, |(rows, cols), out, view, rng| {
+        // A probability is from 0 to 1, both included.
+        let p = Pair::<B>::new(be, view, rows, cols, |i, j| match (i + j) % 9 {
+            7 => 0.0,
+            8 => 1.0,
+            _ => rng.uniform(),
+        });
+        let mut d = Pair::<B>::random(be, out, rows, cols, rng);
+        let before = d.host.clone();
+        be.sigmoid_bwd(d.mat_mut(), p.mat());
+        oracle().sigmoid_bwd(d.host.mat_mut(), p.host.mat());
+        d.check(be, "sigmoid_bwd", |i, j| {
+            let [d_p, p] = [&before, &p.host].map(|m| Bounded::exact(m.at(i, j), u));
+            defined(&d.host, i, j, d_p * p * (Bounded::exact(1.0, u) - p))
+        });
+    });
+}

@@ -1,4 +1,4 @@
-//! Normalization by group, by its definition.
+//! Normalization by group and of each row, by its definition.
 
 use optmsm_core::backend::{Backend, Norm, Write};
 
@@ -247,6 +247,57 @@ pub(super) fn norm_bwd<B: Backend>(be: &B) {
             // A sum is multiplied by 1/N, a rounding more than divided by N.
             let share = Bounded::exact(1.0, u) / Bounded::exact(rows_of(&batch, g), u);
             defined(&d.host, b, j, gain * (d_y - s * share - x * (s_x * share)))
+        });
+    });
+}
+
+/// Mean of terms, in any order.
+fn mean_of(terms: &[Bounded], u: f64) -> Bounded {
+    Bounded::sum(terms, u) / Bounded::exact(terms.len() as f64, u)
+}
+
+pub(super) fn layer_norm<B: Backend>(be: &B) {
+    let u = unit::<B>();
+    super::elementwise::each_shape(117, |(rows, cols), out, view, rng| {
+        // Far from 0, as rows may be: squares of x itself would have few digits left. Every third row has no variance.
+        let x =
+            Pair::<B>::new(be, view, rows, cols, |i, _| if i % 3 == 2 { 2.5 } else { 10.0 + rng.value() });
+        let eps = rng.pick(&[1e-5, 1e-2]);
+        let mut x_hat = Pair::<B>::output(be, out, rows, cols, Write::Set, rng);
+        let mut inv = Pair::<B>::output(be, rng.pick(&VIEWS), rows, 1, Write::Set, rng);
+        be.layer_norm(x_hat.mat_mut(), inv.mat_mut(), x.mat(), eps);
+        oracle().layer_norm(x_hat.host.mat_mut(), inv.host.mat_mut(), x.host.mat(), eps);
+        // What is left of each element of row `b`, and 1/σ.
+        let want = |b: usize| {
+            let own: Vec<_> = (0..cols).map(|j| Bounded::exact(x.host.at(b, j), u)).collect();
+            let mean = mean_of(&own, u);
+            let centered: Vec<_> = own.into_iter().map(|x| x - mean).collect();
+            let squares: Vec<_> = centered.iter().map(|&d| d * d).collect();
+            (centered, inv_std(mean_of(&squares, u), eps, u))
+        };
+        inv.check(be, "layer_norm, inv_std", |b, _| defined(&inv.host, b, 0, want(b).1));
+        x_hat.check(be, "layer_norm, x_hat", |b, j| {
+            let (centered, inv) = want(b);
+            defined(&x_hat.host, b, j, centered[j] * inv)
+        });
+    });
+}
+
+pub(super) fn layer_norm_bwd<B: Backend>(be: &B) {
+    let u = unit::<B>();
+    super::elementwise::each_shape(118, |(rows, cols), out, view, rng| {
+        let x_hat = Pair::<B>::random(be, view, rows, cols, rng);
+        let inv = Pair::<B>::new(be, rng.pick(&VIEWS), rows, 1, |_, _| 0.1 + 3.0 * rng.uniform());
+        let mut d = Pair::<B>::random(be, out, rows, cols, rng);
+        let before = d.host.clone();
+        be.layer_norm_bwd(d.mat_mut(), x_hat.mat(), inv.mat());
+        oracle().layer_norm_bwd(d.host.mat_mut(), x_hat.host.mat(), inv.host.mat());
+        d.check(be, "layer_norm_bwd", |b, j| {
+            let of = |m: &Host| (0..cols).map(|j| Bounded::exact(m.at(b, j), u)).collect::<Vec<_>>();
+            let (d_y, x) = (of(&before), of(&x_hat.host));
+            let products: Vec<_> = d_y.iter().zip(&x).map(|(&d, &x)| d * x).collect();
+            let (mean, along) = (mean_of(&d_y, u), mean_of(&products, u));
+            defined(&d.host, b, j, Bounded::exact(inv.host.at(b, 0), u) * (d_y[j] - mean - x[j] * along))
         });
     });
 }
