@@ -7,7 +7,7 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterio
 use optmsm_benches::standard;
 use optmsm_benches::work::{cpu, random, rows};
 use optmsm_core::backend::{
-    Bags, Dense, Dropout, Elementwise, Embedding, Gate, Loss, Mat, MatMut, Memory, Part, Penalty, Segments,
+    Bags, Dense, Dropout, Elementwise, Embedding, Gate, Groups, Loss, Mat, MatMut, Memory, Penalty, Segments,
     TableStep, TableView, Update, Write,
 };
 use optmsm_core::batch::Column;
@@ -65,7 +65,7 @@ fn elementwise(group: &mut Group, be: &Cpu) {
         be.dropout(MatMut::new(&mut y, B, cols), &drop, &places, 0);
     });
     op(group, "col_sum", n, || {
-        be.col_sum(MatMut::new(&mut sums, 1, cols), Write::Set, Mat::new(&x, B, cols), Part::Group(0));
+        be.col_sum(MatMut::new(&mut sums, 1, cols), Write::Set, Mat::new(&x, B, cols), Groups::One(0));
     });
     op(group, "row_scale", 2 * n, || {
         be.row_scale(MatMut::new(&mut y, B, cols), Write::Set, Mat::new(&s, B, 1), Mat::new(&x, B, cols));

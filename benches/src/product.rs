@@ -1,6 +1,6 @@
 //! Products of the standard work, on one thread or divided among threads as a step divides them.
 
-use optmsm_core::backend::{Dense, Epilogue, Layout, Mat, MatMut, Memory, Part, Products, Write};
+use optmsm_core::backend::{Dense, Epilogue, Groups, Layout, Mat, MatMut, Memory, Products, Write};
 use optmsm_core::error::Result;
 use optmsm_cpu::{Cpu, Packed};
 
@@ -101,13 +101,13 @@ impl Product {
                     for at in (0..rows).step_by(block) {
                         let size = block.min(rows - at);
                         let (y, x) = (y.again().rows(at, size), x.rows(first + at, size));
-                        this.cpu.linear(y, x, &this.packed, Part::Group(0), Epilogue::NONE);
+                        this.cpu.linear(y, x, &this.packed, Groups::One(0), Epilogue::NONE);
                     }
                 }
                 Shape::Weight(m, n, k) => {
                     let d_y = Mat::new(&this.left, k, m).cols(first, rows);
                     let (d_w, x) = (MatMut::new(out, rows, n), Mat::new(&this.right, k, n));
-                    this.cpu.linear_dw(d_w, Write::Set, d_y, x, Part::Group(0));
+                    this.cpu.linear_dw(d_w, Write::Set, d_y, x, Groups::One(0));
                 }
             }
         });

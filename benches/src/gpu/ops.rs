@@ -1,7 +1,7 @@
 //! Every operation of a training step that is not a product, on the standard shapes.
 
 use optmsm_core::backend::{
-    Backend, Dropout, FieldLookup, FieldSum, Mat, MatMut, Part, Segments, TableStep, TableView, Write,
+    Backend, Dropout, FieldLookup, FieldSum, Groups, Mat, MatMut, Segments, TableStep, TableView, Write,
 };
 use optmsm_core::config::{FieldKind, InputSpec, ModelConfig, Role};
 use optmsm_core::model::Model;
@@ -59,7 +59,7 @@ fn elementwise<B: Backend<Elem = f32>>(
     let d_y = Rotation::new(be, t.slots(4 * n * FIRST), n, FIRST, "d_y")?;
     let mut sums = be.alloc(FIRST)?;
     let whole = t.call(|i| {
-        be.col_sum(MatMut::new(&mut sums, 1, FIRST), Write::Set, d_y.mat(i), Part::Group(0));
+        be.col_sum(MatMut::new(&mut sums, 1, FIRST), Write::Set, d_y.mat(i), Groups::One(0));
     })?;
     each(moved("col_sum", n, n * FIRST, whole))
 }

@@ -1,6 +1,6 @@
 //! Products of the standard model.
 
-use optmsm_core::backend::{Backend, Epilogue, Layout, Part, Products, Write};
+use optmsm_core::backend::{self, Backend, Epilogue, Layout, Products, Write};
 
 use super::{Measured, Result, Rotation, Timer};
 
@@ -101,22 +101,22 @@ impl Layer {
         let mut w = Rotation::new(be, 2, groups * self.outputs, self.inputs, "w")?;
         let mut offsets = be.alloc_ids(groups + 1)?;
         be.upload_ids(&mut offsets, &(0..=groups).map(|g| (g * rows / groups) as u32).collect::<Vec<_>>());
-        let part = || match self.groups {
-            Groups::One => Part::Group(0),
-            Groups::Columns(_) => Part::Columns,
-            Groups::Rows(_) => Part::Rows(&offsets),
+        let by = || match self.groups {
+            Groups::One => backend::Groups::One(0),
+            Groups::Columns(_) => backend::Groups::Columns,
+            Groups::Rows(_) => backend::Groups::Rows(&offsets),
         };
         let seconds = if kind == Kind::Dw {
             // One place: what is written is small and stays in the cache, as in a step.
-            t.call(|i| be.linear_dw(w.mat_mut(0), Write::Set, y.mat(i), x.mat(i), part()))?
+            t.call(|i| be.linear_dw(w.mat_mut(0), Write::Set, y.mat(i), x.mat(i), by()))?
         } else {
             let mut packed = be.alloc_packed(groups, self.outputs, self.inputs, Products::Both)?;
             be.pack(&mut packed, w.mat(0), Layout::OutIn);
             match kind {
                 Kind::Forward => {
-                    t.call(|i| be.linear(y.mat_mut(i), x.mat(i), &packed, part(), Epilogue::NONE))?
+                    t.call(|i| be.linear(y.mat_mut(i), x.mat(i), &packed, by(), Epilogue::NONE))?
                 }
-                _ => t.call(|i| be.linear_dx(x.mat_mut(i), Write::Set, y.mat(i), &packed, part(), None))?,
+                _ => t.call(|i| be.linear_dx(x.mat_mut(i), Write::Set, y.mat(i), &packed, by(), None))?,
             }
         };
         // A row meets one weight, or under Columns each with its own columns.

@@ -10,7 +10,7 @@
 //! `ModelConfig::validate`). Work may be queued: errors of a device surface at [`Memory::download`], and memory
 //! may be dropped before the work that uses it was done, so a backend keeps it until then.
 //!
-//! Operations with a body are compositions of the others, with the same result but for the order of sums; a backend
+//! Operations with a body are compositions of the others, with the same result except for the order of sums; a backend
 //! for which one pass is faster than several brings its own.
 //!
 //! `B` is rows of a block, `K` experts, `m` their width, `G` groups; see `model.md` for the rest.
@@ -35,8 +35,8 @@ pub use loss::Loss;
 pub use memory::Memory;
 pub use norm::Norm;
 pub use operands::{
-    Bags, Dropout, Epilogue, FieldLookup, FieldSum, Layout, Mat, MatMut, Part, Products, Segments, TableStep,
-    TableView, Write,
+    Bags, Dropout, Epilogue, FieldLookup, FieldSum, Groups, Layout, Mat, MatMut, Products, Segments,
+    TableStep, TableView, Write,
 };
 pub use penalty::Penalty;
 pub use update::Update;

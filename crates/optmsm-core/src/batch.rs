@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 
 pub use row::{Row, Value};
 
-/// Encoded rows. Columns are in schema order; every column has one entry a row.
+/// Encoded rows. Columns are in schema order; every column has one entry per row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// 0 or 1; may be empty when only predicting.
@@ -34,7 +34,7 @@ pub enum Column {
         /// A weight for each id; empty means 1.
         weights: Vec<f32>,
     },
-    /// One number a row, already transformed.
+    /// One number per row, already transformed.
     Numeric(Vec<f32>),
 }
 

@@ -24,13 +24,13 @@ impl EmbeddingsConfig {
     }
 }
 
-/// What the hypernetwork reads.
+/// Condition of the hypernetwork: its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Condition {
-    /// The scenario's embedding: one tower a scenario, generated once a step.
+    /// The scenario's embedding: one tower per scenario, generated once per step.
     Scenario,
-    /// The scenario's embedding and the row's specific encoding: one tower a row.
+    /// The scenario's embedding and the row's specific encoding: one tower per row.
     Instance,
 }
 
@@ -107,7 +107,7 @@ pub struct HyperConfig {
     pub trunk: usize,
     /// r: rank of generated weights; 0 generates whole matrices.
     pub rank: usize,
-    /// What the hypernetwork reads.
+    /// Condition of the hypernetwork: its input.
     pub condition: Condition,
 }
 

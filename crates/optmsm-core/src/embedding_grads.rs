@@ -73,7 +73,7 @@ impl<B: Backend> EmbeddingGrads<B> {
         shared::sum(shared, be, |field| fields.grad(field), &lanes.inputs)
     }
 
-    /// Makes room for so many distinct ids, by field.
+    /// Makes room for `ids` distinct ids, by field.
     pub(crate) fn reserve(&mut self, be: &B, ids: &[usize]) -> Result<()> {
         match &mut self.fields {
             Way::ById(fields) => {

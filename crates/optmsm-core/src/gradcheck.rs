@@ -28,7 +28,7 @@ pub(crate) const BATCHES: u64 = 10;
 /// One combination of options.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// What is special about it.
+    /// Name: the option that it is about.
     pub name: String,
     /// Model.
     pub config: ModelConfig,

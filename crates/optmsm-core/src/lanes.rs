@@ -6,7 +6,7 @@
 mod split;
 mod training;
 
-use crate::backend::{Backend, Mat, Part, Write};
+use crate::backend::{Backend, Groups, Mat, Write};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::model::{Cx, Measured, Model};
@@ -212,8 +212,8 @@ impl<B: Backend, M: Model<B>, G: Send> Lanes<B, M, G> {
                 if by_scenario {
                     for ((number, _), sums) in spec.over_scenarios().zip(&mut work.by_scenario) {
                         let values = model.measured(&work.act, number, n);
-                        let (out, part) = (sums.mat_mut(input.scenarios), Part::Rows(cx.x.groups));
-                        be.col_sum(out, Write::Add, values, part);
+                        let (out, by) = (sums.mat_mut(input.scenarios), Groups::Rows(cx.x.groups));
+                        be.col_sum(out, Write::Add, values, by);
                     }
                 }
             });

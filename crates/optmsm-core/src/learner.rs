@@ -94,12 +94,12 @@ impl LearnerConfig {
     }
 }
 
-/// What a step cost.
+/// Loss of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepLoss {
     /// Weighted mean of the binary cross-entropy.
     pub bce: f64,
-    /// What the penalties add.
+    /// The penalties.
     pub penalty: f64,
 }
 

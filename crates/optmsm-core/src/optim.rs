@@ -76,7 +76,7 @@ impl Default for OptimizerConfig {
 }
 
 impl OptimizerConfig {
-    /// Number of state buffers and whether they hold one value a row instead of one an element.
+    /// Number of state buffers and whether they hold one value per row instead of one per element.
     pub fn state(&self) -> (usize, bool) {
         match self.rule {
             Rule::Sgd if self.momentum == 0.0 => (0, false),

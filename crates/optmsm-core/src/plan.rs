@@ -46,7 +46,7 @@ pub struct PlannedColumn<E> {
     pub ids: Vec<u32>,
     /// Multi: one more than rows.
     pub offsets: Vec<u32>,
-    /// Multi: one coefficient an id. Numeric: one value a row.
+    /// Multi: one coefficient per id. Numeric: one value per row.
     pub values: Vec<E>,
     /// Unique ids, ascending.
     pub unique: Vec<u32>,

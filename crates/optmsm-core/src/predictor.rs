@@ -28,8 +28,8 @@ pub(crate) fn plain() -> Answer {
 /// A trained model that answers batches, from any number of threads at once.
 ///
 /// Weights are packed and every scenario's tower is generated once, in [`Predictor::new`], and never change.
-/// What a call writes is a session of its own, taken from a pool: there are as many sessions as calls were
-/// ever in flight together, and a warm call allocates at most its answer. A batch that fits one lane of the
+/// A call writes to a state of its own, taken from a pool: there are as many states as calls were ever in flight
+/// together, and a warm call allocates at most its answer. A batch that fits one lane of the
 /// backend is computed on the calling thread.
 ///
 /// A prediction depends on its row alone: neither on the rest of the batch nor on other calls.
@@ -40,11 +40,11 @@ pub struct Predictor<B: Backend, M: Model<B>> {
     prepared: M::Prepared,
     max_rows: usize,
     answer: Answer,
-    idle: Mutex<Vec<Session<B, M>>>,
+    idle: Mutex<Vec<CallState<B, M>>>,
 }
 
-/// What one call writes.
-struct Session<B: Backend, M: Model<B>> {
+/// Plan and activations of one call.
+struct CallState<B: Backend, M: Model<B>> {
     plan: Plan<B::Elem>,
     lanes: Lanes<B, M>,
 }
@@ -70,7 +70,7 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
         let idle = Mutex::default();
         let predictor = Self { be, model, params, prepared, max_rows, answer: plain(), idle };
         // The first call finds its memory ready.
-        predictor.put_back(predictor.session()?);
+        predictor.put_back(predictor.state()?);
         Ok(predictor)
     }
 
@@ -162,26 +162,26 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
     ) -> Result<()> {
         let Self { be, model, params, prepared, .. } = self;
         let on = Weights { be, model, params, prepared, averaged: false };
-        let mut session = self.session()?;
-        let done = session.lanes.predict(&on, &mut session.plan, batch, measured, each);
-        // After an error too; a call that panics drops its session.
-        self.put_back(session);
+        let mut state = self.state()?;
+        let done = state.lanes.predict(&on, &mut state.plan, batch, measured, each);
+        // After an error too; a call that panics drops its state.
+        self.put_back(state);
         done
     }
 
-    /// The session that was used last, or a new one when all are in use.
-    fn session(&self) -> Result<Session<B, M>> {
+    /// The state that was used last, or a new one when all are in use.
+    fn state(&self) -> Result<CallState<B, M>> {
         // Poison says that a thread panicked between two whole operations on the list.
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let new = || {
             let lanes = Lanes::new(&self.be, &self.model, self.max_rows)?;
-            Ok(Session { plan: Plan::default(), lanes })
+            Ok(CallState { plan: Plan::default(), lanes })
         };
         idle.map_or_else(new, Ok)
     }
 
-    fn put_back(&self, session: Session<B, M>) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+    fn put_back(&self, state: CallState<B, M>) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(state);
     }
 }
 
@@ -196,7 +196,7 @@ mod tests {
     use crate::reference::Reference;
 
     fn predictor() -> (Predictor<Reference<f64>, OptMsm>, Batch) {
-        let case = case("sessions", |_| {});
+        let case = case("calls", |_| {});
         let model = OptMsm::new(&case.config, &case.input).unwrap();
         let be = Reference::<f64>::new();
         let learner = Learner::new(be.clone(), model.clone(), LearnerConfig::default(), 1, 1).unwrap();
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_come_back_also_after_errors() {
+    fn states_come_back_also_after_errors() {
         let (predictor, batch) = predictor();
         let expected = predictor.predict(&batch).unwrap();
         let mut wrong = batch.clone();
@@ -240,10 +240,10 @@ mod tests {
     }
 
     #[test]
-    fn calls_at_the_same_time_have_sessions_of_their_own() {
+    fn calls_at_the_same_time_have_states_of_their_own() {
         let (predictor, batch) = predictor();
         let expected = predictor.logits(&batch).unwrap();
-        // A call inside a call: the outer one's session is in use.
+        // A call inside a call: the outer one's state is in use.
         let mut inner = Vec::new();
         predictor.each_logit(&batch, None, |_, _| inner.push(predictor.logits(&batch).unwrap())).unwrap();
         assert!(inner.len() == 6 && inner.iter().all(|logits| *logits == expected));

@@ -19,7 +19,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::backend::{Backend, Mat, MatMut, Memory, Part, TableStep, TableView};
+use crate::backend::{Backend, Groups, Mat, MatMut, Memory, TableStep, TableView};
 
 thread_local! {
     static IN_LANE: Cell<bool> = const { Cell::new(false) };
@@ -40,7 +40,7 @@ struct Measured {
     phases: BTreeMap<Key, Phase>,
 }
 
-/// What a number of training steps took.
+/// Time and work of a number of training steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Profile {
     /// Steps.
@@ -73,7 +73,7 @@ pub struct Phase {
     pub bytes: u64,
 }
 
-/// What an operation reads, writes and computes.
+/// Bytes and multiply-adds of an operation.
 #[derive(Default)]
 struct Work {
     columns: [usize; 2],
@@ -96,9 +96,9 @@ impl Work {
 }
 
 /// A product over rows, d_w = d_yᵀ x.
-fn reduction<T, I>(d_w: &MatMut<T>, d_y: &Mat<T>, x: &Mat<T>, part: &Part<I>) -> Work {
+fn reduction<T, I>(d_w: &MatMut<T>, d_y: &Mat<T>, x: &Mat<T>, by: &Groups<I>) -> Work {
     // A row meets one group under `Rows`, else all of d_w.
-    let met = if let Part::Rows(_) = part { d_y.cols * d_w.cols } else { d_w.rows * d_w.cols };
+    let met = if let Groups::Rows(_) = by { d_y.cols * d_w.cols } else { d_w.rows * d_w.cols };
     let elements = elements(d_y) + elements(x) + 2 * d_w.rows * d_w.cols;
     Work { columns: [x.cols, d_y.cols], flop: 2 * x.rows * met, elements }
 }
@@ -114,7 +114,7 @@ impl<B: Backend> Profiled<B> {
         &self.inner
     }
 
-    /// What was measured since this was asked for last; forgets it.
+    /// Measurements since the last call; forgets them.
     pub fn take(&self) -> Profile {
         let Measured { steps, wall, phases } = std::mem::take(&mut *self.lock());
         Profile { steps, wall, phases: phases.into_values().collect() }
@@ -149,10 +149,10 @@ impl<B: Backend> Profiled<B> {
     }
 
     /// A product over `rows` rows with packed weights.
-    fn product(&self, w: &B::Packed, part: &Part<B::Ids>, rows: usize, columns: [usize; 2]) -> Work {
+    fn product(&self, w: &B::Packed, by: &Groups<B::Ids>, rows: usize, columns: [usize; 2]) -> Work {
         let (groups, outputs, inputs) = self.inner.packed_shape(w);
-        let used = if let Part::Columns = part { groups } else { 1 };
-        let weights = if let Part::Group(_) = part { 1 } else { groups } * outputs * inputs;
+        let used = if let Groups::Columns = by { groups } else { 1 };
+        let weights = if let Groups::One(_) = by { 1 } else { groups } * outputs * inputs;
         let elements = rows * (columns[0] + columns[1]) + weights;
         Work { columns, flop: 2 * rows * used * outputs * inputs, elements }
     }

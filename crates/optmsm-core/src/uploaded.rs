@@ -73,7 +73,7 @@ impl<B: Backend> Inputs<B> {
         })
     }
 
-    /// Makes room for lists of so many ids in all, by field; fields without lists have it already.
+    /// Makes room for lists of `ids` ids in all, by field; fields without lists have it already.
     pub(crate) fn reserve(&mut self, be: &B, ids: &[usize]) -> Result<()> {
         let lists = self.columns.iter_mut().zip(ids).filter(|(column, _)| column.multi);
         lists.into_iter().try_for_each(|(column, &ids)| column.reserve(be, ids))

@@ -65,7 +65,7 @@ impl Isa {
         }
     }
 
-    /// Runs `work` compiled for this instruction set: once a block of rows, not once a row.
+    /// Runs `work` compiled for this instruction set: once per block of rows, not once per row.
     ///
     /// # Panics
     /// When this machine does not have it.

@@ -1,6 +1,6 @@
-//! What the backend's methods compute, by family.
+//! The backend's operations, by family.
 
-use optmsm_core::backend::{Mat, MatMut, Part};
+use optmsm_core::backend::{Groups, Mat, MatMut};
 
 use crate::gemm::{Rows, RowsMut};
 
@@ -27,11 +27,11 @@ fn rows_of_mut<'a>(m: &'a mut MM) -> RowsMut<'a> {
 }
 
 /// Calls `f(group, first row, rows)` for each part of a product over `rows` rows.
-fn each_group(part: Part<Vec<u32>>, groups: usize, rows: usize, mut f: impl FnMut(usize, usize, usize)) {
-    match part {
-        Part::Group(g) => f(g, 0, rows),
-        Part::Columns => (0..groups).for_each(|g| f(g, 0, rows)),
-        Part::Rows(offsets) => {
+fn each_group(by: Groups<Vec<u32>>, groups: usize, rows: usize, mut f: impl FnMut(usize, usize, usize)) {
+    match by {
+        Groups::One(g) => f(g, 0, rows),
+        Groups::Columns => (0..groups).for_each(|g| f(g, 0, rows)),
+        Groups::Rows(offsets) => {
             let at = |g: usize| offsets[g] as usize;
             assert!(at(0) == 0 && at(groups) == rows, "group offsets {offsets:?} for {rows} rows");
             (0..groups).filter(|&g| at(g) < at(g + 1)).for_each(|g| f(g, at(g), at(g + 1) - at(g)));
@@ -40,6 +40,6 @@ fn each_group(part: Part<Vec<u32>>, groups: usize, rows: usize, mut f: impl FnMu
 }
 
 /// First column of group `g`, when groups are columns.
-fn column(part: Part<Vec<u32>>, g: usize, width: usize) -> usize {
-    if let Part::Columns = part { g * width } else { 0 }
+fn column(by: Groups<Vec<u32>>, g: usize, width: usize) -> usize {
+    if let Groups::Columns = by { g * width } else { 0 }
 }

@@ -1,4 +1,4 @@
-//! Weights as the microkernel reads them, made once a step.
+//! Weights as the microkernel reads them, made once per step.
 
 use optmsm_core::backend::{Layout, Mat, Products};
 use optmsm_core::error::Result;

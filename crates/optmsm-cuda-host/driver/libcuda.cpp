@@ -186,7 +186,7 @@ API unsigned long standin_count(const char* call) {
   return counts[call];
 }
 
-// What is still held: allocations, pinned allocations, streams, events, graphs, executable graphs.
+// Objects still held: allocations, pinned allocations, streams, events, graphs, executable graphs.
 API void standin_held(unsigned long* held) {
   std::lock_guard<std::mutex> guard(lock);
   const unsigned long now[6] = {memory.size(), pinned.size(), streams.size(), events.size(), graphs.size(), execs.size()};

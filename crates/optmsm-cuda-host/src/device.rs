@@ -146,7 +146,7 @@ impl Device for Host {
         let words = bytes.div_ceil(16);
         let used = std::mem::take(&mut state.used[slot]);
         for side in &mut state.slots[slot] {
-            // What was uploaded before is gone.
+            // Earlier uploads are gone.
             side.iter_mut().take(used.div_ceil(16)).for_each(|word| *word = u128::MAX);
             if side.len() < words {
                 *side = vec![0; words];

@@ -32,7 +32,7 @@ struct Kernel {
 /// All kernels of a folder of .cu files, by name.
 pub struct HostKernels {
     kernels: BTreeMap<String, Kernel>,
-    /// What the entries point into.
+    /// Libraries that the entries point into.
     _libraries: Vec<Library>,
 }
 

@@ -17,7 +17,7 @@ pub struct StandIn {
     library: Library,
 }
 
-/// What the driver holds for its users.
+/// Objects that the driver holds for its users.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
     /// Allocations on the device.
@@ -102,7 +102,7 @@ impl StandIn {
         }
     }
 
-    /// What is held now.
+    /// Objects held now.
     pub fn held(&self) -> Held {
         let mut held = [0; 6];
         // SAFETY: the stand-in writes six numbers.

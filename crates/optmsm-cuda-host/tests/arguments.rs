@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use optmsm_core::backend::{Dense, Epilogue, Layout, Mat, MatMut, Memory, Part, Products, Write};
+use optmsm_core::backend::{Dense, Epilogue, Groups, Layout, Mat, MatMut, Memory, Products, Write};
 use optmsm_cuda::{Cuda, Kernel, Precision};
 use optmsm_cuda_host::Host;
 use optmsm_ptx::{Entry, Module};
@@ -57,10 +57,10 @@ fn parameters_of_the_ptx_are_those_of_the_sources() {
     }
 }
 
-/// What the suite's shapes are too small for: large tiles, and sums of many rows by group.
+/// Launches that the suite's shapes are too small for: large tiles, and sums of many rows by group.
 fn large(be: &Cuda<Host>) {
     let zeros = |len| be.alloc(len).unwrap();
-    // Groups of one large tile each, as many as fill a device, with a k as short as it may be.
+    // Enough groups of one large tile to fill a device, with a k as short as it may be.
     let (groups, tile) = (132, 128);
     let (x, w) = (zeros(tile * groups), zeros(groups * tile));
     for layout in [Layout::OutIn, Layout::InOut] {
@@ -69,16 +69,16 @@ fn large(be: &Cuda<Host>) {
         be.pack(&mut packed, Mat::new(&w, rows, cols), layout);
         let mut y = zeros(tile * groups * tile);
         let (y, x) = (MatMut::new(&mut y, tile, groups * tile), Mat::new(&x, tile, groups));
-        be.linear(y, x, &packed, Part::Columns, Epilogue::NONE);
+        be.linear(y, x, &packed, Groups::Columns, Epilogue::NONE);
     }
     let (d_y, mut d_w) = (zeros(groups * tile), zeros(groups * tile * tile));
     let d_y = Mat::new(&d_y, 1, groups * tile);
     let all = MatMut::new(&mut d_w, groups * tile, tile);
-    be.linear_dw(all, Write::Set, d_y, d_y, Part::Columns);
+    be.linear_dw(all, Write::Set, d_y, d_y, Groups::Columns);
     let (rows, x, mut sums) = (1000, zeros(1000), zeros(2));
     let mut offsets = be.alloc_ids(3).unwrap();
     be.upload_ids(&mut offsets, &[0, 300, rows as u32]);
-    be.col_sum(MatMut::new(&mut sums, 2, 1), Write::Set, Mat::new(&x, rows, 1), Part::Rows(&offsets));
+    be.col_sum(MatMut::new(&mut sums, 2, 1), Write::Set, Mat::new(&x, rows, 1), Groups::Rows(&offsets));
     be.download(&mut [0.0], &d_w, 0).unwrap();
 }
 

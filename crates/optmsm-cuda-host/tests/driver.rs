@@ -1,4 +1,4 @@
-//! What the backend tells NVIDIA's driver, against a stand-in that is stricter than the driver.
+//! Calls of the backend to NVIDIA's driver, against a stand-in that is stricter than the driver.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -123,7 +123,7 @@ fn a_failed_call_is_told_at_the_next_download_and_stays() {
     driver.fail("cuLaunchKernel", 0, 0);
     assert!(first.contains("cuLaunchKernel failed with CUDA_ERROR_LAUNCH_FAILED"), "{first}");
     assert!(first.contains("blocks, 256 threads"), "{first}");
-    // What came after it was computed from nothing, and what comes is not even tried.
+    // Work after it was computed from nothing, and later work is not even tried.
     let launches = driver.count("cuLaunchKernel");
     be.run_step(|| be.fill(MatMut::new(&mut buf, 1, 4), 1.0));
     assert_eq!(driver.count("cuLaunchKernel"), launches);

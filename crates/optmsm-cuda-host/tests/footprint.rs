@@ -1,4 +1,4 @@
-//! What `footprint` says of a CUDA device is what a learner allocates on one.
+//! `footprint` of a CUDA device equals the memory that a learner allocates on one.
 
 use optmsm_core::backend::Backend;
 use optmsm_core::config::FieldKind;

@@ -3,7 +3,7 @@
 //! Operands are small whole numbers, which every precision holds, and so are their sums: results must be equal.
 
 use optmsm_core::backend::{
-    Backend, Dense, Elem, Epilogue, Layout, Mat, MatMut, Memory, Part, Products, Write,
+    Backend, Dense, Elem, Epilogue, Groups, Layout, Mat, MatMut, Memory, Products, Write,
 };
 use optmsm_core::reference::Reference;
 use optmsm_cuda::{Cuda, Precision};
@@ -39,11 +39,11 @@ impl Case {
         Self { offset: 0, gap: 0, ..self }
     }
 
-    fn part<'a, I>(&self, offsets: &'a I) -> Part<'a, I> {
+    fn by<'a, I>(&self, offsets: &'a I) -> Groups<'a, I> {
         match self.kind {
-            Kind::Group => Part::Group(self.groups - 1),
-            Kind::Columns => Part::Columns,
-            Kind::Rows => Part::Rows(offsets),
+            Kind::Group => Groups::One(self.groups - 1),
+            Kind::Columns => Groups::Columns,
+            Kind::Rows => Groups::Rows(offsets),
         }
     }
 
@@ -144,18 +144,18 @@ fn run<B: Backend>(be: &B, case: &Case, op: Op, write: Write) -> Vec<f64> {
             result = Matrix::new(be, case, rows, case.columns() * outputs, |_, _| f64::NAN);
             let bias = Matrix::new(be, case, groups, outputs, whole(5));
             let then = Epilogue { bias: Some(bias.mat()), relu: write == Write::Set };
-            be.linear(result.mat_mut(), x().mat(), &packed, case.part(&at), then);
+            be.linear(result.mat_mut(), x().mat(), &packed, case.by(&at), then);
         }
         Op::Dx => {
             result = out(rows, case.columns() * inputs);
             let x = x();
             let mask = (write == Write::Add).then(|| x.mat());
-            be.linear_dx(result.mat_mut(), write, d_y().mat(), &packed, case.part(&at), mask);
+            be.linear_dx(result.mat_mut(), write, d_y().mat(), &packed, case.by(&at), mask);
         }
         Op::Dw => {
             let groups = if case.kind == Kind::Group { 1 } else { groups };
             result = out(groups * outputs, inputs);
-            be.linear_dw(result.mat_mut(), write, d_y().mat(), x().mat(), case.part(&at));
+            be.linear_dw(result.mat_mut(), write, d_y().mat(), x().mat(), case.by(&at));
         }
         Op::DwBias => {
             let groups = if case.kind == Kind::Group { 1 } else { groups };
@@ -163,7 +163,7 @@ fn run<B: Backend>(be: &B, case: &Case, op: Op, write: Write) -> Vec<f64> {
             // In front of the weights, as it may be.
             let front = case.columns() * outputs;
             result = Matrix::behind(be, case, front, groups * outputs, inputs, start);
-            be.linear_dw_bias(result.mat_mut(), case.offset, write, d_y().mat(), x().mat(), case.part(&at));
+            be.linear_dw_bias(result.mat_mut(), case.offset, write, d_y().mat(), x().mat(), case.by(&at));
         }
     }
     result.get(be)
@@ -299,7 +299,7 @@ fn tiles_add_in_one_order() {
             let mut y = Matrix::new(&be, &case, rows, outputs, |_, _| f64::NAN);
             let mut packed = be.alloc_packed(1, outputs, inputs, Products::Forward).unwrap();
             be.pack(&mut packed, w.mat(), Layout::OutIn);
-            be.linear(y.mat_mut(), x.mat(), &packed, Part::Group(0), Epilogue::NONE);
+            be.linear(y.mat_mut(), x.mat(), &packed, Groups::One(0), Epilogue::NONE);
             let y = y.get(&be);
             let kernel = format!("gemm_nt_{}_{}", if large { 128 } else { 64 }, precision.name());
             assert!(be.device().launched().contains(kernel.as_str()), "{kernel}");

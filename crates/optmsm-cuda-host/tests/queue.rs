@@ -1,8 +1,8 @@
-//! What is queued and in which order, whatever is asked for: uploads over one another, very many of them, operations that panic.
+//! Order of the queue, whatever is asked for: uploads over one another, very many of them, operations that panic.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use optmsm_core::backend::{Dense, Elementwise, Mat, MatMut, Memory, Part, Write};
+use optmsm_core::backend::{Dense, Elementwise, Groups, Mat, MatMut, Memory, Write};
 use optmsm_cuda::{Cuda, Precision};
 use optmsm_cuda_host::{Host, cuda};
 
@@ -53,7 +53,7 @@ fn sums_for_more_groups_than_a_grid_has_rows() {
     be.upload_ids(&mut ids, &offsets);
     let (mut x, mut out) = (be.alloc(rows).unwrap(), be.alloc(groups).unwrap());
     be.upload(&mut x, &vec![1.0; rows]);
-    be.col_sum(MatMut::new(&mut out, groups, 1), Write::Set, Mat::new(&x, rows, 1), Part::Rows(&ids));
+    be.col_sum(MatMut::new(&mut out, groups, 1), Write::Set, Mat::new(&x, rows, 1), Groups::Rows(&ids));
     let got = downloaded(&be, &out);
     assert_eq!((got[0], got[groups - 1]), (100.0, 200.0));
     assert!(got[1..groups - 1].iter().all(|&v| v == 0.0));

@@ -2,7 +2,7 @@
 //! than a launch describes, and every bit pattern of the narrow types.
 
 use optmsm_core::backend::{
-    Backend, Dense, Embedding, FieldLookup, FieldSum, Mat, MatMut, Memory, Part, Segments, TableStep,
+    Backend, Dense, Embedding, FieldLookup, FieldSum, Groups, Mat, MatMut, Memory, Segments, TableStep,
     TableView, Update, Write,
 };
 use optmsm_core::optim::{self, OptimizerConfig, Rule};
@@ -65,12 +65,12 @@ fn columns_of_many_rows() {
                 let mut want = vec![f64::from(start); groups * cols];
                 let mut got = buffer(&be, &vec![start; groups * cols]);
                 let at = offsets.as_ref().map(|o| ids(&be, o));
-                let part = at.as_ref().map_or(Part::Group(0), Part::Rows);
+                let by = at.as_ref().map_or(Groups::One(0), Groups::Rows);
                 let m = Mat { buf: &x_dev, offset: 0, rows, cols, stride };
-                be.col_sum(MatMut::new(&mut got, groups, cols), write, m, part);
-                let part = offsets.as_ref().map_or(Part::Group(0), Part::Rows);
+                be.col_sum(MatMut::new(&mut got, groups, cols), write, m, by);
+                let by = offsets.as_ref().map_or(Groups::One(0), Groups::Rows);
                 let m = Mat { buf: &x_wide, offset: 0, rows, cols, stride };
-                oracle.col_sum(MatMut::new(&mut want, groups, cols), write, m, part);
+                oracle.col_sum(MatMut::new(&mut want, groups, cols), write, m, by);
                 same(&be, &format!("{rows}x{cols} in {groups} groups, {write:?}"), &got, &want);
             }
         }
@@ -161,7 +161,7 @@ fn sums_have_one_order_whatever_runs_first() {
         let (sums, d_out) = (MatMut::new(&mut g, 5, d), Mat::new(&x, rows, d));
         be.reduce_fields(std::iter::once(FieldSum { g: sums, segments, d_out }));
         let mut columns = buffer(&be, &[f32::NAN; 12]);
-        be.col_sum(MatMut::new(&mut columns, 1, d), Write::Set, Mat::new(&x, rows, d), Part::Group(0));
+        be.col_sum(MatMut::new(&mut columns, 1, d), Write::Set, Mat::new(&x, rows, d), Groups::One(0));
         let mut squares = buffer(&be, &[f32::NAN]);
         be.sum_sq(&mut squares, Write::Set, &x, rows * d);
         let mut bits = vec![];
@@ -176,7 +176,7 @@ fn sums_have_one_order_whatever_runs_first() {
     (2..6).for_each(|seed| assert_eq!(run(seed), first, "seed {seed}"));
 }
 
-/// What the bits of an IEEE half stand for, as the standard puts it.
+/// Value of the bits of an IEEE half, as the standard puts it.
 fn half_value(bits: u16) -> f32 {
     let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 1023) / 1024.0);
     let size = match exponent {

@@ -8,7 +8,7 @@ use optmsm_core::error::Result;
 use crate::device::Device;
 use crate::error::DeviceResult;
 use crate::gpu::{self, DeviceInfo, Gpu};
-use crate::launch::Session;
+use crate::launch::Recording;
 use crate::memory::Shared;
 use crate::precision::Precision;
 
@@ -37,7 +37,7 @@ pub fn counting() -> Counting {
 pub struct CudaOptions {
     /// Number of the device, as the driver counts them.
     pub device: usize,
-    /// What operands of products are rounded to.
+    /// Type that operands of products are rounded to.
     pub precision: Precision,
 }
 
@@ -72,7 +72,7 @@ impl<D: Device> Cuda<D> {
         Self { shared: Arc::new(Shared::new(device)), precision }
     }
 
-    /// What operands of products are rounded to.
+    /// Type that operands of products are rounded to.
     pub fn precision(&self) -> Precision {
         self.precision
     }
@@ -82,9 +82,9 @@ impl<D: Device> Cuda<D> {
         &self.shared.device
     }
 
-    /// The launches of one operation.
-    pub(crate) fn session(&self) -> Session<'_, D> {
-        Session::new(&self.shared)
+    /// Records the launches of one operation.
+    pub(crate) fn record(&self) -> Recording<'_, D> {
+        Recording::new(&self.shared)
     }
 
     /// Hands everything that is queued to the device.

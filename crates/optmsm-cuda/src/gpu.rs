@@ -26,7 +26,7 @@ use module::Modules;
 const ORDINARY: (i32, i32) = (8, 0);
 /// First driver that loads the PTX's ISA 8.0.
 const DRIVER: i32 = 12_000;
-/// What is known of a device.
+/// Properties of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceInfo {
     /// Number for [`crate::CudaOptions::device`].
@@ -171,7 +171,7 @@ impl Gpu {
         Ok(gpu)
     }
 
-    /// What is known of it.
+    /// Its properties.
     pub fn info(&self) -> &DeviceInfo {
         &self.info
     }
@@ -216,7 +216,7 @@ impl Device for Gpu {
     }
 
     unsafe fn free(&self, ptr: u64) {
-        // What goes wrong here went wrong before, and is told by the next read.
+        // An error here is of earlier work, and the next read returns it.
         let done =
             self.enter().and_then(|()| call!(cuStreamSynchronize(self.compute), "before memory is freed"));
         if done.is_ok() {

@@ -29,12 +29,12 @@ impl Workspace {
 }
 
 /// The launches of one operation: nobody else's come between them.
-pub(crate) struct Session<'a, D: Device> {
+pub(crate) struct Recording<'a, D: Device> {
     device: &'a D,
     queue: MutexGuard<'a, Queue>,
 }
 
-impl<'a, D: Device> Session<'a, D> {
+impl<'a, D: Device> Recording<'a, D> {
     pub(crate) fn new(shared: &'a Shared<D>) -> Self {
         Self { device: &shared.device, queue: shared.queue() }
     }
@@ -59,7 +59,7 @@ impl<'a, D: Device> Session<'a, D> {
         Launcher { work }
     }
 
-    /// Room for partial sums of `elements` numbers: until the next call, or the end of the session.
+    /// Room for partial sums of `elements` numbers: until the next call, or the end of the recording.
     pub(crate) fn workspace(&mut self, elements: usize) -> Workspace {
         let (address, region) = self.queue.workspace(self.device, 4 * elements);
         Workspace { address, region }

@@ -1,8 +1,8 @@
-//! What operands of products are rounded to.
+//! Precision of the operands of products.
 
 use serde::{Deserialize, Serialize};
 
-/// What operands of products are rounded to; sums, and everything else, are `f32`.
+/// Type that operands of products are rounded to; sums, and everything else, are `f32`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {

@@ -1,4 +1,4 @@
-//! What the host has asked for and the device has not been told yet.
+//! Uploads and launches recorded but not yet submitted.
 //!
 //! Uploads are gathered in one stage and unpacked by one kernel, so a training step begins with one copy. Launches are
 //! submitted together: at the end of a step, before something is read back, or when there are many.
@@ -206,7 +206,7 @@ impl Queue {
     /// Submits, then reads.
     pub(crate) fn read(&mut self, device: &impl Device, dst: &mut [u8], src: u64) -> DeviceResult<()> {
         self.submit(device);
-        // What failed stays failed: nothing after it can be trusted.
+        // A failure stays: nothing after it can be trusted.
         let done = self.failed.clone().map_or_else(|| device.read(dst, src), Err);
         done.inspect_err(|e| self.fail(e.clone()))
     }

@@ -8,7 +8,7 @@ use crate::kernels::Kernel;
 /// One launch.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// What runs.
+    /// The kernel that runs.
     pub kernel: Kernel,
     /// Blocks.
     pub grid: [u32; 3],
@@ -30,7 +30,7 @@ pub struct Argument {
     pub pointer: bool,
 }
 
-/// Part of an allocation: `start..end` in bytes, of which each `stride` bytes `width` belong to it.
+/// Groups of an allocation: `start..end` in bytes, of which each `stride` bytes `width` belong to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region {
     /// Start of the allocation.
@@ -86,7 +86,7 @@ impl Work {
         &self.arguments[launch.params.clone()]
     }
 
-    /// What a launch reads and writes.
+    /// Memory that a launch reads and writes.
     pub fn regions(&self, launch: &Launch) -> &[Region] {
         &self.regions[launch.regions.clone()]
     }

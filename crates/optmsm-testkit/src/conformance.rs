@@ -81,7 +81,7 @@ macro_rules! conformance_tests {
     };
 }
 
-/// What a run of the suite found.
+/// Findings of a run of the suite.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Operations that agree with the reference.

@@ -1,4 +1,4 @@
-//! What the tests of OptMSM share: the conformance suite of backends, running error bounds, random numbers.
+//! Shared by the tests of OptMSM: the conformance suite of backends, running error bounds, random numbers.
 //!
 //! Not published.
 #![forbid(unsafe_code)]

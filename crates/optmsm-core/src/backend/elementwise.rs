@@ -1,4 +1,4 @@
-//! What goes element by element, or row by row.
+//! Operations element by element, or row by row.
 
 use super::{Dropout, Mat, MatMut, Memory, Write};
 

@@ -44,7 +44,7 @@ pub trait Gate: Memory {
         self.mix_bwd(d_alpha.again(), d_e, Write::Set, d_mix, alpha, e);
         self.softmax_bwd(d_logits, d_alpha.as_mat(), alpha);
     }
-    /// mix[b, :] = e_g[b, :] for the rows of group `g`; `groups` as in [`Part::Rows`](super::Part::Rows).
+    /// mix[b, :] = e_g[b, :] for the rows of group `g`; `groups` as in [`Groups::Rows`](super::Groups::Rows).
     fn select(&self, mix: MatMut<Self::Buf>, e: Mat<Self::Buf>, groups: &Self::Ids);
     /// d_e_g[b, :] (+)= d_mix[b, :] for the rows of group `g`; under [`Write::Set`] the rest becomes 0.
     fn select_bwd(&self, d_e: MatMut<Self::Buf>, write: Write, d_mix: Mat<Self::Buf>, groups: &Self::Ids);

@@ -17,7 +17,7 @@ pub trait Memory: Send + Sync + Sized + 'static {
     type Ids: Send + Sync + Debug;
     /// Embedding tables, which may be stored in a narrower type.
     type Table: Send + Sync + Debug;
-    /// Weights of linear maps in the form that products read fastest, made once a step.
+    /// Weights of linear maps in the form that products read fastest, made once per step.
     type Packed: Send + Sync + Debug;
     /// Name with what was chosen at run time, for example `cpu (avx512, 2 threads)`.
     fn name(&self) -> String;
@@ -25,7 +25,7 @@ pub trait Memory: Send + Sync + Sized + 'static {
     /// do not depend on it.
     fn lanes(&self) -> usize;
     /// Fewest rows that are worth a second lane, at least 1. Fixed for a backend, as [`Memory::lanes`]; a
-    /// batch of so many rows or fewer uses one lane.
+    /// batch of at most that many rows uses one lane.
     fn min_lane_rows(&self) -> usize {
         1
     }

@@ -3,7 +3,7 @@
 
 use super::{Mat, MatMut, Memory};
 
-/// Normalization by group, and of each row. `groups` and `batch` as in [`Part::Rows`](super::Part::Rows), `G` groups; statistics are
+/// Normalization by group, and of each row. `groups` and `batch` as in [`Groups::Rows`](super::Groups::Rows), `G` groups; statistics are
 /// `[G, n]`, group by group.
 pub trait Norm: Memory {
     /// Adds to the sums of each group: sums[g, :] += Σ (x[b, :] − center[g, :]) and squares[g, :] += Σ (x[b, :] −

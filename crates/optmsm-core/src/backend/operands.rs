@@ -1,4 +1,4 @@
-//! What operations take: matrices inside buffers, parts of products, lists of ids.
+//! Operands of the operations: matrices inside buffers, groups of weights, lists of ids.
 
 use super::Memory;
 use crate::rounding::Rounding;
@@ -131,11 +131,11 @@ impl Products {
     }
 }
 
-/// Which of the groups of a packed weight each part of a product uses.
+/// Group of a packed weight that each row or column of a product uses.
 #[derive(Debug)]
-pub enum Part<'a, I> {
+pub enum Groups<'a, I> {
     /// Every row and column uses this group.
-    Group(usize),
+    One(usize),
     /// Columns `g·in..` of x and `g·out..` of y use group `g`: the experts.
     Columns,
     /// Rows `offsets[g]..offsets[g + 1]` use group `g`: the scenarios. G + 1 entries, the first 0, the
@@ -143,18 +143,18 @@ pub enum Part<'a, I> {
     Rows(&'a I),
 }
 
-impl<I> Clone for Part<'_, I> {
+impl<I> Clone for Groups<'_, I> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<I> Copy for Part<'_, I> {}
+impl<I> Copy for Groups<'_, I> {}
 
-/// What follows a product while its result is still at hand.
+/// Work that follows a product while its result is still at hand.
 #[derive(Debug)]
 pub struct Epilogue<'a, T> {
-    /// Bias `[groups, out]`, added to every row of the group (of group `g` in [`Part::Group`]).
+    /// Bias `[groups, out]`, added to every row of the group (of group `g` in [`Groups::One`]).
     pub bias: Option<Mat<'a, T>>,
     /// Whether max(·, 0) follows.
     pub relu: bool,
@@ -181,7 +181,7 @@ pub struct Bags<'a, I, T> {
     pub offsets: &'a I,
     /// Ids of all rows.
     pub ids: &'a I,
-    /// One coefficient an id.
+    /// One coefficient per id.
     pub coefs: &'a T,
 }
 
@@ -193,9 +193,9 @@ pub struct Segments<'a, I, T> {
     pub count: usize,
     /// `count + 1` entries.
     pub starts: &'a I,
-    /// Row of the batch, one an occurrence.
+    /// Row of the batch, one per occurrence.
     pub rows: &'a I,
-    /// Coefficient, one an occurrence; `None` means 1.
+    /// Coefficient, one per occurrence; `None` means 1.
     pub coefs: Option<&'a T>,
 }
 
@@ -231,7 +231,7 @@ impl<'a, B: Memory> TableView<'a, B> {
 pub struct FieldLookup<'a, B: Memory> {
     /// Its table, `width` wide.
     pub table: TableView<'a, B>,
-    /// One id a row of the batch.
+    /// One id per row of the batch.
     pub ids: &'a B::Ids,
     /// First column of the output that it fills.
     pub column: usize,
@@ -246,14 +246,14 @@ pub struct FieldSum<'a, B: Memory> {
     pub g: MatMut<'a, B::Buf>,
     /// Rows of each sum.
     pub segments: Segments<'a, B::Ids, B::Buf>,
-    /// What is summed: all rows of the batch, `[B, d]`.
+    /// Summands: all rows of the batch, `[B, d]`.
     pub d_out: Mat<'a, B::Buf>,
 }
 
 /// A table in [`Update::step_rows`](super::Update::step_rows) and [`Update::step_tables`](super::Update::step_tables).
 #[derive(Debug)]
 pub struct TableStep<'a, B: Memory> {
-    /// What moves.
+    /// The table that moves.
     pub table: &'a mut B::Table,
     /// Gradient of row `rows[u]` in row `u`.
     pub g: Mat<'a, B::Buf>,

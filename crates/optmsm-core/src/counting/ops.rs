@@ -4,27 +4,27 @@ use std::ops::Range;
 
 use super::{Counted as Buf, Counted, CountedWeights, Counting};
 use crate::backend::{
-    Bags, Dense, Dropout, Elementwise, Embedding, Epilogue, Gate, Layout, Loss, Mat, MatMut, Norm, Part,
+    Bags, Dense, Dropout, Elementwise, Embedding, Epilogue, Gate, Groups, Layout, Loss, Mat, MatMut, Norm,
     Penalty, Segments, TableStep, TableView, Update, Write,
 };
 use crate::optim;
 
 impl Dense for Counting {
     fn pack(&self, _: &mut CountedWeights, _: Mat<Buf>, _: Layout) {}
-    fn linear(&self, _: MatMut<Buf>, _: Mat<Buf>, _: &CountedWeights, _: Part<Counted>, _: Epilogue<Buf>) {}
+    fn linear(&self, _: MatMut<Buf>, _: Mat<Buf>, _: &CountedWeights, _: Groups<Counted>, _: Epilogue<Buf>) {}
     fn linear_dx(
         &self,
         _: MatMut<Buf>,
         _: Write,
         _: Mat<Buf>,
         _: &CountedWeights,
-        _: Part<Counted>,
+        _: Groups<Counted>,
         _: Option<Mat<Buf>>,
     ) {
     }
-    fn linear_dw(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Mat<Buf>, _: Part<Counted>) {}
-    fn col_sum(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Part<Counted>) {}
-    fn col_dot(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Mat<Buf>, _: Part<Counted>) {}
+    fn linear_dw(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Mat<Buf>, _: Groups<Counted>) {}
+    fn col_sum(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Groups<Counted>) {}
+    fn col_dot(&self, _: MatMut<Buf>, _: Write, _: Mat<Buf>, _: Mat<Buf>, _: Groups<Counted>) {}
 }
 
 impl Elementwise for Counting {

@@ -86,7 +86,7 @@ impl<B: Backend> ById<B> {
         })
     }
 
-    /// Makes room for the gradients of so many distinct ids.
+    /// Makes room for the gradients of `ids` distinct ids.
     pub(super) fn reserve(&mut self, be: &B, ids: usize) -> Result<()> {
         self.grad.reserve(be, ids)?;
         self.reads.iter_mut().filter_map(|read| read.part.as_mut()).try_for_each(|part| part.reserve(be, ids))

@@ -1,5 +1,5 @@
 //! Tables that several fields read. A row's gradient is the sum of what each of the fields makes of it, in schema order, so
-//! that the row moves once a step however many fields hold its id.
+//! that the row moves once per step however many fields hold its id.
 
 use crate::backend::{Backend, FieldSum, Mat, MatMut, Write};
 use crate::error::Result;

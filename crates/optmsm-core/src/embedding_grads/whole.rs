@@ -2,7 +2,7 @@
 //! shortest sums. The embedded fields are still in the activations, as the batch was one block of one lane.
 
 use super::Grad;
-use crate::backend::{Backend, FieldSum, Layout, Mat, Part, Products, Write};
+use crate::backend::{Backend, FieldSum, Groups, Layout, Mat, Products, Write};
 use crate::error::Result;
 use crate::lanes::{LaneGrads, Lanes};
 use crate::model::{FirstLayer, Model, ModelSpec, Through};
@@ -87,14 +87,14 @@ impl<B: Backend> Whole<B> {
             // forward: y = e Wᵀ + b + …, so d_W = δᵀ e, d_b = Σ_rows δ and d_e = δ W
             let (n, delta) = (first.outputs, left[number].mat(rows));
             if *width == 0 {
-                be.col_sum(grads.dense.mat_as_mut(first.bias, 1), Write::Set, delta, Part::Group(0));
+                be.col_sum(grads.dense.mat_as_mut(first.bias, 1), Write::Set, delta, Groups::One(0));
                 continue;
             }
             let (d_b, e) = (grads.dense.offset(first.bias), model.embedded(act, number, rows));
             let d_w = grads.dense.mat_as_mut(first.weight, n).cols(0, *width);
-            be.linear_dw_bias(d_w, d_b, Write::Set, delta, e, Part::Group(0));
+            be.linear_dw_bias(d_w, d_b, Write::Set, delta, e, Groups::One(0));
             be.pack(weight, params.dense.mat_as(first.weight, n).cols(0, *width), Layout::OutIn);
-            be.linear_dx(d_e.mat_mut(rows), Write::Set, delta, weight, Part::Group(0), None);
+            be.linear_dx(d_e.mat_mut(rows), Write::Set, delta, weight, Groups::One(0), None);
         }
         let d_e = |reader: usize| -> Mat<'_, B::Buf> {
             linear[reader].as_ref().map_or_else(|| left[reader].mat(rows), |own| own.d_e.mat(rows))

@@ -187,7 +187,7 @@ impl<B: Backend, M: Model<B>> TrainingLanes<B, M> {
         Ok(total)
     }
 
-    /// Makes room for lists of so many ids, and for as many distinct ones, by field.
+    /// Makes room for lists of `ids` ids, all of which may be distinct, by field.
     pub(crate) fn reserve(&mut self, be: &B, ids: &[usize]) -> Result<()> {
         self.lanes.inputs.reserve(be, ids)?;
         // A field's distinct ids are at most those of its lists; where a batch repeats them this is more than it takes.

@@ -9,7 +9,7 @@ mod instance;
 mod norms;
 mod scenario;
 
-use crate::backend::{Backend, Mat, MatMut, Part, Products, Write};
+use crate::backend::{Backend, Groups, Mat, MatMut, Products, Write};
 use crate::config::{Condition, HyperConfig};
 use crate::error::Result;
 use crate::layers::Linear;
@@ -141,7 +141,7 @@ impl Hyper {
         self.trunk.backward(be, grads, (d_z, Write::Set), None, d_u, z, &p.trunk);
         // forward: z = [z_s ; g]
         let d_z = act.d_z.mat(n);
-        be.col_sum(grads.mat_mut(self.scenario), Write::Add, d_z.cols(0, q), Part::Rows(cx.x.groups));
+        be.col_sum(grads.mat_mut(self.scenario), Write::Add, d_z.cols(0, q), Groups::Rows(cx.x.groups));
         be.copy(d_g, Write::Add, d_z.cols(q, self.row));
     }
 
@@ -161,6 +161,6 @@ impl Hyper {
         let (d_u, z) = (d_u.mat(self.scenarios), params.mat(self.scenario));
         self.trunk.parameters_backward(be, grads, d_u, z);
         let d_z = grads.mat_mut(self.scenario);
-        be.linear_dx(d_z, Write::Add, d_u, &p.trunk, Part::Group(0), None);
+        be.linear_dx(d_z, Write::Add, d_u, &p.trunk, Groups::One(0), None);
     }
 }

@@ -4,7 +4,7 @@
 //! The rows of a scenario share z_s, so its gradient and that of the columns that read it are made once per step from δ
 //! summed by scenario.
 
-use crate::backend::{Backend, Layout, Mat, MatMut, Part, Products, Write};
+use crate::backend::{Backend, Groups, Layout, Mat, MatMut, Products, Write};
 use crate::error::Result;
 use crate::layers::Mlp;
 use crate::layers::mlp::MlpActivations;
@@ -36,7 +36,7 @@ pub struct InputMlpActivations<B: Backend> {
 }
 
 impl InputMlp {
-    /// `make` adds the MLP `name` for so many inputs, which reads `fields` and the scenario's embedding `scenario` `[S, q]`.
+    /// `make` adds the MLP `name` for the number of inputs it is given; it reads `fields` and the scenario's embedding `[S, q]`.
     pub fn new(
         build: &mut Builder,
         name: &str,
@@ -123,7 +123,7 @@ impl InputMlp {
         self.mlp.backward_to_fields(cx, dense, delta.again(), d_out, relu, &mut act.mlp, &packed.layers);
         // forward: y = [e ; z_s] Wᵀ + b; the rows of a scenario share z_s
         let by_scenario = derived.mat_mut(self.d_by_scenario);
-        cx.be.col_sum(by_scenario, Write::Add, delta.as_mat(), Part::Rows(cx.x.groups));
+        cx.be.col_sum(by_scenario, Write::Add, delta.as_mat(), Groups::Rows(cx.x.groups));
     }
 
     /// Sets the columns that read z_s, and adds to the gradient of z. Once per step.
@@ -137,8 +137,8 @@ impl InputMlp {
         // forward: y = … + z W_zᵀ with z [S, q] and W_z the last columns of the first layer
         let (delta, z) = (derived.mat(self.d_by_scenario), params.mat(self.scenario));
         let d_w = dense.mat_mut(self.first().weight).cols(self.fields, self.scenario_dim);
-        be.linear_dw(d_w, Write::Set, delta, z, Part::Group(0));
+        be.linear_dw(d_w, Write::Set, delta, z, Groups::One(0));
         let d_z = dense.mat_mut(self.scenario);
-        be.linear_dx(d_z, Write::Add, delta, &packed.scenario, Part::Group(0), None);
+        be.linear_dx(d_z, Write::Add, delta, &packed.scenario, Groups::One(0), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Linear maps with an optional ReLU, one or several side by side (docs/derivations.md#linear).
 
-use crate::backend::{Backend, Epilogue, Layout, Mat, MatMut, Part, Products, Write};
+use crate::backend::{Backend, Epilogue, Groups, Layout, Mat, MatMut, Products, Write};
 use crate::error::Result;
 use crate::model::FirstLayer;
 use crate::params::{Flat, Init, ParamId, ParamLayout};
@@ -89,8 +89,8 @@ impl Linear {
         be.pack(w, params.mat(self.weight), Layout::OutIn);
     }
 
-    fn part<I>(&self) -> Part<'static, I> {
-        if self.groups == 1 { Part::Group(0) } else { Part::Columns }
+    fn by<I>(&self) -> Groups<'static, I> {
+        if self.groups == 1 { Groups::One(0) } else { Groups::Columns }
     }
 
     /// y = ReLU?(x Wᵀ + b).
@@ -103,7 +103,7 @@ impl Linear {
         params: &Flat<B>,
     ) {
         let bias = Some(params.mat_as(self.bias, self.groups));
-        be.linear(y, x, w, self.part(), Epilogue { bias, relu: self.relu });
+        be.linear(y, x, w, self.by(), Epilogue { bias, relu: self.relu });
     }
 
     /// Adds to the gradients of weight and bias; `d_y` as in [`Linear::backward`].
@@ -116,12 +116,12 @@ impl Linear {
     ) {
         let rows = self.groups * self.outputs;
         let d_b = grads.offset(self.bias);
-        be.linear_dw_bias(grads.mat_as_mut(self.weight, rows), d_b, Write::Add, d_y, x, self.part());
+        be.linear_dw_bias(grads.mat_as_mut(self.weight, rows), d_b, Write::Add, d_y, x, self.by());
     }
 
     /// Adds to the gradient of the bias.
     pub fn bias_backward<B: Backend>(&self, be: &B, grads: &mut Flat<B>, d_y: Mat<B::Buf>) {
-        be.col_sum(grads.mat_as_mut(self.bias, 1), Write::Add, d_y, Part::Group(0));
+        be.col_sum(grads.mat_as_mut(self.bias, 1), Write::Add, d_y, Groups::One(0));
     }
 
     /// Adds to the gradients of the parameters. `d_y` is the gradient before this layer's ReLU; with `relu` (x itself),
@@ -139,6 +139,6 @@ impl Linear {
     ) {
         // forward: y = x Wᵀ + b, so d_W = d_yᵀ x, d_b = Σ_rows d_y, d_x = d_y W
         self.parameters_backward(be, grads, d_y, x);
-        be.linear_dx(d_x, write, d_y, w, self.part(), relu);
+        be.linear_dx(d_x, write, d_y, w, self.by(), relu);
     }
 }

@@ -3,14 +3,14 @@
 //! `y = (x − μ_s)/√(v_s + ε) · (γ γ_s) + (β + β_s)`. In training μ_s and v_s are those of the batch's rows of scenario s, and
 //! gradients flow through them; predictions use running averages, so that a row's depends on that row alone.
 
-use crate::backend::{Backend, Mat, MatMut, Part, Write};
+use crate::backend::{Backend, Groups, Mat, MatMut, Write};
 use crate::error::Result;
 use crate::model::{Builder, Cx, Grads};
 use crate::params::{Flat, Init, ParamId, Tensor};
 
 /// ε: the smallest variance that counts.
 const EPS: f64 = 1e-5;
-/// Part of the running averages that a step keeps.
+/// Groups of the running averages that a step keeps.
 const MOMENTUM: f64 = 0.9;
 
 /// The normalization and its tensors.
@@ -212,7 +212,7 @@ impl PartitionedNorm {
         d_y: Mat<B::Buf>,
         act: &PartitionedNormActivations<B>,
     ) {
-        let rows = Part::Rows(cx.x.groups);
+        let rows = Groups::Rows(cx.x.groups);
         cx.be.col_sum(derived.mat_mut(self.d_y), Write::Add, d_y, rows);
         cx.be.col_dot(derived.mat_mut(self.d_scale), Write::Add, d_y, act.x_hat.mat(d_y.rows), rows);
     }
@@ -225,7 +225,7 @@ impl PartitionedNorm {
         scratch: &mut PartitionedNormScratch<B>,
         params: &Flat<B>,
     ) {
-        let (s, all) = (self.scenarios, Part::Group(0));
+        let (s, all) = (self.scenarios, Groups::One(0));
         let (d_y, d_scale) = (derived.mat(self.d_y), derived.mat(self.d_scale));
         // forward: y = x̂ ⊙ (γ γ_s) + (β + β_s)
         be.copy(dense.mat_mut(self.bias_by_scenario), Write::Add, d_y);

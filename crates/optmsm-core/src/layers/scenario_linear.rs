@@ -2,7 +2,7 @@
 //!
 //! The rows of a block are grouped by scenario, so a layer is one ragged product: no row meets another scenario's weights.
 
-use crate::backend::{Backend, Epilogue, Layout, Mat, MatMut, Part, Products, Write};
+use crate::backend::{Backend, Epilogue, Groups, Layout, Mat, MatMut, Products, Write};
 use crate::error::Result;
 use crate::model::Cx;
 use crate::params::{Flat, Init, ParamId, ParamLayout, Tensor};
@@ -51,7 +51,7 @@ impl ScenarioLinear {
     /// y = ReLU?(x W_sᵀ + b_s).
     pub fn forward<B: Backend>(&self, cx: Cx<B>, y: MatMut<B::Buf>, x: Mat<B::Buf>, w: &B::Packed) {
         let then = Epilogue { bias: Some(cx.params.mat(self.bias)), relu: self.relu };
-        cx.be.linear(y, x, w, Part::Rows(cx.x.groups), then);
+        cx.be.linear(y, x, w, Groups::Rows(cx.x.groups), then);
     }
 
     /// Adds to the gradients of the parameters, and writes that of x: before the ReLU that made it, if `relu` is x. `d_y` is the
@@ -68,7 +68,7 @@ impl ScenarioLinear {
         w: &B::Packed,
     ) {
         // forward: y = x W_sᵀ + b_s, so d_W_s = d_yᵀ x and d_b_s = Σ d_y over the rows of s, d_x = d_y W_s
-        let rows = Part::Rows(cx.x.groups);
+        let rows = Groups::Rows(cx.x.groups);
         let d_w = grads.mat_as_mut(self.weight, self.scenarios * self.outputs);
         cx.be.linear_dw(d_w, Write::Add, d_y, x, rows);
         cx.be.col_sum(grads.mat_mut(self.bias), Write::Add, d_y, rows);

@@ -2,7 +2,7 @@
 //!
 //! Sheng et al., CIKM 2021, the star topology. The products are made once per step and packed as S groups.
 
-use crate::backend::{Backend, Epilogue, Layout, Mat, MatMut, Part, Products, Write};
+use crate::backend::{Backend, Epilogue, Groups, Layout, Mat, MatMut, Products, Write};
 use crate::error::Result;
 use crate::model::{Builder, Cx, Grads};
 use crate::params::{Flat, Init, ParamId, Tensor};
@@ -91,7 +91,7 @@ impl StarLinear {
         p: &StarLinearPrepared<B>,
     ) {
         let then = Epilogue { bias: Some(p.bias.mat(self.scenarios)), relu: self.relu };
-        cx.be.linear(y, x, &p.packed, Part::Rows(cx.x.groups), then);
+        cx.be.linear(y, x, &p.packed, Groups::Rows(cx.x.groups), then);
     }
 
     /// Adds to the gradients of W ⊙ W_s and b + b_s, and sets that of x: before the ReLU that made it, if `relu` is x. `d_y` is
@@ -107,7 +107,7 @@ impl StarLinear {
         x: Mat<B::Buf>,
         p: &StarLinearPrepared<B>,
     ) {
-        let rows = Part::Rows(cx.x.groups);
+        let rows = Groups::Rows(cx.x.groups);
         let d_w = derived.mat_as_mut(self.d_weight, self.scenarios * self.outputs);
         cx.be.linear_dw(d_w, Write::Add, d_y, x, rows);
         cx.be.col_sum(derived.mat_mut(self.d_bias), Write::Add, d_y, rows);
@@ -116,7 +116,7 @@ impl StarLinear {
 
     /// Adds to the gradients of the parameters. Once per step.
     pub fn finish<B: Backend>(&self, be: &B, Grads { dense, derived }: &mut Grads<B>, params: &Flat<B>) {
-        let (s, all) = (self.scenarios, Part::Group(0));
+        let (s, all) = (self.scenarios, Groups::One(0));
         let (w, w_s) = (params.mat_as(self.weight, 1), params.mat_as(self.weight_by_scenario, s));
         let (d_w, d_b) = (derived.mat_as(self.d_weight, s), derived.mat(self.d_bias));
         // forward: W ⊙ W_s and b + b_s

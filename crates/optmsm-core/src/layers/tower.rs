@@ -27,7 +27,7 @@ pub struct TowerPrepared<B: Backend> {
     layers: Vec<GeneratedPrepared<B>>,
 }
 
-/// What a block keeps of the tower.
+/// Activations of one block.
 #[derive(Debug)]
 pub struct TowerActivations<B: Backend> {
     h: Vec<Tensor<B>>,   // input of layer l > 0, [rows, in]

@@ -1,4 +1,4 @@
-//! What training takes of a backend's memory, counted by the code that allocates it.
+//! Memory of a backend that training takes, counted by the code that allocates it.
 
 use super::{Learner, LearnerConfig};
 use crate::counting::Counting;
@@ -31,7 +31,7 @@ impl Footprint {
     }
 }
 
-/// What a learner for batches of at most `max_rows` rows takes; `be` says of which backend. Lists have no bound, so `list_ids`
+/// Memory of a learner for batches of at most `max_rows` rows; `be` says of which backend. Lists have no bound, so `list_ids`
 /// says for each field how many ids the batch's lists hold in all, 0 for fields without lists.
 ///
 /// The learner itself is built on a backend that counts, so this is exact: nothing is estimated from a formula.
@@ -50,7 +50,7 @@ pub fn footprint<M: Model<Counting>>(
     let Learner { mut params, mut lanes, state, tables, sum_sq, tracer, .. } = learner;
     lanes.reserve(&counted, list_ids)?;
     let (gradients, prepared, inputs, activations) = lanes.apart();
-    // What one part after another gives back.
+    // Bytes that one part after another gives back.
     fn took<T>(counted: &Counting, part: T) -> usize {
         let before = counted.bytes();
         drop(part);

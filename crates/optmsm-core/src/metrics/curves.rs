@@ -1,4 +1,4 @@
-//! What stands behind the AUC and the ECE, to be drawn: the ROC curve and the bins of the calibration.
+//! Curves behind the AUC and the ECE, to be drawn: the ROC curve and the bins of the calibration.
 
 use serde::{Deserialize, Serialize};
 

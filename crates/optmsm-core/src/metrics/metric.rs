@@ -76,7 +76,7 @@ impl Better {
     }
 }
 
-/// What is needed, to follow "has no".
+/// The missing thing, to follow "has no".
 impl fmt::Display for Needs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::About;
-use crate::backend::{Backend, Layout, Mat, MatMut, Part, Products, Write};
+use crate::backend::{Backend, Groups, Layout, Mat, MatMut, Products, Write};
 use crate::config::{InputSpec, ModelConfig, TowerConfig, check, mlp_config};
 use crate::error::Result;
 use crate::gradcheck::{Case, cases_of_fields};
@@ -216,9 +216,9 @@ impl<B: Backend> Model<B> for Epnet {
         let (d_o, own) = (act.o.mat_mut(n), &mut act.gate);
         let delta = self.gate.backward_to_constants(cx, dense, act.x.mat(n), d_o, None, own, &prepared.gate);
         let by_scenario = derived.mat_mut(self.d_by_scenario);
-        be.col_sum(by_scenario, Write::Add, delta, Part::Rows(cx.x.groups));
+        be.col_sum(by_scenario, Write::Add, delta, Groups::Rows(cx.x.groups));
         if !self.stop_gradient {
-            be.linear_dx(readers.reader(0), Write::Add, delta, &prepared.fields, Part::Group(0), None);
+            be.linear_dx(readers.reader(0), Write::Add, delta, &prepared.fields, Groups::One(0), None);
         }
     }
 
@@ -233,7 +233,7 @@ impl<B: Backend> Model<B> for Epnet {
         // forward: y = … + z W_zᵀ, and the rows of a scenario share z_s
         let delta = derived.mat(self.d_by_scenario);
         let d_z = dense.mat_mut(self.scenario);
-        be.linear_dx(d_z, Write::Add, delta, &prepared.scenario, Part::Group(0), None);
+        be.linear_dx(d_z, Write::Add, delta, &prepared.scenario, Groups::One(0), None);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Products with weights, and sums by column.
 
 use super::{Reference, put, relu, view, view_mut};
-use crate::backend::{Dense, Epilogue, Layout, Mat, MatMut, Part, Write};
+use crate::backend::{Dense, Epilogue, Groups, Layout, Mat, MatMut, Write};
 use crate::elem::Elem;
 
 /// Weights as they came, with their layout.
@@ -37,13 +37,13 @@ impl<T: Elem> Dense for Reference<T> {
         y: MatMut<Vec<T>>,
         x: Mat<Vec<T>>,
         w: &Packed<T>,
-        part: Part<Vec<u32>>,
+        by: Groups<Vec<u32>>,
         then: Epilogue<Vec<T>>,
     ) {
         let (mut y, x) = (view_mut(y), view(x));
         assert_eq!(y.nrows(), x.nrows(), "rows of y and x");
         let bias = then.bias.map(view);
-        for (g, rows, x0, y0) in pieces(part, w.groups, x.nrows(), w.inputs, w.outputs) {
+        for (g, rows, x0, y0) in pieces(by, w.groups, x.nrows(), w.inputs, w.outputs) {
             for b in rows {
                 for o in 0..w.outputs {
                     let product =
@@ -61,13 +61,13 @@ impl<T: Elem> Dense for Reference<T> {
         write: Write,
         d_y: Mat<Vec<T>>,
         w: &Packed<T>,
-        part: Part<Vec<u32>>,
+        by: Groups<Vec<u32>>,
         relu: Option<Mat<Vec<T>>>,
     ) {
         let (mut d_x, d_y, x) = (view_mut(d_x), view(d_y), relu.map(view));
         assert_eq!(d_x.nrows(), d_y.nrows(), "rows of d_x and d_y");
         assert!(x.is_none_or(|x| x.dim() == d_x.dim()), "shapes of d_x and x");
-        for (g, rows, x0, y0) in pieces(part, w.groups, d_y.nrows(), w.inputs, w.outputs) {
+        for (g, rows, x0, y0) in pieces(by, w.groups, d_y.nrows(), w.inputs, w.outputs) {
             for b in rows {
                 for i in 0..w.inputs {
                     let sum = (0..w.outputs).fold(T::zero(), |sum, o| sum + d_y[[b, y0 + o]] * w.at(g, o, i));
@@ -84,19 +84,19 @@ impl<T: Elem> Dense for Reference<T> {
         write: Write,
         d_y: Mat<Vec<T>>,
         x: Mat<Vec<T>>,
-        part: Part<Vec<u32>>,
+        by: Groups<Vec<u32>>,
     ) {
         let (mut d_w, d_y, x) = (view_mut(d_w), view(d_y), view(x));
         assert_eq!(d_y.nrows(), x.nrows(), "rows of d_y and x");
         let inputs = d_w.ncols();
-        let groups = match part {
-            Part::Group(_) => 1,
-            Part::Columns => x.ncols() / inputs,
-            Part::Rows(_) => d_w.nrows() / d_y.ncols(),
+        let groups = match by {
+            Groups::One(_) => 1,
+            Groups::Columns => x.ncols() / inputs,
+            Groups::Rows(_) => d_w.nrows() / d_y.ncols(),
         };
         let outputs = d_w.nrows() / groups.max(1);
-        let part = if let Part::Group(_) = part { Part::Group(0) } else { part };
-        for (g, rows, x0, y0) in pieces(part, groups, x.nrows(), inputs, outputs) {
+        let by = if let Groups::One(_) = by { Groups::One(0) } else { by };
+        for (g, rows, x0, y0) in pieces(by, groups, x.nrows(), inputs, outputs) {
             for o in 0..outputs {
                 for i in 0..inputs {
                     let sum = rows.clone().fold(T::zero(), |sum, b| sum + d_y[[b, y0 + o]] * x[[b, x0 + i]]);
@@ -106,12 +106,12 @@ impl<T: Elem> Dense for Reference<T> {
         }
     }
 
-    fn col_sum(&self, out: MatMut<Vec<T>>, write: Write, x: Mat<Vec<T>>, part: Part<Vec<u32>>) {
+    fn col_sum(&self, out: MatMut<Vec<T>>, write: Write, x: Mat<Vec<T>>, by: Groups<Vec<u32>>) {
         let (mut out, x) = (view_mut(out), view(x));
         assert_eq!(out.ncols(), x.ncols(), "columns of the sums and of x");
         let groups = out.nrows();
-        let part = if let Part::Rows(_) = part { part } else { Part::Group(0) };
-        for (g, rows, ..) in pieces(part, groups, x.nrows(), 0, 0) {
+        let by = if let Groups::Rows(_) = by { by } else { Groups::One(0) };
+        for (g, rows, ..) in pieces(by, groups, x.nrows(), 0, 0) {
             for j in 0..x.ncols() {
                 let sum = rows.clone().fold(T::zero(), |sum, b| sum + x[[b, j]]);
                 put(&mut out[[g, j]], write, sum);
@@ -125,25 +125,25 @@ impl<T: Elem> Dense for Reference<T> {
         write: Write,
         x: Mat<Vec<T>>,
         y: Mat<Vec<T>>,
-        part: Part<Vec<u32>>,
+        by: Groups<Vec<u32>>,
     ) {
         let products = (&view(x) * &view(y)).into_raw_vec_and_offset().0;
-        self.col_sum(out, write, Mat::new(&products, x.rows, x.cols), part);
+        self.col_sum(out, write, Mat::new(&products, x.rows, x.cols), by);
     }
 }
 
-/// The pieces of a product: (group, rows, first column of x, first column of y), see [`Part`].
+/// The pieces of a product: (group, rows, first column of x, first column of y), see [`Groups`].
 pub(super) fn pieces(
-    part: Part<Vec<u32>>,
+    by: Groups<Vec<u32>>,
     groups: usize,
     rows: usize,
     inputs: usize,
     outputs: usize,
 ) -> Vec<(usize, std::ops::Range<usize>, usize, usize)> {
-    match part {
-        Part::Group(g) => vec![(g, 0..rows, 0, 0)],
-        Part::Columns => (0..groups).map(|g| (g, 0..rows, g * inputs, g * outputs)).collect(),
-        Part::Rows(offsets) => {
+    match by {
+        Groups::One(g) => vec![(g, 0..rows, 0, 0)],
+        Groups::Columns => (0..groups).map(|g| (g, 0..rows, g * inputs, g * outputs)).collect(),
+        Groups::Rows(offsets) => {
             let at = |g: usize| offsets[g] as usize;
             assert!(at(0) == 0 && at(groups) == rows, "group offsets {offsets:?} for {rows} rows");
             (0..groups).map(|g| (g, at(g)..at(g + 1), 0, 0)).collect()

@@ -4,7 +4,7 @@ use ndarray::Zip;
 
 use super::dense::pieces;
 use super::{Reference, dot, put, view, view_mut};
-use crate::backend::{Gate, Mat, MatMut, Part, Write};
+use crate::backend::{Gate, Groups, Mat, MatMut, Write};
 use crate::elem::Elem;
 
 impl<T: Elem> Gate for Reference<T> {
@@ -59,7 +59,7 @@ impl<T: Elem> Gate for Reference<T> {
     fn select(&self, mix: MatMut<Vec<T>>, e: Mat<Vec<T>>, groups: &Vec<u32>) {
         let (mut mix, e) = (view_mut(mix), view(e));
         let m = mix.ncols();
-        for (g, rows, ..) in pieces(Part::Rows(groups), e.ncols() / m, e.nrows(), 0, 0) {
+        for (g, rows, ..) in pieces(Groups::Rows(groups), e.ncols() / m, e.nrows(), 0, 0) {
             for b in rows {
                 (0..m).for_each(|j| mix[[b, j]] = e[[b, g * m + j]]);
             }
@@ -72,7 +72,7 @@ impl<T: Elem> Gate for Reference<T> {
             d_e.fill(T::zero());
         }
         let m = d_mix.ncols();
-        for (g, rows, ..) in pieces(Part::Rows(groups), d_e.ncols() / m, d_e.nrows(), 0, 0) {
+        for (g, rows, ..) in pieces(Groups::Rows(groups), d_e.ncols() / m, d_e.nrows(), 0, 0) {
             for b in rows {
                 (0..m).for_each(|j| d_e[[b, g * m + j]] += d_mix[[b, j]]);
             }

@@ -4,7 +4,7 @@ use ndarray::Zip;
 
 use super::dense::pieces;
 use super::{Reference, view, view_mut};
-use crate::backend::{Mat, MatMut, Norm, Part};
+use crate::backend::{Groups, Mat, MatMut, Norm};
 use crate::elem::Elem;
 
 impl<T: Elem> Norm for Reference<T> {
@@ -156,7 +156,7 @@ impl<T: Elem> Norm for Reference<T> {
 
 /// Calls `f(group, row)` for each of the rows that `groups` covers.
 fn each_row(groups: &Vec<u32>, count: usize, rows: usize, mut f: impl FnMut(usize, usize)) {
-    for (g, rows, ..) in pieces(Part::Rows(groups), count, rows, 0, 0) {
+    for (g, rows, ..) in pieces(Groups::Rows(groups), count, rows, 0, 0) {
         rows.for_each(|b| f(g, b));
     }
 }

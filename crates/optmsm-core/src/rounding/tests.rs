@@ -46,7 +46,7 @@ fn neighbours(grid: &[f64], v: f32) -> Option<(f64, f64, f64)> {
     Some((a, b, (size - a) / (b - a)))
 }
 
-/// What stands for a point of the grid: the point behind the largest is infinity.
+/// Value of a point of the grid: the point behind the largest is infinity.
 fn point(grid: &[f64], g: f64) -> f64 {
     if g == grid[grid.len() - 1] { f64::INFINITY } else { g }
 }

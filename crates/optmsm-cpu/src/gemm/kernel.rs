@@ -20,7 +20,7 @@ pub(super) struct Target {
     pub(super) width: usize,
 }
 
-/// What follows the product, for the columns of one tile.
+/// Work that follows the product, for the columns of one tile.
 #[derive(Clone, Copy)]
 pub(super) struct After {
     /// Adds to what is there.
@@ -49,7 +49,7 @@ impl After {
 pub(super) unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(x: Operands, to: Target, after: After) {
     // SAFETY: as the caller vouches.
     unsafe {
-        // What the tile meets at its end is often in no near cache: a mask, or a matrix that is written once.
+        // The tile's end often meets memory that is in no near cache: a mask, or a matrix that is written once.
         for r in 0..MR {
             S::prefetch(to.c.wrapping_add(r * to.stride));
             S::prefetch(to.c.wrapping_add(r * to.stride + to.width - 1));

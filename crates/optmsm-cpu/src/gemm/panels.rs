@@ -10,7 +10,7 @@ use crate::simd::Simd;
 /// Bytes of A and C that pass all panels together: a share of L2 that leaves room for the panels.
 const BLOCK_BYTES: usize = 512 * 1024;
 
-/// Rows of A that are a multiple of so many elements apart (a page) fall into one cache set, where a tile's rows would
+/// Rows of A that are a multiple of this many elements apart (a page) fall into one cache set, where a tile's rows would
 /// displace each other.
 const ALIASING: usize = 1024;
 

@@ -81,7 +81,7 @@ impl Work for Copied {
         for p in (0..self.k).step_by(DEPTH) {
             for j in (0..self.n).step_by(WIDTH) {
                 let (k, n) = ((self.k - p).min(DEPTH), (self.n - j).min(WIDTH));
-                // SAFETY: rows p..p + k and columns j..j + n are inside, and the panels hold so many, as accumulate() checked.
+                // SAFETY: rows p..p + k and columns j..j + n are inside, and the panels hold them, as accumulate() checked.
                 unsafe {
                     let part = Copied {
                         n,

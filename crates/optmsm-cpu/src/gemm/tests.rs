@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::*;
 use crate::isa::Isa;
 
-/// What a gap between two rows holds, and an output before it is set.
+/// Contents of a gap between two rows, and of an output before it is set.
 const NAN: f32 = f32::NAN;
 
 fn isas() -> impl Iterator<Item = Isa> {
@@ -194,7 +194,7 @@ fn sums_by_value_touch_nothing_outside() {
     }
 }
 
-/// What a panic says.
+/// Message of a panic.
 fn refused(f: impl FnOnce()) -> String {
     let panic = catch_unwind(AssertUnwindSafe(f)).expect_err("accepted");
     *panic.downcast::<String>().expect("a message with numbers")

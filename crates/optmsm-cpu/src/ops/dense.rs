@@ -1,6 +1,6 @@
 //! Products with packed weights by group, and sums by column.
 
-use optmsm_core::backend::{Dense, Epilogue, Layout, Memory, Part, Write};
+use optmsm_core::backend::{Dense, Epilogue, Groups, Layout, Memory, Write};
 
 use super::{M, MM, column, each_group, rows_of, rows_of_mut};
 use crate::Cpu;
@@ -13,11 +13,11 @@ impl Dense for Cpu {
         self.pool.install(|| dst.fill(src, layout));
     }
 
-    fn linear(&self, mut y: MM, x: M, w: &Packed, part: Part<Vec<u32>>, then: Epilogue<Vec<f32>>) {
+    fn linear(&self, mut y: MM, x: M, w: &Packed, by: Groups<Vec<u32>>, then: Epilogue<Vec<f32>>) {
         assert_eq!(y.rows, x.rows, "rows of y and x");
-        each_group(part, w.groups, x.rows, |g, first, n| {
-            let x = x.rows(first, n).cols(column(part, g, w.inputs), w.inputs);
-            let mut y = y.again().rows(first, n).cols(column(part, g, w.outputs), w.outputs);
+        each_group(by, w.groups, x.rows, |g, first, n| {
+            let x = x.rows(first, n).cols(column(by, g, w.inputs), w.inputs);
+            let mut y = y.again().rows(first, n).cols(column(by, g, w.outputs), w.outputs);
             let product = Product {
                 m: n,
                 n: w.outputs,
@@ -40,13 +40,13 @@ impl Dense for Cpu {
         write: Write,
         d_y: M,
         w: &Packed,
-        part: Part<Vec<u32>>,
+        by: Groups<Vec<u32>>,
         relu: Option<M>,
     ) {
         assert_eq!(d_x.rows, d_y.rows, "rows of d_x and d_y");
-        each_group(part, w.groups, d_y.rows, |g, first, n| {
-            let d_y = d_y.rows(first, n).cols(column(part, g, w.outputs), w.outputs);
-            let first_column = column(part, g, w.inputs);
+        each_group(by, w.groups, d_y.rows, |g, first, n| {
+            let d_y = d_y.rows(first, n).cols(column(by, g, w.outputs), w.outputs);
+            let first_column = column(by, g, w.inputs);
             let mut d_x = d_x.again().rows(first, n).cols(first_column, w.inputs);
             let relu = relu.map(|x| x.rows(first, n).cols(first_column, w.inputs));
             let product = Product {
@@ -65,22 +65,22 @@ impl Dense for Cpu {
         });
     }
 
-    fn linear_dw(&self, mut d_w: MM, write: Write, d_y: M, x: M, part: Part<Vec<u32>>) {
+    fn linear_dw(&self, mut d_w: MM, write: Write, d_y: M, x: M, by: Groups<Vec<u32>>) {
         assert_eq!(d_y.rows, x.rows, "rows of d_y and x");
         let inputs = d_w.cols;
-        let groups = match part {
-            Part::Group(_) => 1,
-            Part::Columns => x.cols / inputs.max(1),
-            Part::Rows(_) => d_w.rows / d_y.cols.max(1),
+        let groups = match by {
+            Groups::One(_) => 1,
+            Groups::Columns => x.cols / inputs.max(1),
+            Groups::Rows(_) => d_w.rows / d_y.cols.max(1),
         };
         let outputs = d_w.rows / groups.max(1);
         if write == Write::Set {
             self.fill(d_w.again(), 0.0);
         }
-        let part = if let Part::Group(_) = part { Part::Group(0) } else { part };
-        each_group(part, groups, x.rows, |g, first, n| {
-            let d_y = d_y.rows(first, n).cols(column(part, g, outputs), outputs);
-            let x = x.rows(first, n).cols(column(part, g, inputs), inputs);
+        let by = if let Groups::One(_) = by { Groups::One(0) } else { by };
+        each_group(by, groups, x.rows, |g, first, n| {
+            let d_y = d_y.rows(first, n).cols(column(by, g, outputs), outputs);
+            let x = x.rows(first, n).cols(column(by, g, inputs), inputs);
             let mut d_w = d_w.again().rows(g * outputs, outputs);
             let c = rows_of_mut(&mut d_w);
             accumulate(
@@ -90,13 +90,13 @@ impl Dense for Cpu {
         });
     }
 
-    fn col_sum(&self, mut out: MM, write: Write, x: M, part: Part<Vec<u32>>) {
+    fn col_sum(&self, mut out: MM, write: Write, x: M, by: Groups<Vec<u32>>) {
         assert_eq!(out.cols, x.cols, "columns of the sums and of x");
         if write == Write::Set {
             self.fill(out.again(), 0.0);
         }
-        let part = if let Part::Rows(_) = part { part } else { Part::Group(0) };
-        each_group(part, out.rows, x.rows, |g, first, n| {
+        let by = if let Groups::Rows(_) = by { by } else { Groups::One(0) };
+        each_group(by, out.rows, x.rows, |g, first, n| {
             let sums = row_mut(&mut out, g);
             self.isa.vectorise(
                 #[inline(always)]
@@ -105,14 +105,14 @@ impl Dense for Cpu {
         });
     }
 
-    fn col_dot(&self, mut out: MM, write: Write, x: M, y: M, part: Part<Vec<u32>>) {
+    fn col_dot(&self, mut out: MM, write: Write, x: M, y: M, by: Groups<Vec<u32>>) {
         assert_eq!(out.cols, x.cols, "columns of the sums and of x");
         assert_eq!((y.rows, y.cols), (x.rows, x.cols), "shapes of x and y");
         if write == Write::Set {
             self.fill(out.again(), 0.0);
         }
-        let part = if let Part::Rows(_) = part { part } else { Part::Group(0) };
-        each_group(part, out.rows, x.rows, |g, first, n| {
+        let by = if let Groups::Rows(_) = by { by } else { Groups::One(0) };
+        each_group(by, out.rows, x.rows, |g, first, n| {
             let sums = row_mut(&mut out, g);
             self.isa.vectorise(
                 #[inline(always)]

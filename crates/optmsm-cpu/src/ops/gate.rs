@@ -1,6 +1,6 @@
 //! Gate and selection (model.md §4).
 
-use optmsm_core::backend::{Gate, Memory, Part, Write};
+use optmsm_core::backend::{Gate, Groups, Memory, Write};
 
 use super::{M, MM, each_group};
 use crate::Cpu;
@@ -58,7 +58,7 @@ impl Gate for Cpu {
 
     fn select(&self, mut mix: MM, e: M, groups: &Vec<u32>) {
         let m = mix.cols;
-        each_group(Part::Rows(groups), e.cols / m, e.rows, |g, first, n| {
+        each_group(Groups::Rows(groups), e.cols / m, e.rows, |g, first, n| {
             self.copy(mix.again().rows(first, n), Write::Set, e.rows(first, n).cols(g * m, m));
         });
     }
@@ -68,7 +68,7 @@ impl Gate for Cpu {
         if write == Write::Set {
             self.fill(d_e.again(), 0.0);
         }
-        each_group(Part::Rows(groups), d_e.cols / m, d_mix.rows, |g, first, n| {
+        each_group(Groups::Rows(groups), d_e.cols / m, d_mix.rows, |g, first, n| {
             self.copy(d_e.again().rows(first, n).cols(g * m, m), Write::Add, d_mix.rows(first, n));
         });
     }

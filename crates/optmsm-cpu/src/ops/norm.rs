@@ -1,6 +1,6 @@
 //! Normalization by group, and of each row.
 
-use optmsm_core::backend::{Memory, Norm, Part, Write};
+use optmsm_core::backend::{Groups, Memory, Norm, Write};
 
 use super::{M, MM, each_group};
 use crate::Cpu;
@@ -179,7 +179,7 @@ impl Norm for Cpu {
 /// Calls `f(group, row)` for each of the rows that `groups` covers, compiled for the instruction set.
 #[inline(always)]
 fn each_row(cpu: &Cpu, groups: &Vec<u32>, count: usize, rows: usize, mut f: impl FnMut(usize, usize)) {
-    each_group(Part::Rows(groups), count, rows, |g, first, n| {
+    each_group(Groups::Rows(groups), count, rows, |g, first, n| {
         cpu.isa.vectorise(
             #[inline(always)]
             || (first..first + n).for_each(|b| f(g, b)),

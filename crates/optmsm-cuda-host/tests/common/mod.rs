@@ -1,4 +1,4 @@
-//! What the tests of launches share.
+//! Shared by the tests of launches.
 // Each test program uses a part of it.
 #![allow(dead_code)]
 

@@ -44,7 +44,7 @@ struct Built {
     exec: sys::CUgraphExec,
     graph: sys::CUgraph,
     nodes: Vec<sys::CUgraphNode>,
-    /// What each node was told last.
+    /// Arguments that each node was given last.
     told: Vec<Told>,
 }
 
@@ -144,7 +144,7 @@ fn node(
     })
 }
 
-/// What a failed call was about.
+/// Description of the launch of a failed call.
 fn about(launch: &Launch) -> String {
     let Launch { kernel, grid, block, shared, .. } = launch;
     format!("{} of {grid:?} blocks, {block} threads, {shared} bytes of shared memory", kernel.name())

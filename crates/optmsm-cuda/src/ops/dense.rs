@@ -1,6 +1,6 @@
 //! Products with weights (kernels/gemm.cu), and sums by column (kernels/dense.cu).
 
-use optmsm_core::backend::{Dense, Epilogue, Layout, Part, Write};
+use optmsm_core::backend::{Dense, Epilogue, Groups, Layout, Write};
 
 use crate::cuda::Cuda;
 use crate::device::Device;
@@ -19,15 +19,15 @@ impl<D: Device> Dense for Cuda<D> {
         dst.view(src, layout);
     }
 
-    fn linear(&self, y: MM<D>, x: M<D>, w: &Packed<D>, part: Part<Ids<D>>, then: Epilogue<Buf<D>>) {
+    fn linear(&self, y: MM<D>, x: M<D>, w: &Packed<D>, by: Groups<Ids<D>>, then: Epilogue<Buf<D>>) {
         let (groups, outputs, inputs) = w.shape();
-        let columns = if let Part::Columns = part { groups } else { 1 };
+        let columns = if let Groups::Columns = by { groups } else { 1 };
         assert_eq!((y.rows, y.cols), (x.rows, columns * outputs), "shape of y");
         assert_eq!(x.cols, columns * inputs, "columns of x");
         if let Some(bias) = &then.bias {
             assert_eq!((bias.rows, bias.cols), (groups, outputs), "shape of the bias");
         }
-        let (first, count, ragged) = groups_of(part, groups);
+        let (first, count, ragged) = groups_of(by, groups);
         // Zero where rows, not columns, belong to groups.
         let step = |width: usize| if columns == 1 { 0 } else { width };
         Job {
@@ -60,17 +60,17 @@ impl<D: Device> Dense for Cuda<D> {
         write: Write,
         d_y: M<D>,
         w: &Packed<D>,
-        part: Part<Ids<D>>,
+        by: Groups<Ids<D>>,
         relu: Option<M<D>>,
     ) {
         let (groups, outputs, inputs) = w.shape();
-        let columns = if let Part::Columns = part { groups } else { 1 };
+        let columns = if let Groups::Columns = by { groups } else { 1 };
         assert_eq!((d_x.rows, d_x.cols), (d_y.rows, columns * inputs), "shape of d_x");
         assert_eq!(d_y.cols, columns * outputs, "columns of d_y");
         if let Some(x) = &relu {
             assert_eq!((x.rows, x.cols), (d_x.rows, d_x.cols), "shape of x");
         }
-        let (first, count, ragged) = groups_of(part, groups);
+        let (first, count, ragged) = groups_of(by, groups);
         let step = |width: usize| if columns == 1 { 0 } else { width };
         Job {
             c: Operand::new(&d_x.as_mat(), step(inputs)),
@@ -95,35 +95,35 @@ impl<D: Device> Dense for Cuda<D> {
         .run(self);
     }
 
-    fn linear_dw(&self, d_w: MM<D>, write: Write, d_y: M<D>, x: M<D>, part: Part<Ids<D>>) {
-        weight_gradient(self, &d_w.as_mat(), None, write, d_y, x, part);
+    fn linear_dw(&self, d_w: MM<D>, write: Write, d_y: M<D>, x: M<D>, by: Groups<Ids<D>>) {
+        weight_gradient(self, &d_w.as_mat(), None, write, d_y, x, by);
     }
 
     // d_y is read once: the tiles that the product is made from are summed for the bias.
-    fn linear_dw_bias(&self, d_w: MM<D>, d_b: usize, write: Write, d_y: M<D>, x: M<D>, part: Part<Ids<D>>) {
-        assert!(!matches!(part, Part::Rows(_)), "a bias of one row's group");
+    fn linear_dw_bias(&self, d_w: MM<D>, d_b: usize, write: Write, d_y: M<D>, x: M<D>, by: Groups<Ids<D>>) {
+        assert!(!matches!(by, Groups::Rows(_)), "a bias of one row's group");
         if d_w.rows * d_w.cols == 0 {
             let d_b = MM { buf: d_w.buf, offset: d_b, rows: 1, cols: d_y.cols, stride: d_y.cols };
-            return self.col_sum(d_b, write, d_y, Part::Group(0));
+            return self.col_sum(d_b, write, d_y, Groups::One(0));
         }
         let d_w = d_w.as_mat();
         let d_b = M { offset: d_b, rows: 1, cols: d_y.cols, stride: d_y.cols, ..d_w };
-        weight_gradient(self, &d_w, Some(d_b), write, d_y, x, part);
+        weight_gradient(self, &d_w, Some(d_b), write, d_y, x, by);
     }
 
-    fn col_sum(&self, out: MM<D>, write: Write, x: M<D>, part: Part<Ids<D>>) {
+    fn col_sum(&self, out: MM<D>, write: Write, x: M<D>, by: Groups<Ids<D>>) {
         assert_eq!(out.cols, x.cols, "columns of the sums and of x");
-        by_column(self, [out], write, x.rows, part, Kernel::ColSumParts, |launch| {
+        by_column(self, [out], write, x.rows, by, Kernel::ColSumParts, |launch| {
             launch
                 .read(Span::mat(&x)) // const float* x
                 .size(x.stride) // unsigned ld_x
         });
     }
 
-    fn col_dot(&self, out: MM<D>, write: Write, x: M<D>, y: M<D>, part: Part<Ids<D>>) {
+    fn col_dot(&self, out: MM<D>, write: Write, x: M<D>, y: M<D>, by: Groups<Ids<D>>) {
         assert_eq!(out.cols, x.cols, "columns of the sums and of x");
         expect_shape("y", (y.rows, y.cols), (x.rows, x.cols));
-        by_column(self, [out], write, x.rows, part, Kernel::ColDotParts, |launch| {
+        by_column(self, [out], write, x.rows, by, Kernel::ColDotParts, |launch| {
             launch
                 .read(Span::mat(&x)) // const float* x
                 .size(x.stride) // unsigned ld_x
@@ -134,11 +134,11 @@ impl<D: Device> Dense for Cuda<D> {
 }
 
 /// The groups of a part, from the weight's: the first, how many, and what they have of their own.
-fn groups_of<'a, D: Device>(part: Part<'a, Ids<D>>, groups: usize) -> (usize, usize, Ragged<'a, D>) {
-    match part {
-        Part::Group(g) => (g, 1, Ragged::No),
-        Part::Columns => (0, groups, Ragged::No),
-        Part::Rows(offsets) => (0, groups, Ragged::Rows(offsets)),
+fn groups_of<'a, D: Device>(by: Groups<'a, Ids<D>>, groups: usize) -> (usize, usize, Ragged<'a, D>) {
+    match by {
+        Groups::One(g) => (g, 1, Ragged::No),
+        Groups::Columns => (0, groups, Ragged::No),
+        Groups::Rows(offsets) => (0, groups, Ragged::Rows(offsets)),
     }
 }
 
@@ -149,17 +149,17 @@ fn weight_gradient<D: Device>(
     write: Write,
     d_y: M<D>,
     x: M<D>,
-    part: Part<Ids<D>>,
+    by: Groups<Ids<D>>,
 ) {
     assert_eq!(d_y.rows, x.rows, "rows of d_y and x");
     if d_w.rows == 0 || d_w.cols == 0 {
         return;
     }
     let inputs = d_w.cols;
-    let (groups, columns, ragged) = match part {
-        Part::Group(_) => (1, 1, Ragged::No),
-        Part::Columns => (x.cols / inputs, x.cols / inputs, Ragged::No),
-        Part::Rows(offsets) => (d_w.rows / d_y.cols.max(1), 1, Ragged::Depth(offsets)),
+    let (groups, columns, ragged) = match by {
+        Groups::One(_) => (1, 1, Ragged::No),
+        Groups::Columns => (x.cols / inputs, x.cols / inputs, Ragged::No),
+        Groups::Rows(offsets) => (d_w.rows / d_y.cols.max(1), 1, Ragged::Depth(offsets)),
     };
     let outputs = d_w.rows / groups.max(1);
     assert_eq!((d_w.rows, d_y.cols), (groups * outputs, columns * outputs), "outputs of d_w and d_y");

@@ -1,4 +1,4 @@
-//! What goes element by element, or row by row (kernels/elementwise.cu).
+//! Operations element by element, or row by row (kernels/elementwise.cu).
 
 use optmsm_core::backend::{Dropout, Elementwise, Write};
 
@@ -12,7 +12,7 @@ use crate::ops::rows::{Quads, adds, expect_shape, grid_of, lanes_of};
 impl<D: Device> Elementwise for Cuda<D> {
     fn relu(&self, y: MM<D>) {
         let Some(q) = Quads::over(y.rows, y.cols, [y.stride]) else { return };
-        self.session()
+        self.record()
             .launch(Kernel::Relu, q.grid(), 256)
             .write(Span::mat_mut(&y)) // float* y
             .size(q.strides[0]) // unsigned ld_y
@@ -31,7 +31,7 @@ impl<D: Device> Elementwise for Cuda<D> {
 
     fn leaky_relu(&self, y: MM<D>, slope: f64) {
         let Some(q) = Quads::over(y.rows, y.cols, [y.stride]) else { return };
-        self.session()
+        self.record()
             .launch(Kernel::LeakyRelu, q.grid(), 256)
             .write(Span::mat_mut(&y)) // float* y
             .size(q.strides[0]) // unsigned ld_y
@@ -44,7 +44,7 @@ impl<D: Device> Elementwise for Cuda<D> {
     fn leaky_relu_bwd(&self, d: MM<D>, y: M<D>, slope: f64) {
         expect_shape("y", (y.rows, y.cols), (d.rows, d.cols));
         let Some(q) = Quads::over(d.rows, d.cols, [d.stride, y.stride]) else { return };
-        self.session()
+        self.record()
             .launch(Kernel::LeakyReluBwd, q.grid(), 256)
             .write(Span::mat_mut(&d)) // float* d
             .size(q.strides[0]) // unsigned ld_d
@@ -60,7 +60,7 @@ impl<D: Device> Elementwise for Cuda<D> {
         let Some(q) = Quads::by_row(x.rows, x.cols, [x.stride]) else { return };
         // Row 0 of quad 0: the rest of the counter, and the key, are the same for all.
         let ([_, _, site, step], [key0, key1]) = drop.counter(0, 0);
-        self.session()
+        self.record()
             .launch(Kernel::Dropout, q.grid(), 256)
             .write(Span::mat_mut(&x)) // float* x
             .size(q.strides[0]) // unsigned ld_x
@@ -80,7 +80,7 @@ impl<D: Device> Elementwise for Cuda<D> {
         expect_shape("x", (x.rows, x.cols), (y.rows, y.cols));
         expect_shape("s", (s.rows, s.cols), (y.rows, 1));
         let Some(q) = Quads::by_row(y.rows, y.cols, [y.stride, s.stride, x.stride]) else { return };
-        self.session()
+        self.record()
             .launch(Kernel::RowScale, q.grid(), 256)
             .write(Span::mat_mut(&y)) // float* y
             .size(q.strides[0]) // unsigned ld_y
@@ -101,7 +101,7 @@ impl<D: Device> Elementwise for Cuda<D> {
             return;
         }
         let lanes = lanes_of(x.cols);
-        self.session()
+        self.record()
             .launch(Kernel::RowDot, grid_of(x.rows * lanes), 256)
             .write(Span::mat_mut(&out)) // float* out
             .size(out.stride) // unsigned ld_out
@@ -126,7 +126,7 @@ impl<D: Device> Elementwise for Cuda<D> {
             Quads::over(y.rows, y.cols, [y.stride, x.stride, v.stride])
         };
         let Some(q) = q else { return };
-        self.session()
+        self.record()
             .launch(Kernel::Mul, q.grid(), 256)
             .write(Span::mat_mut(&y)) // float* y
             .size(q.strides[0]) // unsigned ld_y
@@ -153,7 +153,7 @@ impl<D: Device> Elementwise for Cuda<D> {
         expect_shape("o", (o.rows, o.cols), (y.rows, y.cols));
         let strides = [y.stride, g.stride, x.stride, o.stride];
         let Some(q) = Quads::over(y.rows, y.cols, strides) else { return };
-        self.session()
+        self.record()
             .launch(Kernel::SigmoidGate, q.grid(), 256)
             .write(Span::mat_mut(&y)) // float* y
             .size(q.strides[0]) // unsigned ld_y
@@ -175,7 +175,7 @@ impl<D: Device> Elementwise for Cuda<D> {
         expect_shape("g", (g.rows, g.cols), (x.rows, x.cols));
         let strides = [d_o.stride, d_x.stride, d_y.stride, x.stride, g.stride];
         let Some(q) = Quads::over(x.rows, x.cols, strides) else { return };
-        self.session()
+        self.record()
             .launch(Kernel::SigmoidGateBwd, q.grid(), 256)
             .write(Span::mat_mut(&d_o)) // float* d_o
             .size(q.strides[0]) // unsigned ld_d_o
@@ -198,7 +198,7 @@ fn relu_bwd_to<D: Device>(cuda: &Cuda<D>, out: &M<D>, d: &M<D>, y: &M<D>) {
     expect_shape("d", (d.rows, d.cols), (out.rows, out.cols));
     expect_shape("y", (y.rows, y.cols), (out.rows, out.cols));
     let Some(q) = Quads::over(out.rows, out.cols, [out.stride, d.stride, y.stride]) else { return };
-    cuda.session()
+    cuda.record()
         .launch(Kernel::ReluBwd, q.grid(), 256)
         .write(Span::mat(out)) // float* out
         .size(q.strides[0]) // unsigned ld_out

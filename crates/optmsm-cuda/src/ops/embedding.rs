@@ -1,7 +1,7 @@
 //! Embeddings (kernels/embedding.cu).
 
 use optmsm_core::backend::{
-    Bags, Dense, Embedding, FieldLookup, FieldSum, Layout, Mat, MatMut, Memory, Part, Segments, TableView,
+    Bags, Dense, Embedding, FieldLookup, FieldSum, Groups, Layout, Mat, MatMut, Memory, Segments, TableView,
     Write,
 };
 use optmsm_core::rounding::TableDtype;
@@ -190,8 +190,8 @@ impl<D: Device> Embedding for Cuda<D> {
             rows: size(out.rows),
         };
         let units = out.rows * if aligned { out.cols / 4 } else { out.cols };
-        let mut session = self.session();
-        let launch = session
+        let mut recording = self.record();
+        let launch = recording
             .launch(Kernel::LookupBags, [(size(units) as usize).div_ceil(256), 1, 1], 256)
             .plain(&of) // Bags bags
             .also(to, true);
@@ -204,7 +204,7 @@ impl<D: Device> Embedding for Cuda<D> {
         if out.rows * out.cols == 0 {
             return;
         }
-        self.session()
+        self.record()
             .launch(Kernel::NumericEmbed, [(size(out.rows * out.cols) as usize).div_ceil(1024), 1, 1], 256)
             .write(Span::mat_mut(&out)) // float* out
             .size(out.stride) // unsigned ld_out
@@ -281,9 +281,9 @@ impl<D: Device> Embedding for Cuda<D> {
                 grid[2] = grid[2].max(units.div_ceil(lanes));
                 elements += room.div_ceil(CHUNK) * (2 * width.next_multiple_of(4) + 4);
             }
-            let mut session = self.session();
-            let records = session.workspace(elements);
-            let launch = session
+            let mut recording = self.record();
+            let records = recording.workspace(elements);
+            let launch = recording
                 .launch(Kernel::ReduceFieldsWalk, grid, 256)
                 .plain(&sums) // FieldSums fields
                 .write_workspace(records); // float* records
@@ -295,7 +295,7 @@ impl<D: Device> Embedding for Cuda<D> {
                     read.into_iter().chain(coefs).fold(launch, |launch, span| launch.also(span, false))
                 })
                 .go();
-            let launch = session
+            let launch = recording
                 .launch(Kernel::ReduceFieldsJoin, grid, 256)
                 .plain(&sums) // FieldSums fields
                 .read_workspace(records); // const float* records
@@ -326,8 +326,8 @@ impl<D: Device> Embedding for Cuda<D> {
         let s = Mat::new(&sums, count, n);
         let mut packed = Packed::new(1, n, w.cols);
         packed.view(w, Layout::OutIn);
-        self.linear_dx(g.rows(0, count), Write::Set, s, &packed, Part::Group(0), None);
-        self.linear_dw(d_w, Write::Set, s, x.rows(0, count), Part::Group(0));
+        self.linear_dx(g.rows(0, count), Write::Set, s, &packed, Groups::One(0), None);
+        self.linear_dw(d_w, Write::Set, s, x.rows(0, count), Groups::One(0));
     }
 }
 
@@ -376,8 +376,8 @@ fn lookups<D: Device>(cuda: &Cuda<D>, sources: &[Option<Source<D>>], rows: usize
     if blocks == 0 {
         return;
     }
-    let mut session = cuda.session();
-    let launch = session
+    let mut recording = cuda.record();
+    let launch = recording
         .launch(Kernel::LookupFields, [blocks, count, 1], 256)
         .plain(&of) // LookupFields fields
         .size(rows); // unsigned rows
@@ -413,7 +413,7 @@ fn of_table<'a, D: Device>(
     }
 }
 
-/// What a field's sums read and write.
+/// Memory that a field's sums read and write.
 fn spans<'a, D: Device>(f: &'a FieldSum<Cuda<D>>) -> ([Span<'a, D>; 4], Option<Span<'a, D>>) {
     let Segments { count, starts, rows, coefs } = f.segments;
     let of = [

@@ -17,7 +17,7 @@ impl<D: Device> Gate for Cuda<D> {
         if alpha.rows * alpha.cols == 0 {
             return;
         }
-        self.session()
+        self.record()
             .launch(Kernel::Softmax, grid_of(alpha.rows * SOFTMAX_LANES), 256)
             .write(Span::mat_mut(&alpha)) // float* alpha
             .size(alpha.stride) // unsigned ld_alpha
@@ -34,7 +34,7 @@ impl<D: Device> Gate for Cuda<D> {
         if alpha.rows * alpha.cols == 0 {
             return;
         }
-        self.session()
+        self.record()
             .launch(Kernel::SoftmaxBwd, grid_of(alpha.rows * SOFTMAX_LANES), 256)
             .write(Span::mat_mut(&d_logits)) // float* d_logits
             .size(d_logits.stride) // unsigned ld_d_logits
@@ -53,7 +53,7 @@ impl<D: Device> Gate for Cuda<D> {
         expect_shape("e", (e.rows, e.cols), (rows, experts * width));
         let strides = [mix.stride, alpha.stride, e.stride];
         let Some(q) = Quads::by_row(rows, width, strides) else { return };
-        self.session()
+        self.record()
             .launch(Kernel::Mix, q.grid(), 256)
             .write(Span::mat_mut(&mix)) // float* mix
             .size(q.strides[0]) // unsigned ld_mix
@@ -77,7 +77,7 @@ impl<D: Device> Gate for Cuda<D> {
             return;
         }
         let lanes = lanes_of(width);
-        self.session()
+        self.record()
             .launch(Kernel::MixBwd, grid_of(rows * lanes), 256)
             .write(Span::mat_mut(&d_alpha)) // float* d_alpha
             .size(d_alpha.stride) // unsigned ld_d_alpha
@@ -106,7 +106,7 @@ impl<D: Device> Gate for Cuda<D> {
             return;
         }
         let lanes = lanes_of(width);
-        self.session()
+        self.record()
             .launch(Kernel::Gate, grid_of(rows * lanes), 256)
             .write(Span::mat_mut(&mix)) // float* mix
             .size(mix.stride) // unsigned ld_mix
@@ -127,7 +127,7 @@ impl<D: Device> Gate for Cuda<D> {
         expect_shape("e", (e.rows, e.cols), (mix.rows, e.cols));
         let Some(q) = Quads::by_row(mix.rows, mix.cols, [mix.stride, e.stride]) else { return };
         let count = groups_of(e.cols, mix.cols);
-        self.session()
+        self.record()
             .launch(Kernel::SelectExpert, q.grid(), 256)
             .write(Span::mat_mut(&mix)) // float* mix
             .size(q.strides[0]) // unsigned ld_mix
@@ -153,7 +153,7 @@ impl<D: Device> Gate for Cuda<D> {
         };
         let strides = [d_e.stride, d_mix.stride];
         let Some(q) = Quads::by_row(d_mix.rows * parts, d_mix.cols, strides) else { return };
-        self.session()
+        self.record()
             .launch(kernel, q.grid(), 256)
             .write(Span::mat_mut(&d_e)) // float* d_e
             .size(q.strides[0]) // unsigned ld_d_e

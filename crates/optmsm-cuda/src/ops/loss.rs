@@ -9,7 +9,7 @@ use crate::memory::{Buf, M, MM, Span};
 use crate::ops::reduce;
 use crate::ops::rows::{Quads, expect_shape};
 
-/// Blocks of the loss at most: so many partial sums are added one after the other.
+/// Most blocks of the loss: their partial sums are added one after the other.
 const BLOCKS: usize = 128;
 
 impl<D: Device> Loss for Cuda<D> {
@@ -31,9 +31,9 @@ impl<D: Device> Loss for Cuda<D> {
             return;
         }
         let blocks = rows.div_ceil(256).min(BLOCKS);
-        let mut session = self.session();
-        let parts = session.workspace(blocks);
-        session
+        let mut recording = self.record();
+        let parts = recording.workspace(blocks);
+        recording
             .launch(Kernel::BceWithLogits, [blocks, 1, 1], 256)
             .write(Span::mat_mut(&d_logits)) // float* d_logits
             .size(d_logits.stride) // unsigned ld_d
@@ -45,13 +45,13 @@ impl<D: Device> Loss for Cuda<D> {
             .size(rows) // unsigned rows
             .f32(scale as f32) // float scale
             .go();
-        reduce::sum_parts(&mut session, sum, Write::Add, parts, blocks);
+        reduce::sum_parts(&mut recording, sum, Write::Add, parts, blocks);
     }
 
     fn sigmoid(&self, p: MM<D>, logits: M<D>) {
         expect_shape("logits", (logits.rows, logits.cols), (p.rows, p.cols));
         let Some(q) = Quads::over(p.rows, p.cols, [p.stride, logits.stride]) else { return };
-        self.session()
+        self.record()
             .launch(Kernel::Sigmoid, q.grid(), 256)
             .write(Span::mat_mut(&p)) // float* p
             .size(q.strides[0]) // unsigned ld_p
@@ -65,7 +65,7 @@ impl<D: Device> Loss for Cuda<D> {
     fn sigmoid_bwd(&self, d: MM<D>, p: M<D>) {
         expect_shape("p", (p.rows, p.cols), (d.rows, d.cols));
         let Some(q) = Quads::over(d.rows, d.cols, [d.stride, p.stride]) else { return };
-        self.session()
+        self.record()
             .launch(Kernel::SigmoidBwd, q.grid(), 256)
             .write(Span::mat_mut(&d)) // float* d
             .size(q.strides[0]) // unsigned ld_d

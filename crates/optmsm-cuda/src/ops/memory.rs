@@ -102,7 +102,7 @@ impl<D: Device> backend::Memory for Cuda<D> {
 
     fn fill(&self, dst: MM<D>, v: f64) {
         let Some(q) = Quads::over(dst.rows, dst.cols, [dst.stride]) else { return };
-        self.session()
+        self.record()
             .launch(Kernel::Fill, q.grid(), 256)
             .write(Span::mat_mut(&dst)) // float* dst
             .size(q.strides[0]) // unsigned ld_dst
@@ -179,7 +179,7 @@ fn zero_memory<D: Device>(cuda: &Cuda<D>, words: usize) -> Result<Memory<D>> {
     let memory = cuda.shared.alloc(4 * words)?;
     if words > 0 {
         let grid = [words.div_ceil(1024).min(2048), 1, 1];
-        cuda.session()
+        cuda.record()
             .launch(Kernel::ZeroWords, grid, 256)
             .write(Span::bytes(&memory, 0, 4 * words)) // unsigned* dst
             .u64(words as u64) // unsigned long long words
@@ -217,7 +217,7 @@ pub(crate) fn upload<D: Device, T: Number>(cuda: &Cuda<D>, dst: &mut Buffer<D, T
 
 /// Queues dst (+)= src by quads; a source of stride 0 is one row for all.
 pub(super) fn launch_copy<D: Device>(cuda: &Cuda<D>, dst: &MM<D>, write: Write, src: &M<D>, q: &Quads<2>) {
-    cuda.session()
+    cuda.record()
         .launch(Kernel::Copy, q.grid(), 256)
         .write(Span::mat_mut(dst)) // float* dst
         .size(q.strides[0]) // unsigned ld_dst

@@ -1,6 +1,6 @@
 //! Normalization by group and of each row (kernels/norm.cu): statistics `[G, n]` or `[B, 1]`, rows `[B, n]`.
 
-use optmsm_core::backend::{Norm, Part, Write};
+use optmsm_core::backend::{Groups, Norm, Write};
 
 use crate::cuda::Cuda;
 use crate::device::Device;
@@ -14,8 +14,8 @@ impl<D: Device> Norm for Cuda<D> {
         expect_shape("the sum", (sums.rows, sums.cols), (center.rows, x.cols));
         expect_shape("the sum of squares", (squares.rows, squares.cols), (center.rows, x.cols));
         expect_shape("the center", (center.rows, center.cols), (center.rows, x.cols));
-        let (out, part) = ([sums, squares], Part::Rows(groups));
-        by_column(self, out, Write::Add, x.rows, part, Kernel::DeviationsParts, |launch| {
+        let (out, by) = ([sums, squares], Groups::Rows(groups));
+        by_column(self, out, Write::Add, x.rows, by, Kernel::DeviationsParts, |launch| {
             launch
                 .read(Span::mat(&x)) // const float* x
                 .size(x.stride) // unsigned ld_x
@@ -45,7 +45,7 @@ impl<D: Device> Norm for Cuda<D> {
         if rows * cols == 0 {
             return;
         }
-        self.session()
+        self.record()
             .launch(Kernel::Moments, grid_of(rows * cols), 256)
             .write(Span::mat_mut(&mean)) // float* mean
             .size(mean.stride) // unsigned ld_mean
@@ -77,7 +77,7 @@ impl<D: Device> Norm for Cuda<D> {
             return;
         }
         // Without groups no group has rows: running statistics are only read.
-        self.session()
+        self.record()
             .launch(Kernel::Moments, grid_of(rows * cols), 256)
             .write(Span::mat_mut(&mean)) // float* mean
             .size(mean.stride) // unsigned ld_mean
@@ -125,7 +125,7 @@ impl<D: Device> Norm for Cuda<D> {
         expect_shape("the sum of d ⊙ x̂", (sum_dx.rows, sum_dx.cols), (count, x_hat.cols));
         let strides = [d.stride, x_hat.stride, gain.stride, sum_d.stride, sum_dx.stride];
         let Some(q) = Quads::by_row(d.rows, d.cols, strides) else { return };
-        self.session()
+        self.record()
             .launch(Kernel::NormBwd, q.grid(), 256)
             .write(Span::mat_mut(&d)) // float* d
             .size(q.strides[0]) // unsigned ld_d
@@ -151,7 +151,7 @@ impl<D: Device> Norm for Cuda<D> {
         if x.rows * x.cols == 0 {
             return;
         }
-        self.session()
+        self.record()
             .launch(Kernel::LayerNorm, grid_of(x.rows * 32), 256)
             .write(Span::mat_mut(&x_hat)) // float* x_hat
             .size(x_hat.stride) // unsigned ld_x_hat
@@ -171,7 +171,7 @@ impl<D: Device> Norm for Cuda<D> {
         if d.rows * d.cols == 0 {
             return;
         }
-        self.session()
+        self.record()
             .launch(Kernel::LayerNormBwd, grid_of(d.rows * 32), 256)
             .write(Span::mat_mut(&d)) // float* d
             .size(d.stride) // unsigned ld_d
@@ -191,7 +191,7 @@ fn by_row<D: Device>(cuda: &Cuda<D>, kernel: Kernel, y: MM<D>, x: M<D>, [a, b]: 
     expect_shape("the first of the groups' numbers", (a.rows, a.cols), (a.rows, x.cols));
     expect_shape("the second of the groups' numbers", (b.rows, b.cols), (a.rows, x.cols));
     let Some(q) = Quads::by_row(x.rows, x.cols, [y.stride, x.stride, a.stride, b.stride]) else { return };
-    cuda.session()
+    cuda.record()
         .launch(kernel, q.grid(), 256)
         .write(Span::mat_mut(&y)) // float* y
         .size(q.strides[0]) // unsigned ld_y

@@ -5,7 +5,7 @@ use optmsm_core::backend::{Penalty, Write};
 use crate::cuda::Cuda;
 use crate::device::Device;
 use crate::kernels::Kernel;
-use crate::launch::{Launcher, Session, Workspace};
+use crate::launch::{Launcher, Recording, Workspace};
 use crate::memory::{M, MM, Span};
 use crate::ops::reduce;
 use crate::ops::rows::{expect_shape, lanes_of};
@@ -13,7 +13,7 @@ use crate::ops::rows::{expect_shape, lanes_of};
 /// Floats of shared memory that every device gives without being asked.
 const SHARED: usize = 48 * 1024 / 4;
 
-/// Blocks of the forward pass at most: enough for the device, and so many partial sums are added one after the other.
+/// Most blocks of the forward pass: enough for the device, and their partial sums are added one after the other.
 const BLOCKS: usize = 512;
 
 /// Floats of the workspace at most where rows need more than [`SHARED`].
@@ -43,8 +43,8 @@ impl Rows {
         Self { blocks: rows.div_ceil(groups), threads: 32 * warps, lanes, shared: groups * floats }
     }
 
-    fn launch<'a, D: Device>(&self, session: &'a mut Session<'_, D>, kernel: Kernel) -> Launcher<'a> {
-        session.launch_with(kernel, [self.blocks, 1, 1], self.threads as u32, 4 * self.shared)
+    fn launch<'a, D: Device>(&self, recording: &'a mut Recording<'_, D>, kernel: Kernel) -> Launcher<'a> {
+        recording.launch_with(kernel, [self.blocks, 1, 1], self.threads as u32, 4 * self.shared)
     }
 }
 
@@ -59,9 +59,9 @@ impl<D: Device> Penalty for Cuda<D> {
         expect_shape("the sums", (sums.rows, sums.cols), (1, terms));
         let mut by = Rows::new(rows, experts, width, terms);
         by.blocks = by.blocks.min(BLOCKS);
-        let mut session = self.session();
-        let parts = session.workspace(by.blocks * terms);
-        by.launch(&mut session, Kernel::Orthogonality)
+        let mut recording = self.record();
+        let parts = recording.workspace(by.blocks * terms);
+        by.launch(&mut recording, Kernel::Orthogonality)
             .write(Span::mat_mut(&inv_norm)) // float* inv_norm
             .size(inv_norm.stride) // unsigned ld_inv_norm
             .write_workspace(parts) // float* parts
@@ -75,7 +75,7 @@ impl<D: Device> Penalty for Cuda<D> {
             .u32(u32::from(by.shared > 0)) // unsigned in_shared
             .go();
         if experts > 1 {
-            reduce::sum_parts(&mut session, sums, Write::Add, parts, by.blocks);
+            reduce::sum_parts(&mut recording, sums, Write::Add, parts, by.blocks);
         }
     }
 
@@ -88,10 +88,10 @@ impl<D: Device> Penalty for Cuda<D> {
         let width = e.cols / experts;
         expect_shape("e", (e.rows, e.cols), (rows, experts * width));
         expect_shape("e's gradient", (d_e.rows, d_e.cols), (rows, experts * width));
-        let mut session = self.session();
-        let (by, wide) = backward_rows(&mut session, rows, experts, width);
+        let mut recording = self.record();
+        let (by, wide) = backward_rows(&mut recording, rows, experts, width);
         let launch = by
-            .launch(&mut session, Kernel::OrthogonalityBwd)
+            .launch(&mut recording, Kernel::OrthogonalityBwd)
             .write(Span::mat_mut(&d_e)) // float* d_e
             .size(d_e.stride) // unsigned ld_d_e
             .read(Span::mat(&e)) // const float* e
@@ -128,10 +128,10 @@ impl<D: Device> Penalty for Cuda<D> {
         if rows * experts == 0 {
             return;
         }
-        let mut session = self.session();
-        let (by, wide) = backward_rows(&mut session, rows, experts, width);
+        let mut recording = self.record();
+        let (by, wide) = backward_rows(&mut recording, rows, experts, width);
         let launch = by
-            .launch(&mut session, Kernel::GateOrthogonalityBwd)
+            .launch(&mut recording, Kernel::GateOrthogonalityBwd)
             .write(Span::mat_mut(&d_logits)) // float* d_logits
             .size(d_logits.stride) // unsigned ld_d_logits
             .write(Span::mat_mut(&d_alpha)) // float* d_alpha
@@ -163,14 +163,14 @@ fn per_pair(v: f64, experts: usize) -> f32 {
 
 /// Rows of the backward pass, and the workspace of those that are too wide.
 fn backward_rows<D: Device>(
-    session: &mut Session<'_, D>,
+    recording: &mut Recording<'_, D>,
     rows: usize,
     experts: usize,
     width: usize,
 ) -> (Rows, Option<Workspace>) {
     let floats = experts * experts.next_multiple_of(4);
     let by = Rows::new(rows, experts, width, floats);
-    let wide = (by.shared == 0).then(|| session.workspace(by.blocks * floats));
+    let wide = (by.shared == 0).then(|| recording.workspace(by.blocks * floats));
     (by, wide)
 }
 

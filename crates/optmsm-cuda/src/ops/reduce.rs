@@ -1,16 +1,16 @@
 //! Sums of parts, which other operations end with (kernels/dense.cu).
 
-use optmsm_core::backend::{Part, Write};
+use optmsm_core::backend::{Groups, Write};
 
 use crate::cuda::Cuda;
 use crate::device::Device;
 use crate::kernels::Kernel;
-use crate::launch::{Launcher, Session, Workspace};
+use crate::launch::{Launcher, Recording, Workspace};
 use crate::memory::{Ids, MM, Span};
 
 /// out (+)= parts[0] + parts[1] + … in this order, `count` of them, each as large as `out` and dense.
 pub(crate) fn sum_parts<D: Device>(
-    session: &mut Session<'_, D>,
+    recording: &mut Recording<'_, D>,
     out: MM<D>,
     write: Write,
     parts: Workspace,
@@ -19,7 +19,7 @@ pub(crate) fn sum_parts<D: Device>(
     if out.rows * out.cols == 0 {
         return;
     }
-    session
+    recording
         .launch(Kernel::SumParts, [(out.rows * out.cols).div_ceil(256), 1, 1], 256)
         .write(Span::mat_mut(&out)) // float* out
         .size(out.stride) // unsigned ld_out
@@ -44,7 +44,7 @@ pub(crate) fn by_column<D: Device, const N: usize>(
     out: [MM<D>; N],
     write: Write,
     rows: usize,
-    part: Part<Ids<D>>,
+    by: Groups<Ids<D>>,
     kernel: Kernel,
     operands: impl FnOnce(Launcher<'_>) -> Launcher<'_>,
 ) {
@@ -52,7 +52,7 @@ pub(crate) fn by_column<D: Device, const N: usize>(
     if groups * cols == 0 {
         return;
     }
-    let offsets = if let Part::Rows(offsets) = part { Some(offsets.span(0, groups + 1)) } else { None };
+    let offsets = if let Groups::Rows(offsets) = by { Some(offsets.span(0, groups + 1)) } else { None };
     assert!(offsets.is_some() || groups == 1, "{groups} rows of sums without groups");
     let parts = rows.div_ceil(PART).clamp(1, PARTS);
     let part_rows = rows.div_ceil(parts).max(1);
@@ -61,9 +61,9 @@ pub(crate) fn by_column<D: Device, const N: usize>(
     let add = u32::from(write == Write::Add);
     let each = (parts + groups - 1) * cols;
 
-    let mut session = cuda.session();
-    let between = (parts > 1).then(|| session.workspace(N * each));
-    let mut first = session.launch(kernel, [cols.div_ceil(tile), parts, 1], 256);
+    let mut recording = cuda.record();
+    let between = (parts > 1).then(|| recording.workspace(N * each));
+    let mut first = recording.launch(kernel, [cols.div_ceil(tile), parts, 1], 256);
     for (i, out) in out.iter().enumerate() {
         first = match between {
             Some(sums) => first.write_workspace(sums.after(i * each)).size(cols),
@@ -83,10 +83,10 @@ pub(crate) fn by_column<D: Device, const N: usize>(
     for (i, out) in out.into_iter().enumerate() {
         let sums = between.after(i * each);
         let Some(offsets) = offsets else {
-            sum_parts(&mut session, out, write, sums, parts);
+            sum_parts(&mut recording, out, write, sums, parts);
             continue;
         };
-        session
+        recording
             .launch(Kernel::ColSumJoin, [cols.div_ceil(256) * groups, 1, 1], 256)
             .write(Span::mat_mut(&out)) // float* out
             .size(out.stride) // unsigned ld_out

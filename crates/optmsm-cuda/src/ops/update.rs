@@ -158,8 +158,8 @@ impl<D: Device> Update for Cuda<D> {
             let spans: [_; ADDENDS] =
                 std::array::from_fn(|i| (i < few).then(|| x(first + i).span(start, len)));
             let addends = Addends { x: spans.map(|span| span.map_or(0, |span| span.pointer())) };
-            let mut session = self.session();
-            let launch = session
+            let mut recording = self.record();
+            let launch = recording
                 .launch(Kernel::Accumulate, [len.div_ceil(1024), 1, 1], 256)
                 .write(acc.span(start, len)) // float* acc
                 .size(len) // unsigned len
@@ -171,15 +171,15 @@ impl<D: Device> Update for Cuda<D> {
 
     fn sum_sq(&self, sum: &mut Buf<D>, write: Write, x: &Buf<D>, len: usize) {
         let parts = len.div_ceil(SQUARES).clamp(1, SQUARE_BLOCKS);
-        let mut session = self.session();
-        let between = session.workspace(parts);
-        session
+        let mut recording = self.record();
+        let between = recording.workspace(parts);
+        recording
             .launch(Kernel::SumSqParts, [parts, 1, 1], 256)
             .write_workspace(between) // float* parts
             .read(x.span(0, len)) // const float* x
             .size(len) // unsigned len
             .go();
-        session
+        recording
             .launch(Kernel::SumSqJoin, [1, 1, 1], 256)
             .write(sum.span(0, 1)) // float* sum
             .read_workspace(between) // const float* parts
@@ -206,8 +206,8 @@ impl<D: Device> Update for Cuda<D> {
         let mut pointers = [0; 2];
         pointers.iter_mut().zip(state.clone()).for_each(|(to, s)| *to = s.pointer());
         let step = DenseStep { w: w.pointer(), g: g.pointer(), state: pointers };
-        let mut session = self.session();
-        let launch = session
+        let mut recording = self.record();
+        let launch = recording
             .launch(Kernel::StepDense, [len.div_ceil(1024), 1, 1], 256)
             .plain(&step) // DenseStep step
             .also(w, true)
@@ -222,7 +222,7 @@ impl<D: Device> Update for Cuda<D> {
         if len == 0 {
             return;
         }
-        self.session()
+        self.record()
             .launch(Kernel::Average, [len.div_ceil(1024), 1, 1], 256)
             .write(a.span(0, len)) // float* a
             .read(w.span(0, len)) // const float* w
@@ -253,8 +253,8 @@ impl<D: Device> Update for Cuda<D> {
                 blocks = blocks.max((t.g.rows * lanes(t.g.cols)).div_ceil(256));
                 count += 1;
             }
-            let mut session = self.session();
-            let launch = session
+            let mut recording = self.record();
+            let launch = recording
                 .launch(Kernel::StepTables, [blocks, count, 1], 256)
                 .plain(&steps) // TableSteps tables
                 .read_or_null(clip_norm(update)) // const float* sum_sq
@@ -282,8 +282,8 @@ impl<D: Device> Update for Cuda<D> {
             d: d as f32,
             dtype: dtype_code(table.dtype).into(),
         };
-        let mut session = self.session();
-        let launch = session
+        let mut recording = self.record();
+        let launch = recording
             .launch(Kernel::SettleRows, [len.div_ceil(1024), 1, 1], 256)
             .plain(&settle) // Settle s
             .also(table.span(), true);
@@ -304,7 +304,7 @@ fn lanes(width: usize) -> usize {
     width.div_ceil(4).next_power_of_two().min(32)
 }
 
-/// What one table is moved by, as the kernel reads it.
+/// Step of one table, as the kernel reads it.
 fn describe<D: Device>(t: &TableStep<Cuda<D>>) -> Step {
     let TableStep { table, g, state, average, rows, rounding } = t;
     assert_eq!(table.width, g.cols, "columns of the table and of its gradient");

@@ -1,6 +1,6 @@
 //! Products with packed weights, and sums by column.
 
-use optmsm_core::backend::{Backend, Dense, Epilogue, Layout, Mat, MatMut, Memory, Part, Products, Write};
+use optmsm_core::backend::{Backend, Dense, Epilogue, Groups, Layout, Mat, MatMut, Memory, Products, Write};
 
 use super::matrix::*;
 use crate::bounded::Bounded;
@@ -39,11 +39,11 @@ impl Shape {
         (times * self.inputs, times * self.outputs)
     }
 
-    fn part<'a, I>(&self, offsets: &'a I) -> Part<'a, I> {
+    fn by<'a, I>(&self, offsets: &'a I) -> Groups<'a, I> {
         match self.kind {
-            Kind::Group => Part::Group(self.groups - 1),
-            Kind::Columns => Part::Columns,
-            Kind::Rows => Part::Rows(offsets),
+            Kind::Group => Groups::One(self.groups - 1),
+            Kind::Columns => Groups::Columns,
+            Kind::Rows => Groups::Rows(offsets),
         }
     }
 
@@ -115,12 +115,12 @@ pub(super) fn linear<B: Backend>(be: &B) {
             y.mat_mut(),
             x.mat(),
             &packed,
-            s.part(&at),
+            s.by(&at),
             Epilogue { bias: with.then(|| bias.mat()), relu },
         );
         let product_of = |y: &mut Host, x: &Host, w: &Host, bias: &Host, relu: bool| {
             let then = Epilogue { bias: with.then(|| bias.mat()), relu };
-            oracle().linear(y.mat_mut(), x.mat(), &s.reference_weights(w.mat()), s.part(&s.offsets), then);
+            oracle().linear(y.mat_mut(), x.mat(), &s.reference_weights(w.mat()), s.by(&s.offsets), then);
         };
         let mut size = y.host.clone();
         product_of(&mut size, &x.host.abs(), &w.host.abs(), &bias.host.abs(), false);
@@ -151,10 +151,10 @@ pub(super) fn linear_dx<B: Backend>(be: &B) {
         let mask = rng.pick(&[true, false]);
         let at = ids(be, &s.offsets);
 
-        be.linear_dx(d_x.mat_mut(), write, d_y.mat(), &packed, s.part(&at), mask.then(|| x.mat()));
+        be.linear_dx(d_x.mat_mut(), write, d_y.mat(), &packed, s.by(&at), mask.then(|| x.mat()));
         let product_of = |d_x: &mut Host, d_y: &Host, w: &Host| {
             let (w, x) = (s.reference_weights(w.mat()), mask.then(|| x.host.mat()));
-            oracle().linear_dx(d_x.mat_mut(), write, d_y.mat(), &w, s.part(&s.offsets), x);
+            oracle().linear_dx(d_x.mat_mut(), write, d_y.mat(), &w, s.by(&s.offsets), x);
         };
         let mut size = d_x.host.abs();
         product_of(&mut size, &d_y.host.abs(), &w.host.abs());
@@ -182,9 +182,9 @@ pub(super) fn linear_dw<B: Backend>(be: &B) {
         let mut d_w = Pair::<B>::output(be, rng.pick(&VIEWS), groups * s.outputs, s.inputs, write, rng);
         let at = ids(be, &s.offsets);
 
-        be.linear_dw(d_w.mat_mut(), write, d_y.mat(), x.mat(), s.part(&at));
+        be.linear_dw(d_w.mat_mut(), write, d_y.mat(), x.mat(), s.by(&at));
         let product_of = |d_w: &mut Host, d_y: &Host, x: &Host| {
-            oracle().linear_dw(d_w.mat_mut(), write, d_y.mat(), x.mat(), s.part(&s.offsets));
+            oracle().linear_dw(d_w.mat_mut(), write, d_y.mat(), x.mat(), s.by(&s.offsets));
         };
         let mut size = d_w.host.abs();
         product_of(&mut size, &d_y.host.abs(), &x.host.abs());
@@ -235,11 +235,11 @@ pub(super) fn linear_dw_bias<B: Backend>(be: &B) {
 
         let d_w =
             MatMut { buf: &mut grads.buf, offset: first, rows: outputs, cols: s.inputs, stride: s.inputs };
-        be.linear_dw_bias(d_w, d_b, write, d_y.mat(), x.mat(), s.part(&at));
+        be.linear_dw_bias(d_w, d_b, write, d_y.mat(), x.mat(), s.by(&at));
         let product_of = |grads: &mut Host, d_y: &Host, x: &Host| {
             let (rows, cols) = (outputs, s.inputs);
             let d_w = MatMut { buf: &mut grads.data, offset: first, rows, cols, stride: cols };
-            oracle().linear_dw_bias(d_w, d_b, write, d_y.mat(), x.mat(), s.part(&s.offsets));
+            oracle().linear_dw_bias(d_w, d_b, write, d_y.mat(), x.mat(), s.by(&s.offsets));
         };
         let mut size = grads.host.abs();
         product_of(&mut size, &d_y.host.abs(), &x.host.abs());
@@ -266,11 +266,11 @@ pub(super) fn col_sum<B: Backend>(be: &B) {
                     sum.mat_mut(),
                     write,
                     x.mat(),
-                    if by_rows { Part::Rows(&at) } else { Part::Group(0) },
+                    if by_rows { Groups::Rows(&at) } else { Groups::One(0) },
                 );
                 let sums_of = |sum: &mut Host, x: &Host| {
-                    let part = if by_rows { Part::Rows(&offsets) } else { Part::Group(0) };
-                    oracle().col_sum(sum.mat_mut(), write, x.mat(), part);
+                    let by = if by_rows { Groups::Rows(&offsets) } else { Groups::One(0) };
+                    oracle().col_sum(sum.mat_mut(), write, x.mat(), by);
                 };
                 let mut size = sum.host.abs();
                 sums_of(&mut size, &x.host.abs());
@@ -289,12 +289,12 @@ pub(super) fn col_dot<B: Backend>(be: &B) {
             let y = Pair::<B>::random(be, rng.pick(&VIEWS), rows, cols, rng);
             let offsets = offsets(groups.max(1), rows, rng);
             let at = ids(be, &offsets);
-            let part = if groups > 0 { Part::Rows(&at) } else { Part::Group(0) };
+            let by = if groups > 0 { Groups::Rows(&at) } else { Groups::One(0) };
             let mut sum = Pair::<B>::output(be, out, groups.max(1), cols, write, rng);
             let before = sum.host.clone();
-            be.col_dot(sum.mat_mut(), write, x.mat(), y.mat(), part);
-            let part = if groups > 0 { Part::Rows(&offsets) } else { Part::Group(0) };
-            oracle().col_dot(sum.host.mat_mut(), write, x.host.mat(), y.host.mat(), part);
+            be.col_dot(sum.mat_mut(), write, x.mat(), y.mat(), by);
+            let by = if groups > 0 { Groups::Rows(&offsets) } else { Groups::One(0) };
+            oracle().col_dot(sum.host.mat_mut(), write, x.host.mat(), y.host.mat(), by);
             sum.check(be, &format!("col_dot, {groups} groups, {write:?}"), |g, j| {
                 let rows = offsets[g] as usize..offsets[g + 1] as usize;
                 let exact = |m: &Host, b: usize| Bounded::exact(m.at(b, j), u);

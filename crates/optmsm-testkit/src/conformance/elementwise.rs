@@ -207,7 +207,7 @@ pub(super) fn sigmoid_gate<B: Backend>(be: &B) {
         be.sigmoid_gate(y.mat_mut(), g.mat_mut(), x.mat(), o.mat());
         oracle().sigmoid_gate(y.host.mat_mut(), g.host.mat_mut(), x.host.mat(), o.host.mat());
         let gate = |i: usize, j: usize| Bounded::exact(2.0, u) * sigma(Bounded::exact(o.host.at(i, j), u), u);
-        // What the gate may lose to underflow is multiplied by elements of x below 2.
+        // The gate's loss to underflow is multiplied by elements of x below 2.
         g.check(be, "sigmoid_gate, g", |i, j| defined(&g.host, i, j, gate(i, j)) + 2.0 * tiny::<B>());
         y.check(be, "sigmoid_gate, y", |i, j| {
             defined(&y.host, i, j, Bounded::exact(x.host.at(i, j), u) * gate(i, j)) + 4.0 * tiny::<B>()

@@ -25,7 +25,7 @@ pub(super) fn unit<B: Backend>() -> f64 {
     <B::Elem as num_traits::Float>::epsilon().wide() / 2.0
 }
 
-/// What may be lost to underflow.
+/// Largest loss to underflow.
 pub(super) fn tiny<B: Backend>() -> f64 {
     <B::Elem as num_traits::Float>::min_positive_value().wide()
 }

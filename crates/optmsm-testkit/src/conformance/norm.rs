@@ -267,7 +267,7 @@ pub(super) fn layer_norm<B: Backend>(be: &B) {
         let mut inv = Pair::<B>::output(be, rng.pick(&VIEWS), rows, 1, Write::Set, rng);
         be.layer_norm(x_hat.mat_mut(), inv.mat_mut(), x.mat(), eps);
         oracle().layer_norm(x_hat.host.mat_mut(), inv.host.mat_mut(), x.host.mat(), eps);
-        // What is left of each element of row `b`, and 1/σ.
+        // Centred elements of row `b`, and 1/σ.
         let want = |b: usize| {
             let own: Vec<_> = (0..cols).map(|j| Bounded::exact(x.host.at(b, j), u)).collect();
             let mean = mean_of(&own, u);

@@ -1,7 +1,7 @@
-//! What must hold whatever the numbers are.
+//! Properties that hold whatever the numbers are.
 
 use optmsm_core::backend::{
-    Backend, Bags, Dropout, Elem, Epilogue, Layout, MatMut, Memory, Part, Products, TableView, Write,
+    Backend, Bags, Dropout, Elem, Epilogue, Groups, Layout, MatMut, Memory, Products, TableView, Write,
 };
 use optmsm_core::rounding::TableDtype;
 
@@ -114,21 +114,21 @@ pub(super) fn rows_alone<B: Backend>(be: &B) {
     let scratch = |cols| Pair::<B>::new(be, View::Dense, ROWS, cols, |_, _| 0.0);
 
     alone(be, "linear", outputs, |y, first, n| {
-        be.linear(y, x.mat().rows(first, n), &packed, Part::Group(1), then);
+        be.linear(y, x.mat().rows(first, n), &packed, Groups::One(1), then);
     });
     alone(be, "linear of all groups", k * outputs, |y, first, n| {
-        be.linear(y, e.mat().rows(first, n), &packed, Part::Columns, then);
+        be.linear(y, e.mat().rows(first, n), &packed, Groups::Columns, then);
     });
     alone(be, "linear_dx", m, |d_x, first, n| {
-        be.linear_dx(d_x, Write::Set, d_y.mat().rows(first, n), &packed, Part::Group(2), None);
+        be.linear_dx(d_x, Write::Set, d_y.mat().rows(first, n), &packed, Groups::One(2), None);
     });
     alone(be, "linear_dx of all groups", k * m, |d_x, first, n| {
-        be.linear_dx(d_x, Write::Set, d_wide.mat().rows(first, n), &packed, Part::Columns, None);
+        be.linear_dx(d_x, Write::Set, d_wide.mat().rows(first, n), &packed, Groups::Columns, None);
     });
     // Rows of one group in one call, then each row in a call of its own.
     alone(be, "linear of a row group", outputs, |y, first, n| {
         let at = ids(be, &[0, 0, n as u32, n as u32]);
-        be.linear(y, x.mat().rows(first, n), &packed, Part::Rows(&at), then);
+        be.linear(y, x.mat().rows(first, n), &packed, Groups::Rows(&at), then);
     });
     alone(be, "softmax", k, |out, first, n| be.softmax(out, alpha.mat().rows(first, n)));
     alone(be, "softmax_bwd", k, |out, first, n| {

@@ -42,7 +42,7 @@ pub struct GeneratedPrepared<B: Backend> {
     pub(super) bias: Tensor<B>,    // [S, out]
 }
 
-/// What a block keeps of one layer.
+/// Activations of one layer and one block.
 #[derive(Debug)]
 pub struct GeneratedActivations<B: Backend> {
     pub(super) a: Tensor<B>,      // h P, [rows, r]

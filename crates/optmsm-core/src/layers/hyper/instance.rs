@@ -3,7 +3,7 @@
 //! C(u) is never stored: `c_j = Σ_i a_i (A_i u + a_i)_j` goes over its rows.
 
 use super::generated::{GeneratedActivations, GeneratedLinear, GeneratedPrepared};
-use crate::backend::{Backend, Epilogue, Mat, MatMut, Part, Write};
+use crate::backend::{Backend, Epilogue, Groups, Mat, MatMut, Write};
 use crate::model::Cx;
 use crate::params::Flat;
 
@@ -20,14 +20,14 @@ impl GeneratedLinear {
     ) {
         let n = h.rows;
         if self.rank > 0 {
-            be.linear(act.a.mat_mut(n), h, &p.left, Part::Group(0), Epilogue::NONE);
+            be.linear(act.a.mat_mut(n), h, &p.left, Groups::One(0), Epilogue::NONE);
             for i in 0..self.rank {
                 self.generate_row(be, act.column.mat_mut(n), i, u, p, params);
                 // c = Σ_i a_i · C[i, :]
                 let write = if i == 0 { Write::Set } else { Write::Add };
                 be.row_scale(act.c.mat_mut(n), write, act.a.mat(n).cols(i, 1), act.column.mat(n));
             }
-            be.linear(y.again(), act.c.mat(n), &p.right, Part::Group(0), Epilogue::NONE);
+            be.linear(y.again(), act.c.mat(n), &p.right, Groups::One(0), Epilogue::NONE);
         } else {
             for o in 0..self.outputs {
                 self.generate_row(be, act.column.mat_mut(n), o, u, p, params);
@@ -52,7 +52,7 @@ impl GeneratedLinear {
         params: &Flat<B>,
     ) {
         let then = Epilogue { bias: Some(self.bias_rows(params)), relu: false };
-        be.linear(out, u, &p.weight, Part::Group(i), then);
+        be.linear(out, u, &p.weight, Groups::One(i), then);
     }
 
     /// Sets d_h (before the ReLU that made h when `relu` is h), adds to d_u and to the gradients.
@@ -68,7 +68,7 @@ impl GeneratedLinear {
         (u, mut d_u): (Mat<B::Buf>, MatMut<B::Buf>),
         p: &GeneratedPrepared<B>,
     ) {
-        let (n, whole) = (h.rows, Part::Group(0));
+        let (n, whole) = (h.rows, Groups::One(0));
         // forward: b(u) = D u + d
         self.shift.parameters_backward(be, grads, d_y, u);
         be.linear_dx(d_u.again(), Write::Add, d_y, &p.shift, whole, None);
@@ -116,7 +116,7 @@ impl GeneratedLinear {
         let (first, cols) = self.row_group(i);
         let d_b = grads.offset(self.weight.bias) + first;
         let d_a = grads.mat_mut(self.weight.weight).rows(first, cols);
-        be.linear_dw_bias(d_a, d_b, Write::Add, d_row, u, Part::Group(0));
-        be.linear_dx(d_u, Write::Add, d_row, &p.weight, Part::Group(i), None);
+        be.linear_dw_bias(d_a, d_b, Write::Add, d_row, u, Groups::One(0));
+        be.linear_dx(d_u, Write::Add, d_row, &p.weight, Groups::One(i), None);
     }
 }

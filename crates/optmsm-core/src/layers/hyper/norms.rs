@@ -1,4 +1,4 @@
-//! How large what the hypernetwork generates is, for a person to look at.
+//! Norms of the generated weights, for a person to look at.
 
 use super::generated::{GeneratedLinear, GeneratedPrepared};
 use crate::backend::{Backend, Elem};

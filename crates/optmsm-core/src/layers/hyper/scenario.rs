@@ -3,7 +3,7 @@
 //! The core C_s and the right factor Q are multiplied once per scenario, so a row takes two products, `(h P)(C_s Q)`, not three.
 
 use super::generated::{GeneratedActivations, GeneratedLinear, GeneratedPrepared};
-use crate::backend::{Backend, Epilogue, Layout, Mat, MatMut, Part, Write};
+use crate::backend::{Backend, Epilogue, Groups, Layout, Mat, MatMut, Write};
 use crate::model::{Cx, Grads};
 use crate::params::{Flat, ParamId, Tensor};
 
@@ -23,7 +23,7 @@ impl GeneratedLinear {
             // All scenarios' C, one below the other, times Q.
             let core = Mat::new(p.core.buf(), s * self.rank, self.rank);
             let product = MatMut::new(p.product.buf_mut(), s * self.rank, self.outputs);
-            be.linear(product, core, &p.right, Part::Group(0), Epilogue::NONE);
+            be.linear(product, core, &p.right, Groups::One(0), Epilogue::NONE);
             be.pack(&mut p.generated, p.product.mat(s), Layout::InOut);
         } else {
             be.pack(&mut p.generated, p.core.mat(s), Layout::OutIn);
@@ -43,10 +43,10 @@ impl GeneratedLinear {
         let then = Epilogue { bias: Some(p.bias.mat(self.scenarios)), relu: self.relu };
         let mut x = h;
         if self.rank > 0 {
-            be.linear(act.a.mat_mut(h.rows), h, &p.left, Part::Group(0), Epilogue::NONE);
+            be.linear(act.a.mat_mut(h.rows), h, &p.left, Groups::One(0), Epilogue::NONE);
             x = act.a.mat(h.rows);
         }
-        be.linear(y, x, &p.generated, Part::Rows(cx.x.groups), then);
+        be.linear(y, x, &p.generated, Groups::Rows(cx.x.groups), then);
     }
 
     /// Adds to the gradients of the generated weights in `derived`, and to that of P; sets d_h, before the ReLU that made h when
@@ -63,21 +63,21 @@ impl GeneratedLinear {
         (h, relu): (Mat<B::Buf>, Option<Mat<B::Buf>>),
         p: &GeneratedPrepared<B>,
     ) {
-        let (be, s, part) = (cx.be, self.scenarios, Part::Rows(cx.x.groups));
-        be.col_sum(derived.mat_mut(d_bias), Write::Add, d_y, part);
+        let (be, s, by) = (cx.be, self.scenarios, Groups::Rows(cx.x.groups));
+        be.col_sum(derived.mat_mut(d_bias), Write::Add, d_y, by);
         let Some((left, _)) = self.factors else {
             // forward: y = h W_sᵀ + b_s, so d_W_s = d_yᵀ h and d_h = d_y W_s
-            be.linear_dw(derived.mat_as_mut(d_weight, s * self.outputs), Write::Add, d_y, h, part);
-            be.linear_dx(d_h, Write::Set, d_y, &p.generated, part, relu);
+            be.linear_dw(derived.mat_as_mut(d_weight, s * self.outputs), Write::Add, d_y, h, by);
+            be.linear_dx(d_h, Write::Set, d_y, &p.generated, by, relu);
             return;
         };
         // forward: a = h P, y = a (C_s Q) + b_s, so d_(C_s Q) = aᵀ d_y, d_a = d_y (C_s Q)ᵀ,
         // d_P = hᵀ d_a, d_h = d_a Pᵀ
         let (a, n) = (act.a.mat(h.rows), h.rows);
-        be.linear_dw(derived.mat_as_mut(d_weight, s * self.rank), Write::Add, a, d_y, part);
-        be.linear_dx(act.d_a.mat_mut(n), Write::Set, d_y, &p.generated, part, None);
-        be.linear_dw(grads.mat_mut(left), Write::Add, h, act.d_a.mat(n), Part::Group(0));
-        be.linear_dx(d_h, Write::Set, act.d_a.mat(n), &p.left, Part::Group(0), relu);
+        be.linear_dw(derived.mat_as_mut(d_weight, s * self.rank), Write::Add, a, d_y, by);
+        be.linear_dx(act.d_a.mat_mut(n), Write::Set, d_y, &p.generated, by, None);
+        be.linear_dw(grads.mat_mut(left), Write::Add, h, act.d_a.mat(n), Groups::One(0));
+        be.linear_dx(d_h, Write::Set, act.d_a.mat(n), &p.left, Groups::One(0), relu);
     }
 
     /// From the summed gradients of the generated weights to those of A, a, D, d, Q, and of u `[S, t]` before its ReLU.
@@ -97,9 +97,9 @@ impl GeneratedLinear {
             // forward: product = C Q, so d_Q = Cᵀ d_product and d_C = d_product Qᵀ
             let d_product = derived.mat_as(d_weight, s * self.rank);
             let core = Mat::new(p.core.buf(), s * self.rank, self.rank);
-            be.linear_dw(grads.mat_mut(right), Write::Add, core, d_product, Part::Group(0));
+            be.linear_dw(grads.mat_mut(right), Write::Add, core, d_product, Groups::One(0));
             let d_c = MatMut::new(d_core.buf_mut(), s * self.rank, self.rank);
-            be.linear_dx(d_c, Write::Set, d_product, &p.right, Part::Group(0), None);
+            be.linear_dx(d_c, Write::Set, d_product, &p.right, Groups::One(0), None);
             d_core.mat(s)
         } else {
             derived.mat(d_weight)
@@ -109,7 +109,7 @@ impl GeneratedLinear {
             [(&self.shift, derived.mat(d_bias), &p.shift), (&self.weight, d_vec, &p.weight)]
         {
             linear.parameters_backward(be, grads, d_y, u);
-            be.linear_dx(d_u.again(), write, d_y, w, Part::Group(0), Some(u));
+            be.linear_dx(d_u.again(), write, d_y, w, Groups::One(0), Some(u));
             write = Write::Add;
         }
     }

@@ -1,4 +1,4 @@
-use crate::backend::{Dense, Elementwise, Mat, MatMut, Norm, Part, Write};
+use crate::backend::{Dense, Elementwise, Groups, Mat, MatMut, Norm, Write};
 use crate::reference::Reference;
 
 /// Rows of two groups, two columns; an empty group between them.
@@ -88,8 +88,8 @@ fn gradient_of_normalization() {
     let (_, x_hat, inv_std) = objective(&X.to_vec(), given);
     // ∂/∂y is w; on the way to x it meets the scale and 1/σ.
     let [mut sum_d, mut sum_dx] = [(); 2].map(|()| vec![f64::NAN; 6]);
-    be.col_sum(mat_mut(&mut sum_d, 3), Write::Set, mat(&w, 5), Part::Rows(&groups));
-    be.col_dot(mat_mut(&mut sum_dx, 3), Write::Set, mat(&w, 5), mat(&x_hat, 5), Part::Rows(&groups));
+    be.col_sum(mat_mut(&mut sum_d, 3), Write::Set, mat(&w, 5), Groups::Rows(&groups));
+    be.col_dot(mat_mut(&mut sum_dx, 3), Write::Set, mat(&w, 5), mat(&x_hat, 5), Groups::Rows(&groups));
     let mut gain = vec![f64::NAN; 6];
     be.mul(mat_mut(&mut gain, 3), Write::Set, mat(&scale, 3), mat(&inv_std, 3));
     let mut d = w.clone();

@@ -99,7 +99,7 @@ impl<D: Device> Packed<D> {
     pub(crate) fn view(&mut self, src: M<D>, layout: Layout) {
         let (rows, cols) = self.matrix(layout);
         let same = (src.rows, src.cols) == (self.groups * rows, cols);
-        // Rows without gaps may be cut anew: a matrix of each group in one row.
+        // Rows without gaps may be cut again: a matrix of each group in one row.
         let dense = src.stride == src.cols && src.rows * src.cols == self.groups * rows * cols;
         assert!(same || dense, "{}x{} as {layout:?} of {:?}", src.rows, src.cols, self.shape());
         assert!(src.end() <= src.buf.len, "weights up to {} of {}", src.end(), src.buf.len);
@@ -138,7 +138,7 @@ impl<'a, D: Device> Operand<'a, D> {
     }
 }
 
-/// What of a product the groups have of their own, by their offsets.
+/// Parts of a product that each group has of its own, by the groups' offsets.
 pub(super) enum Ragged<'a, D: Device> {
     No,
     /// Rows of A and C.
@@ -253,10 +253,10 @@ impl<D: Device> Job<'_, D> {
         let grid = [cut.tiles_n * cut.tiles_m * copies * cut.parts, 1, 1];
         let shared = shared_bytes(cut.tile);
         let kernel = Kernel::gemm(cuda.precision(), self.operands, cut.tile == LARGE);
-        let mut session = cuda.session();
+        let mut recording = cuda.record();
         // An empty group has no part, and its C is set nevertheless: by the sum of the parts.
         if cut.parts == 1 && ragged != RAGGED_K {
-            let launch = session
+            let launch = recording
                 .launch_with(kernel, grid, THREADS, shared)
                 .write(self.c.span) // float* c
                 .read(self.a.span) // const float* a
@@ -271,7 +271,7 @@ impl<D: Device> Job<'_, D> {
         assert!(bias.is_none() && !self.relu, "the sum of the parts has no bias and no ReLU");
         // [parts, copies, m, n], each m·n followed by its line sums.
         let each = m * n + if line_sums.is_some() { m } else { 0 };
-        let sums = session.workspace(cut.parts * copies * each);
+        let sums = recording.workspace(cut.parts * copies * each);
         let group = if ragged == 0 { each as u64 } else { 0 };
         let partial = Product {
             group_c: group,
@@ -282,7 +282,7 @@ impl<D: Device> Job<'_, D> {
             add: 0,
             ..whole
         };
-        session
+        recording
             .launch_with(kernel, grid, THREADS, shared)
             .write_workspace(sums) // float* c
             .read(self.a.span) // const float* a
@@ -295,7 +295,7 @@ impl<D: Device> Job<'_, D> {
         // Rows of all groups lie one after the other: for the sum they are one group.
         let summed = if ragged == RAGGED_M { Product { groups: 1, ragged: 0, ..whole } } else { whole };
         let grid = [each.div_ceil(SUM_THREADS) * summed.groups as usize, 1, 1];
-        let launch = session
+        let launch = recording
             .launch(Kernel::gemm_sum(cuda.precision()), grid, SUM_THREADS as u32)
             .write(self.c.span) // float* c
             .read_workspace(sums) // const float* sums
