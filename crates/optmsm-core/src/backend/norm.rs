@@ -3,8 +3,8 @@
 
 use super::{Mat, MatMut, Memory};
 
-/// Normalization by group, and of each row. `groups` and `batch` as in [`Groups::Rows`](super::Groups::Rows), `G` groups; statistics are
-/// `[G, n]`, group by group.
+/// Normalization by group, and of each row. `groups` and `batch` as in [`Groups::Rows`](super::Groups::Rows), `G` groups;
+/// statistics are `[G, n]`, group by group.
 pub trait Norm: Memory {
     /// Adds to the sums of each group: sums[g, :] += Σ (x[b, :] − center[g, :]) and squares[g, :] += Σ (x[b, :] −
     /// center[g, :])² over its rows. Near the mean, a center keeps digits that [`Norm::moments`] would lose.

@@ -90,7 +90,7 @@ impl Hyper {
         Tensor::new(be, self.scenarios, self.config.trunk)
     }
 
-    /// Packs the weights and, if scenarios are the condition, makes their u. [`GeneratedLinear::prepare`] follows.
+    /// Packs the weights and, if scenarios are the condition, makes their u. [`GeneratedLinear::generate`] follows.
     pub fn prepare<B: Backend>(&self, be: &B, p: &mut HyperPrepared<B>, params: &Flat<B>) {
         self.trunk.pack(be, &mut p.trunk, params);
         if !self.by_row() {
