@@ -8,6 +8,7 @@ pub mod dnn;
 pub mod epnet;
 pub mod mmoe;
 pub mod optmsm;
+pub mod separate;
 pub mod shared_bottom;
 pub mod star;
 
@@ -212,6 +213,7 @@ kinds! {
     mmoe: Mmoe, MmoeConfig;
     epnet: Epnet, EpnetConfig;
     star: Star, StarConfig;
+    separate: Separate, SeparateConfig;
 }
 
 /// Settings of the default kind for a new configuration, which follow those of all kinds in `[model]`: for a data set with
