@@ -4,6 +4,7 @@
 //! backward pass, its gradient cases, and `ABOUT`. docs/models.md has the definitions.
 
 mod cost;
+pub mod dcnv2;
 pub mod dnn;
 pub mod epnet;
 pub mod mmoe;
@@ -214,6 +215,7 @@ kinds! {
     epnet: Epnet, EpnetConfig;
     star: Star, StarConfig;
     separate: Separate, SeparateConfig;
+    dcnv2: Dcnv2, Dcnv2Config;
 }
 
 /// Settings of the default kind for a new configuration, which follow those of all kinds in `[model]`: for a data set with
