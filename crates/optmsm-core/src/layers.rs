@@ -3,6 +3,8 @@
 pub mod embedding;
 pub mod experts;
 pub mod gate;
+pub mod gate_unit;
+pub mod gated_towers;
 pub mod hyper;
 pub mod input_mlp;
 pub mod linear;
@@ -16,6 +18,8 @@ pub mod tower;
 pub use embedding::{Embedding, EmbeddingConfig};
 pub use experts::Experts;
 pub use gate::{Gate, Mixture};
+pub use gate_unit::{GateInput, GateUnit};
+pub use gated_towers::GatedTowers;
 pub use hyper::{GeneratedLinear, Hyper};
 pub use input_mlp::InputMlp;
 pub use linear::Linear;

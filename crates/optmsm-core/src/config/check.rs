@@ -1,6 +1,6 @@
 //! Ranges that settings of models have in common. Keys are whole: `model.experts.hidden`.
 
-use super::ExpertsConfig;
+use super::{ExpertsConfig, InputSpec};
 use crate::error::{Error, Result};
 
 /// Widest layer or embedding: what is computed from widths then fits an integer, and what does not fit memory is an error.
@@ -47,6 +47,22 @@ pub(crate) fn at_least_zero(key: &str, v: f64) -> Result<()> {
     }
     let problem = format!("must be finite and at least 0, got {v}");
     Err(Error::config(key, problem, "use 0 or a positive number"))
+}
+
+/// Numbers of the fields of these names, in the order of the inputs.
+pub(crate) fn fields(key: &str, names: &[String], input: &InputSpec) -> Result<Vec<usize>> {
+    for (place, name) in names.iter().enumerate() {
+        if !input.fields.iter().any(|f| f.name == *name) {
+            let known: Vec<&str> = input.fields.iter().map(|f| f.name.as_str()).collect();
+            let fix = format!("name some of these: {}", known.join(", "));
+            return Err(Error::config(key, format!("'{name}' is no field"), fix));
+        }
+        if names[..place].contains(name) {
+            return Err(Error::config(key, format!("names '{name}' twice"), "name each field once"));
+        }
+    }
+    let named = input.fields.iter().enumerate().filter(|(_, f)| names.contains(&f.name));
+    Ok(named.map(|(number, _)| number).collect())
 }
 
 /// Experts for `scenarios` scenarios, of the table `key`; `other` settings have to change if there are too many scenarios.

@@ -23,6 +23,13 @@ pub struct MlpActivations<B: Backend> {
     d_first: Tensor<B>,       // δ of layer 0, [rows, width of layer 0]; empty where the engine has it
 }
 
+impl<B: Backend> MlpActivations<B> {
+    /// δ of the first layer `[rows, outputs]`, as [`Mlp::backward_to_constants`] left it.
+    pub fn delta(&self, rows: usize) -> Mat<'_, B::Buf> {
+        self.d_first.mat(rows)
+    }
+}
+
 impl Mlp {
     /// One stack: `{name}.{i}`.
     pub fn new(params: &mut ParamLayout, name: &str, inputs: usize, widths: &[usize]) -> Self {

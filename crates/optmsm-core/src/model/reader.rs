@@ -74,11 +74,20 @@ impl Reader {
         Self::new(embedding, fields, Through::Linear(first))
     }
 
+    /// Reads the fields with these numbers, which rise, into whatever the model makes of them.
+    pub fn numbered(embedding: &Embedding, fields: &[usize]) -> Self {
+        Self::of(embedding, fields.iter().copied(), Through::Embedded)
+    }
+
     fn new(embedding: &Embedding, fields: Fields, through: Through) -> Self {
         let own = embedding.fields().iter().enumerate().filter(|(_, f)| fields.contain(f.role));
-        let places = own.zip((0..).step_by(embedding.dim()));
-        let places = places.map(|((field, _), column)| Place { field, column }).collect();
-        Self { places, width: embedding.width(fields), through }
+        Self::of(embedding, own.map(|(field, _)| field), through)
+    }
+
+    fn of(embedding: &Embedding, fields: impl Iterator<Item = usize>, through: Through) -> Self {
+        let columns = (0..).step_by(embedding.dim());
+        let places: Vec<Place> = fields.zip(columns).map(|(field, column)| Place { field, column }).collect();
+        Self { width: places.len() * embedding.dim(), places, through }
     }
 
     /// Columns of its fields, Σ d.

@@ -7,15 +7,17 @@
 use serde::{Deserialize, Serialize};
 
 use super::About;
-use crate::backend::{Backend, Groups, Layout, Mat, MatMut, Products, Write};
+use crate::backend::{Backend, Mat, MatMut, Products, Write};
 use crate::config::{InputSpec, ModelConfig, TowerConfig, check, mlp_config};
 use crate::error::Result;
 use crate::gradcheck::{Case, cases_of_fields};
-use crate::layers::mlp::MlpActivations;
+use crate::layers::gate_unit::{GateUnitActivations, GateUnitPrepared, factors_of_fields};
 use crate::layers::scenario_linear::ScenarioTowersActivations;
-use crate::layers::{Mlp, ScenarioTowers};
-use crate::model::{Builder, Cx, Fields, Grads, Model, ModelSpec, Reader, ReaderGrads};
-use crate::params::{Flat, Init, ParamId, Tensor};
+use crate::layers::{GateInput, GateUnit, ScenarioTowers};
+use crate::model::{
+    Builder, Cx, Exhibit, Fields, Grads, Measure, Measured, Model, ModelSpec, Reader, ReaderGrads,
+};
+use crate::params::{Flat, Init, Tensor};
 
 /// In words.
 pub const ABOUT: About = About {
@@ -69,21 +71,15 @@ pub(super) fn validate(config: &ModelConfig, _: &InputSpec) -> Result<()> {
 #[derive(Clone, Debug)]
 pub struct Epnet {
     spec: ModelSpec,
-    scenario: ParamId, // [S, q]
-    gate: Mlp,
+    input: GateInput,
+    gate: GateUnit,
     towers: ScenarioTowers,
-    d_by_scenario: ParamId, // δ of the gate's first layer, summed by scenario, [S, h]
-    width: usize,           // Σ d
-    scenario_dim: usize,    // q
-    stop_gradient: bool,
 }
 
 /// Packed weights.
 #[derive(Debug)]
 pub struct Prepared<B: Backend> {
-    gate: Vec<B::Packed>,
-    fields: B::Packed,   // columns of the gate's first layer that read e
-    scenario: B::Packed, // those that read z_s
+    gate: GateUnitPrepared<B>,
     towers: Vec<B::Packed>,
 }
 
@@ -91,9 +87,7 @@ pub struct Prepared<B: Backend> {
 #[derive(Debug)]
 pub struct Activations<B: Backend> {
     x: Tensor<B>, // [e ; z_s], [rows, Σ d + q]
-    gate: MlpActivations<B>,
-    o: Tensor<B>,        // output of the gate, then its gradient, [rows, Σ d]
-    g: Tensor<B>,        // 2σ(o), [rows, Σ d]
+    gate: GateUnitActivations<B>,
     scaled: Tensor<B>,   // e', [rows, Σ d]
     d_scaled: Tensor<B>, // [rows, Σ d]
     towers: ScenarioTowersActivations<B>,
@@ -107,22 +101,17 @@ impl Epnet {
     pub fn new(config: &ModelConfig, input: &InputSpec) -> Result<Self> {
         let config = &super::checked(super::Kind::Epnet, config, input)?;
         let EpnetConfig { gate, tower, scenario_dim, stop_gradient } = &config.epnet;
-        let mut build = Builder::new(config.embedding(), input);
-        let (s, width) = (input.scenarios, build.embedding().width(Fields::All));
-        let scenario =
-            build.params.add("scenario.weight", &[s, *scenario_dim], Init::Normal(config.init_std));
-        let [gate_site, tower_site] = [build.dropout_sites(), build.dropout_sites()];
-        let gate_inputs = width + scenario_dim;
-        let gate = Mlp::to_linear(&mut build.params, "gate", gate_inputs, &gate.hidden, width)
-            .with_dropout(gate.dropout, gate_site);
-        let dropout = (tower.dropout, tower_site);
-        let towers = ScenarioTowers::new(&mut build.params, "towers", s, width, &tower.hidden, dropout);
-        let shape = [s, gate.first().outputs];
-        let d_by_scenario = build.derived.add("gate.0.by_scenario", &shape, Init::Zero);
-        let readers = vec![Reader::embedded(build.embedding(), Fields::All)];
-        let spec = build.build(readers, Vec::new());
         let (scenario_dim, stop_gradient) = (*scenario_dim, *stop_gradient);
-        Ok(Self { spec, scenario, gate, towers, d_by_scenario, width, scenario_dim, stop_gradient })
+        let mut build = Builder::new(config.embedding(), input);
+        let (s, fields) = (input.scenarios, build.embedding().width(Fields::All));
+        let scenario = build.params.add("scenario.weight", &[s, scenario_dim], Init::Normal(config.init_std));
+        let input = GateInput { scenario, fields, scenario_dim, prior: 0, stop_gradient };
+        let gate = GateUnit::new(&mut build, "gate", input, (&gate.hidden, gate.dropout), fields);
+        let dropout = (tower.dropout, build.dropout_sites());
+        let towers = ScenarioTowers::new(&mut build.params, "towers", s, fields, &tower.hidden, dropout);
+        let readers = vec![Reader::embedded(build.embedding(), Fields::All)];
+        let spec = build.build(readers, vec![Measure::of_scenarios("gate", fields)]);
+        Ok(Self { spec, input, gate, towers })
     }
 }
 
@@ -137,24 +126,16 @@ impl<B: Backend> Model<B> for Epnet {
 
     fn alloc_prepared(&self, be: &B, training: bool) -> Result<Prepared<B>> {
         let used = Products::of(training);
-        let (outputs, fields) = (self.gate.first().outputs, if self.stop_gradient { 0 } else { self.width });
-        Ok(Prepared {
-            gate: self.gate.alloc(be, used)?,
-            fields: be.alloc_packed(1, outputs, fields, used)?,
-            scenario: be.alloc_packed(1, outputs, self.scenario_dim, used)?,
-            towers: self.towers.alloc(be, used)?,
-        })
+        Ok(Prepared { gate: self.gate.alloc(be, used)?, towers: self.towers.alloc(be, used)? })
     }
 
     fn alloc_activations(&self, be: &B, rows: usize, training: bool) -> Result<Activations<B>> {
-        let forward = |cols: usize| Tensor::new(be, rows, cols);
+        let GateInput { fields, .. } = self.input;
         Ok(Activations {
-            x: forward(self.width + self.scenario_dim)?,
+            x: Tensor::new(be, rows, self.input.width())?,
             gate: self.gate.activations(be, rows, training)?,
-            o: forward(self.width)?,
-            g: forward(self.width)?,
-            scaled: forward(self.width)?,
-            d_scaled: Tensor::new(be, if training { rows } else { 0 }, self.width)?,
+            scaled: Tensor::new(be, rows, fields)?,
+            d_scaled: Tensor::new(be, if training { rows } else { 0 }, fields)?,
             towers: self.towers.activations(be, rows, training)?,
         })
     }
@@ -165,11 +146,6 @@ impl<B: Backend> Model<B> for Epnet {
 
     fn prepare(&self, be: &B, prepared: &mut Prepared<B>, params: &Flat<B>, _: &Flat<B>) {
         self.gate.pack(be, &mut prepared.gate, params);
-        let first = params.mat(self.gate.first().weight);
-        be.pack(&mut prepared.scenario, first.cols(self.width, self.scenario_dim), Layout::OutIn);
-        if !self.stop_gradient {
-            be.pack(&mut prepared.fields, first.cols(0, self.width), Layout::OutIn);
-        }
         self.towers.pack(be, &mut prepared.towers, params);
     }
 
@@ -181,18 +157,16 @@ impl<B: Backend> Model<B> for Epnet {
         act: &mut Activations<B>,
         prepared: &Prepared<B>,
     ) {
-        let (be, n, width) = (cx.be, cx.x.rows, self.width);
-        self.spec.embed(cx, 0, act.x.mat_mut(n).cols(0, width));
-        let z = act.x.mat_mut(n).cols(width, self.scenario_dim);
-        be.gather_rows(z, cx.params.mat(self.scenario), cx.x.inputs.scenarios(), cx.x.first);
-        self.gate.forward(cx, act.o.mat_mut(n), &mut act.gate, act.x.mat(n), &prepared.gate);
-        let e = act.x.mat(n).cols(0, width);
-        be.sigmoid_gate(act.scaled.mat_mut(n), act.g.mat_mut(n), e, act.o.mat(n));
+        let (n, fields) = (cx.x.rows, self.input.fields);
+        self.spec.embed(cx, 0, act.x.mat_mut(n).cols(0, fields));
+        self.input.gather_scenarios(cx, act.x.mat_mut(n));
+        let (scaled, x) = (act.scaled.mat_mut(n), act.x.mat(n));
+        self.gate.forward(cx, scaled, &mut act.gate, x.cols(0, fields), x, &prepared.gate);
         self.towers.forward(cx, logits, &mut act.towers, act.scaled.mat(n), &prepared.towers);
     }
 
     fn embedded<'a>(&self, act: &'a Activations<B>, _: usize, rows: usize) -> Mat<'a, B::Buf> {
-        act.x.mat(rows).cols(0, self.width)
+        act.x.mat(rows).cols(0, self.input.fields)
     }
 
     fn backward(
@@ -205,35 +179,27 @@ impl<B: Backend> Model<B> for Epnet {
         prepared: &Prepared<B>,
         _: usize,
     ) {
-        let (be, n) = (cx.be, cx.x.rows);
-        let Grads { dense, derived } = grads;
+        let n = cx.x.rows;
         let (x, d_x) = ((act.scaled.mat(n), None), (act.d_scaled.mat_mut(n), Write::Set));
+        let dense = &mut grads.dense;
         self.towers.backward(cx, dense, d_x, x, d_logits, &mut act.towers, &prepared.towers);
-        // forward: e' = e ⊙ g with g = 2σ(o)
-        let (e, g, d_scaled) = (act.x.mat(n).cols(0, self.width), act.g.mat(n), act.d_scaled.mat(n));
-        be.sigmoid_gate_bwd(act.o.mat_mut(n), readers.reader(0), Write::Set, d_scaled, e, g);
-        // forward: o = MLP([sg(e) ; z_s])
-        let (d_o, own) = (act.o.mat_mut(n), &mut act.gate);
-        let delta = self.gate.backward_to_constants(cx, dense, act.x.mat(n), d_o, None, own, &prepared.gate);
-        let by_scenario = derived.mat_mut(self.d_by_scenario);
-        be.col_sum(by_scenario, Write::Add, delta, Groups::Rows(cx.x.groups));
-        if !self.stop_gradient {
-            be.linear_dx(readers.reader(0), Write::Add, delta, &prepared.fields, Groups::One(0), None);
-        }
+        let (x, d_e) = (act.x.mat(n), (readers.reader(0), Write::Set));
+        let (e, d_scaled) = (x.cols(0, self.input.fields), act.d_scaled.mat(n));
+        self.gate.backward_to_scaled(cx, d_e, d_scaled, e, &mut act.gate);
+        self.gate.backward(cx, grads, &mut act.gate, x, &prepared.gate);
+        self.gate.backward_to_fields(cx, readers.reader(0), &act.gate, &prepared.gate);
     }
 
-    fn finish(
-        &self,
-        be: &B,
-        Grads { dense, derived }: &mut Grads<B>,
-        (): &mut (),
-        prepared: &Prepared<B>,
-        _: &Flat<B>,
-    ) {
-        // forward: y = … + z W_zᵀ, and the rows of a scenario share z_s
-        let delta = derived.mat(self.d_by_scenario);
-        let d_z = dense.mat_mut(self.scenario);
-        be.linear_dx(d_z, Write::Add, delta, &prepared.scenario, Groups::One(0), None);
+    fn finish(&self, be: &B, grads: &mut Grads<B>, (): &mut (), prepared: &Prepared<B>, _: &Flat<B>) {
+        self.gate.finish(be, grads, &prepared.gate);
+    }
+
+    fn measured<'a>(&self, act: &'a Activations<B>, _: usize, rows: usize) -> Mat<'a, B::Buf> {
+        self.gate.factors(&act.gate, rows)
+    }
+
+    fn exhibits(&self, _: &B, _: &Prepared<B>, _: &Flat<B>, measured: &Measured) -> Result<Vec<Exhibit>> {
+        Ok(vec![factors_of_fields(&self.spec, measured, 0)])
     }
 }
 
