@@ -9,6 +9,7 @@ pub mod dnn;
 pub mod epnet;
 pub mod mmoe;
 pub mod optmsm;
+pub mod pepnet;
 pub mod ppnet;
 pub mod separate;
 pub mod shared_bottom;
@@ -218,6 +219,7 @@ kinds! {
     separate: Separate, SeparateConfig;
     dcnv2: Dcnv2, Dcnv2Config;
     ppnet: Ppnet, PpnetConfig;
+    pepnet: Pepnet, PepnetConfig;
 }
 
 /// Settings of the default kind for a new configuration, which follow those of all kinds in `[model]`: for a data set with
