@@ -11,6 +11,7 @@ pub mod mmoe;
 pub mod optmsm;
 pub mod pepnet;
 pub mod ppnet;
+pub mod sarnet;
 pub mod separate;
 pub mod shared_bottom;
 pub mod star;
@@ -220,6 +221,7 @@ kinds! {
     dcnv2: Dcnv2, Dcnv2Config;
     ppnet: Ppnet, PpnetConfig;
     pepnet: Pepnet, PepnetConfig;
+    sarnet: Sarnet, SarnetConfig;
 }
 
 /// Settings of the default kind for a new configuration, which follow those of all kinds in `[model]`: for a data set with

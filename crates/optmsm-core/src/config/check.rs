@@ -11,10 +11,20 @@ pub(crate) const MAX_EXPERTS: usize = 1 << 10;
 
 /// A width.
 pub(crate) fn width(key: &str, v: usize) -> Result<()> {
+    some(key, v, MAX_WIDTH)
+}
+
+/// A number of experts.
+pub(crate) fn count(key: &str, v: usize) -> Result<()> {
+    some(key, v, MAX_EXPERTS)
+}
+
+/// A number from 1 to `most`.
+fn some(key: &str, v: usize, most: usize) -> Result<()> {
     match v {
         0 => Err(Error::config(key, "must be at least 1, got 0", "raise it")),
-        1..=MAX_WIDTH => Ok(()),
-        _ => Err(Error::config(key, format!("must be at most {MAX_WIDTH}, got {v}"), "lower it")),
+        v if v <= most => Ok(()),
+        _ => Err(Error::config(key, format!("must be at most {most}, got {v}"), "lower it")),
     }
 }
 
