@@ -7,6 +7,7 @@ mod cost;
 pub mod dcnv2;
 pub mod dnn;
 pub mod epnet;
+pub mod hmoe;
 pub mod mmoe;
 pub mod optmsm;
 pub mod pepnet;
@@ -222,6 +223,7 @@ kinds! {
     ppnet: Ppnet, PpnetConfig;
     pepnet: Pepnet, PepnetConfig;
     sarnet: Sarnet, SarnetConfig;
+    hmoe: Hmoe, HmoeConfig;
 }
 
 /// Settings of the default kind for a new configuration, which follow those of all kinds in `[model]`: for a data set with

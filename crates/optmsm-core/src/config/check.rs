@@ -75,6 +75,23 @@ pub(crate) fn fields(key: &str, names: &[String], input: &InputSpec) -> Result<V
     Ok(named.map(|(number, _)| number).collect())
 }
 
+/// Scenarios of a kind that computes `each` experts or towers of all of them on every row.
+pub(crate) fn on_every_row(kind: &str, scenarios: usize, each: usize) -> Result<()> {
+    let count = scenarios * each;
+    if count <= MAX_EXPERTS {
+        return Ok(());
+    }
+    let problem = format!(
+        "has {scenarios} scenarios, and {kind} computes {count} experts or towers of theirs on every row, of which there may be \
+         {MAX_EXPERTS}"
+    );
+    Err(Error::config(
+        "data.scenario",
+        problem,
+        "name a column of fewer values, or choose another model.kind",
+    ))
+}
+
 /// Experts for `scenarios` scenarios, of the table `key`; `other` settings have to change if there are too many scenarios.
 pub(crate) fn experts(key: &str, experts: &ExpertsConfig, scenarios: usize, other: &str) -> Result<()> {
     some_widths(&format!("{key}.hidden"), &experts.hidden)?;

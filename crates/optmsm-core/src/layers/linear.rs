@@ -64,6 +64,11 @@ impl Linear {
         }
     }
 
+    /// The same with no ReLU behind it.
+    pub fn without_relu(self) -> Self {
+        Self { relu: false, ..self }
+    }
+
     /// Columns of y.
     pub fn width(&self) -> usize {
         self.groups * self.outputs
@@ -119,9 +124,11 @@ impl Linear {
         be.linear_dw_bias(grads.mat_as_mut(self.weight, rows), d_b, Write::Add, d_y, x, self.by());
     }
 
-    /// Adds to the gradient of the bias.
-    pub fn bias_backward<B: Backend>(&self, be: &B, grads: &mut Flat<B>, d_y: Mat<B::Buf>) {
-        be.col_sum(grads.mat_as_mut(self.bias, 1), Write::Add, d_y, Groups::One(0));
+    /// As a linear reader's layer: adds to the gradient of the bias, unless the engine does. `d_y` as in [`Linear::backward`].
+    pub fn backward_to_fields<B: Backend>(&self, be: &B, grads: &mut Flat<B>, d_y: Mat<B::Buf>) {
+        if be.fields_by_id() {
+            be.col_sum(grads.mat_as_mut(self.bias, 1), Write::Add, d_y, Groups::One(0));
+        }
     }
 
     /// Adds to the gradients of the parameters. `d_y` is the gradient before this layer's ReLU; with `relu` (x itself),

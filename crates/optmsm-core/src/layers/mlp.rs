@@ -56,6 +56,24 @@ impl Mlp {
         mlp
     }
 
+    /// `count` stacks of one shape to a logit each, side by side: of x `[rows, count · inputs]`, in which each has its own
+    /// columns, to `[rows, count]`.
+    pub fn logits(
+        params: &mut ParamLayout,
+        name: &str,
+        count: usize,
+        inputs: usize,
+        hidden: &[usize],
+    ) -> Self {
+        let mut inputs = inputs;
+        let layer = |(i, &width): (usize, &usize)| {
+            let shape = [std::mem::replace(&mut inputs, width), width];
+            let layer = Linear::side_by_side(params, &format!("{name}.{i}"), count, shape, false);
+            if i < hidden.len() { layer } else { layer.without_relu() }
+        };
+        Self::of(hidden.iter().chain(&[1]).enumerate().map(layer).collect())
+    }
+
     /// These layers, each of which reads the one before.
     pub(super) fn of(layers: Vec<Linear>) -> Self {
         Self { layers, reads_fields: false, dropout: 0.0, first_site: 0 }
@@ -147,9 +165,7 @@ impl Mlp {
     ) {
         let MlpActivations { hidden, d_hidden, .. } = act;
         self.backward_to_first(cx, grads, d_first.again(), d_out, relu, (hidden, d_hidden), packed);
-        if cx.be.fields_by_id() {
-            self.layers[0].bias_backward(cx.be, grads, d_first.as_mat());
-        }
+        self.layers[0].backward_to_fields(cx.be, grads, d_first.as_mat());
     }
 
     /// Adds to the gradients, and writes that of the input, before the ReLU that made it when `x_relu`. `d_out` and `relu` as in
