@@ -11,6 +11,7 @@ pub mod hmoe;
 pub mod mmoe;
 pub mod optmsm;
 pub mod pepnet;
+pub mod ple;
 pub mod ppnet;
 pub mod sarnet;
 pub mod separate;
@@ -224,6 +225,7 @@ kinds! {
     pepnet: Pepnet, PepnetConfig;
     sarnet: Sarnet, SarnetConfig;
     hmoe: Hmoe, HmoeConfig;
+    ple: Ple, PleConfig;
 }
 
 /// Settings of the default kind for a new configuration, which follow those of all kinds in `[model]`: for a data set with

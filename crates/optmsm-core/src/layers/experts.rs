@@ -20,11 +20,20 @@ pub struct Experts {
 impl Experts {
     /// Experts of x `[rows, inputs]`: layer i of all is `{name}.{i}`, its weight `[K, out, in]`.
     pub fn new(build: &mut Builder, name: &str, inputs: usize, config: &ExpertsConfig) -> Self {
+        Self::reading(build, name, inputs, config, true)
+    }
+
+    /// Experts of x `[rows, K·inputs]`, each of its own columns.
+    pub fn of_columns(build: &mut Builder, name: &str, inputs: usize, config: &ExpertsConfig) -> Self {
+        Self::reading(build, name, inputs, config, false)
+    }
+
+    fn reading(build: &mut Builder, name: &str, inputs: usize, config: &ExpertsConfig, same: bool) -> Self {
         let count = config.count(build.scenarios());
         let mut inputs = inputs;
         let layer = |(i, &width): (usize, &usize)| {
             let shape = [std::mem::replace(&mut inputs, width), width];
-            Linear::side_by_side(&mut build.params, &format!("{name}.{i}"), count, shape, i == 0)
+            Linear::side_by_side(&mut build.params, &format!("{name}.{i}"), count, shape, same && i == 0)
         };
         let layers = config.hidden.iter().enumerate().map(layer).collect();
         let mlp = Mlp::of(layers).with_dropout(config.dropout, build.dropout_sites());

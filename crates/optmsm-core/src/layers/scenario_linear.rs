@@ -101,11 +101,29 @@ impl ScenarioTowers {
         hidden: &[usize],
         (dropout, first_site): (f64, u32),
     ) -> Self {
-        let widths: Vec<usize> = std::iter::once(inputs).chain(hidden.iter().copied()).chain([1]).collect();
-        let layer = |(l, w): (usize, &[usize])| {
-            ScenarioLinear::new(params, &format!("{name}.{l}"), scenarios, [w[0], w[1]], l < hidden.len())
+        let mut tower = Self::without_logit(params, name, scenarios, inputs, hidden, (dropout, first_site));
+        let last = [hidden.last().copied().unwrap_or(inputs), 1];
+        let name = format!("{name}.{}", hidden.len());
+        tower.layers.push(ScenarioLinear::new(params, &name, scenarios, last, false));
+        tower
+    }
+
+    /// The hidden layers alone, of which there is at least one: experts of the scenario. The output stands for the logits below,
+    /// and its gradient is that before the last ReLU.
+    pub fn without_logit(
+        params: &mut ParamLayout,
+        name: &str,
+        scenarios: usize,
+        inputs: usize,
+        hidden: &[usize],
+        (dropout, first_site): (f64, u32),
+    ) -> Self {
+        let mut inputs = inputs;
+        let layer = |(l, &width): (usize, &usize)| {
+            let shape = [std::mem::replace(&mut inputs, width), width];
+            ScenarioLinear::new(params, &format!("{name}.{l}"), scenarios, shape, true)
         };
-        Self { layers: widths.windows(2).enumerate().map(layer).collect(), dropout, first_site }
+        Self { layers: hidden.iter().enumerate().map(layer).collect(), dropout, first_site }
     }
 
     /// Room for the packed weights.
