@@ -3,7 +3,7 @@
 mod row;
 
 use crate::config::{FieldKind, InputSpec};
-use crate::error::{Error, Result};
+use crate::error::{BatchPart, Error, Result};
 
 pub use row::{Row, Value};
 
@@ -147,78 +147,80 @@ impl Batch {
     /// Checks lengths, ids and numbers against the model's inputs.
     pub fn validate(&self, input: &InputSpec) -> Result<()> {
         let rows = self.rows();
-        let fail = |place: String, problem: String| Err(Error::Batch { place, problem });
-        let lengths = [("labels", self.labels.len(), true), ("weights", self.weights.len(), true)];
-        for (name, len, optional) in lengths {
-            if len != rows && !(optional && len == 0) {
-                return fail(name.into(), format!("{len} values for {rows} rows; give one a row"));
+        let fail = |part, row: Option<usize>, problem: String| Err(Error::batch(part, row, problem));
+        for (part, len) in [(BatchPart::Label, self.labels.len()), (BatchPart::Weight, self.weights.len())] {
+            if len != rows && len != 0 {
+                return fail(part, None, format!("{len} values for {rows} rows; give one per row"));
             }
         }
         if self.columns.len() != input.fields.len() {
             let problem = format!("{} columns for {} fields", self.columns.len(), input.fields.len());
-            return fail("batch".into(), problem);
+            return fail(BatchPart::Batch, None, problem);
         }
         for (row, &y) in self.labels.iter().enumerate() {
             if y != 0.0 && y != 1.0 {
-                return fail(format!("label, row {row}"), format!("{y} is not 0 or 1"));
+                return fail(BatchPart::Label, Some(row), format!("{y} is not 0 or 1"));
             }
         }
         for (row, &w) in self.weights.iter().enumerate() {
             if !(w.is_finite() && w >= 0.0) {
-                return fail(
-                    format!("weight, row {row}"),
-                    format!("{w} is not a finite number of at least 0"),
-                );
+                let problem = format!("{w} is not a finite number of at least 0");
+                return fail(BatchPart::Weight, Some(row), problem);
             }
         }
         for (row, &s) in self.scenarios.iter().enumerate() {
             if s as usize >= input.scenarios {
                 let problem = format!("{s} is not below the number of scenarios, {}", input.scenarios);
-                return fail(format!("scenario, row {row}"), problem);
+                return fail(BatchPart::Scenario, Some(row), problem);
             }
         }
         for (field, column) in input.fields.iter().zip(&self.columns) {
-            let name = &field.name;
-            if column.rows() != rows {
-                let problem = format!("{} values for {rows} rows; give one a row", column.rows());
-                return fail(format!("field '{name}'"), problem);
-            }
-            let (ids, vocab) = match (column, field.kind) {
-                (Column::Categorical(ids), FieldKind::Categorical { vocab }) => (ids, vocab),
-                (Column::Multi { offsets, ids, weights }, FieldKind::Multi { vocab, .. }) => {
-                    let ordered = offsets.windows(2).all(|w| w[0] <= w[1]);
-                    if offsets.first() != Some(&0) || !ordered || offsets[rows] as usize != ids.len() {
-                        let problem = "offsets must rise from 0 to the number of ids".into();
-                        return fail(format!("field '{name}'"), problem);
-                    }
-                    if !weights.is_empty() && weights.len() != ids.len() {
-                        let problem = format!("{} weights for {} ids", weights.len(), ids.len());
-                        return fail(format!("field '{name}'"), problem);
-                    }
-                    if let Some(i) = weights.iter().position(|w| !w.is_finite()) {
-                        return fail(format!("field '{name}'"), format!("weight {i} is {}", weights[i]));
-                    }
-                    (ids, vocab)
-                }
-                (Column::Numeric(values), FieldKind::Numeric) => {
-                    if let Some(row) = values.iter().position(|v| !v.is_finite()) {
-                        let problem = format!("{} is not a finite number", values[row]);
-                        return fail(format!("field '{name}', row {row}"), problem);
-                    }
-                    continue;
-                }
-                _ => {
-                    let problem =
-                        format!("the column does not hold what the field declares, {:?}", field.kind);
-                    return fail(format!("field '{name}'"), problem);
-                }
-            };
-            if let Some(i) = ids.iter().position(|&id| id as usize >= vocab) {
-                let problem =
-                    format!("id {} (entry {i}) is not below the vocabulary's size, {vocab}", ids[i]);
-                return fail(format!("field '{name}'"), problem);
+            if let Err((row, problem)) = column.validate(rows, field.kind) {
+                return fail(BatchPart::Field(field.name.clone()), row, problem);
             }
         }
         Ok(())
     }
+}
+
+impl Column {
+    /// Checks the values of `rows` rows of a field; an error has the row, where it is one row's, and the problem.
+    fn validate(&self, rows: usize, kind: FieldKind) -> std::result::Result<(), (Option<usize>, String)> {
+        if self.rows() != rows {
+            return Err((None, format!("{} values for {rows} rows; give one per row", self.rows())));
+        }
+        let (ids, vocab, offsets) = match (self, kind) {
+            (Column::Categorical(ids), FieldKind::Categorical { vocab }) => (ids, vocab, None),
+            (Column::Multi { offsets, ids, weights }, FieldKind::Multi { vocab, .. }) => {
+                let ordered = offsets.windows(2).all(|w| w[0] <= w[1]);
+                if offsets.first() != Some(&0) || !ordered || offsets[rows] as usize != ids.len() {
+                    return Err((None, "offsets must rise from 0 to the number of ids".into()));
+                }
+                if !weights.is_empty() && weights.len() != ids.len() {
+                    return Err((None, format!("{} weights for {} ids", weights.len(), ids.len())));
+                }
+                if let Some(i) = weights.iter().position(|w| !w.is_finite()) {
+                    return Err((Some(row_of(offsets, i)), format!("weight {i} is {}", weights[i])));
+                }
+                (ids, vocab, Some(offsets))
+            }
+            (Column::Numeric(values), FieldKind::Numeric) => {
+                let wrong = values.iter().position(|v| !v.is_finite());
+                return wrong.map_or(Ok(()), |row| {
+                    Err((Some(row), format!("{} is not a finite number", values[row])))
+                });
+            }
+            _ => {
+                return Err((None, format!("the column does not hold what the field declares, {kind:?}")));
+            }
+        };
+        let Some(i) = ids.iter().position(|&id| id as usize >= vocab) else { return Ok(()) };
+        let row = offsets.map_or(i, |offsets| row_of(offsets, i));
+        Err((Some(row), format!("id {} (entry {i}) is not below the vocabulary's size, {vocab}", ids[i])))
+    }
+}
+
+/// The row of a list's entry, where row `r` has the entries from `offsets[r]` on.
+fn row_of(offsets: &[u32], entry: usize) -> usize {
+    offsets.partition_point(|&o| o as usize <= entry) - 1
 }

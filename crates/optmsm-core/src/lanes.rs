@@ -8,7 +8,7 @@ mod training;
 
 use crate::backend::{Backend, Groups, Mat, Write};
 use crate::batch::Batch;
-use crate::error::{Error, Result};
+use crate::error::{BatchPart, Error, Result};
 use crate::model::{Cx, Measured, Model};
 use crate::params::Tensor;
 use crate::plan::Plan;
@@ -127,7 +127,7 @@ impl<B: Backend, M: Model<B>, G: Send> Lanes<B, M, G> {
         let rows = plan.rows();
         if rows > self.max_rows {
             let problem = format!("{rows} rows, but memory is for {}; split it", self.max_rows);
-            return Err(Error::Batch { place: "batch".into(), problem });
+            return Err(Error::batch(BatchPart::Batch, None, problem));
         }
         self.inputs.load(be, plan, training)?;
         self.active = self.split.lanes(rows);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::{Backend, Elem, Mat, TableStep, Write};
 use crate::batch::Batch;
-use crate::error::{Error, Result};
+use crate::error::{BatchPart, Error, Result};
 use crate::lanes::{StepKey, TrainingLanes};
 use crate::model::{Measured, Model, ModelSpec};
 use crate::optim::{
@@ -290,7 +290,7 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// Leaves the gradient of the mean loss of a plan in the lanes; running statistics move only when `moving`.
     fn gradients(&mut self, plan: &Plan<B::Elem>, moving: bool) -> Result<()> {
         if plan.rows() == 0 {
-            return Err(Error::Batch { place: "batch".into(), problem: "has no rows".into() });
+            return Err(Error::batch(BatchPart::Batch, None, "has no rows"));
         }
         self.last = (plan.rows(), plan.weight_sum);
         let key = StepKey { seed: self.seed, step: self.step as u32, moving };

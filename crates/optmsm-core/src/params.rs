@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::backend::{Backend, Elem, Mat, MatMut};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, TensorErrorKind};
 use crate::philox::Stream;
 use crate::rounding::TableDtype;
 
@@ -302,14 +302,11 @@ impl<E: Elem> TensorSink<E> for Vec<HostTensor<E>> {
 
 impl<E: Elem> TensorSource<E> for Vec<HostTensor<E>> {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<E>> {
-        let fail = |problem: String| Error::Tensor { name: name.into(), problem };
         let Some(found) = self.iter().find(|t| t.name == name) else {
-            return Err(fail("missing; the tensors are of another model".into()));
+            return Err(Error::tensor(name, TensorErrorKind::Missing));
         };
         if found.shape != shape {
-            let problem =
-                format!("has shape {:?}, the model needs {shape:?}; it is of another model", found.shape);
-            return Err(fail(problem));
+            return Err(Error::tensor(name, TensorErrorKind::shape(&found.shape, shape)));
         }
         Ok(found.data.clone())
     }

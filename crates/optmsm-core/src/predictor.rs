@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::backend::{Backend, Elem};
 use crate::batch::Batch;
-use crate::error::{Error, Result};
+use crate::error::{BatchPart, Error, Result};
 use crate::lanes::Lanes;
 use crate::model::{Exhibit, Measured, Model, ModelSpec};
 use crate::params::TensorSource;
@@ -116,7 +116,7 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
         if out.len() != batch.rows() {
             let problem =
                 format!("room for {} predictions of {} rows; give one a row", out.len(), batch.rows());
-            return Err(Error::Batch { place: "predictions".into(), problem });
+            return Err(Error::batch(BatchPart::Predictions, None, problem));
         }
         self.each_answer(batch, None, out)
     }

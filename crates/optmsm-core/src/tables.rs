@@ -6,7 +6,7 @@ mod scales;
 mod tests;
 
 use crate::backend::{Backend, Elem, TableView};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, TensorErrorKind};
 use crate::params::TableSpec;
 use crate::params::{TensorSink, TensorSource, initial};
 use crate::rounding::TableDtype;
@@ -154,15 +154,15 @@ impl<B: Backend> Tables<B> {
         first: usize,
         data: &[B::Elem],
     ) -> Result<()> {
-        let fail = |problem: String| Err(Error::Tensor { name: name.into(), problem });
+        let fail = |kind| Err(Error::tensor(name, kind));
         let Some((spec, table)) = specs.iter().zip(&mut self.tables).find(|(spec, _)| spec.name == name)
         else {
-            return fail("is not an embedding table of the model".into());
+            return fail(TensorErrorKind::Unknown);
         };
         let rows = data.len() / spec.width;
         if rows * spec.width != data.len() || rows > spec.rows.saturating_sub(first) {
-            let TableSpec { rows, width, .. } = spec;
-            return fail(format!("{} numbers from row {first} on do not fit [{rows}, {width}]", data.len()));
+            let table = [spec.rows, spec.width];
+            return fail(TensorErrorKind::Rows { first, numbers: data.len(), table });
         }
         table.put(be, spec, self.scales, first, data)
     }
@@ -305,11 +305,9 @@ fn put_rows<B: Backend>(
     let lost =
         |(w, s): (&B::Elem, &B::Elem)| w.wide().is_finite() && !spec.dtype.nearest(*s).wide().is_finite();
     if let Some(at) = data.iter().zip(stored).position(lost) {
-        let (row, w, dtype) = (first + at / spec.width, data[at].wide(), spec.dtype.name());
-        let decaying = if p == 1.0 { "" } else { " for rows that decay" };
-        let fix = "use model.embeddings.dtype = \"f32\", or \"bf16\" for its range";
-        let problem = format!("row {row} holds {w:e}, out of the range of {dtype}{decaying}; {fix}");
-        return Err(Error::Tensor { name: spec.name.clone(), problem });
+        let (row, value) = (first + at / spec.width, data[at].wide());
+        let kind = TensorErrorKind::Range { row, value, dtype: spec.dtype.name(), decaying: p != 1.0 };
+        return Err(Error::tensor(&spec.name, kind));
     }
     be.upload_rows(table, first, stored);
     Ok(())

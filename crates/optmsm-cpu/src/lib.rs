@@ -17,7 +17,7 @@ mod simd;
 mod tables;
 
 use optmsm_core::counting::{Counting, Sizes};
-use optmsm_core::error::{Error, Result};
+use optmsm_core::error::{BackendErrorKind, Error, Result};
 
 pub use isa::Isa;
 pub use packed::Packed;
@@ -87,19 +87,28 @@ impl Cpu {
     /// # Errors
     /// When an option is 0, the instruction set is missing, or threads cannot be started.
     pub fn with(options: CpuOptions) -> Result<Self> {
-        let fail = |problem: String| Error::Backend { backend: "cpu".into(), problem };
         let isa = options.isa.unwrap_or_else(Isa::best);
         if !isa.is_available() {
-            return Err(fail(format!("this machine has no {}; leave the choice to the program", isa.name())));
+            let problem = format!("this machine has no {}; leave the choice to the program", isa.name());
+            return Err(Error::backend("cpu", BackendErrorKind::Unavailable, problem));
         }
-        if options.lanes == 0 || options.block_rows == 0 || options.threads == Some(0) {
-            return Err(fail("threads, lanes and block_rows must be at least 1".into()));
+        let counts = [
+            ("threads", options.threads),
+            ("lanes", Some(options.lanes)),
+            ("block_rows", Some(options.block_rows)),
+        ];
+        if let Some((key, _)) = counts.into_iter().find(|&(_, count)| count == Some(0)) {
+            return Err(Error::config(key, "must be at least 1, got 0", "raise it"));
         }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(options.threads.unwrap_or(0))
             .thread_name(|i| format!("optmsm-{i}"))
             .build()
-            .map_err(|e| fail(format!("worker threads cannot be started: {e}; lower train.threads, or raise the limit of this process (ulimit -u)")))?;
+            .map_err(|e| {
+                let fix = "lower train.threads, or raise the limit of this process (ulimit -u)";
+                let problem = format!("worker threads cannot be started: {e}; {fix}");
+                Error::backend("cpu", BackendErrorKind::Failed, problem)
+            })?;
         Ok(Self { pool, lanes: options.lanes, block_rows: options.block_rows, isa })
     }
 

@@ -3,13 +3,14 @@
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
 use optmsm_core::backend::{Bags, Mat, MatMut, TableStep, TableView, Write};
-use optmsm_core::error::{Error, Result};
+use optmsm_core::error::Result;
 use optmsm_core::optim::Rule;
 use optmsm_core::rounding::{Rounding, TableDtype, stochastic_bf16, stochastic_f16};
 use rayon::prelude::*;
 
 use crate::Cpu;
 use crate::isa::Isa;
+use crate::memory::out_of_memory;
 use crate::rows::{put, row, row_mut};
 use crate::scalars::Scalars;
 use crate::simd::{Portable, Simd};
@@ -202,7 +203,7 @@ impl Table {
                  raise min_frequency, or set model.embeddings.dtype = \"bf16\"",
                 dtype.name()
             );
-            Error::Backend { backend: "cpu".into(), problem }
+            out_of_memory(rows.saturating_mul(width).saturating_mul(dtype.bytes()), problem)
         })?;
         Ok(Self { width, data })
     }

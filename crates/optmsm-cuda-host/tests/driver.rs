@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use optmsm_core::backend::{Backend, Mat, MatMut, Memory, Write};
+use optmsm_core::error::{BackendErrorKind, Error, Result};
 use optmsm_core::gradcheck::{case, random_batch};
 use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::model::{AnyModel, Model};
@@ -251,6 +252,35 @@ fn errors_of_the_driver_are_typed() {
     let error = Cuda::probe().unwrap_err();
     driver.fail("cuDeviceGetCount", 0, 0);
     assert!(matches!(&error, CudaError::NoDevice(why) if why.contains("cuDeviceGetCount")), "{error:?}");
+
+    let be = open();
+    let (kind, error) = matched(be.alloc_table(1 << 30, 8, TableDtype::F32));
+    let CudaError::OutOfMemory { asked, free, .. } = error else { panic!("{error:?}") };
+    assert_eq!(kind, BackendErrorKind::OutOfMemory { asked, free: Some(free) });
+    assert_eq!(asked, 1 << 35);
+    let (kind, error) = matched(be.alloc(1 << 32));
+    assert_eq!((kind, error), (BackendErrorKind::TooLarge, CudaError::TooMany { elements: 1 << 32 }));
+    let (kind, error) = matched(Cuda::new(CudaOptions { device: 3, ..CudaOptions::default() }));
+    assert_eq!((kind, error), (BackendErrorKind::Unavailable, CudaError::Ordinal { ordinal: 3, count: 1 }));
+    let buf = be.alloc(4).unwrap();
+    driver.fail("cuMemcpyDtoHAsync_v2", 719, 0);
+    let (kind, error) = matched(be.download(&mut [0.0; 4], &buf, 0));
+    driver.fail("cuMemcpyDtoHAsync_v2", 0, 0);
+    assert_eq!(kind, BackendErrorKind::Failed);
+    assert!(
+        matches!(&error, CudaError::Call { code, .. } if code == "CUDA_ERROR_LAUNCH_FAILED"),
+        "{error:?}"
+    );
+}
+
+/// The kind of a failure, and its source.
+fn matched<T>(result: Result<T>) -> (BackendErrorKind, CudaError) {
+    match result.map(|_| ()).unwrap_err() {
+        Error::Backend { backend, kind, source, .. } if backend == "cuda" => {
+            (kind, *source.downcast().expect("an error of this crate"))
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A model with every kind of field, and batches of it.

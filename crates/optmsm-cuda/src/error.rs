@@ -1,9 +1,10 @@
-//! What can go wrong with a device, and what to do about it.
+//! Errors of a driver or a device, with the way out of them.
 
-use optmsm_core::error::Error;
+use optmsm_core::error::{BackendErrorKind, Error};
 
 /// An error of the driver or of a device.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CudaError {
     /// The driver's library is not on this machine.
     #[error("no NVIDIA driver: libcuda was not found; install one of CUDA 12.0 or later, or use the CPU")]
@@ -24,9 +25,9 @@ pub enum CudaError {
     /// No such device.
     #[error("there is no device {ordinal}: the driver sees {count}, numbered from 0")]
     Ordinal {
-        /// What was asked for.
+        /// The number asked for.
         ordinal: usize,
-        /// What there is.
+        /// How many there are.
         count: usize,
     },
     /// The device is of an architecture before Ampere.
@@ -72,7 +73,7 @@ pub enum CudaError {
         /// Sizes and names of what it was asked to do.
         detail: String,
     },
-    /// What runs in place of a device failed.
+    /// A fault of the program, or of a stand-in for a device.
     #[error("{0}")]
     Other(String),
 }
@@ -81,8 +82,21 @@ pub enum CudaError {
 pub type DeviceResult<T> = Result<T, CudaError>;
 
 impl From<CudaError> for Error {
+    /// An error whose source is `e`.
     fn from(e: CudaError) -> Self {
-        Error::Backend { backend: "cuda".into(), problem: e.to_string() }
+        let kind = match e {
+            CudaError::NoDriver
+            | CudaError::NoDevice(_)
+            | CudaError::OldDriver { .. }
+            | CudaError::Ordinal { .. }
+            | CudaError::OldDevice { .. } => BackendErrorKind::Unavailable,
+            CudaError::OutOfMemory { asked, free, .. } => {
+                BackendErrorKind::OutOfMemory { asked, free: Some(free) }
+            }
+            CudaError::TooMany { .. } => BackendErrorKind::TooLarge,
+            CudaError::Call { .. } | CudaError::Other(_) => BackendErrorKind::Failed,
+        };
+        Error::backend("cuda", kind, e)
     }
 }
 

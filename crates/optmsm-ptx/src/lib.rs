@@ -31,15 +31,16 @@ pub fn target_dir(root: &Path) -> PathBuf {
     root.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
-/// What is wrong with kernels, their PTX, or the tools for them.
+/// A fault of kernels, their PTX, or the tools for them.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A file cannot be read.
     #[error("{path}: {source}")]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's own error.
         source: io::Error,
     },
     /// A text is not what it should be.
@@ -47,7 +48,7 @@ pub enum Error {
     Syntax {
         /// Counted from 1.
         line: usize,
-        /// What was found, and what was expected.
+        /// The text found, and the one expected.
         what: String,
     },
     /// Kernels that cannot be compiled as they are laid out.

@@ -6,9 +6,10 @@ mod save;
 
 use std::path::{Path, PathBuf};
 
-use optmsm_core::error::Error as CoreError;
+use optmsm_core::error::{Error as CoreError, TensorErrorKind};
 use optmsm_core::params::TensorSource;
 use optmsm_core::rounding::TableDtype;
+use optmsm_data::DataError;
 use safetensors::tensor::TensorInfo;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -190,15 +191,17 @@ impl TensorSource<f32> for Checkpoint {
         shape: &[usize],
         each: &mut dyn FnMut(&[f32]) -> optmsm_core::error::Result<()>,
     ) -> optmsm_core::error::Result<()> {
-        let fail = |problem: String| CoreError::Tensor { name: name.into(), problem };
+        let fail = |kind| CoreError::tensor(name, kind);
         let typed = |info: &TensorInfo| table_type(info.dtype);
         let Some((info, dtype)) = self.tensors.info(name).and_then(|info| Some((info, typed(info)?))) else {
-            return Err(fail("is missing from the checkpoint; it is of another model".into()));
+            return Err(fail(TensorErrorKind::Missing));
         };
         if info.shape != shape {
-            return Err(fail(format!("has shape {:?}, the model needs {shape:?}", info.shape)));
+            return Err(fail(TensorErrorKind::shape(&info.shape, shape)));
         }
-        let failed = |e| fail(format!("cannot be read from {}: {e}", self.path.display()));
+        let failed = |e| {
+            fail(TensorErrorKind::Read(DataError::io(&self.path.display().to_string(), "read", e).into()))
+        };
         self.tensors.pieces(info, dtype, failed, each)
     }
 }

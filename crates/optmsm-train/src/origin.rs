@@ -51,13 +51,15 @@ impl Origin {
     /// no file holds, stay as they are.
     pub fn locate(&self, error: Error) -> Error {
         let (key, problem, fix) = match error {
-            Error::Core(CoreError::Config { key, problem, fix })
-            | Error::Data(DataError::Config(CoreError::Config { key, problem, fix })) => (key, problem, fix),
+            Error::Core(CoreError::Config { key, problem, fix, .. })
+            | Error::Data(DataError::Config(CoreError::Config { key, problem, fix, .. })) => {
+                (key, problem, fix)
+            }
             other => return other,
         };
         match self.place(&key) {
             Some(place) => Error::Setting { place, key, problem, fix },
-            None => CoreError::Config { key, problem, fix }.into(),
+            None => CoreError::config(key, problem, fix).into(),
         }
     }
 

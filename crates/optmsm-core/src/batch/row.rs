@@ -2,7 +2,7 @@
 
 use super::{Batch, Column};
 use crate::config::{FieldKind, FieldSpec, InputSpec};
-use crate::error::{Error, Result};
+use crate::error::{BatchPart, Error, Result};
 
 /// The value of one field in one row.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,44 +79,43 @@ impl Batch {
     /// Checks a row before any of it is stored.
     fn check(&self, input: &InputSpec, row: Row) -> Result<()> {
         let number = self.rows();
-        let fail = |place: &str, problem: String| {
-            Err(Error::Batch { place: format!("{place}, row {number}"), problem })
-        };
+        let fail = |part, problem: String| Err(Error::batch(part, number, problem));
+        let of_field = |field: &FieldSpec| BatchPart::Field(field.name.clone());
         if self.columns.len() != input.fields.len() {
             let problem =
                 format!("the batch has {} columns for {} fields", self.columns.len(), input.fields.len());
-            return fail("batch", format!("{problem}; make it with Batch::new for these inputs"));
+            return fail(BatchPart::Batch, format!("{problem}; make it with Batch::new for these inputs"));
         }
         if row.values.len() != input.fields.len() {
             let problem = format!("{} values for {} fields", row.values.len(), input.fields.len());
             return match input.fields.get(row.values.len()) {
-                Some(missing) => {
-                    fail(&format!("field '{}'", missing.name), format!("{problem}; this one has none"))
-                }
-                None => fail("values", format!("{problem}; give one per field, in schema order")),
+                Some(missing) => fail(of_field(missing), format!("{problem}; this one has none")),
+                None => fail(BatchPart::Batch, format!("{problem}; give one per field, in schema order")),
             };
         }
         if row.scenario as usize >= input.scenarios {
             let problem =
                 format!("{} is not below the number of scenarios, {}", row.scenario, input.scenarios);
-            return fail("scenario", problem);
+            return fail(BatchPart::Scenario, problem);
         }
         match row.label {
-            Some(y) if y != 0.0 && y != 1.0 => return fail("label", format!("{y} is not 0 or 1")),
+            Some(y) if y != 0.0 && y != 1.0 => return fail(BatchPart::Label, format!("{y} is not 0 or 1")),
             Some(_) if self.labels.len() != number => {
-                return fail("label", "rows before it have none; give one to every row or to none".into());
+                let problem = "rows before it have none; give one to every row or to none";
+                return fail(BatchPart::Label, problem.into());
             }
             None if !self.labels.is_empty() => {
-                return fail("label", "missing, but rows before it have one; give it one too".into());
+                let problem = "missing, but rows before it have one; give it one too";
+                return fail(BatchPart::Label, problem.into());
             }
             _ => {}
         }
         if let Some(w) = row.weight.filter(|w| !(w.is_finite() && *w >= 0.0)) {
-            return fail("weight", format!("{w} is not a finite number of at least 0"));
+            return fail(BatchPart::Weight, format!("{w} is not a finite number of at least 0"));
         }
         for ((field, column), &value) in input.fields.iter().zip(&self.columns).zip(row.values) {
             if let Err(problem) = check_value(field, column, value) {
-                return fail(&format!("field '{}'", field.name), problem);
+                return fail(of_field(field), problem);
             }
         }
         Ok(())

@@ -6,7 +6,7 @@ use super::{Lanes, Work};
 use crate::backend::{Backend, Elem, Mat};
 use crate::batch::Batch;
 use crate::embedding_grads::EmbeddingGrads;
-use crate::error::{Error, Result};
+use crate::error::{BatchPart, Error, Result};
 use crate::model::{Grads, Measured, Model, Reader, ReaderGrads, Through};
 use crate::params::Tensor;
 use crate::plan::Plan;
@@ -76,8 +76,8 @@ impl<B: Backend, M: Model<B>> TrainingLanes<B, M> {
     ) -> Result<()> {
         let rows = plan.rows();
         if plan.labels.len() != rows {
-            let problem = "has no labels; training needs one per row".into();
-            return Err(Error::Batch { place: "batch".into(), problem });
+            let problem = "has no labels; training needs one per row";
+            return Err(Error::batch(BatchPart::Batch, None, problem));
         }
         let Self { lanes, prepared, scratch, embedding, summed } = self;
         model.prepare(be, prepared, &params.dense, &params.running);

@@ -106,7 +106,7 @@ fn errors_say_field_and_row_and_leave_the_batch() {
         ),
         (
             Row::new(0, &four).label(0.0),
-            "values, row 1: 4 values for 3 fields; give one per field, in schema order",
+            "batch, row 1: 4 values for 3 fields; give one per field, in schema order",
         ),
     ];
     for (row, message) in rows {
