@@ -58,6 +58,36 @@ pub enum DataError {
     },
 }
 
+/// Groups of faults of a file or folder that a program treats alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FileErrorKind {
+    /// There is nothing at the path: leave it out, or wait for it.
+    Missing,
+    /// Something is there that would be written over: choose another path.
+    Exists,
+    /// Another process writes it: wait.
+    Busy,
+    /// It is cut or changed since it was written: restore it from a copy.
+    Damaged,
+    /// It is whole, but of another run, model, configuration or version.
+    Foreign,
+    /// It does not hold what is asked of it.
+    Unfit,
+    /// The system refuses it, as the source says.
+    System,
+}
+
+impl From<&io::Error> for FileErrorKind {
+    fn from(e: &io::Error) -> Self {
+        match e.kind() {
+            io::ErrorKind::NotFound => FileErrorKind::Missing,
+            io::ErrorKind::AlreadyExists => FileErrorKind::Exists,
+            _ => FileErrorKind::System,
+        }
+    }
+}
+
 /// Where in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {

@@ -46,7 +46,7 @@ pub use config::{
     UnseenScenario,
 };
 pub use dataset::Dataset;
-pub use error::{DataError, Place, Result, is_control, printable, quote};
+pub use error::{DataError, FileErrorKind, Place, Result, is_control, printable, quote};
 pub use file::{NewFile, is_taken, read_at, write_atomic, write_whole};
 pub use lock::Lock;
 pub use numeric::{Marks, NumericStats, Transform};

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{Position, sha256};
 use crate::config::Config;
 use crate::data_files;
-use crate::error::{Error, Result};
+use crate::error::{Error, FileErrorKind, Result};
 use crate::evaluate::Evaluation;
 use crate::folder::{Folder, is_there};
 use crate::record::{self, Hashes};
@@ -106,7 +106,12 @@ pub(crate) fn claim(folder: &Path, fingerprint: &str) -> Result<()> {
     };
     if other {
         let problem = "holds work of another configuration, data, or version of this program";
-        return Err(Error::file(folder.display(), problem, "choose another folder with --out, or delete it"));
+        return Err(Error::file(
+            FileErrorKind::Foreign,
+            folder.display(),
+            problem,
+            "choose another folder with --out, or delete it",
+        ));
     }
     seal::save(&path, &Claim { fingerprint: fingerprint.into() })
 }
@@ -163,9 +168,8 @@ impl Attempt {
         let log = self.run.folder.join("metrics.jsonl");
         // Of a run whose checkpoints are gone: there is nothing to continue.
         if !resume && is_there(&log)? {
-            fs::remove_file(&log).map_err(|e| {
-                Error::file(log.display(), format!("cannot be replaced: {e}"), "delete the folder")
-            })?;
+            fs::remove_file(&log)
+                .map_err(|e| Error::io(log.display(), "replaced", e, "delete the folder"))?;
         }
         let path = self.run.folder.join(SECONDS);
         let before = if resume { self.seconds()? } else { 0.0 };

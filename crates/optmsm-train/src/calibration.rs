@@ -14,7 +14,7 @@ use optmsm_core::predictor::{Answer, probability};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
-use crate::error::{Error, Result};
+use crate::error::{Error, FileErrorKind, Result};
 use crate::run::Run;
 use crate::sampling::{self, Shift};
 use crate::seal;
@@ -288,15 +288,15 @@ impl Calibration {
         let path = run.folder.join(NAME);
         let fix = "calibrate the run again, or leave it out with --uncalibrated";
         let Some(found) = seal::load::<Self>(&path, fix)? else { return Ok(None) };
-        let fail = |problem: &str| Err(Error::file(path.display(), problem, fix));
+        let fail = |kind, problem: &str| Err(Error::file(kind, path.display(), problem, fix));
         if found.checkpoint != best.sha256 {
-            return fail("is of other parameters than the run's best ones are now");
+            return fail(FileErrorKind::Foreign, "is of other parameters than the run's best ones are now");
         }
         if found.negative_rates != sampling::rates(&run.config.data, &run.schema)? {
-            return fail("was made under another data.negative_rate");
+            return fail(FileErrorKind::Foreign, "was made under another data.negative_rate");
         }
         if !found.fit.is_sound(run.schema.scenarios.len()) {
-            return fail("is damaged: it holds what no fit gives");
+            return fail(FileErrorKind::Damaged, "is damaged: it holds what no fit gives");
         }
         Ok(Some(found))
     }

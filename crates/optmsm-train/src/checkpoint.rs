@@ -14,7 +14,7 @@ use safetensors::tensor::TensorInfo;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, FileErrorKind, Result};
 use crate::stretch::Stretch;
 use crate::tensors::{Checked, TensorFile, are_finite, table_type};
 
@@ -106,31 +106,31 @@ impl Checkpoint {
     /// # Errors
     /// When it is missing, truncated, damaged, or of another model (`fingerprint`).
     pub fn open(path: &Path, fingerprint: &str) -> Result<Self> {
-        let fail = |problem: &str, fix: &str| Error::file(path.display(), problem, fix);
+        let fail = |kind, problem: &str, fix: &str| Error::file(kind, path.display(), problem, fix);
         let again = "restore it from a copy, or train again";
         let tensors = TensorFile::open(path).map_err(|e| {
-            fail(&format!("cannot be read: {e}"), "check that the run folder holds a finished evaluation")
+            Error::io(path.display(), "read", e, "check that the run folder holds a finished evaluation")
         })?;
-        let damaged = |e: String| fail(&format!("is truncated or damaged ({e})"), again);
+        let broken = |problem: &str| fail(FileErrorKind::Damaged, problem, again);
+        let damaged = |e: String| broken(&format!("is truncated or damaged ({e})"));
         let tensors = tensors.map_err(damaged)?;
         let header = tensors.entry(ENTRY).and_then(|e| serde_json::from_str::<Header>(e).ok());
         let Some(header) = header.filter(|h| h.format == FORMAT) else {
-            return Err(fail("is not a checkpoint of this program", "give a run folder that it wrote"));
+            let problem = "is not a checkpoint of this program";
+            return Err(fail(FileErrorKind::Unfit, problem, "give a run folder that it wrote"));
         };
         let (found, not_finite) =
             checksum(&tensors, &header.position, &header.fingerprint).map_err(damaged)?;
         if found != header.sha256 {
-            return Err(fail("is damaged: its content does not match its checksum", again));
+            return Err(broken("is damaged: its content does not match its checksum"));
         }
         if let Some(name) = not_finite {
-            return Err(fail(&format!("tensor '{name}' has NaN or an infinity"), again));
+            return Err(broken(&format!("tensor '{name}' has NaN or an infinity")));
         }
         if header.fingerprint != fingerprint {
             let problem = "is of another model: its configuration or schema is not that of this run";
-            return Err(fail(
-                problem,
-                "use the checkpoint with the config.toml and schema.json it came with",
-            ));
+            let fix = "use the checkpoint with the config.toml and schema.json it came with";
+            return Err(fail(FileErrorKind::Foreign, problem, fix));
         }
         Ok(Self { position: header.position, sha256: header.sha256, path: path.to_path_buf(), tensors })
     }

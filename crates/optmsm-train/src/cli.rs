@@ -211,8 +211,7 @@ fn is_stdout(path: &Path) -> bool {
 
 /// Prints one JSON document.
 fn print_json(value: &impl Serialize) -> Result<()> {
-    let text =
-        serde_json::to_string_pretty(value).map_err(|e| Error::file("JSON", e.to_string(), "report this"))?;
+    let text = serde_json::to_string_pretty(value).map_err(|e| Error::bug("JSON", e))?;
     stdout::write(format!("{text}\n").as_bytes())
 }
 

@@ -20,7 +20,7 @@ use crate::batches::Batches;
 use crate::checkpoint::sha256;
 use crate::config::Config;
 use crate::data_files::{self, DataFile};
-use crate::error::{Error, Result};
+use crate::error::{Error, FileErrorKind, Result};
 use crate::evaluate::Evaluation;
 use crate::folder::Folder;
 use crate::record::{Hashes, Record};
@@ -79,7 +79,7 @@ pub(crate) struct Scores {
 /// Configurations of different data; whatever stops a run. After an interrupt, the same call goes on.
 pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, study: &Study) -> Result<Comparison> {
     let Some(first) = entries.first().filter(|_| !seeds.is_empty()) else {
-        return Err(Error::file("comparison", "has no run", "give a configuration and a seed"));
+        return Err(Error::argument("comparison", "has no run", "give a configuration and a seed"));
     };
     let _held = Folder::take(out, OPTION)?;
     let mut hashes = Hashes::default();
@@ -89,7 +89,7 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, study: &Study) -> R
         // The same bytes below folders of other names, which may be columns.
         if schema.scenarios != schemas[0].scenarios {
             let problem = format!("its training rows are of other scenarios than those of {}", first.path);
-            return Err(Error::file(&entry.path, problem, FIX));
+            return Err(Error::rows(&entry.path, problem, FIX));
         }
     }
     let whole = first.config.data.unsampled.contains(&Part::Test);
@@ -174,7 +174,7 @@ const SCORES: &str = "test.f32";
 
 fn json(value: &impl Serialize) -> Result<String> {
     let text = serde_json::to_string_pretty(value);
-    Ok(text.map_err(|e| Error::file("result", e.to_string(), "report this"))? + "\n")
+    Ok(text.map_err(|e| Error::bug("result", e))? + "\n")
 }
 
 /// Hears of the test rows' predictions.
@@ -197,13 +197,17 @@ fn finished(folder: &Path, fingerprint: &str, seed: u64, schema: &Schema) -> Res
         || result.seed != seed
         || !result.test.scenarios.iter().map(|s| &s.scenario).eq(scenarios)
     {
-        return Err(Error::file(path.display(), "is of another run than the configuration beside it", fix));
+        return Err(Error::file(
+            FileErrorKind::Foreign,
+            path.display(),
+            "is of another run than the configuration beside it",
+            fix,
+        ));
     }
-    let bytes =
-        fs::read(&scores).map_err(|e| Error::file(scores.display(), format!("cannot be read: {e}"), fix))?;
+    let bytes = fs::read(&scores).map_err(|e| Error::io(scores.display(), "read", e, fix))?;
     if result.scores != sha256([bytes]) {
         let problem = format!("is damaged: it does not match its checksum in {RESULT}");
-        return Err(Error::file(scores.display(), problem, fix));
+        return Err(Error::file(FileErrorKind::Damaged, scores.display(), problem, fix));
     }
     Ok(Some(result))
 }
@@ -211,8 +215,7 @@ fn finished(folder: &Path, fingerprint: &str, seed: u64, schema: &Schema) -> Res
 /// Reads what [`finished`] has checked.
 fn scores(folder: &Path, weighted: bool) -> Result<Scores> {
     let path = folder.join(SCORES);
-    let bytes = fs::read(&path)
-        .map_err(|e| Error::file(path.display(), format!("cannot be read: {e}"), "delete the folder"))?;
+    let bytes = fs::read(&path).map_err(|e| Error::io(path.display(), "read", e, "delete the folder"))?;
     let mut labels: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
     let rows = labels.len() / if weighted { 3 } else { 2 };
     let mut predictions = labels.split_off(rows);
@@ -285,7 +288,7 @@ fn settings(config: &Config) -> Vec<(&'static str, String)> {
         ("data.unseen_scenario", format!("{:?}", data.unseen_scenario).to_lowercase()),
         ("data.negative_rate", optional(&rate)),
         ("data.unsampled", listed(unsampled.as_deref())),
-        ("data.weighted_metrics", data.weighted_metrics.to_string()),
+        // Weights that metrics do not count are those of training alone.
         ("data.weight", data.metrics_weight().unwrap_or("not given").to_string()),
         ("data.group", optional(&data.group)),
         ("data.probability", optional(&data.probability)),
@@ -300,5 +303,5 @@ fn settings(config: &Config) -> Vec<(&'static str, String)> {
 fn differ(first: &Entry, other: &Entry, key: &str, mine: &str, theirs: &str) -> Error {
     let problem = format!("{key} is {theirs}, but {mine} in {}", first.path);
     let weights = "weigh the rows alike, or count each once in all with data.weighted_metrics = false";
-    Error::file(&other.path, problem, if key.starts_with("data.weight") { weights } else { FIX })
+    Error::configuration(&other.path, problem, if key.starts_with("data.weight") { weights } else { FIX })
 }

@@ -141,9 +141,8 @@ impl Config {
     /// column, or with the override that set it.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
         let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|e| {
-            Error::file(&shown, format!("cannot be read: {e}"), "check the path given to --config")
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| Error::io(&shown, "read", e, "check the path given to --config"))?;
         Self::parse(&shown, &text, overrides)
     }
 
@@ -170,7 +169,11 @@ impl Config {
         for text in overrides {
             let place = format!("--set {text}");
             let Some((key, value)) = text.split_once('=') else {
-                return Err(Error::file(place, "has no '='", "write key=value, for example train.seed=2"));
+                return Err(Error::configuration(
+                    place,
+                    "has no '='",
+                    "write key=value, for example train.seed=2",
+                ));
             };
             // A value that is not TOML is a string: --set data_dir=some/folder
             let parsed = toml::from_str::<toml::Table>(&format!("v = {value}"));
@@ -196,7 +199,7 @@ impl Config {
     /// As TOML, without what tables inherit: another value of the dense optimizer is theirs, too.
     fn table(&self) -> Result<toml::Table> {
         let table = toml::Table::try_from(self);
-        let mut table = table.map_err(|e| Error::file("configuration", e.to_string(), "report this"))?;
+        let mut table = table.map_err(|e| Error::bug("configuration", e))?;
         if let Some(train) = table.get_mut("train").and_then(toml::Value::as_table_mut) {
             disinherit(train, "optimizer", "embedding_optimizer");
         }
@@ -251,7 +254,7 @@ impl Config {
 
     /// As TOML.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(self).map_err(|e| Error::file("configuration", e.to_string(), "report this"))
+        toml::to_string(self).map_err(|e| Error::bug("configuration", e))
     }
 }
 
@@ -277,7 +280,7 @@ fn disinherit(tables: &mut toml::Table, from: &str, of: &str) {
 
 /// Sets a dotted key to a value that a configuration can have there; returns the key as errors name it.
 fn assign(table: &mut toml::Table, place: &str, key: &str, value: toml::Value) -> Result<String> {
-    let named = set(table, key, value).map_err(|(problem, fix)| Error::file(place, problem, fix))?;
+    let named = set(table, key, value).map_err(|(problem, fix)| Error::configuration(place, problem, fix))?;
     let whole = toml::to_string(table).unwrap_or_default();
     let _: Config = toml::from_str(&whole).map_err(|e| explain(place, "", &e))?;
     Ok(named)
@@ -344,19 +347,19 @@ fn explain(name: &str, text: &str, error: &toml::de::Error) -> Error {
     let place = span.map_or(name.to_string(), |span| place(name, text, span.start));
     let message = error.message();
     if message.starts_with("unknown variant") {
-        return Error::file(place, message, "give one of these");
+        return Error::configuration(place, message, "give one of these");
     }
     if message.starts_with("missing field") {
-        return Error::file(place, message, "add it");
+        return Error::configuration(place, message, "add it");
     }
     if !message.starts_with("unknown field") {
         let is_toml = toml::de::DeTable::parse(text).is_ok();
         let fix = if is_toml { "give a value of that type" } else { "correct it: a configuration is TOML" };
-        return Error::file(place, message, fix);
+        return Error::configuration(place, message, fix);
     }
     let mut names = message.split('`').skip(1).step_by(2);
     let unknown = names.next().unwrap_or_default();
     let known: Vec<&str> = names.collect();
     let fix = self::known("keys", unknown, &known);
-    Error::file(place, format!("unknown key '{unknown}'"), fix)
+    Error::configuration(place, format!("unknown key '{unknown}'"), fix)
 }

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::hex;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, FileErrorKind, Result};
 use crate::record::{Hashes, Record};
 use crate::rows::Rows;
 use crate::say;
@@ -116,7 +116,7 @@ pub fn is_unsampled(config: &Config, source: &Source) -> Result<bool> {
                 other.display()
             );
             let fix = "give files of one kind; evaluate and calibrate also take --unsampled, where all have every row of label 0";
-            Err(Error::file(whole.display(), problem, fix))
+            Err(Error::file(FileErrorKind::Unfit, whole.display(), problem, fix))
         }
     }
 }
@@ -154,9 +154,12 @@ pub fn missing(part: Part) -> Error {
 /// The error of a run's files that are no longer where they were; `how` names them anew.
 pub fn gone(error: Error, how: &str) -> Error {
     match error {
-        Error::Data(DataError::File { path, problem, fix }) => {
-            Error::file(path, problem, format!("{fix}; where it is elsewhere now, say so by {how}"))
-        }
+        Error::Data(DataError::File { path, problem, fix }) => Error::file(
+            FileErrorKind::Unfit,
+            path,
+            problem,
+            format!("{fix}; where it is elsewhere now, say so by {how}"),
+        ),
         other => other,
     }
 }
@@ -164,7 +167,7 @@ pub fn gone(error: Error, how: &str) -> Error {
 /// The error of a part of `data.split` that is empty.
 pub(crate) fn no_rows(source: &Source, part: Part) -> Error {
     let problem = format!("no row falls into the {} part of data.split", part.name());
-    Error::file(source, problem, "raise its share, give more rows, or change data.split.seed")
+    Error::rows(source, problem, "raise its share, give more rows, or change data.split.seed")
 }
 
 /// The training files.
@@ -194,8 +197,7 @@ pub(crate) fn hash(path: &Path) -> Result<DataFile> {
     let fail = |e: std::io::Error| match e.downcast::<DataError>() {
         Ok(e) => e.into(),
         Err(e) => {
-            let fix = "check the path; it starts from the current directory";
-            Error::file(path.display(), format!("cannot be read: {e}"), fix)
+            Error::io(path.display(), "read", e, "check the path; it starts from the current directory")
         }
     };
     let mut file = InputFile::open(path)?;

@@ -1,12 +1,17 @@
-//! What can stop a run.
+//! Errors that stop a run, made to be matched.
+
+use std::fmt::Display;
+use std::io;
 
 use optmsm_data::DataError;
+pub use optmsm_data::FileErrorKind;
 
 /// Exit code of a program that the user stopped.
 pub const INTERRUPTED: u8 = 130;
 
 /// An error that says what is wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// A setting, a batch, a tensor or the device.
     #[error(transparent)]
@@ -16,40 +21,105 @@ pub enum Error {
     Data(#[from] DataError),
     /// A setting that cannot work, where it was written.
     #[error("{place}, `{key}`: {problem}; {fix}")]
+    #[non_exhaustive]
     Setting {
         /// File, line and column, or the override that set it.
         place: String,
         /// Dotted key.
         key: String,
-        /// What is wrong, with the value.
+        /// The fault, with the value.
         problem: String,
-        /// What to do about it.
+        /// The remedy.
+        fix: String,
+    },
+    /// A configuration, or an override, that is not understood or lacks a setting that is needed.
+    #[error("{place}: {problem}; {fix}")]
+    #[non_exhaustive]
+    Configuration {
+        /// File, with line and column where they are known, or the override.
+        place: String,
+        /// The fault.
+        problem: String,
+        /// The remedy.
+        fix: String,
+    },
+    /// An argument, of the command line or of a function, that cannot be.
+    #[error("{argument}: {problem}; {fix}")]
+    #[non_exhaustive]
+    Argument {
+        /// The argument, with its value where it has one.
+        argument: String,
+        /// The fault.
+        problem: String,
+        /// The remedy.
         fix: String,
     },
     /// A file or folder that cannot be used.
-    #[error("{path}: {problem}; {fix}")]
+    #[error("{path}{}: {problem}; {fix}", place.as_ref().map(|place| format!(" {place}")).unwrap_or_default())]
+    #[non_exhaustive]
     File {
         /// As the user gave it.
         path: String,
-        /// What is wrong.
+        /// The place in it, or the setting that names it.
+        place: Option<String>,
+        /// The groups of faults that a program treats alike.
+        kind: FileErrorKind,
+        /// The fault.
         problem: String,
-        /// What to do about it.
+        /// The remedy.
+        fix: String,
+        /// The system's own error, where it refused.
+        source: Option<io::Error>,
+    },
+    /// Rows that cannot serve: others than a run began with, none, or such as do not define a metric.
+    #[error("{place}: {problem}; {fix}")]
+    #[non_exhaustive]
+    Rows {
+        /// Their file, or the setting that names it.
+        place: String,
+        /// The fault.
+        problem: String,
+        /// The remedy.
         fix: String,
     },
+    /// The system refused the process something that is no file.
+    #[error("{what}: cannot be {action}: {source}; {fix}")]
+    #[non_exhaustive]
+    System {
+        /// Standard output, or signals.
+        what: &'static str,
+        /// The verb, as in "cannot be written".
+        action: &'static str,
+        /// The system's own error.
+        source: io::Error,
+        /// The remedy.
+        fix: &'static str,
+    },
+    /// A fault of this program.
+    #[error("{place}: {problem}; report this")]
+    #[non_exhaustive]
+    Bug {
+        /// The value or file that could not be made.
+        place: String,
+        /// The fault.
+        problem: String,
+    },
     /// The loss is no longer a number.
-    #[error("step {step}: the loss is {loss}; the last finite loss was {last}. {cause}")]
+    #[error("step {step}: the loss is {loss}; the last finite loss was {}. {cause}", shown(*last))]
+    #[non_exhaustive]
     Diverged {
         /// Step at which it was seen.
         step: u64,
         /// NaN or an infinity.
         loss: f64,
-        /// The last finite loss, or that there was none.
-        last: String,
-        /// What is likely to blame, and what to do.
+        /// The last finite loss, if there was one.
+        last: Option<f64>,
+        /// The likely cause, and the remedy.
         cause: String,
     },
     /// The user asked to stop; the run was saved.
     #[error("stopped at step {step}; the run is saved, continue it with: optmsm train --resume --run {run}")]
+    #[non_exhaustive]
     Interrupted {
         /// Steps done.
         step: u64,
@@ -58,8 +128,9 @@ pub enum Error {
     },
     /// The user asked to stop one of several runs; it was saved.
     #[error("stopped; {done} of {total} runs of the {what} are done; the same command continues it")]
+    #[non_exhaustive]
     Paused {
-        /// What the runs belong to.
+        /// The search or comparison that the runs belong to.
         what: &'static str,
         /// Runs done.
         done: usize,
@@ -71,10 +142,68 @@ pub enum Error {
 /// Result with this crate's [`enum@Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// A loss for a message.
+fn shown(loss: Option<f64>) -> String {
+    loss.map_or("none".into(), |loss| format!("{loss:.6}"))
+}
+
 impl Error {
-    /// A [`Error::File`].
-    pub fn file(path: impl ToString, problem: impl Into<String>, fix: impl Into<String>) -> Self {
-        Error::File { path: path.to_string(), problem: problem.into(), fix: fix.into() }
+    /// An [`Error::File`] without a system's error.
+    pub fn file(
+        kind: FileErrorKind,
+        path: impl ToString,
+        problem: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        let (path, problem, fix) = (path.to_string(), problem.into(), fix.into());
+        Error::File { path, place: None, kind, problem, fix, source: None }
+    }
+
+    /// An [`Error::File`] of a file that the system does not let be read, written …, as `action` says.
+    pub fn io(path: impl ToString, action: &str, source: io::Error, fix: impl Into<String>) -> Self {
+        let (path, problem, fix) = (path.to_string(), format!("cannot be {action}: {source}"), fix.into());
+        Error::File { path, place: None, kind: (&source).into(), problem, fix, source: Some(source) }
+    }
+
+    /// An [`Error::File`] at a place in the file; other errors as they are.
+    pub fn at(mut self, at: impl Into<String>) -> Self {
+        if let Error::File { place, .. } = &mut self {
+            *place = Some(at.into());
+        }
+        self
+    }
+
+    /// An [`Error::File`] with another remedy; other errors as they are.
+    pub fn remedied(mut self, by: impl Into<String>) -> Self {
+        if let Error::File { fix, .. } = &mut self {
+            *fix = by.into();
+        }
+        self
+    }
+
+    /// An [`Error::Configuration`].
+    pub fn configuration(place: impl ToString, problem: impl Into<String>, fix: impl Into<String>) -> Self {
+        Error::Configuration { place: place.to_string(), problem: problem.into(), fix: fix.into() }
+    }
+
+    /// An [`Error::Argument`].
+    pub fn argument(argument: impl Into<String>, problem: impl Into<String>, fix: impl Into<String>) -> Self {
+        Error::Argument { argument: argument.into(), problem: problem.into(), fix: fix.into() }
+    }
+
+    /// An [`Error::Rows`].
+    pub fn rows(place: impl ToString, problem: impl Into<String>, fix: impl Into<String>) -> Self {
+        Error::Rows { place: place.to_string(), problem: problem.into(), fix: fix.into() }
+    }
+
+    /// An [`Error::System`].
+    pub fn system(what: &'static str, action: &'static str, source: io::Error, fix: &'static str) -> Self {
+        Error::System { what, action, source, fix }
+    }
+
+    /// An [`Error::Bug`].
+    pub fn bug(place: impl ToString, problem: impl Display) -> Self {
+        Error::Bug { place: place.to_string(), problem: problem.to_string() }
     }
 
     /// The program's exit code: 130 when interrupted, 1 when training diverged, 2 for bad input.

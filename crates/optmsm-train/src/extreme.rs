@@ -52,7 +52,7 @@ pub fn check(predictions: &[f32], batch: &Batch, first: usize, schema: &Schema, 
         let (what, _) = name(schema, largest.what);
         problem += &format!(": {what} is {:e}, too large for 32-bit sums", largest.value);
     }
-    Err(Error::file(
+    Err(Error::rows(
         printable(path),
         problem,
         "fix the row, or train with a transform that bounds its numbers",

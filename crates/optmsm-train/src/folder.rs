@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use optmsm_data::{DataError, Lock};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, FileErrorKind, Result};
 use crate::say;
 
 /// Says who writes a folder. A killed process leaves it, without a lock on it.
@@ -29,7 +29,7 @@ impl Folder {
     pub fn take(path: &Path, option: &str) -> Result<Self> {
         Self::try_take(path, option)?.map_err(|holder| {
             let fix = format!("wait until it ends, or choose another folder with {option}");
-            Error::file(path.display(), format!("is being written by {holder}"), fix)
+            Error::file(FileErrorKind::Busy, path.display(), format!("is being written by {holder}"), fix)
         })
     }
 
@@ -49,14 +49,18 @@ impl Folder {
                 return Ok(folder);
             }
         }
-        Err(Error::file("runs", "has no free name", format!("choose a folder with {option}")))
+        Err(Error::file(
+            FileErrorKind::Exists,
+            "runs",
+            "has no free name",
+            format!("choose a folder with {option}"),
+        ))
     }
 
     /// The folder, or who holds it.
     fn try_take(path: &Path, option: &str) -> Result<std::result::Result<Self, String>> {
-        let fail = |problem: &str, e: io::Error| {
-            let fix = format!("choose another folder with {option}");
-            Error::file(path.display(), format!("cannot be {problem}: {e}"), fix)
+        let fail = |action: &str, e: io::Error| {
+            Error::io(path.display(), action, e, format!("choose another folder with {option}"))
         };
         let mut folder = Self { path: path.to_path_buf(), lock: None, made: Vec::new() };
         loop {
@@ -112,13 +116,9 @@ impl Drop for Folder {
 pub fn is_there(path: &Path) -> Result<bool> {
     match path.try_exists() {
         Err(e) if e.kind() == io::ErrorKind::NotADirectory => Ok(false),
-        found => found.map_err(|e| {
-            Error::file(
-                path.display(),
-                format!("cannot be looked at: {e}"),
-                "check its permissions and the disk",
-            )
-        }),
+        found => {
+            found.map_err(|e| Error::io(path.display(), "looked at", e, "check its permissions and the disk"))
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use optmsm_data::write_atomic;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Position;
-use crate::error::{Error, Result};
+use crate::error::{Error, FileErrorKind, Result};
 use crate::evaluate::Evaluation;
 use crate::folder::is_there;
 use crate::{say, seal};
@@ -39,7 +39,7 @@ pub struct Line {
 }
 
 /// The file of a run.
-fn file(folder: &Path) -> PathBuf {
+pub(crate) fn file(folder: &Path) -> PathBuf {
     folder.join("metrics.jsonl")
 }
 
@@ -49,13 +49,11 @@ fn file(folder: &Path) -> PathBuf {
 /// When the disk refuses.
 pub(crate) fn append(folder: &Path, line: &impl Serialize) -> Result<()> {
     let path = file(folder);
-    let fail = |e: &dyn std::fmt::Display| {
-        Error::file(path.display(), format!("cannot be written: {e}"), "free some space")
-    };
-    let text = seal::line(line).map_err(|e| fail(&e))? + "\n";
-    let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(|e| fail(&e))?;
+    let fail = |e| Error::io(path.display(), "written", e, "free some space");
+    let text = seal::line(line).map_err(|e| Error::bug(path.display(), e))? + "\n";
+    let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(fail)?;
     // On the disk before the checkpoint that says how many lines there are.
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_data()).map_err(|e| fail(&e))
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_data()).map_err(fail)
 }
 
 /// Every line; none where there is no file. A last line that was cut off by a crash is left out, with a warning.
@@ -80,12 +78,11 @@ pub(crate) fn retain(folder: &Path, keep: impl Fn(&Line) -> bool) -> Result<Vec<
     Ok(kept)
 }
 
-/// Says how many evaluations of validation rows are missing from the lines of a run that stands `at`.
-pub(crate) fn gap(folder: &Path, lines: &[Line], at: &Position) -> Option<String> {
+/// Says that evaluations of validation rows are missing from the lines of a run that stands `at`, if they are.
+pub(crate) fn gap(lines: &[Line], at: &Position) -> Option<String> {
     let found = lines.iter().filter(|line| line.split == "valid").count() as u64;
     let lacking = at.evaluations.saturating_sub(found);
-    let (file, all) = (file(folder), at.evaluations);
-    (lacking > 0).then(|| format!("{}: lacks the lines of {lacking} evaluations of {all}", file.display()))
+    (lacking > 0).then(|| format!("lacks the lines of {lacking} evaluations of {}", at.evaluations))
 }
 
 const FIX: &str = "restore the file from a copy, or move it away: a run goes on without it";
@@ -96,17 +93,19 @@ fn lines(folder: &Path) -> Result<Vec<(String, Line)>> {
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Error::file(path.display(), format!("cannot be read: {e}"), "check the disk")),
+        Err(e) => return Err(Error::io(path.display(), "read", e, "check the disk")),
     };
     let text = String::from_utf8_lossy(&bytes);
     let mut found = Vec::new();
     for (i, line) in text.split_inclusive('\n').enumerate() {
-        let place = format!("{} line {}", path.display(), i + 1);
+        let place = format!("line {}", i + 1);
         let whole = line.strip_suffix('\n');
         match seal::parse(whole.unwrap_or(line)) {
             Ok(content) => found.push((whole.unwrap_or(line).to_string(), content)),
-            Err(_) if whole.is_none() => say::warning(&format!("{place}: was cut off; it is left out")),
-            Err(e) => return Err(Error::file(place, e, FIX)),
+            Err(_) if whole.is_none() => {
+                say::warning(&format!("{} {place}: was cut off; it is left out", path.display()));
+            }
+            Err(e) => return Err(Error::file(FileErrorKind::Damaged, path.display(), e, FIX).at(place)),
         }
     }
     Ok(found)

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use optmsm_core::backend::Backend;
+use optmsm_core::error::Error as CoreError;
 use optmsm_core::learner::Learner;
 use optmsm_core::model::Model;
 use optmsm_core::rounding::TableDtype;
 use optmsm_data::{FieldConfig, Reading, Vocabulary};
 use safetensors::tensor::TensorInfo;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, FileErrorKind, Result};
 use crate::run::Run;
 use crate::tensors::{TensorFile, table_type};
 
@@ -105,23 +106,27 @@ struct Source<'a> {
 impl<'a> Source<'a> {
     fn new(run: &'a Run, config: &FieldConfig, from: &'a str, vocabulary: &'a Vocabulary) -> Result<Self> {
         let key = format!("data.fields.{}.init_from", config.name);
-        let (path, tensor) = from
-            .rsplit_once(':')
-            .ok_or_else(|| Error::file(&key, "names no tensor", "write it as FILE.safetensors:TENSOR"))?;
+        let (path, tensor) = from.rsplit_once(':').ok_or_else(|| {
+            CoreError::config(&key, "names no tensor", "write it as FILE.safetensors:TENSOR")
+        })?;
         let values = config.init_values.as_ref().map(|values| run.config.path(values));
         let reading = &run.schema.reading;
         Ok(Self { key, path: run.config.path(path), tensor, values, vocabulary, reading })
     }
 
     fn fail(&self, path: &Path, problem: impl Into<String>, fix: impl Into<String>) -> Error {
-        Error::file(format!("{} ({})", path.display(), self.key), problem, fix)
+        Error::file(FileErrorKind::Unfit, path.display(), problem, fix).at(format!("({})", self.key))
+    }
+
+    fn unreadable(&self, path: &Path, e: std::io::Error, fix: &str) -> Error {
+        Error::io(path.display(), "read", e, fix).at(format!("({})", self.key))
     }
 
     /// The tensor, whose rows are `width` wide.
     fn open(&self, width: usize) -> Result<Tensor> {
         let fail = |problem: String, fix: &str| self.fail(&self.path, problem, fix);
         let file = TensorFile::open(&self.path)
-            .map_err(|e| fail(format!("cannot be read: {e}"), "check the path"))?
+            .map_err(|e| self.unreadable(&self.path, e, "check the path"))?
             .map_err(|e| fail(format!("is no safetensors file ({e})"), "write it with safetensors"))?;
         let Some(info) = file.info(self.tensor).cloned() else {
             let names = file.names().join(", ");
@@ -145,8 +150,7 @@ impl<'a> Source<'a> {
     /// Its elements, in pieces of whole rows.
     fn pieces(&self, tensor: &Tensor, mut each: impl FnMut(&[f32]) -> Result<()>) -> Result<()> {
         let (mut row, width) = (0, tensor.info.shape[1]);
-        let failed =
-            |e| self.fail(&self.path, format!("cannot be read: {e}"), "check the disk that it is on");
+        let failed = |e| self.unreadable(&self.path, e, "check the disk that it is on");
         tensor.file.pieces(&tensor.info, tensor.dtype, failed, |data| {
             if let Some(at) = data.iter().position(|v| !v.is_finite()) {
                 let problem =
@@ -162,9 +166,8 @@ impl<'a> Source<'a> {
     fn ids(&self, rows: usize) -> Result<Vec<Option<usize>>> {
         let Some(path) = &self.values else { return self.in_order(rows) };
         let fail = |problem: String, fix: &str| self.fail(path, problem, fix);
-        let text = std::fs::read_to_string(path).map_err(|e| {
-            fail(format!("cannot be read: {e}"), "give a UTF-8 text file with one value a line")
-        })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| self.unreadable(path, e, "give a UTF-8 text file with one value a line"))?;
         // Some editors begin a file with a byte order mark, which is no part of the first value.
         let values: Vec<&str> = text.strip_prefix('\u{feff}').unwrap_or(&text).lines().collect();
         if values.len() != rows {

@@ -177,7 +177,7 @@ impl Monitor {
             }
         };
         let problem = format!("{lacks}{where_}, so that train.monitor = \"{self}\" is undefined");
-        Error::file(place, problem, "add such rows, or watch another value, such as \"log_loss\"")
+        Error::rows(place, problem, "add such rows, or watch another value, such as \"log_loss\"")
     }
 }
 

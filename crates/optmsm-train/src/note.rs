@@ -9,7 +9,7 @@ use crate::settings::{self, Change};
 use crate::{say, seal};
 
 /// Name of the file.
-const NAME: &str = "config.json";
+pub(crate) const NAME: &str = "config.json";
 
 /// Every setting as TOML, by its dotted key.
 pub(crate) type Settings = BTreeMap<String, String>;

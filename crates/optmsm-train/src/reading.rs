@@ -39,7 +39,11 @@ pub fn reading(config: &Config, trained: &Reading, overrides: &[String]) -> Resu
         let key = key(text);
         if !KEYS.contains(&key) {
             let fix = format!("here only how the file is read can be set: {}", KEYS.join(", "));
-            return Err(Error::file(format!("--set {text}"), format!("'{key}' is that of training"), fix));
+            return Err(Error::argument(
+                format!("--set {text}"),
+                format!("'{key}' is that of training"),
+                fix,
+            ));
         }
     }
     let Reading { delimiter, quoting, columns, null_values, label_values, spelling } = trained.clone();

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::data_files::{self, DataFile};
-use crate::error::{Error, Result};
+use crate::error::{Error, FileErrorKind, Result};
 use crate::{paths, seal};
 
 /// Name of the file.
@@ -92,7 +92,7 @@ impl Record {
         match seal::load::<Self>(&path, fix)? {
             Some(record) if record.format != FORMAT => {
                 let problem = format!("is of version {}, and this program reads {FORMAT}", record.format);
-                Err(Error::file(path.display(), problem, fix))
+                Err(Error::file(FileErrorKind::Foreign, path.display(), problem, fix))
             }
             record => Ok(record),
         }

@@ -86,7 +86,7 @@ pub fn allow_data(before: Option<&Record>, now: &Record, insist: bool) -> Result
     match changes.into_iter().find(|change| change.part != Part::Test) {
         Some(Change { place, problem, .. }) if !insist => {
             let fix = "restore it, begin a new run, or insist with --allow-changed-data";
-            Err(Error::file(place, problem, fix))
+            Err(Error::rows(place, problem, fix))
         }
         _ => Ok(()),
     }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::batches::Batches;
 use crate::checkpoint::{Checkpoint, Position, sha256};
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, FileErrorKind, Result};
 use crate::folder::{holds_checkpoints, is_there};
 use crate::history::{self, Line};
 use crate::record::Record;
@@ -48,7 +48,8 @@ impl Run {
         let train = &self.config.train;
         train.schedule.validate_run("train.schedule", Batches::of(self).steps(train.epochs))?;
         self.write().inspect_err(|_| {
-            for name in ["schema.json", "config.json"] {
+            // Not `config.toml`, which is written last, and whole or not at all: one that is there was there before.
+            for name in ["schema.json", note::NAME] {
                 fs::remove_file(self.folder.join(name)).ok();
             }
             fs::remove_dir(self.folder.join("checkpoints")).ok();
@@ -57,10 +58,8 @@ impl Run {
 
     fn write(&self) -> Result<()> {
         let Self { folder, schema, .. } = self;
-        let io = |e: std::io::Error| {
-            Error::file(folder.display(), format!("cannot be made: {e}"), "choose another --run")
-        };
-        fs::create_dir_all(folder.join("checkpoints")).map_err(io)?;
+        fs::create_dir_all(folder.join("checkpoints"))
+            .map_err(|e| Error::io(folder.display(), "made", e, "choose another --run"))?;
         schema.save(folder.join("schema.json"))?;
         // Last, because it is what makes the folder a run.
         self.save_config()
@@ -86,7 +85,12 @@ impl Run {
             }
             (false, true) => ("holds checkpoints, but no config.toml", "restore that file from a copy"),
         };
-        Err(Error::file(folder.display(), problem, format!("{fix}, or choose another folder with --run")))
+        Err(Error::file(
+            FileErrorKind::Exists,
+            folder.display(),
+            problem,
+            format!("{fix}, or choose another folder with --run"),
+        ))
     }
 
     /// An error when the folder holds no run.
@@ -95,7 +99,7 @@ impl Run {
             return Ok(());
         }
         let fix = "give the folder that optmsm train wrote";
-        Err(Error::file(folder.display(), "holds no run (no config.toml)", fix))
+        Err(Error::file(FileErrorKind::Missing, folder.display(), "holds no run (no config.toml)", fix))
     }
 
     /// Opens a run.
@@ -134,7 +138,12 @@ impl Run {
             (false, false) if !trained => Ok(false),
             (false, best) => {
                 let fix = if best { WITHOUT_LAST } else { "restore it from a copy, or begin a new run" };
-                Err(Error::file(last.display(), "is missing, though the run has trained", fix))
+                Err(Error::file(
+                    FileErrorKind::Missing,
+                    last.display(),
+                    "is missing, though the run has trained",
+                    fix,
+                ))
             }
         }
     }
@@ -152,8 +161,7 @@ impl Run {
     /// part of it: a checkpoint is converted when it is read.
     pub fn fingerprint(&self) -> Result<String> {
         let model = ModelConfig { embeddings: EmbeddingsConfig::default(), ..self.config.model.read() };
-        let model = toml::to_string(&model)
-            .map_err(|e| Error::file("configuration", e.to_string(), "report this"))?;
+        let model = toml::to_string(&model).map_err(|e| Error::bug("configuration", e))?;
         Ok(sha256([model, self.schema.fingerprint()]))
     }
 
@@ -173,9 +181,7 @@ impl Run {
     pub fn checkpoint(&self, name: &str) -> Result<Checkpoint> {
         let open = |name| Checkpoint::open(&self.checkpoint_path(name), &self.fingerprint()?);
         open(name).map_err(|e| match e {
-            Error::File { path, problem, .. } if name == "last" && open("best").is_ok() => {
-                Error::file(path, problem, WITHOUT_LAST)
-            }
+            Error::File { .. } if name == "last" && open("best").is_ok() => e.remedied(WITHOUT_LAST),
             other => other,
         })
     }
@@ -208,13 +214,13 @@ impl Run {
     pub fn rewind(&self, at: &Position) -> Result<()> {
         let lines = history::retain(&self.folder, |line| line.split != "test" && line.step <= at.step)?;
         if let Some(gap) = self.gap(&lines, at) {
-            say::warning(&gap);
+            say::warning(&format!("{}: {gap}", history::file(&self.folder).display()));
         }
         tensorboard::rewind(&self.folder, at.step)
     }
 
-    /// Says how many evaluations of a run that stands `at` are not in `metrics.jsonl`.
+    /// Says that evaluations of a run that stands `at` are not in `metrics.jsonl`, if they are not.
     pub(crate) fn gap(&self, lines: &[Line], at: &Position) -> Option<String> {
-        data_files::has(&self.config, Part::Valid).then(|| history::gap(&self.folder, lines, at)).flatten()
+        data_files::has(&self.config, Part::Valid).then(|| history::gap(lines, at)).flatten()
     }
 }

@@ -7,7 +7,7 @@ use optmsm_data::write_atomic;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, FileErrorKind, Result};
 
 /// The last key of an object: the CRC-32 of the text before it.
 pub(crate) const KEY: &str = "crc32";
@@ -35,7 +35,7 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> std::result::Result<T, S
 /// When the disk refuses.
 pub(crate) fn save(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value);
-    let text = text.map_err(|e| Error::file(path.display(), e.to_string(), "report this"))?;
+    let text = text.map_err(|e| Error::bug(path.display(), e))?;
     Ok(write_atomic(path, (seal(&text) + "\n").as_bytes())?)
 }
 
@@ -44,14 +44,14 @@ pub(crate) fn save(path: &Path, value: &impl Serialize) -> Result<()> {
 /// # Errors
 /// When the file is damaged or cannot be read.
 pub(crate) fn load<T: DeserializeOwned>(path: &Path, fix: &str) -> Result<Option<T>> {
-    let fail = |problem: String| Error::file(path.display(), problem, fix);
+    let damaged = |problem: String| Error::file(FileErrorKind::Damaged, path.display(), problem, fix);
     match std::fs::read(path) {
         Ok(bytes) => {
             let text = String::from_utf8_lossy(&bytes);
-            parse(text.strip_suffix('\n').unwrap_or_default()).map(Some).map_err(fail)
+            parse(text.strip_suffix('\n').unwrap_or_default()).map(Some).map_err(damaged)
         }
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(fail(format!("cannot be read: {e}"))),
+        Err(e) => Err(Error::io(path.display(), "read", e, fix)),
     }
 }
 

@@ -7,8 +7,7 @@ use crate::error::{Error, Result};
 
 /// Every setting as TOML. A field of the data is named by the field: it is one setting, or with `inside` each of its settings is.
 pub(crate) fn flatten(config: &Config, inside: bool) -> Result<BTreeMap<String, String>> {
-    let table = toml::Table::try_from(config)
-        .map_err(|e| Error::file("configuration", e.to_string(), "report this"))?;
+    let table = toml::Table::try_from(config).map_err(|e| Error::bug("configuration", e))?;
     let mut settings = BTreeMap::new();
     table.iter().for_each(|(key, value)| put(&mut settings, key.clone(), value, inside));
     Ok(settings)

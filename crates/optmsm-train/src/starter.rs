@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use optmsm_data::{DataError, Form};
 
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, FileErrorKind, Result};
 
 use columns::Columns;
 
@@ -38,10 +38,10 @@ pub struct Given {
 pub fn starter(path: &Path, given: &Given) -> Result<String> {
     let shown = path.to_str().ok_or_else(|| {
         let fix = "rename it: a configuration is UTF-8";
-        Error::file(path.display(), "the path is not valid UTF-8", fix)
+        Error::file(FileErrorKind::Unfit, path.display(), "the path is not valid UTF-8", fix)
     })?;
     if shown == "-" {
-        return Err(Error::file("standard input", "cannot be trained on", "give a file"));
+        return Err(Error::argument("standard input", "cannot be trained on", "give a file"));
     }
     let columns = Columns::read(&path.into(), ROWS, given.form, &given.leave_out)?;
     let guessed = guess::guess(shown, &columns, given)?;

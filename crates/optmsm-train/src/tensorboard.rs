@@ -44,7 +44,7 @@ impl Writer {
                 path
             }
         };
-        let file = OpenOptions::new().append(true).open(&path).map_err(|e| fail(&path, &e))?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(|e| fail(&path, e))?;
         Ok(Self { file, path, values: Vec::new(), bytes: Vec::new() })
     }
 
@@ -91,7 +91,7 @@ impl Writer {
         self.values.clear();
         // One call, so that a reader beside us seldom sees a part.
         let record = record::frame(&self.bytes);
-        self.file.write_all(&record).map_err(|e| fail(&self.path, &e))
+        self.file.write_all(&record).map_err(|e| fail(&self.path, e))
     }
 }
 
@@ -105,7 +105,7 @@ impl Writer {
 pub fn rewind(folder: &Path, step: u64) -> Result<()> {
     let mut old = files(folder);
     let Some(last) = old.last() else { return Ok(()) };
-    let bytes = std::fs::read(last).map_err(|e| fail(last, &e))?;
+    let bytes = std::fs::read(last).map_err(|e| fail(last, e))?;
     let begun = last.file_name().and_then(|n| n.to_str()).and_then(seconds).unwrap_or(0);
     let mut kept = opening(true);
     for event in record::read(&bytes) {
@@ -115,12 +115,11 @@ pub fn rewind(folder: &Path, step: u64) -> Result<()> {
         }
     }
     write_atomic(&folder.join(name((now() as u64).max(begun + 1))), &kept)?;
-    old.drain(..).try_for_each(|path| std::fs::remove_file(&path).map_err(|e| fail(&path, &e)))
+    old.drain(..).try_for_each(|path| std::fs::remove_file(&path).map_err(|e| fail(&path, e)))
 }
 
-fn fail(path: &Path, e: &std::io::Error) -> Error {
-    let fix = "free some space, or set train.tensorboard = false";
-    Error::file(path.display(), format!("cannot be written: {e}"), fix)
+fn fail(path: &Path, e: std::io::Error) -> Error {
+    Error::io(path.display(), "written", e, "free some space, or set train.tensorboard = false")
 }
 
 /// Seconds since 1970.

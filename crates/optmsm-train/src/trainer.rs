@@ -15,7 +15,7 @@ use crate::alone::{SUSPICIOUS, suspicion};
 use crate::balance::Balance;
 use crate::calibration;
 use crate::checkpoint::{self, Outline, Position};
-use crate::error::{Error, Result};
+use crate::error::{Error, FileErrorKind, Result};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::every::{Every, Place};
 use crate::extreme;
@@ -267,13 +267,13 @@ fn same_order(order: &Order, at: &Position, run: &Run) -> Result<()> {
     let (rows, began) = (order.data.rows(), run.schema.rows);
     if rows as u64 != began {
         let problem = format!("has {rows} rows, but had {began} when the run began");
-        return Err(Error::file("data.train", problem, "restore the file, or begin a new run"));
+        return Err(Error::rows("data.train", problem, "restore the file, or begin a new run"));
     }
     let now = order.describe();
     if at.batch > 0 && !at.order.is_empty() && at.order != now {
         let problem = format!("stopped within a pass of {}, and cannot go on with {now}", at.order);
         let fix = "continue it with the settings that the pass began with";
-        return Err(Error::file(run.folder.display(), problem, fix));
+        return Err(Error::file(FileErrorKind::Foreign, run.folder.display(), problem, fix));
     }
     Ok(())
 }
@@ -435,7 +435,6 @@ fn diverged(
     (rows, part): (&Rows, Part),
 ) -> Result<Error> {
     let cause = extreme::cause(rows, part, &run.schema)?.unwrap_or_else(|| of_training(run));
-    let last = last.map_or("none".to_string(), |v| format!("{v:.6}"));
     Ok(Error::Diverged { step, loss, last, cause })
 }
 

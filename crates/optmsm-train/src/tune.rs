@@ -16,7 +16,7 @@ use toml::Value;
 
 use crate::attempt::{Attempt, OPTION, Study, claim, fingerprint};
 use crate::config::{Config, Monitor};
-use crate::error::{Error, Result};
+use crate::error::{Error, FileErrorKind, Result};
 use crate::folder::Folder;
 use crate::history::{self, Line};
 use crate::markdown::{NONE, name, table};
@@ -208,7 +208,8 @@ impl Search {
         let at = attempt.position()?.unwrap_or_default();
         if let Some(gap) = attempt.run.gap(&lines, &at) {
             let fix = "restore the file, or delete the folder: the trial will be trained again";
-            return Err(Error::file("trial", gap, fix));
+            let path = history::file(&attempt.run.folder);
+            return Err(Error::file(FileErrorKind::Damaged, path.display(), gap, fix));
         }
         let value = |line: &Line| self.monitor.value(&line.evaluation).filter(|_| line.split == "valid");
         Ok(lines.iter().filter_map(value).collect())
@@ -280,14 +281,15 @@ fn read(path: &Path, space: &Space) -> Result<Vec<Trial>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Error::file(path.display(), format!("cannot be read: {e}"), fix)),
+        Err(e) => return Err(Error::io(path.display(), "read", e, fix)),
     };
     let mut trials = Vec::new();
     for (i, line) in String::from_utf8_lossy(&bytes).split_terminator('\n').enumerate() {
-        let place = format!("{} line {}", path.display(), i + 1);
-        let trial: Trial = seal::parse(line).map_err(|problem| Error::file(&place, problem, fix))?;
+        let fail =
+            |kind, problem| Error::file(kind, path.display(), problem, fix).at(format!("line {}", i + 1));
+        let trial: Trial = seal::parse(line).map_err(|problem| fail(FileErrorKind::Damaged, problem))?;
         if trial.trial != i as u64 || trial.values != space.values(i as u64) {
-            return Err(Error::file(&place, "is not that trial of this search", fix));
+            return Err(fail(FileErrorKind::Foreign, "is not that trial of this search".into()));
         }
         trials.push(trial);
     }
@@ -299,7 +301,7 @@ fn write(path: &Path, trials: &[Trial]) -> Result<()> {
     let mut text = String::new();
     for trial in trials {
         let line = seal::line(trial);
-        text += &line.map_err(|e| Error::file(path.display(), e.to_string(), "report this"))?;
+        text += &line.map_err(|e| Error::bug(path.display(), e))?;
         text.push('\n');
     }
     Ok(write_atomic(path, text.as_bytes())?)

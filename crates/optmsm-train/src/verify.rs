@@ -91,7 +91,7 @@ impl Labels {
                     true => "give rows of both labels, or set train.monitor = \"log_loss\"",
                     false => "give rows of both labels a weight, or set data.weighted_metrics = false",
                 };
-                Err(Error::file(place, problem, fix))
+                Err(Error::rows(place, problem, fix))
             }
             _ => Ok(()),
         }

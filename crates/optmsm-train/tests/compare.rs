@@ -113,6 +113,21 @@ fn an_interrupt_saves_and_exits_130() {
 }
 
 #[test]
+fn weights_that_no_metric_counts_are_no_difference() {
+    let place = place();
+    let config = place.text("config.toml");
+    // Without data.weight there is nothing to leave out.
+    place.write("copy.toml", config.replacen("[data]\n", "[data]\nweighted_metrics = false\n", 1));
+    code(&place.run(&["compare", "config.toml", "copy.toml", "--quiet", "--out", "c"]), 0);
+    // The price as a weight is one in one of them alone.
+    let weighted = config.replacen("[data]\n", "[data]\nweight = \"price\"\n", 1);
+    place.write("copy.toml", &weighted);
+    let compare = ["compare", "config.toml", "copy.toml", "--quiet", "--out", "d"];
+    let text = code(&place.run(&compare), 2);
+    assert!(text.contains("copy.toml: data.weight is price, but not given in config.toml; "), "{text}");
+}
+
+#[test]
 fn equal_configurations_differ_by_nothing() {
     let place = place();
     code(&place.run(&["compare", "config.toml", "copy.toml", "--quiet", "--out", "c"]), 0);

@@ -55,7 +55,7 @@ pub fn save(
     fingerprint: &str,
     export: impl FnOnce(&mut dyn TensorSink<f32>) -> optmsm_core::error::Result<()>,
 ) -> Result<()> {
-    let bug = |e: String| Error::file(path.display(), e, "report this");
+    let bug = |e: String| Error::bug(path.display(), e);
     let tensors = layout(outline.tensors.iter().map(|(name, (dtype, shape))| (&**name, *dtype, &**shape)));
     let entry = |sha256: String| {
         let (fingerprint, position) = (fingerprint.to_string(), position.clone());

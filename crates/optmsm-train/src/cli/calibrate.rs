@@ -86,7 +86,11 @@ pub(super) fn run(options: &Options) -> Result<()> {
         None => {
             let valid = data_files::source(&run.config, Part::Valid).ok_or_else(|| {
                 let problem = "names no data.valid to calibrate on";
-                Error::file(run.folder.join("config.toml").display(), problem, "give a file with --data")
+                Error::configuration(
+                    run.folder.join("config.toml").display(),
+                    problem,
+                    "give a file with --data",
+                )
             })?;
             valid.files().map_err(|e| data_files::gone(e.into(), "--data"))?;
             (valid, data_files::selection(&run.config, Part::Valid))
@@ -113,7 +117,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         count: schema.scenarios.len(),
     };
     let fit = Fit::new(options.method, &rows)
-        .map_err(|problem| Error::file(&data, problem, "give other rows, or more of them"))?;
+        .map_err(|problem| Error::rows(&data, problem, "give other rows, or more of them"))?;
     let crossed = fit.crossed(&rows);
     let [before, after] =
         [&scored.predictions, &crossed].map(|p| evaluate(&scored.rows, &schema, &weighing, p));

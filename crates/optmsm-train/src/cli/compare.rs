@@ -35,7 +35,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         if let Some(seed) = options.split_seed {
             let split = config.data.split.as_mut().ok_or_else(|| {
                 let problem = "has no data.split for --split-seed";
-                Error::file(path.display(), problem, "add data.split = { valid = 0.1, test = 0.1 }")
+                Error::configuration(path.display(), problem, "add data.split = { valid = 0.1, test = 0.1 }")
             })?;
             split.seed = seed;
         }

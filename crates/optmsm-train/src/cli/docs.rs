@@ -20,11 +20,9 @@ pub(super) fn completions(shell: Shell) -> Result<()> {
 /// Prints the program's page, or writes one for it and one for each command into a folder.
 pub(super) fn man(out: Option<&Path>) -> Result<()> {
     let Some(folder) = out else { return super::stdout::write(&page(&Man::new(Cli::command()))?) };
-    let fail = |e: std::io::Error| {
-        let fix = "check the folder and the space on its disk";
-        Error::file(folder.display(), format!("cannot be written: {e}"), fix)
-    };
-    std::fs::create_dir_all(folder).map_err(fail)?;
+    std::fs::create_dir_all(folder).map_err(|e| {
+        Error::io(folder.display(), "written", e, "check the folder and the space on its disk")
+    })?;
     let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
     write_pages(&program, folder)?;
@@ -36,7 +34,7 @@ pub(super) fn man(out: Option<&Path>) -> Result<()> {
 
 fn page(man: &Man) -> Result<Vec<u8>> {
     let mut text = Vec::new();
-    man.render(&mut text).map_err(|e| Error::file("man page", e.to_string(), "report this"))?;
+    man.render(&mut text).map_err(|e| Error::bug("man page", e))?;
     Ok(text)
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use optmsm_data::{Form, Quoting, is_taken, printable};
-use optmsm_train::error::{Error, Result};
+use optmsm_train::error::{Error, FileErrorKind, Result};
 use optmsm_train::starter::{self, Given, starter};
 
 #[derive(Args)]
@@ -45,7 +45,12 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let Options { data, out, label, scenario, leave_out, .. } = options;
     let out = out.clone().unwrap_or_else(|| starter::name(data));
     if !super::is_stdout(&out) && is_taken(&out) {
-        return Err(Error::file(out.display(), "is there already", "choose another file with --out"));
+        return Err(Error::file(
+            FileErrorKind::Exists,
+            out.display(),
+            "is there already",
+            "choose another file with --out",
+        ));
     }
     let (label, scenario, leave_out) = (label.clone(), scenario.clone(), leave_out.clone());
     let text = starter(data, &Given { label, scenario, leave_out, form: Form { quoting, no_header } })?;

@@ -122,7 +122,7 @@ fn find(name: &str) -> Result<Kind> {
     let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
     let found = Kind::ALL.iter().copied().find(|kind| kind.name() == name);
     let fix = || config::known("kinds", name, &names);
-    found.ok_or_else(|| Error::file("models", format!("no kind is named '{name}'"), fix()))
+    found.ok_or_else(|| Error::argument("models", format!("no kind is named '{name}'"), fix()))
 }
 
 /// A line for each kind.
@@ -155,11 +155,11 @@ fn one(r: &Row) -> Result<String> {
     text += &format!("multiply-adds per row {:.0}\n\n", r.multiply_adds.unwrap_or_default());
     let mut model = toml::Table::new();
     let own = toml::Table::try_from(&r.settings);
-    let own = own.map_err(|e| Error::file("settings", e.to_string(), "report this"))?;
+    let own = own.map_err(|e| Error::bug("settings", e))?;
     match r.settings.0.kind {
         Kind::OptMsm => model = own,
         kind => drop(model.insert(kind.name().into(), own.into())),
     }
     let shown = toml::Table::from_iter([("model".to_string(), model.into())]);
-    Ok(text + &toml::to_string(&shown).map_err(|e| Error::file("settings", e.to_string(), "report this"))?)
+    Ok(text + &toml::to_string(&shown).map_err(|e| Error::bug("settings", e))?)
 }

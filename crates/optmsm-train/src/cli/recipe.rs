@@ -54,7 +54,7 @@ fn find(name: &str) -> Result<&'static Recipe> {
         let nearest = names.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
         let hint = nearest.filter(|near| likeness(near) >= 0.6).map(|near| format!("did you mean {near}? "));
         let fix = format!("{}they are: {}", hint.unwrap_or_default(), names.join(", "));
-        Error::file(format!("recipe {name:?}"), "is not known", fix)
+        Error::argument(format!("recipe {name:?}"), "is not known", fix)
     })
 }
 

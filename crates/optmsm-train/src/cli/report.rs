@@ -33,11 +33,11 @@ pub(super) struct Options {
 
 pub(super) fn run(options: &Options) -> Result<()> {
     if options.data.as_ref().is_some_and(|path| path.as_os_str() == "-") {
-        return Err(Error::file("--data -", "cannot be read twice", "give a file"));
+        return Err(Error::argument("--data -", "cannot be read twice", "give a file"));
     }
     let outputs = [Some(&options.out), options.json.as_ref()];
     let stdout = match outputs.into_iter().flatten().filter(|out| super::is_stdout(out)).count() {
-        2 => return Err(Error::file("--json -", "cannot go where the page goes", "give a file")),
+        2 => return Err(Error::argument("--json -", "cannot go where the page goes", "give a file")),
         outputs => outputs == 1,
     };
     let mut files = Files::default();
@@ -45,8 +45,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         options.runs.iter().map(|folder| one(folder, options, &mut files)).collect::<Result<Vec<_>>>()?;
     let page = report::page(&runs)?;
     if let Some(path) = &options.json {
-        let numbers = serde_json::to_vec_pretty(&runs)
-            .map_err(|e| Error::file(path.display(), e.to_string(), "report this"))?;
+        let numbers = serde_json::to_vec_pretty(&runs).map_err(|e| Error::bug(path.display(), e))?;
         super::write_out(path, &numbers)?;
     }
     super::write_out(&options.out, page.as_bytes())?;

@@ -13,7 +13,7 @@ static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 /// Becomes true when the user interrupts the program. A signal that was ignored when the program began (`nohup`, the background
 /// jobs of a script) stays ignored.
 pub(super) fn stop_on_interrupt() -> Result<&'static AtomicBool> {
-    register().map_err(|e| Error::file("signals", e.to_string(), "run as an ordinary process"))?;
+    register().map_err(|e| Error::system("signals", "handled", e, "run as an ordinary process"))?;
     Ok(&STOP)
 }
 

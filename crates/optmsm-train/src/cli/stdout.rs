@@ -13,7 +13,7 @@ pub(super) fn write(bytes: &[u8]) -> Result<()> {
 pub(super) fn done(written: io::Result<()>) -> Result<()> {
     match written.and_then(|()| io::stdout().flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => {
-            Err(Error::file("standard output", format!("cannot be written: {e}"), "check where it goes"))
+            Err(Error::system("standard output", "written", e, "check where it goes"))
         }
         _ => Ok(()),
     }

@@ -71,8 +71,17 @@ pub(super) fn write(
         Format::Csv => synth::write_csv(config, range, out),
         Format::Parquet => synth::write_parquet(config, range, out),
     };
-    written
-        .map_err(|e| Error::file(path.display(), e.to_string(), "check the folder and the space on its disk"))
+    written.map_err(|e| refused(path, e.into()))
+}
+
+/// Gives a failure of the disk the name of the file.
+fn refused(path: &Path, e: Error) -> Error {
+    match e {
+        Error::Data(DataError::Io { source, .. }) => {
+            Error::io(path.display(), "written", source, "check the folder and the space on its disk")
+        }
+        other => other,
+    }
 }
 
 /// Writes a file that is whole or not there; a failure of the disk names it. A pipe whose reader has seen enough ends it quietly.
@@ -84,11 +93,5 @@ pub(super) fn write_beside(path: &Path, write: impl FnOnce(&mut Noted<&File>) ->
         closed = out.is_closed();
         written
     });
-    written.or_else(|e| if closed { Ok(()) } else { Err(e) }).map_err(|e: Error| match e {
-        Error::Data(DataError::Io { source, .. }) => {
-            let fix = "check the folder and the space on its disk";
-            Error::file(path.display(), format!("cannot be written: {source}"), fix)
-        }
-        other => other,
-    })
+    written.or_else(|e| if closed { Ok(()) } else { Err(e) }).map_err(|e| refused(path, e))
 }

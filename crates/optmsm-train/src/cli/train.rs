@@ -11,7 +11,7 @@ use optmsm_core::profile::Profiled;
 use optmsm_data::{SynthConfig, synth};
 use optmsm_train::config::{BackendKind, Config};
 use optmsm_train::data_files;
-use optmsm_train::error::{Error, Result};
+use optmsm_train::error::{Error, FileErrorKind, Result};
 use optmsm_train::evaluate::Evaluation;
 use optmsm_train::folder::{Folder, is_there};
 use optmsm_train::init;
@@ -149,7 +149,12 @@ fn start(options: &Options) -> Result<Job> {
             let data = folder.join(DATA);
             if is_there(&data)? && !held.abandoned() {
                 let fix = format!("choose another folder with {OPTION}");
-                return Err(Error::file(data.display(), "is there already, and not of this run", fix));
+                return Err(Error::file(
+                    FileErrorKind::Exists,
+                    data.display(),
+                    "is there already, and not of this run",
+                    fix,
+                ));
             }
             let config = synthetic(folder, options)?;
             let device = open(&config, options)?;
@@ -175,7 +180,7 @@ fn open(config: &Config, options: &Options) -> Result<Device> {
     if options.profile && config.train.backend == BackendKind::Cuda {
         let fix =
             "leave it out, and look at the program with a profiler of CUDA: nsys profile optmsm train …";
-        return Err(Error::file("--profile", "times operations of the CPU only", fix));
+        return Err(Error::argument("--profile", "times operations of the CPU only", fix));
     }
     super::open(config.train.backend, &config.train)
 }
@@ -202,11 +207,16 @@ fn forget(folder: &Path, options: &Options) {
 fn reopen(folder: &Path, options: &Options) -> Result<Job> {
     if options.config.is_some() {
         let fix = "leave out --config: a run continues with its own";
-        return Err(Error::file("--resume", "takes no --config", fix));
+        return Err(Error::argument("--resume", "takes no --config", fix));
     }
     if folder.is_dir() && !is_there(&folder.join("config.toml"))? {
         let fix = "if it stopped before it wrote one, begin it again without --resume";
-        return Err(Error::file(folder.display(), "holds no run (no config.toml)", fix));
+        return Err(Error::file(
+            FileErrorKind::Missing,
+            folder.display(),
+            "holds no run (no config.toml)",
+            fix,
+        ));
     }
     // Before it is taken, so that nothing is made where no run is.
     Run::refuse_missing(folder)?;
@@ -272,11 +282,9 @@ fn synthetic(folder: &Path, options: &Options) -> Result<Config> {
 /// Writes the built-in data; from there on it is a run like any other.
 fn write_data(folder: &Path, options: &Options) -> Result<()> {
     let synth = synth_config(options);
-    let io = |path: &Path, e: std::io::Error| {
-        Error::file(path.display(), format!("cannot be written: {e}"), "choose another --run")
-    };
     let data = folder.join(DATA);
-    std::fs::create_dir_all(&data).map_err(|e| io(&data, e))?;
+    std::fs::create_dir_all(&data)
+        .map_err(|e| Error::io(data.display(), "written", e, "choose another --run"))?;
     for (split, range) in ["train", "valid", "test"].into_iter().zip(synth.splits()) {
         let path = data_path(folder, split);
         super::synth::write_beside(&path, |out| {

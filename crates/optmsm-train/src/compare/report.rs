@@ -303,7 +303,7 @@ fn on_rows(
         |s: &Scores| (&s.labels, &s.weights) != (labels, weights) || s.predictions.len() != labels.len();
     if first.iter().chain(&other).any(other_rows) {
         let fix = "delete the folder of the comparison and start again";
-        return Err(Error::file("comparison", "its runs were scored on different test rows", fix));
+        return Err(Error::rows("comparison", "its runs were scored on different test rows", fix));
     }
     let share = 1.0 / seeds.len() as f64;
     let plus = other.iter().map(|s| (share, &s.predictions[..]));

@@ -47,18 +47,15 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
         }
         (None, None) => {
             let problem = "names no data.valid to score";
-            return Err(Error::file(
-                run.folder.join("config.toml").display(),
-                problem,
-                "give a file with --data",
-            ));
+            let place = run.folder.join("config.toml");
+            return Err(Error::configuration(place.display(), problem, "give a file with --data"));
         }
     };
     let history = history::read(&run.folder)?;
     let done = ["last", "best"].into_iter().find(|name| run.checkpoint_path(name).exists());
     let at = done.map(|name| run.checkpoint(name)).transpose()?.map_or_else(Default::default, |c| c.position);
     if let Some(gap) = run.gap(&history, &at) {
-        say::warning(&gap);
+        say::warning(&format!("{}: {gap}", history::file(&run.folder).display()));
     }
     let scored = score(predictor, run, &source, selection)?;
     let shown = match selection {

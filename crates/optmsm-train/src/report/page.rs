@@ -13,9 +13,9 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src dat
 /// Without a run, or when the numbers cannot be written as JSON.
 pub fn page(runs: &[RunReport]) -> Result<String> {
     if runs.is_empty() {
-        return Err(Error::file("report", "shows no run", "name at least one run folder"));
+        return Err(Error::argument("report", "shows no run", "name at least one run folder"));
     }
-    let numbers = json(&runs).map_err(|e| Error::file("report", e.to_string(), "report this"))?;
+    let numbers = json(&runs).map_err(|e| Error::bug("report", e))?;
     let title = match runs {
         [run] => format!("Run {}", run.run),
         runs => format!("{} runs", runs.len()),

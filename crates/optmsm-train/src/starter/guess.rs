@@ -13,7 +13,7 @@ use super::names::{
 };
 use super::texts::{List, Marked};
 use super::toml_text::{percent, shown};
-use crate::error::{Error, Result};
+use crate::error::{Error, FileErrorKind, Result};
 use crate::leak::{Leak, leak};
 
 /// Scenarios that are worth parameters of their own; a column of more needs a name that says that it is one.
@@ -94,7 +94,12 @@ pub(super) fn guess(path: &str, columns: &Columns, given: &Given) -> Result<Gues
     let mut fields: Vec<&mut Field> = uses.iter_mut().filter_map(as_field).collect();
     if fields.is_empty() {
         let problem = "no column is left to be a field";
-        return Err(Error::file(path, problem, "give a file with more columns than label and scenario"));
+        return Err(Error::file(
+            FileErrorKind::Unfit,
+            path,
+            problem,
+            "give a file with more columns than label and scenario",
+        ));
     }
     if fields.iter().all(|f| f.role == Role::Specific) {
         for field in &mut fields {
@@ -116,7 +121,7 @@ fn as_field(one: &mut Use) -> Option<&mut Field> {
 fn named(path: &str, columns: &Columns, name: &str, option: &str) -> Result<usize> {
     columns.list.iter().position(|c| c.name == name).ok_or_else(|| {
         let fix = format!("name one of the columns: {}", list(columns.list.iter()));
-        Error::file(path, format!("has no column {name:?}, which {option} names"), fix)
+        Error::file(FileErrorKind::Unfit, path, format!("has no column {name:?}, which {option} names"), fix)
     })
 }
 
@@ -140,7 +145,7 @@ fn label(path: &str, columns: &Columns, keys: &HashMap<String, Vec<usize>>, give
                 (None, Some(value)) => format!("column {name:?} holds {}, not only 0 and 1", shown(value)),
                 (None, None) => format!("column {name:?} holds something else than 0 and 1, or nothing"),
             };
-            return Err(Error::file(path, problem, "write the label as 0 or 1"));
+            return Err(Error::file(FileErrorKind::Unfit, path, problem, "write the label as 0 or 1"));
         }
         return Ok(at);
     }
@@ -169,17 +174,24 @@ fn label(path: &str, columns: &Columns, keys: &HashMap<String, Vec<usize>>, give
                     values.join(", ")
                 );
                 return Err(Error::file(
+                    FileErrorKind::Unfit,
                     path,
                     problem,
                     "write it as 0 and 1, or give another column with --label",
                 ));
             }
             let fix = "add a column of 0 and 1: the label of the row";
-            Err(Error::file(path, "has no column that could be the label: none holds 0 and 1 alone", fix))
+            Err(Error::file(
+                FileErrorKind::Unfit,
+                path,
+                "has no column that could be the label: none holds 0 and 1 alone",
+                fix,
+            ))
         }
         several => {
             let names = list(several.iter().map(|&i| &columns.list[i]));
             Err(Error::file(
+                FileErrorKind::Unfit,
                 path,
                 "has several columns that could be the label",
                 format!("give --label with one of: {names}"),
@@ -198,7 +210,7 @@ fn scenario(
     if let Some(name) = given {
         let at = named(path, columns, name, "--scenario")?;
         let column = &columns.list[at];
-        let refuse = |problem: String, fix: &str| Err(Error::file(path, problem, fix));
+        let refuse = |problem: String, fix: &str| Err(Error::file(FileErrorKind::Unfit, path, problem, fix));
         if at == label {
             return refuse(format!("column {name:?} is the label"), "name another column, or give --label");
         }
@@ -249,7 +261,7 @@ fn scenario(
             format!("give --scenario, perhaps with one of: {names}")
         }
     };
-    Err(Error::file(path, problem, fix))
+    Err(Error::file(FileErrorKind::Unfit, path, problem, fix))
 }
 
 /// Why a column that is named as a scenario is not taken for it.

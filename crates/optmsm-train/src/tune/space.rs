@@ -161,8 +161,13 @@ impl Axis {
         };
         for value in ends {
             config.with_values(&place, &[(key.clone(), value.clone())]).map_err(|e| match e {
-                Error::File { .. } => e,
-                other => Error::file(&place, format!("{value} cannot be"), other.to_string()),
+                Error::Configuration { .. } => e,
+                other => CoreError::config(
+                    format!("tune.{key:?}"),
+                    format!("{value} cannot be"),
+                    other.to_string(),
+                )
+                .into(),
             })?;
         }
         Ok(())
