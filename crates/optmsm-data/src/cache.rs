@@ -21,7 +21,7 @@ use optmsm_core::config::InputSpec;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::error::{DataError, Result};
+use crate::error::{DataError, FileErrorKind, Result};
 use crate::file::{read_at, remove_unlocked, write_whole};
 use crate::lock::Lock;
 use crate::reader::{Extra, Need, RowReader};
@@ -148,6 +148,7 @@ impl Cache {
         write(&path, &key, source, schema, part)?;
         let cache = open().map_err(|problem| {
             DataError::file(
+                FileErrorKind::Damaged,
                 &path.display().to_string(),
                 problem,
                 "check the disk that it was just written to",
@@ -214,6 +215,7 @@ impl Cache {
         let fail = |problem: String| {
             let problem = format!("block {number} cannot be read: {problem}");
             DataError::file(
+                FileErrorKind::Damaged,
                 &self.path.display().to_string(),
                 problem,
                 "delete the file: it will be made anew",

@@ -1,4 +1,4 @@
-//! What can go wrong with a user's data.
+//! Errors of a user's data, made to be matched.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,54 +6,61 @@ use std::io;
 
 /// An error that says what is wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DataError {
     /// A setting that cannot work.
     #[error(transparent)]
     Config(#[from] optmsm_core::error::Error),
     /// A whole file that cannot be used.
     #[error("{path}: {problem}; {fix}")]
+    #[non_exhaustive]
     File {
         /// As the user gave it.
         path: String,
-        /// What is wrong.
+        /// The groups of faults that a program treats alike.
+        kind: FileErrorKind,
+        /// The fault.
         problem: String,
-        /// What to do about it.
+        /// The remedy.
         fix: String,
     },
     /// The system failed to read or write a file.
-    #[error("{path}: cannot {action}: {source}")]
+    #[error("{path}: cannot {action}: {source}{}", way_out(source))]
+    #[non_exhaustive]
     Io {
         /// As the user gave it.
         path: String,
-        /// What was tried: `read`, `write`, ….
+        /// The verb: `read`, `write`, ….
         action: &'static str,
-        /// What the system said.
+        /// The system's own error.
         source: io::Error,
     },
     /// A header or a row that cannot be used.
     #[error("{path} {place}: {problem}; {fix}")]
+    #[non_exhaustive]
     Row {
         /// As the user gave it.
         path: String,
-        /// Where in the file.
+        /// Its place in the file.
         place: Place,
-        /// What is wrong.
+        /// The fault.
         problem: String,
-        /// What to do about it.
+        /// The remedy.
         fix: String,
     },
     /// A value that cannot be used.
     #[error("{path} {place}, column '{column}': {problem}; {fix}")]
+    #[non_exhaustive]
     Value {
         /// As the user gave it.
         path: String,
-        /// Where in the file.
+        /// Its place in the file.
         place: Place,
         /// Name of the column.
         column: String,
-        /// What is wrong, with the value.
+        /// The fault, with the value.
         problem: String,
-        /// What to do about it.
+        /// The remedy.
         fix: String,
     },
 }
@@ -74,7 +81,7 @@ pub enum FileErrorKind {
     Foreign,
     /// It does not hold what is asked of it.
     Unfit,
-    /// The system refuses it, as the source says.
+    /// The system, or the store of an object, refuses it.
     System,
 }
 
@@ -88,8 +95,19 @@ impl From<&io::Error> for FileErrorKind {
     }
 }
 
-/// Where in a file.
+/// A remedy for an error of the system, where it suggests one.
+fn way_out(e: &io::Error) -> &'static str {
+    match e.kind() {
+        io::ErrorKind::NotFound => "; check the path",
+        io::ErrorKind::PermissionDenied => "; check its permissions",
+        io::ErrorKind::StorageFull => "; free some space",
+        _ => "",
+    }
+}
+
+/// A place in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Place {
     /// Line of a text on which the row begins, from 1.
     Line(u64),
@@ -116,11 +134,51 @@ impl fmt::Display for Place {
 pub type Result<T> = std::result::Result<T, DataError>;
 
 impl DataError {
-    pub(crate) fn file(path: &str, problem: impl Into<String>, fix: impl Into<String>) -> Self {
-        DataError::File { path: path.into(), problem: problem.into(), fix: fix.into() }
+    /// A [`DataError::File`].
+    pub fn file(
+        kind: FileErrorKind,
+        path: impl Into<String>,
+        problem: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        DataError::File { path: path.into(), kind, problem: problem.into(), fix: fix.into() }
     }
 
-    /// What a reader of this crate failed with, or what the system said.
+    /// A file of the kind [`FileErrorKind::Unfit`].
+    pub(crate) fn unfit(path: &str, problem: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self::file(FileErrorKind::Unfit, path, problem, fix)
+    }
+
+    /// A [`DataError::Row`].
+    pub fn row(
+        path: impl Into<String>,
+        place: Place,
+        problem: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        DataError::Row { path: path.into(), place, problem: problem.into(), fix: fix.into() }
+    }
+
+    /// The same of the value in a column; errors that are not of a row stay as they are.
+    pub fn in_column(self, column: impl Into<String>) -> Self {
+        match self {
+            DataError::Row { path, place, problem, fix } => {
+                DataError::Value { path, place, column: column.into(), problem, fix }
+            }
+            other => other,
+        }
+    }
+
+    /// The kind of an error that is about a whole file, those of the system included.
+    pub fn file_kind(&self) -> Option<FileErrorKind> {
+        match self {
+            DataError::File { kind, .. } => Some(*kind),
+            DataError::Io { source, .. } => Some(source.into()),
+            _ => None,
+        }
+    }
+
+    /// The error of a reader of this crate that `source` carries, or else a [`DataError::Io`].
     pub fn io(path: &str, action: &'static str, source: io::Error) -> Self {
         match source.downcast::<Self>() {
             Ok(inside) => inside,

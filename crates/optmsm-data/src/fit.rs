@@ -162,7 +162,7 @@ impl Schema {
         let source = source.into();
         if source.is_stdin() {
             let fix = "give a file: training reads it more than once";
-            return Err(DataError::file("standard input", "cannot be trained on", fix));
+            return Err(DataError::unfit("standard input", "cannot be trained on", fix));
         }
         let reading = config.reading();
         let mut file = Records::open(&source, &reading)?;
@@ -223,7 +223,7 @@ impl Schema {
             if scenarios.iter().any(|s| s.name == FALLBACK) {
                 let problem = format!("a scenario is named {}, as the fallback", quote(FALLBACK));
                 let fix = "rename it, or set data.unseen_scenario = \"error\"";
-                return Err(DataError::file(&name, problem, fix));
+                return Err(DataError::unfit(&name, problem, fix));
             }
             scenarios.push(ScenarioSchema { name: FALLBACK.to_owned(), rows: 0, positives: 0 });
         }

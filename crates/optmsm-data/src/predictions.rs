@@ -16,7 +16,7 @@ use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
-use crate::error::{DataError, Result};
+use crate::error::{DataError, FileErrorKind, Result};
 use crate::reader::{Extra, Need, RecordBuffer, RowReader};
 use crate::reading::{Quoting, Reading};
 use crate::schema::Schema;
@@ -59,7 +59,7 @@ impl OutputFormat {
             () if ends(&[".zst"]) => Self::CsvZstd,
             () if ends(&[".arrow", ".feather", ".ipc"]) => {
                 let fix = "let the name end in .parquet, .csv, .csv.gz or .csv.zst";
-                return Err(DataError::file(name, "predictions are not written as Arrow files", fix));
+                return Err(DataError::unfit(name, "predictions are not written as Arrow files", fix));
             }
             () => Self::Csv,
         })
@@ -100,7 +100,7 @@ impl<'a> Predictions<'a> {
         };
         if taken {
             let problem = format!("has a column '{COLUMN}' already");
-            return Err(DataError::file(&source.to_string(), problem, "rename or drop it"));
+            return Err(DataError::unfit(&source.to_string(), problem, "rename or drop it"));
         }
         Ok(Self { reader, schema, format, whole })
     }
@@ -128,7 +128,7 @@ impl<'a> Predictions<'a> {
 
 fn failed(name: &str, problem: impl std::fmt::Display) -> DataError {
     let fix = "check the folder and the space on its disk";
-    DataError::file(name, format!("cannot be written: {problem}"), fix)
+    DataError::unfit(name, format!("cannot be written: {problem}"), fix)
 }
 
 /// Rows on their way.
@@ -179,7 +179,7 @@ where
                     let problem =
                         format!("the name of its folder has {:?} or a line break in it", reading.delimiter);
                     let fix = "rename the folder, or write the predictions as Parquet";
-                    return Err(DataError::file(self.reader.name(), problem, fix).into());
+                    return Err(DataError::unfit(self.reader.name(), problem, fix).into());
                 }
                 record.iter().try_for_each(|field| to.write_field(field)).map_err(fail)?;
                 to.write_field(p.to_string()).map_err(fail)?;
@@ -198,7 +198,7 @@ where
             rows if rows == written => Ok(()),
             rows => {
                 let problem = format!("has {rows} rows, of which {written} were read");
-                Err(DataError::file(self.reader.name(), problem, "report this"))
+                Err(DataError::unfit(self.reader.name(), problem, "report this"))
             }
         }
     }
@@ -217,7 +217,7 @@ where
                 add(record, &mut columns).map_err(|c| {
                     let problem = format!("row {row}, column '{}': the value is not valid UTF-8", names[c]);
                     let fix = "save the file as UTF-8, or write the predictions as CSV";
-                    DataError::file(self.reader.name(), problem, fix)
+                    DataError::unfit(self.reader.name(), problem, fix)
                 })?;
             }
             let columns = columns.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef);
@@ -243,7 +243,13 @@ where
                     self.extra.clear();
                     if self.reader.read(&mut self.batch, &mut self.extra, count)? < count {
                         let problem = "has fewer rows than a moment ago";
-                        return Err(DataError::file(self.reader.name(), problem, "run it again").into());
+                        return Err(DataError::file(
+                            FileErrorKind::Busy,
+                            self.reader.name(),
+                            problem,
+                            "run it again",
+                        )
+                        .into());
                     }
                     self.predict()?;
                     let columns = batch.columns.iter().map(|column| column.slice(start, count));
@@ -288,7 +294,7 @@ impl<'a, W: Write + Send> Parquet<'a, W> {
         let schema: SchemaRef = Arc::new(ArrowSchema::new(fields));
         let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties)).map_err(|e| {
             let fix = "write the predictions as CSV, or leave the column out of the file";
-            DataError::file(name, format!("a column cannot be written as Parquet: {e}"), fix)
+            DataError::unfit(name, format!("a column cannot be written as Parquet: {e}"), fix)
         })?;
         Ok(Self { name, schema, writer })
     }

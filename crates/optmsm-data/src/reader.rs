@@ -233,7 +233,7 @@ impl<'a> RowReader<'a> {
             let (from, len) = (self.taken, block.len());
             let to = len.min(from + max_rows - rows);
             append(batch, &block.batch, from, to)
-                .map_err(|problem| DataError::file(&self.name, problem, "read fewer rows at a time"))?;
+                .map_err(|problem| DataError::unfit(&self.name, problem, "read fewer rows at a time"))?;
             extra.groups.extend(block.extra.groups.get(from..to).unwrap_or_default());
             extra.probabilities.extend(block.extra.probabilities.get(from..to).unwrap_or_default());
             (from..to).for_each(|row| each(block, row));

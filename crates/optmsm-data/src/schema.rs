@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::config::{ByScenario, ListText, UnseenScenario};
-use crate::error::{DataError, Result, quote};
+use crate::error::{DataError, FileErrorKind, Result, quote};
 use crate::file::write_atomic;
 use crate::numeric::{Marks, NumericStats, Transform};
 use crate::reading::Reading;
@@ -312,6 +312,7 @@ impl Schema {
         let name = path.display().to_string();
         let bytes = fs::read(path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => DataError::file(
+                FileErrorKind::Missing,
                 &name,
                 "no such file",
                 "give the folder of a run, which holds its schema.json",
@@ -319,7 +320,12 @@ impl Schema {
             _ => DataError::io(&name, "read", source),
         })?;
         let broken = |e: serde_json::Error| {
-            DataError::file(&name, format!("the schema is damaged: {e}"), "restore the file, or train again")
+            DataError::file(
+                FileErrorKind::Damaged,
+                &name,
+                format!("the schema is damaged: {e}"),
+                "restore the file, or train again",
+            )
         };
         // A file that is no JSON was a schema that is damaged as likely as it was anything else.
         let label: Label = serde_json::from_slice(&bytes).map_err(|e| match e.classify() {
@@ -332,18 +338,28 @@ impl Schema {
         if !(PLAIN..=VERSION).contains(&label.version) {
             let problem =
                 format!("schema version {}, but this program reads {PLAIN} to {VERSION}", label.version);
-            return Err(DataError::file(&name, problem, "use the program that wrote it, or train again"));
+            return Err(DataError::file(
+                FileErrorKind::Foreign,
+                &name,
+                problem,
+                "use the program that wrote it, or train again",
+            ));
         }
         let mut content: Content = serde_json::from_slice(&bytes).map_err(broken)?;
         let found = content.schema.fingerprint();
         if found != content.fingerprint {
             let problem = "the schema was changed after it was written: its fingerprint differs";
-            return Err(DataError::file(&name, problem, "restore the file, or train again"));
+            return Err(DataError::file(
+                FileErrorKind::Damaged,
+                &name,
+                problem,
+                "restore the file, or train again",
+            ));
         }
         content.schema.borrow_vocabularies();
         content.schema.check().map_err(|problem| {
             let problem = format!("the schema is damaged: {problem}");
-            DataError::file(&name, problem, "restore the file, or train again")
+            DataError::file(FileErrorKind::Damaged, &name, problem, "restore the file, or train again")
         })?;
         Ok(content.schema)
     }
@@ -365,5 +381,5 @@ impl Schema {
 }
 
 fn foreign(name: &str) -> DataError {
-    DataError::file(name, "this is not a schema", "give the schema.json of a run")
+    DataError::unfit(name, "this is not a schema", "give the schema.json of a run")
 }

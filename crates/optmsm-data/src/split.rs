@@ -150,7 +150,11 @@ impl Selector {
 /// The error of a part that no row fell into.
 pub(crate) fn empty(path: &str, part: Part) -> crate::error::DataError {
     let problem = format!("no row falls into the {} part of data.split", part.name());
-    crate::error::DataError::file(path, problem, "raise its share, give more rows, or change data.split.seed")
+    crate::error::DataError::unfit(
+        path,
+        problem,
+        "raise its share, give more rows, or change data.split.seed",
+    )
 }
 
 #[cfg(test)]

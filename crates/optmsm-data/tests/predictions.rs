@@ -294,15 +294,7 @@ fn failures_on_the_way_end_it() {
             let mut calls = 0;
             let done = rows.write("p", std::io::sink(), |_: &mut [f32], _: &Batch| {
                 calls += 1;
-                if calls < 3 {
-                    Ok(())
-                } else {
-                    Err(DataError::Io {
-                        path: "m".into(),
-                        action: "run",
-                        source: std::io::Error::other("stop"),
-                    })
-                }
+                if calls < 3 { Ok(()) } else { Err(DataError::io("m", "run", std::io::Error::other("stop"))) }
             });
             assert_eq!(done.unwrap_err().to_string(), "m: cannot run: stop");
         }

@@ -83,7 +83,10 @@ fn saving_where_nothing_can_be_written_is_an_error() {
     let files = Files::new();
     let path = files.path("none").join("schema.json");
     let error = files.plain(sample().save(&path).unwrap_err());
-    assert_eq!(error, "none/schema.json: cannot write: No such file or directory (os error 2)");
+    assert_eq!(
+        error,
+        "none/schema.json: cannot write: No such file or directory (os error 2); check the path"
+    );
 }
 
 #[test]

@@ -24,7 +24,7 @@ mod time;
 
 use std::path::{Path, PathBuf};
 
-use optmsm_data::{ColumnType, DataError, Result};
+use optmsm_data::{ColumnType, DataError, FileErrorKind, Result};
 use serde::Serialize;
 
 use output::Output;
@@ -140,11 +140,7 @@ impl Recipe {
     /// The configuration with its folder, which is an absolute path so that it trains from anywhere.
     fn config_text(&self, out: &Path) -> Result<String> {
         let shown = out.display().to_string();
-        let folder = std::path::absolute(out).map_err(|source| DataError::Io {
-            path: shown.clone(),
-            action: "find",
-            source,
-        })?;
+        let folder = std::path::absolute(out).map_err(|e| DataError::io(&shown, "find", e))?;
         let Some(folder) = folder.to_str() else {
             return Err(error(shown, "is not UTF-8, as a configuration must be", "write to another folder"));
         };
@@ -160,7 +156,7 @@ impl Recipe {
 
 /// A [`DataError::File`].
 fn error(path: impl ToString, problem: impl Into<String>, fix: impl Into<String>) -> DataError {
-    DataError::File { path: path.to_string(), problem: problem.into(), fix: fix.into() }
+    DataError::file(FileErrorKind::Unfit, path.to_string(), problem, fix)
 }
 
 /// A count as people write it: 1,000,209.

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
-use optmsm_data::{ColumnType, DataError, NewFile, Part, Result, TableWriter, write_atomic};
+use optmsm_data::{ColumnType, DataError, FileErrorKind, NewFile, Part, Result, TableWriter, write_atomic};
 use serde::Serialize;
 
 use crate::error;
@@ -46,13 +46,14 @@ type Table = TableWriter<BufWriter<NewFile>>;
 pub(crate) fn must_not_exist(path: &Path) -> Result<()> {
     if path.symlink_metadata().is_ok() {
         let fix = "write to another folder, or remove it";
-        return Err(error(path.display(), "is there already", fix));
+        let path = path.display().to_string();
+        return Err(DataError::file(FileErrorKind::Exists, path, "is there already", fix));
     }
     Ok(())
 }
 
 fn write_error(path: &Path, source: io::Error) -> DataError {
-    DataError::Io { path: path.display().to_string(), action: "write", source }
+    DataError::io(&path.display().to_string(), "write", source)
 }
 
 impl Output {

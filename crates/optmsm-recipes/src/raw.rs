@@ -203,7 +203,7 @@ impl Read for Hashing {
 
 /// A file to its end: unpacked if its name says so.
 fn open(path: &Path, shown: &str, hashed: Hashed) -> Result<Box<dyn BufRead>> {
-    let failed = |source| DataError::Io { path: shown.to_owned(), action: "read", source };
+    let failed = |e| DataError::io(shown, "read", e);
     let file = Hashing { file: File::open(path).map_err(failed)?, hashed };
     Ok(if shown.ends_with(".gz") {
         let packed = BufReader::with_capacity(CHUNK, file);
@@ -220,7 +220,7 @@ fn read_error(file: &str, lines: u64, source: io::Error) -> DataError {
             let problem = format!("cannot be unpacked after line {lines} ({source})");
             error(file, problem, "it is damaged or cut short: download it again")
         }
-        _ => DataError::Io { path: file.to_owned(), action: "read", source },
+        _ => DataError::io(file, "read", source),
     }
 }
 
@@ -293,12 +293,8 @@ pub(crate) struct At<'a> {
 impl<'a> At<'a> {
     /// An error of the row.
     pub(crate) fn row(self, problem: impl Into<String>) -> DataError {
-        DataError::Row {
-            path: self.file.to_owned(),
-            place: Place::Line(self.line),
-            problem: problem.into(),
-            fix: "the file is damaged or of another format: download it again".into(),
-        }
+        let fix = "the file is damaged or of another format: download it again";
+        DataError::row(self.file, Place::Line(self.line), problem, fix)
     }
 
     /// An error of a value.
@@ -306,13 +302,7 @@ impl<'a> At<'a> {
         const LONGEST: usize = 60; // bytes: a message stays on a line or two
         let shown = String::from_utf8_lossy(&value[..value.len().min(LONGEST)]);
         let more = if value.len() > LONGEST { "…" } else { "" };
-        DataError::Value {
-            path: self.file.to_owned(),
-            place: Place::Line(self.line),
-            column: column.to_owned(),
-            problem: format!("{shown:?}{more} is not {wanted}"),
-            fix: "the file is damaged or of another format: download it again".into(),
-        }
+        self.row(format!("{shown:?}{more} is not {wanted}")).in_column(column)
     }
 
     /// A text.

@@ -154,12 +154,9 @@ pub fn missing(part: Part) -> Error {
 /// The error of a run's files that are no longer where they were; `how` names them anew.
 pub fn gone(error: Error, how: &str) -> Error {
     match error {
-        Error::Data(DataError::File { path, problem, fix }) => Error::file(
-            FileErrorKind::Unfit,
-            path,
-            problem,
-            format!("{fix}; where it is elsewhere now, say so by {how}"),
-        ),
+        Error::Data(DataError::File { path, kind, problem, fix, .. }) => {
+            Error::file(kind, path, problem, format!("{fix}; where it is elsewhere now, say so by {how}"))
+        }
         other => other,
     }
 }

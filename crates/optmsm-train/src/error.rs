@@ -206,6 +206,15 @@ impl Error {
         Error::Bug { place: place.to_string(), problem: problem.to_string() }
     }
 
+    /// The kind of an error that is about a file or folder, those of the data included.
+    pub fn file_kind(&self) -> Option<FileErrorKind> {
+        match self {
+            Error::File { kind, .. } => Some(*kind),
+            Error::Data(e) => e.file_kind(),
+            _ => None,
+        }
+    }
+
     /// The program's exit code: 130 when interrupted, 1 when training diverged, 2 for bad input.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -107,7 +107,9 @@ fn a_file_has_its_path_and_kind() {
     assert_eq!(file(Config::load(&place.path("none.toml"), &[])), missing);
     let gone = error(Config::load(&place.path("none.toml"), &[]));
     let source = gone.source().and_then(|e| e.downcast_ref::<io::Error>()).map(io::Error::kind);
-    assert_eq!(source, Some(io::ErrorKind::NotFound));
+    assert_eq!((gone.file_kind(), source), (Some(FileErrorKind::Missing), Some(io::ErrorKind::NotFound)));
+    let data = error(Schema::load(place.path("none.json")).map_err(Error::from));
+    assert_eq!(data.file_kind(), Some(FileErrorKind::Missing));
     assert_eq!(file(Run::open(&place.path("r"))), (shown("r"), None, FileErrorKind::Missing, None));
 
     let run = train(&place, "r", &[], None).unwrap();

@@ -65,6 +65,35 @@
 //! # }
 //! # Ok::<(), optmsm::error::Error>(())
 //! ```
+//!
+//! Errors are matched by variant and data, never by their text. Out of memory, a program takes smaller batches (the example
+//! of [`error`]); a file that is not there, it leaves out:
+//!
+//! ```
+//! # #[cfg(feature = "data")] {
+//! use optmsm::data::{DataError, Dataset, FileErrorKind, Schema};
+//!
+//! /// The rows of the files that are there.
+//! fn load(paths: &[&str], schema: &Schema) -> Result<Vec<Dataset>, DataError> {
+//!     let mut sets = Vec::new();
+//!     for &path in paths {
+//!         match Dataset::load(path, schema) {
+//!             Err(DataError::File { kind: FileErrorKind::Missing, .. }) => continue,
+//!             loaded => sets.push(loaded?),
+//!         }
+//!     }
+//!     Ok(sets)
+//! }
+//! # use optmsm::data::{DataConfig, FieldConfig};
+//! # let path = std::env::temp_dir().join(format!("optmsm-face-{}.csv", std::process::id()));
+//! # std::fs::write(&path, "label,scenario,user\n1,home,a\n0,ads,b\n").unwrap();
+//! # let config = DataConfig { fields: vec![FieldConfig::new("user")], ..DataConfig::default() };
+//! # let there = path.to_str().unwrap();
+//! # let loaded = Schema::fit(&config, there).and_then(|schema| load(&[there, "none.csv"], &schema));
+//! # std::fs::remove_file(&path).unwrap();
+//! # assert_eq!(loaded.unwrap().len(), 1);
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 #![warn(missing_debug_implementations)]
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]

@@ -25,7 +25,7 @@ fn replaces_and_leaves_nothing_beside() {
         assert_eq!(names(dir.path()), ["a.json"]);
         let failed = write_whole(&path, |mut file| {
             file.write_all(b"half").unwrap();
-            Err(DataError::file("row 7", "is bad", "mend it"))
+            Err(DataError::unfit("row 7", "is bad", "mend it"))
         });
         assert!(failed.is_err());
         let unfinished = NewFile::begin(&path, |_, _| None).unwrap();

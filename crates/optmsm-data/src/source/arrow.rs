@@ -73,5 +73,5 @@ fn failure(part: &Part, file: &Stored, problem: &str) -> DataError {
     if let Some(failure) = file.failure() {
         return failure;
     }
-    DataError::file(&part.name, format!("cannot be decoded: {problem}"), decode::fix(problem))
+    DataError::unfit(&part.name, format!("cannot be decoded: {problem}"), decode::fix(problem))
 }

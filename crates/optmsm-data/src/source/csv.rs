@@ -69,7 +69,7 @@ fn packed(name: &str, head: &[u8], by: &str, is_packed: bool) -> Result<()> {
             (format!("is not packed with {by}, as its name says"), "pack it, or let its name end in .csv")
         }
     };
-    Err(DataError::file(name, problem, fix))
+    Err(DataError::unfit(name, problem, fix))
 }
 
 /// The first rows of a text.
@@ -200,7 +200,7 @@ impl CsvFile {
                     ),
                     _ => (problem, fix),
                 };
-                Err(DataError::file(&self.common.name, format!("{problem}, no CSV"), fix))
+                Err(DataError::unfit(&self.common.name, format!("{problem}, no CSV"), fix))
             }
             None => Ok(()),
         }
@@ -209,7 +209,7 @@ impl CsvFile {
     fn read_error(&self, source: io::Error) -> DataError {
         if self.compressed.is_some() && !DataError::is_inside(&source) {
             let fix = "the file is damaged or was not written to its end: copy or write it again";
-            return DataError::file(&self.common.name, format!("cannot be unpacked: {source}"), fix);
+            return DataError::unfit(&self.common.name, format!("cannot be unpacked: {source}"), fix);
         }
         DataError::io(&self.common.name, "read", source)
     }
@@ -269,7 +269,7 @@ impl CsvFile {
                 [] => "give a header line and at least one row",
                 _ => "give at least one row",
             };
-            return Err(DataError::file(&self.common.name, "the file is empty", fix));
+            return Err(DataError::unfit(&self.common.name, "the file is empty", fix));
         };
         let (mut found, mut values) = (Records::new(self.common.grammar, &bytes, 1), Vec::new());
         let Some(Record { begin, stray, .. }) = found.next(&mut values) else { return Ok(()) }; // there is one
@@ -354,10 +354,8 @@ impl CsvFile {
     fn header_error(&self, problem: impl Into<String>, fix: impl Into<String>) -> DataError {
         let path = self.common.name.clone();
         match self.header_line {
-            Some(line) => {
-                DataError::Row { path, place: Place::Line(line), problem: problem.into(), fix: fix.into() }
-            }
-            None => DataError::File { path, problem: problem.into(), fix: fix.into() },
+            Some(line) => DataError::row(path, Place::Line(line), problem, fix),
+            None => DataError::unfit(&path, problem, fix),
         }
     }
 
@@ -389,7 +387,7 @@ impl CsvFile {
         let text = self.text()?;
         if text.is_none() && self.rows == 0 && !self.optional {
             let problem = "the file has a header but no row";
-            return Err(DataError::file(&self.common.name, problem, "give at least one row"));
+            return Err(DataError::unfit(&self.common.name, problem, "give at least one row"));
         }
         Ok(text)
     }

@@ -143,5 +143,5 @@ pub(super) fn no_row(parts: &[Part]) -> DataError {
         1 => "the file has no row".to_owned(),
         n => format!("neither this file nor the {} after it has a row", n - 1),
     };
-    DataError::file(&parts[0].name, problem, "give at least one row")
+    DataError::unfit(&parts[0].name, problem, "give at least one row")
 }

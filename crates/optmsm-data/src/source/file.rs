@@ -84,10 +84,10 @@ impl Opened {
             let mut head = Vec::new();
             file.reader().and_then(|file| file.take(HEAD as u64).read_to_end(&mut head)).ok();
             if let Some((problem, fix)) = misnamed(&head, is_arrow) {
-                return DataError::file(&part.name, format!("{problem}, not {kind} file"), fix);
+                return DataError::unfit(&part.name, format!("{problem}, not {kind} file"), fix);
             }
             let fix = "check that it is one, and that it was written or copied to its end";
-            DataError::file(&part.name, format!("cannot be read as {kind} file: {problem}"), fix)
+            DataError::unfit(&part.name, format!("cannot be read as {kind} file: {problem}"), fix)
         })?;
         match twice(opened.schema.fields()) {
             Some(problem) => Err(DataError::Row {

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use bytes::Bytes;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore};
 
-use crate::error::{DataError, Result};
+use crate::error::{DataError, FileErrorKind, Result};
 use ahead::{Ahead, Reader};
 use chunks::Chunks;
 use footers::Footers;
@@ -73,7 +73,12 @@ impl Object {
         let bytes = answer.bytes().await.map_err(failed)?;
         if bytes.len() as u64 != wanted {
             let problem = format!("{} bytes came where {wanted} were asked for", bytes.len());
-            return Err(DataError::file(&self.name, problem, "try again; if it stays, check the store"));
+            return Err(DataError::file(
+                FileErrorKind::System,
+                &self.name,
+                problem,
+                "try again; if it stays, check the store",
+            ));
         }
         Ok(bytes)
     }
@@ -114,8 +119,10 @@ impl Remote {
     /// The error for a reader, which those that parse may turn into text: so it is kept, too.
     fn fail(&self, error: DataError) -> std::io::Error {
         let copy = match &error {
-            DataError::File { path, problem, fix } => DataError::file(path, problem, fix),
-            other => DataError::file(&self.object.name, other.to_string(), "try again"),
+            DataError::File { path, kind, problem, fix } => DataError::file(*kind, path, problem, fix),
+            other => {
+                DataError::file(FileErrorKind::System, &self.object.name, other.to_string(), "try again")
+            }
         };
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         std::io::Error::other(copy)

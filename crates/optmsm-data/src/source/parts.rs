@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use super::stored::{is_url, url_parts};
-use crate::error::{DataError, Result};
+use crate::error::{DataError, FileErrorKind, Result};
 
 /// What a file is, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,12 @@ pub(crate) fn parts(paths: &[PathBuf]) -> Result<Vec<Part>> {
                 matches(&shown, &mut parts)?;
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                return Err(DataError::file(&shown, "no such file", check("path", path)));
+                return Err(DataError::file(
+                    FileErrorKind::Missing,
+                    &shown,
+                    "no such file",
+                    check("path", path),
+                ));
             }
             Err(e) => return Err(DataError::io(&shown, "open", e)),
         }
@@ -98,7 +103,7 @@ pub(crate) fn parts(paths: &[PathBuf]) -> Result<Vec<Part>> {
     let kind = |p: &Part| p.format.is_csv();
     if let Some(other) = parts.iter().find(|p| kind(p) != kind(&parts[0])) {
         let problem = format!("one of the files is a CSV and the other is not: {}", parts[0].name);
-        return Err(DataError::file(&other.name, problem, "give files of one kind"));
+        return Err(DataError::unfit(&other.name, problem, "give files of one kind"));
     }
     Ok(parts)
 }
@@ -128,7 +133,12 @@ fn matches(pattern: &str, parts: &mut Vec<Part>) -> Result<()> {
         }
     }
     if parts.len() == before {
-        return Err(DataError::file(pattern, "no file matches", check("pattern", Path::new(pattern))));
+        return Err(DataError::file(
+            FileErrorKind::Missing,
+            pattern,
+            "no file matches",
+            check("pattern", Path::new(pattern)),
+        ));
     }
     Ok(())
 }
@@ -140,7 +150,7 @@ fn check(what: &str, path: &Path) -> String {
 }
 
 pub(super) fn no_pattern(pattern: &str, e: &glob::PatternError) -> DataError {
-    DataError::file(pattern, format!("is no pattern: {}", e.msg), "write * for any text, ? for a letter")
+    DataError::unfit(pattern, format!("is no pattern: {}", e.msg), "write * for any text, ? for a letter")
 }
 
 fn folder(path: &Path, parts: &mut Vec<Part>) -> Result<()> {
@@ -153,20 +163,25 @@ fn folder(path: &Path, parts: &mut Vec<Part>) -> Result<()> {
 }
 
 pub(super) fn empty_folder(shown: &str) -> DataError {
-    DataError::file(shown, "the folder holds no file of data", format!("put {KINDS} into it"))
+    DataError::file(
+        FileErrorKind::Missing,
+        shown,
+        "the folder holds no file of data",
+        format!("put {KINDS} into it"),
+    )
 }
 
 /// The format of a file in a folder.
 pub(super) fn known_format(path: &Path) -> Result<Format> {
     Format::of(path).ok_or_else(|| {
         let fix = format!("take it out of the folder, or let its name end in {KINDS}");
-        DataError::file(&path.display().to_string(), "is not a kind of data file", fix)
+        DataError::unfit(&path.display().to_string(), "is not a kind of data file", fix)
     })
 }
 
 pub(super) fn too_deep(shown: &str) -> DataError {
     let fix = "look for a link that points to a folder above it";
-    DataError::file(shown, format!("more than {DEEPEST} folders in each other"), fix)
+    DataError::unfit(shown, format!("more than {DEEPEST} folders in each other"), fix)
 }
 
 fn walk(path: &Path, depth: usize, parts: &mut Vec<Part>) -> Result<()> {

@@ -38,13 +38,13 @@ impl Records {
         if source.is_stdin() {
             if source.paths.len() > 1 {
                 let fix = "give it alone";
-                return Err(DataError::file("standard input", "cannot be one of several files", fix));
+                return Err(DataError::unfit("standard input", "cannot be one of several files", fix));
             }
             return Ok(Self::here(CsvParts::stdin(reading)?));
         }
         let parts = parts::parts(&source.paths)?;
         let Some(first) = parts.first() else {
-            return Err(DataError::file("data", "no file is named", "give at least one path"));
+            return Err(DataError::unfit("data", "no file is named", "give at least one path"));
         };
         let files = match first.format.is_csv() {
             true => Files::Csv(Box::new(CsvParts::open(parts, reading)?)),

@@ -92,7 +92,7 @@ impl InputFile {
         }
         match &parts(&[path.to_owned()])?[..] {
             [part] => Ok(Self { reader: Stored::open(part)?.into_reader(), bytes: part.bytes }),
-            _ => Err(DataError::file(&path.display().to_string(), "is a folder", "name one file")),
+            _ => Err(DataError::unfit(&path.display().to_string(), "is a folder", "name one file")),
         }
     }
 
@@ -116,7 +116,7 @@ pub(super) use super::object::parts as url_parts;
 #[cfg(not(feature = "object-store"))]
 pub(super) fn url_parts(url: &str, _: &mut Vec<Part>) -> Result<()> {
     let fix = "build it with --features object-store, or copy the files to a disk";
-    Err(DataError::file(url, "this program was built without support for URLs", fix))
+    Err(DataError::unfit(url, "this program was built without support for URLs", fix))
 }
 
 #[cfg(test)]

@@ -6,21 +6,21 @@ use object_store::Error;
 use object_store::client::{HttpError, HttpErrorKind};
 
 use super::url::Scheme;
-use crate::error::{DataError, quote};
+use crate::error::{DataError, FileErrorKind, quote};
 
 /// Where programs on a cloud's machines find credentials: asked when there are none in the environment.
 const METADATA: [&str; 3] = ["169.254.169.254", "metadata.google.internal", "169.254.170.2"];
 
 pub(super) fn changed(name: &str) -> DataError {
     let fix = "start again, and write new objects instead of replacing ones that are read";
-    DataError::file(name, "the object was changed while it was read", fix)
+    DataError::file(FileErrorKind::Busy, name, "the object was changed while it was read", fix)
 }
 
 /// The error of a store whose settings cannot work.
 pub(super) fn settings(name: &str, scheme: Scheme, error: &Error) -> DataError {
     let (credentials, endpoint) = scheme.settings();
     let problem = format!("the settings of its store cannot be used: {}", innermost(error));
-    DataError::file(name, problem, format!("check {credentials}, and {endpoint}"))
+    DataError::file(FileErrorKind::System, name, problem, format!("check {credentials}, and {endpoint}"))
 }
 
 pub(super) fn explain(name: &str, scheme: Scheme, error: Error) -> DataError {
@@ -64,7 +64,9 @@ pub(super) fn explain(name: &str, scheme: Scheme, error: Error) -> DataError {
         };
         (problem, format!("check the network, {endpoint}"))
     };
-    DataError::file(name, problem, fix)
+    let missing = matches!(error, Error::NotFound { .. }) || is_bucket(&text);
+    let kind = if missing { FileErrorKind::Missing } else { FileErrorKind::System };
+    DataError::file(kind, name, problem, fix)
 }
 
 /// Whether it is the bucket that is missing.

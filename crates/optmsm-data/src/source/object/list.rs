@@ -10,7 +10,7 @@ use super::footers::Footers;
 use super::net::{self, Pending};
 use super::url::Place;
 use super::{Object, fault};
-use crate::error::{DataError, Result};
+use crate::error::{DataError, FileErrorKind, Result};
 use crate::source::parts::{
     DEEPEST, Format, Part, empty_folder, hidden, known_format, no_pattern, partitions, too_deep,
 };
@@ -56,10 +56,16 @@ fn find(url: &str, parts: &mut Vec<Part>) -> Result<()> {
         return Ok(());
     }
     if pattern {
-        return Err(DataError::file(url, "no object matches", "check the pattern and the bucket"));
+        return Err(DataError::file(
+            FileErrorKind::Missing,
+            url,
+            "no object matches",
+            "check the pattern and the bucket",
+        ));
     }
     let problem = format!("no such object in {}, and no folder", place.root);
-    Err(DataError::file(url, problem, "check the key; it is taken as it is, without %20 and the like"))
+    let fix = "check the key; it is taken as it is, without %20 and the like";
+    Err(DataError::file(FileErrorKind::Missing, url, problem, fix))
 }
 
 /// What a folder holds: objects and folders by name.

@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use crate::error::{DataError, Result};
+use crate::error::{DataError, FileErrorKind, Result};
 
 /// Requests under way at once: enough to hide the latency of each, few enough for a store and for open files.
 const AT_ONCE: usize = 32;
@@ -42,7 +42,7 @@ impl<T> Pending<T> {
         self.answer.recv().map_err(|_| {
             // The client gave up on a setting that it took for granted.
             let fix = "check the store's settings in the environment; if they are right, report this";
-            DataError::file(&self.name, "the request was given up", fix)
+            DataError::file(FileErrorKind::System, &self.name, "the request was given up", fix)
         })
     }
 }
@@ -65,7 +65,7 @@ fn handle(name: &str) -> Result<Handle> {
     };
     RUNTIME.get_or_init(|| begin().map_err(|e| e.to_string())).clone().map_err(|e| {
         let problem = format!("no thread for its requests can be started: {e}");
-        DataError::file(name, problem, "raise the limits of this process")
+        DataError::file(FileErrorKind::System, name, problem, "raise the limits of this process")
     })
 }
 

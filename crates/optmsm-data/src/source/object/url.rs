@@ -43,7 +43,7 @@ impl Place {
             "file" => Scheme::File,
             _ => {
                 let problem = format!("a URL that begins with {scheme}:// cannot be read");
-                return Err(DataError::file(url, problem, "use s3://, gs://, az://, file:// or a path"));
+                return Err(DataError::unfit(url, problem, "use s3://, gs://, az://, file:// or a path"));
             }
         };
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
@@ -51,13 +51,13 @@ impl Place {
             (Scheme::File, "") => {}
             (Scheme::File, host) => {
                 let problem = format!("names the machine '{host}'");
-                return Err(DataError::file(url, problem, "write file:/// and the whole path"));
+                return Err(DataError::unfit(url, problem, "write file:/// and the whole path"));
             }
-            (_, "") => return Err(DataError::file(url, "names no bucket", "write s3://bucket/key")),
+            (_, "") => return Err(DataError::unfit(url, "names no bucket", "write s3://bucket/key")),
             // The client panics when a bucket's name breaks its URL.
             (_, name) if !name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_$".contains(c)) => {
                 let fix = "write its letters, digits, '-', '_' and '.' alone";
-                return Err(DataError::file(url, format!("no bucket can be named {name:?}"), fix));
+                return Err(DataError::unfit(url, format!("no bucket can be named {name:?}"), fix));
             }
             _ => {}
         }
@@ -75,7 +75,7 @@ impl Place {
     pub(super) fn path(&self, key: &str) -> Result<Path> {
         Path::parse(key).map_err(|e| {
             let fix = "write a key without empty parts, '.' and '..'";
-            DataError::file(&self.name(key), format!("cannot be a key: {e}"), fix)
+            DataError::unfit(&self.name(key), format!("cannot be a key: {e}"), fix)
         })
     }
 }
@@ -129,7 +129,7 @@ impl Scheme {
         }
         let (_, setting) = self.settings();
         let problem = format!("the endpoint of its store, {endpoint:?}, is no URL");
-        Err(DataError::file(
+        Err(DataError::unfit(
             root,
             problem,
             format!("write http://host:port or https://host; check {setting}"),
@@ -169,7 +169,7 @@ fn check_text(root: &str, name: &str, value: Option<String>) -> Result<()> {
         Some(value) if !value.chars().all(|c| c.is_ascii_graphic()) => {
             let problem =
                 format!("{} has a space, a line break or a letter beyond ASCII", name.to_uppercase());
-            Err(DataError::file(root, problem, "set it without"))
+            Err(DataError::unfit(root, problem, "set it without"))
         }
         _ => Ok(()),
     }
