@@ -3,6 +3,7 @@
 //! A file has the model's settings with their checks ([`ModelConfig`] has them in a table of the kind's name), its forward and
 //! backward pass, its gradient cases, and `ABOUT`. docs/models.md has the definitions.
 
+pub mod adasparse;
 mod cost;
 pub mod dcnv2;
 pub mod dnn;
@@ -226,6 +227,7 @@ kinds! {
     sarnet: Sarnet, SarnetConfig;
     hmoe: Hmoe, HmoeConfig;
     ple: Ple, PleConfig;
+    adasparse: Adasparse, AdasparseConfig;
 }
 
 /// Settings of the default kind for a new configuration, which follow those of all kinds in `[model]`: for a data set with
