@@ -39,6 +39,7 @@ fn every_parameter_gets_a_gradient() {
                 Kind::OptMsm => case.config.experts.count,
                 Kind::Mmoe => case.config.mmoe.experts.count,
                 Kind::Hmoe => case.config.hmoe.experts.count,
+                Kind::M3oe => case.config.m3oe.experts.count,
                 _ => 0,
             };
             let gate = experts == 1 && e.name.starts_with("gate");

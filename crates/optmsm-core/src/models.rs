@@ -9,6 +9,7 @@ pub mod dcnv2;
 pub mod dnn;
 pub mod epnet;
 pub mod hmoe;
+pub mod m3oe;
 pub mod mmoe;
 pub mod optmsm;
 pub mod pepnet;
@@ -228,6 +229,7 @@ kinds! {
     hmoe: Hmoe, HmoeConfig;
     ple: Ple, PleConfig;
     adasparse: Adasparse, AdasparseConfig;
+    m3oe: M3oe, M3oeConfig;
 }
 
 /// Settings of the default kind for a new configuration, which follow those of all kinds in `[model]`: for a data set with
