@@ -8,6 +8,7 @@ mod cost;
 pub mod dcnv2;
 pub mod dnn;
 pub mod epnet;
+pub mod hamur;
 pub mod hmoe;
 pub mod m3oe;
 pub mod mmoe;
@@ -230,6 +231,7 @@ kinds! {
     ple: Ple, PleConfig;
     adasparse: Adasparse, AdasparseConfig;
     m3oe: M3oe, M3oeConfig;
+    hamur: Hamur, HamurConfig;
 }
 
 /// Settings of the default kind for a new configuration, which follow those of all kinds in `[model]`: for a data set with

@@ -7,11 +7,11 @@ use crate::error::Result;
 use crate::model::Cx;
 use crate::params::{Flat, Init, ParamId, ParamLayout, Tensor};
 
-/// y = x W_sᵀ + b_s for the rows of scenario s, then ReLU if asked.
+/// y = x W_sᵀ + b_s for the rows of scenario s, then ReLU if asked; or y = x W_sᵀ.
 #[derive(Clone, Debug)]
 pub struct ScenarioLinear {
-    weight: ParamId, // [S, out, in]
-    bias: ParamId,   // [S, out]
+    weight: ParamId,       // [S, out, in]
+    bias: Option<ParamId>, // [S, out]
     scenarios: usize,
     inputs: usize,
     outputs: usize,
@@ -27,15 +27,21 @@ impl ScenarioLinear {
         [inputs, outputs]: [usize; 2],
         relu: bool,
     ) -> Self {
+        let linear = Self::without_bias(params, name, scenarios, [inputs, outputs]);
+        let bias = params.add(format!("{name}.bias"), &[scenarios, outputs], Init::Zero);
+        Self { bias: Some(bias), relu, ..linear }
+    }
+
+    /// y = x W_sᵀ, with weights as those of [`ScenarioLinear::new`].
+    pub fn without_bias(
+        params: &mut ParamLayout,
+        name: &str,
+        scenarios: usize,
+        [inputs, outputs]: [usize; 2],
+    ) -> Self {
         let init = Init::Normal((2.0 / inputs as f64).sqrt());
-        Self {
-            weight: params.add(format!("{name}.weight"), &[scenarios, outputs, inputs], init),
-            bias: params.add(format!("{name}.bias"), &[scenarios, outputs], Init::Zero),
-            scenarios,
-            inputs,
-            outputs,
-            relu,
-        }
+        let weight = params.add(format!("{name}.weight"), &[scenarios, outputs, inputs], init);
+        Self { weight, bias: None, scenarios, inputs, outputs, relu: false }
     }
 
     /// Room for the packed weights.
@@ -50,7 +56,7 @@ impl ScenarioLinear {
 
     /// y = ReLU?(x W_sᵀ + b_s).
     pub fn forward<B: Backend>(&self, cx: Cx<B>, y: MatMut<B::Buf>, x: Mat<B::Buf>, w: &B::Packed) {
-        let then = Epilogue { bias: Some(cx.params.mat(self.bias)), relu: self.relu };
+        let then = Epilogue { bias: self.bias.map(|bias| cx.params.mat(bias)), relu: self.relu };
         cx.be.linear(y, x, w, Groups::Rows(cx.x.groups), then);
     }
 
@@ -71,7 +77,9 @@ impl ScenarioLinear {
         let rows = Groups::Rows(cx.x.groups);
         let d_w = grads.mat_as_mut(self.weight, self.scenarios * self.outputs);
         cx.be.linear_dw(d_w, Write::Add, d_y, x, rows);
-        cx.be.col_sum(grads.mat_mut(self.bias), Write::Add, d_y, rows);
+        if let Some(bias) = self.bias {
+            cx.be.col_sum(grads.mat_mut(bias), Write::Add, d_y, rows);
+        }
         cx.be.linear_dx(d_x, write, d_y, w, rows, relu);
     }
 }
