@@ -6,6 +6,7 @@
 
 mod generated;
 mod instance;
+mod left;
 mod norms;
 mod scenario;
 
@@ -123,12 +124,12 @@ impl Hyper {
         }
     }
 
-    /// After the generated layers': adds to the gradients and, if rows are the condition, to d_g `[rows, p]`.
+    /// After the generated layers': adds to the gradients and, if rows are the condition, writes d_g `[rows, p]`.
     pub fn backward<B: Backend>(
         &self,
         cx: Cx<B>,
         grads: &mut Flat<B>,
-        d_g: MatMut<B::Buf>,
+        (d_g, write): (MatMut<B::Buf>, Write),
         act: &mut HyperActivations<B>,
         p: &HyperPrepared<B>,
     ) {
@@ -142,7 +143,7 @@ impl Hyper {
         // forward: z = [z_s ; g]
         let d_z = act.d_z.mat(n);
         be.col_sum(grads.mat_mut(self.scenario), Write::Add, d_z.cols(0, q), Groups::Rows(cx.x.groups));
-        be.copy(d_g, Write::Add, d_z.cols(q, self.row));
+        be.copy(d_g, write, d_z.cols(q, self.row));
     }
 
     /// If scenarios are the condition: from ∂u `[S, t]` to the gradients of the parameters. Once per step.

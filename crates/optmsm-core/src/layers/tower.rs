@@ -15,7 +15,6 @@ use crate::params::{Flat, ParamId, Tensor};
 pub struct Tower {
     hyper: Hyper,
     layers: Vec<GeneratedLinear>,
-    specific: usize, // p
     dropout: f64,
     first_site: u32,
 }
@@ -50,12 +49,14 @@ pub struct TowerSpec<'a> {
     pub scenario: ParamId,
     /// Columns of its input h_0.
     pub inputs: usize,
-    /// p: the last columns of h_0, the specific encoding.
-    pub specific: usize,
+    /// p: columns of g, which the weights of a row are generated from with `condition = "instance"`.
+    pub row: usize,
     /// Hidden widths and dropout.
     pub tower: &'a TowerConfig,
     /// The hypernetwork.
     pub hyper: &'a HyperConfig,
+    /// k: if above 0, the left factor of a layer is the product of two, `[in, k]` and `[k, r]`.
+    pub overparameterize: usize,
 }
 
 impl TowerSpec<'_> {
@@ -69,15 +70,15 @@ impl TowerSpec<'_> {
 impl Tower {
     /// `hyper.trunk`, and `tower.{l}` for layer l.
     pub fn new(build: &mut Builder, spec: TowerSpec) -> Self {
-        let TowerSpec { scenario, specific, tower, hyper, .. } = spec;
-        let hyper = Hyper::new(build, "hyper", scenario, specific, hyper);
+        let TowerSpec { scenario, row, tower, hyper, overparameterize: k, .. } = spec;
+        let hyper = Hyper::new(build, "hyper", scenario, row, hyper);
         let widths = spec.widths();
         let layer = |(l, w): (usize, &[usize])| {
             let relu = l + 2 < widths.len();
-            GeneratedLinear::new(build, &format!("tower.{l}"), [w[0], w[1]], relu, &hyper)
+            GeneratedLinear::overparameterized(build, &format!("tower.{l}"), [w[0], w[1]], relu, &hyper, k)
         };
         let layers = widths.windows(2).enumerate().map(layer).collect();
-        Self { hyper, layers, specific, dropout: tower.dropout, first_site: build.dropout_sites() }
+        Self { hyper, layers, dropout: tower.dropout, first_site: build.dropout_sites() }
     }
 
     /// Room for what is made once per step.
@@ -119,17 +120,18 @@ impl Tower {
         self.layers.iter().zip(layers).for_each(|(l, p)| l.generate(be, p, hyper, params));
     }
 
-    /// Logits `[rows, 1]` from h_0 `[rows, m + p]`, whose last p columns are the specific encoding.
+    /// Logits `[rows, 1]` from h_0 `[rows, in]`; with `condition = "instance"` by weights of g `[rows, p]`.
     pub fn forward<B: Backend>(
         &self,
         cx: Cx<B>,
         mut logits: MatMut<B::Buf>,
         act: &mut TowerActivations<B>,
         h0: Mat<B::Buf>,
+        g: Mat<B::Buf>,
         prepared: &TowerPrepared<B>,
     ) {
-        let (n, p) = (cx.x.rows, self.specific);
-        self.hyper.forward(cx, &mut act.hyper, h0.cols(h0.cols - p, p), &prepared.hyper);
+        let n = cx.x.rows;
+        self.hyper.forward(cx, &mut act.hyper, g, &prepared.hyper);
         for (l, layer) in self.layers.iter().enumerate() {
             let (before, after) = act.h.split_at_mut(l);
             let h = before.last().map_or(h0, |h| h.mat(n));
@@ -145,7 +147,7 @@ impl Tower {
         }
     }
 
-    /// Sets d_h0 and adds to the gradients; `d_logits` is used up.
+    /// Sets d_h0 and adds to the gradients; `d_logits` is used up. [`Tower::backward_to_condition`] follows.
     #[allow(clippy::too_many_arguments)] // the sides of a backward pass
     pub fn backward<B: Backend>(
         &self,
@@ -157,7 +159,7 @@ impl Tower {
         h0: Mat<B::Buf>,
         prepared: &TowerPrepared<B>,
     ) {
-        let (n, p) = (cx.x.rows, self.specific);
+        let n = cx.x.rows;
         self.hyper.begin_backward(cx, &mut act.hyper);
         for (l, layer) in self.layers.iter().enumerate().rev() {
             let (before, after) = act.d_h.split_at_mut(l);
@@ -170,8 +172,18 @@ impl Tower {
             let (own, packed) = (&mut act.layers[l], &prepared.layers[l]);
             layer.backward(cx, grads, d_h, d_y.as_mat(), own, h, &mut act.hyper, packed);
         }
-        let m = d_h0.cols - p;
-        self.hyper.backward(cx, &mut grads.dense, d_h0.cols(m, p), &mut act.hyper, &prepared.hyper);
+    }
+
+    /// Adds to the gradients of what generates the weights and, with `condition = "instance"`, writes that of g.
+    pub fn backward_to_condition<B: Backend>(
+        &self,
+        cx: Cx<B>,
+        grads: &mut Flat<B>,
+        d_g: (MatMut<B::Buf>, Write),
+        act: &mut TowerActivations<B>,
+        prepared: &TowerPrepared<B>,
+    ) {
+        self.hyper.backward(cx, grads, d_g, &mut act.hyper, &prepared.hyper);
     }
 
     /// From the gradients of the generated weights, summed over the batch, to those of the hypernetwork. Once per step.
@@ -187,7 +199,7 @@ impl Tower {
         let mut write = Write::Set;
         // Backward, as their gradients came: a device that runs operations side by side then waits for the first layer's alone.
         for ((layer, packed), own) in self.layers.iter().zip(&prepared.layers).zip(layers).rev() {
-            layer.finish(be, grads, (d_u, write), own, &prepared.hyper, packed);
+            layer.finish(be, grads, (d_u, write), own, &prepared.hyper, packed, params);
             write = Write::Add;
         }
         self.hyper.finish(be, &mut grads.dense, d_u, &prepared.hyper, params);

@@ -2,11 +2,11 @@
 
 mod cases;
 mod config;
-mod exhibits;
 
 use crate::backend::{Backend, Mat, MatMut, Products, Write};
 use crate::config::{InputSpec, ModelConfig, Role};
 use crate::error::Result;
+use crate::layers::hyper::GeneratedNorms;
 use crate::layers::input_mlp::{InputMlpActivations, InputMlpPrepared};
 use crate::layers::mlp::MlpActivations;
 use crate::layers::orthogonality::OrthogonalityActivations;
@@ -91,7 +91,8 @@ impl OptMsm {
         let gate =
             (config.combine == Combine::Gate).then(|| Gate::shared(&mut build, "gate", [encoding, count]));
         let (tower, hyper) = (&config.tower, &config.hyper);
-        let place = TowerSpec { scenario, inputs: width + encoding, specific: encoding, tower, hyper };
+        let inputs = width + encoding;
+        let place = TowerSpec { scenario, inputs, row: encoding, tower, hyper, overparameterize: 0 };
         let tower = Tower::new(&mut build, place);
         let readers = vec![
             Reader::linear(build.embedding(), Fields::Role(Role::Shared), experts.first()),
@@ -179,7 +180,8 @@ impl<B: Backend> Model<B> for OptMsm {
         } else {
             be.select(act.h0.mat_mut(n).cols(0, m), act.e.mat(n), cx.x.groups);
         }
-        self.tower.forward(cx, logits, &mut act.tower, act.h0.mat(n), &prepared.tower);
+        let h0 = act.h0.mat(n);
+        self.tower.forward(cx, logits, &mut act.tower, h0, h0.cols(m, p), &prepared.tower);
     }
 
     fn embedded<'a>(&self, act: &'a Activations<B>, reader: usize, rows: usize) -> Mat<'a, B::Buf> {
@@ -202,6 +204,8 @@ impl<B: Backend> Model<B> for OptMsm {
         let (be, n, m, p) = (cx.be, cx.x.rows, self.width, self.encoding);
         let (d_h0, h0) = (act.d_h0.mat_mut(n), act.h0.mat(n));
         self.tower.backward(cx, grads, d_h0, d_logits, &mut act.tower, h0, &prepared.tower);
+        let (d_g, tower) = ((act.d_h0.mat_mut(n).cols(m, p), Write::Add), &mut act.tower);
+        self.tower.backward_to_condition(cx, &mut grads.dense, d_g, tower, &prepared.tower);
 
         // Leaves in d_e the gradient before the experts' last ReLU.
         let (mut d_e, e) = (act.d_e.mat_mut(n), act.e.mat(n));
@@ -252,7 +256,8 @@ impl<B: Backend> Model<B> for OptMsm {
         let mut shown = Vec::new();
         shown.extend(self.orthogonality.exhibit(&self.spec, measured, self.experts.names()));
         shown.extend(self.gate.as_ref().map(|_| Exhibit::gate(measured, 0, self.experts.names())));
-        shown.extend(exhibits::generated(&self.tower.norms(be, &prepared.tower, params)?));
+        let norms = self.tower.norms(be, &prepared.tower, params)?;
+        shown.extend(GeneratedNorms::exhibit(&norms, |l| format!("layer {l}")));
         Ok(shown)
     }
 }

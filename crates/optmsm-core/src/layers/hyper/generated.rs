@@ -1,5 +1,6 @@
 //! One generated layer: its parameters, and where the condition parts the ways.
 
+use super::left::{Left, LeftPrepared};
 use super::{Hyper, HyperActivations, HyperPrepared};
 use crate::backend::{Backend, Layout, Mat, MatMut, Products, Write};
 use crate::error::Result;
@@ -15,7 +16,7 @@ pub struct GeneratedLinear {
     /// t → out: D, d.
     pub(super) shift: Linear,
     /// P `[in, r]` and Q `[r, out]`, when r > 0.
-    pub(super) factors: Option<(ParamId, ParamId)>,
+    pub(super) factors: Option<(Left, ParamId)>,
     /// Gradients of what a step generated, if scenarios are the condition: C_s Q `[S, r·out]` or W_s `[S, out·in]`, and b_s
     /// `[S, out]`.
     pub(super) d_generated: Option<(ParamId, ParamId)>,
@@ -33,7 +34,7 @@ pub struct GeneratedPrepared<B: Backend> {
     /// A: one group under `scenario`; under `instance` r groups of `[r, t]`, or out groups of `[in, t]`.
     pub(super) weight: B::Packed,
     pub(super) shift: B::Packed,
-    pub(super) left: B::Packed,
+    pub(super) left: Option<LeftPrepared<B>>,
     pub(super) right: B::Packed,
     /// `scenario`: S groups of C_s Q `[r, out]`, or W_s `[out, in]`.
     pub(super) generated: B::Packed,
@@ -63,20 +64,33 @@ impl GeneratedLinear {
         relu: bool,
         hyper: &Hyper,
     ) -> Self {
-        let (scenarios, Builder { params, derived, .. }) = (build.scenarios(), build);
+        Self::overparameterized(build, name, [inputs, outputs], relu, hyper, 0)
+    }
+
+    /// The same, with `k` above 0 as the inner width of `{name}.left.outer` and `{name}.left.inner`, the product of which is P.
+    pub fn overparameterized(
+        build: &mut Builder,
+        name: &str,
+        [inputs, outputs]: [usize; 2],
+        relu: bool,
+        hyper: &Hyper,
+        k: usize,
+    ) -> Self {
         let (t, rank) = (hyper.config.trunk, hyper.config.rank.min(inputs).min(outputs));
         let std = |fan_in: usize| Init::Normal((2.0 / fan_in as f64).sqrt());
         let own = |part: &str| format!("{name}.{part}");
         let (weight, factors) = if rank > 0 {
             let (shape, init) = ([t, rank * rank], [std(t * rank), Init::Identity(rank)]);
-            let core = Linear::with_init(params, &own("core"), shape, false, init[0], init[1]);
-            let left = params.add(own("left"), &[inputs, rank], std(inputs));
-            let right = params.add(own("right"), &[rank, outputs], std(rank));
+            let core = Linear::with_init(&mut build.params, &own("core"), shape, false, init[0], init[1]);
+            let left = Left::new(build, &own("left"), [inputs, rank], k);
+            let right = build.params.add(own("right"), &[rank, outputs], std(rank));
             (core, Some((left, right)))
         } else {
             let shape = [t, outputs * inputs];
-            (Linear::with_init(params, &own("full"), shape, false, std(t * inputs), Init::Zero), None)
+            let init = [std(t * inputs), Init::Zero];
+            (Linear::with_init(&mut build.params, &own("full"), shape, false, init[0], init[1]), None)
         };
+        let (scenarios, Builder { params, derived, .. }) = (build.scenarios(), build);
         let init = Init::Normal((0.2 / t as f64).sqrt());
         let shift = Linear::with_init(params, &own("shift"), [t, outputs], false, init, Init::Zero);
         let rows = if rank > 0 { rank } else { inputs };
@@ -111,7 +125,7 @@ impl GeneratedLinear {
         Ok(GeneratedPrepared {
             weight,
             shift: self.shift.alloc(be, used)?,
-            left: be.alloc_packed(1, self.rank, self.inputs, used)?,
+            left: self.factors.map(|(left, _)| left.alloc(be, used)).transpose()?,
             right: be.alloc_packed(1, self.outputs, self.rank, used)?,
             generated,
             core: Tensor::new(be, s, rows * cols)?,
@@ -150,8 +164,8 @@ impl GeneratedLinear {
         // The rows of A are in the order that both groupings need.
         self.weight.pack(be, &mut p.weight, params);
         self.shift.pack(be, &mut p.shift, params);
-        if let Some((left, right)) = self.factors {
-            be.pack(&mut p.left, params.mat(left), Layout::InOut);
+        if let (Some((left, right)), Some(own)) = (self.factors, &mut p.left) {
+            left.pack(be, own, params);
             be.pack(&mut p.right, params.mat(right), Layout::InOut);
         }
     }
@@ -204,13 +218,14 @@ impl GeneratedLinear {
             None => {
                 let n = d_y.rows;
                 let u = (hyper.u.mat(n), hyper.d_u.mat_mut(n));
-                self.backward_instance(cx, &mut grads.dense, d_h, d_y, act, h, u, p);
+                self.backward_instance(cx, grads, d_h, d_y, act, h, u, p);
             }
         }
     }
 
-    /// If scenarios are the condition: from the summed gradients of the generated weights to those of the parameters, and
-    /// writes ∂u `[S, t]` before its ReLU. Once per step.
+    /// From the summed gradients of what a step made to those of the parameters and, if scenarios are the condition, writes ∂u
+    /// `[S, t]` before its ReLU. Once per step.
+    #[allow(clippy::too_many_arguments)] // the sides of a backward pass
     pub fn finish<B: Backend>(
         &self,
         be: &B,
@@ -219,8 +234,12 @@ impl GeneratedLinear {
         scratch: &mut Tensor<B>,
         hyper: &HyperPrepared<B>,
         p: &GeneratedPrepared<B>,
+        params: &Flat<B>,
     ) {
         let s = self.scenarios;
+        if let (Some((left, _)), Some(own)) = (self.factors, &p.left) {
+            left.finish(be, grads, own, params);
+        }
         if let Some(generated) = self.d_generated {
             self.finish_scenarios(be, grads, generated, (d_u.mat_mut(s), write), scratch, hyper.u.mat(s), p);
         }

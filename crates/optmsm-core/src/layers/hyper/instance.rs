@@ -4,7 +4,7 @@
 
 use super::generated::{GeneratedActivations, GeneratedLinear, GeneratedPrepared};
 use crate::backend::{Backend, Epilogue, Groups, Mat, MatMut, Write};
-use crate::model::Cx;
+use crate::model::{Cx, Grads};
 use crate::params::Flat;
 
 impl GeneratedLinear {
@@ -19,8 +19,8 @@ impl GeneratedLinear {
         p: &GeneratedPrepared<B>,
     ) {
         let n = h.rows;
-        if self.rank > 0 {
-            be.linear(act.a.mat_mut(n), h, &p.left, Groups::One(0), Epilogue::NONE);
+        if let Some(left) = &p.left {
+            be.linear(act.a.mat_mut(n), h, &left.packed, Groups::One(0), Epilogue::NONE);
             for i in 0..self.rank {
                 self.generate_row(be, act.column.mat_mut(n), i, u, p, params);
                 // c = Σ_i a_i · C[i, :]
@@ -60,7 +60,7 @@ impl GeneratedLinear {
     pub(super) fn backward_instance<B: Backend>(
         &self,
         Cx { be, params, .. }: Cx<B>,
-        grads: &mut Flat<B>,
+        grads: &mut Grads<B>,
         mut d_h: MatMut<B::Buf>,
         d_y: Mat<B::Buf>,
         act: &mut GeneratedActivations<B>,
@@ -70,9 +70,9 @@ impl GeneratedLinear {
     ) {
         let (n, whole) = (h.rows, Groups::One(0));
         // forward: b(u) = D u + d
-        self.shift.parameters_backward(be, grads, d_y, u);
+        self.shift.parameters_backward(be, &mut grads.dense, d_y, u);
         be.linear_dx(d_u.again(), Write::Add, d_y, &p.shift, whole, None);
-        let Some((left, right)) = self.factors else {
+        let (Some((left, right)), Some(own)) = (self.factors, &p.left) else {
             for o in 0..self.outputs {
                 // forward: y_o = h · W[o, :], so d_h += d_y_o W[o, :] and d_W[o, :] = d_y_o h
                 let d_y_o = d_y.cols(o, 1);
@@ -80,7 +80,7 @@ impl GeneratedLinear {
                 let write = if o == 0 { Write::Set } else { Write::Add };
                 be.row_scale(d_h.again(), write, d_y_o, act.column.mat(n));
                 be.row_scale(act.column.mat_mut(n), Write::Set, d_y_o, h);
-                self.generate_row_bwd(be, grads, d_u.again(), act.column.mat(n), o, u, p);
+                self.generate_row_bwd(be, &mut grads.dense, d_u.again(), act.column.mat(n), o, u, p);
             }
             if let Some(h) = relu {
                 be.relu_bwd(d_h, h);
@@ -88,17 +88,17 @@ impl GeneratedLinear {
             return;
         };
         // forward: a = h P, c = a C(u), y = c Q + b(u)
-        be.linear_dw(grads.mat_mut(right), Write::Add, act.c.mat(n), d_y, whole);
+        be.linear_dw(grads.dense.mat_mut(right), Write::Add, act.c.mat(n), d_y, whole);
         be.linear_dx(act.d_c.mat_mut(n), Write::Set, d_y, &p.right, whole, None);
         for i in 0..self.rank {
             // forward: c = Σ_i a_i C[i, :], so d_a_i = d_c · C[i, :] and d_C[i, :] = a_i d_c
             self.generate_row(be, act.column.mat_mut(n), i, u, p, params);
             be.row_dot(act.d_a.mat_mut(n).cols(i, 1), Write::Set, act.d_c.mat(n), act.column.mat(n));
             be.row_scale(act.column.mat_mut(n), Write::Set, act.a.mat(n).cols(i, 1), act.d_c.mat(n));
-            self.generate_row_bwd(be, grads, d_u.again(), act.column.mat(n), i, u, p);
+            self.generate_row_bwd(be, &mut grads.dense, d_u.again(), act.column.mat(n), i, u, p);
         }
-        be.linear_dw(grads.mat_mut(left), Write::Add, h, act.d_a.mat(n), whole);
-        be.linear_dx(d_h, Write::Set, act.d_a.mat(n), &p.left, whole, relu);
+        left.backward(be, grads, act.d_a.mat(n), h);
+        be.linear_dx(d_h, Write::Set, act.d_a.mat(n), &own.packed, whole, relu);
     }
 
     /// forward: row_i = A_i u + a_i, with A_i `[cols, t]`.

@@ -3,6 +3,7 @@
 use super::generated::{GeneratedLinear, GeneratedPrepared};
 use crate::backend::{Backend, Elem};
 use crate::error::Result;
+use crate::model::{Exhibit, Heads};
 use crate::params::Flat;
 
 /// Frobenius norms of one generated layer, each `[S]`.
@@ -12,6 +13,25 @@ pub struct GeneratedNorms {
     pub weight: Vec<f64>,
     /// Of b_s.
     pub bias: Vec<f64>,
+}
+
+impl GeneratedNorms {
+    /// Norms of layers by scenario; none where there are none. `name` says what layer l is.
+    pub fn exhibit(norms: &[Self], name: impl Fn(usize) -> String) -> Option<Exhibit> {
+        let scenarios = norms.first()?.weight.len();
+        let columns = (0..norms.len()).map(name);
+        let columns = columns.flat_map(|layer| [format!("weights of {layer}"), format!("bias of {layer}")]);
+        let row = |s: usize| norms.iter().flat_map(move |n| [Some(n.weight[s]), Some(n.bias[s])]);
+        Some(Exhibit {
+            title: "Generated weights by scenario".into(),
+            says: "Frobenius norm of what the hypernetwork generates for each scenario, layer by layer."
+                .into(),
+            rows: Heads::Scenarios,
+            columns: Heads::Named(columns.collect()),
+            values: (0..scenarios).flat_map(row).collect(),
+            full: None,
+        })
+    }
 }
 
 impl GeneratedLinear {
@@ -37,13 +57,14 @@ impl GeneratedLinear {
         let (s, r) = (self.scenarios, self.rank);
         let bias = host(be, p.bias.buf(), 0, s * self.outputs)?;
         let bias = bias.chunks(self.outputs).map(norm).collect();
-        let Some((left, _)) = self.factors else {
+        let (Some((left, _)), Some(own)) = (self.factors, &p.left) else {
             let whole = self.outputs * self.inputs;
             let weight = host(be, p.core.buf(), 0, s * whole)?;
             return Ok(GeneratedNorms { weight: weight.chunks(whole).map(norm).collect(), bias });
         };
         // With M = C_s Q: ‖P M‖² = Σ_ij (PᵀP)_ij (M Mᵀ)_ij, so that the product of size in × out is never made.
-        let p_l = host(be, &params.buf, params.offset(left), self.inputs * r)?;
+        let p_l = left.mat(own, params);
+        let p_l = host(be, p_l.buf, p_l.offset, self.inputs * r)?;
         let mut gram = vec![0.0; r * r];
         for row in p_l.chunks(r) {
             for (i, sums) in gram.chunks_mut(r).enumerate() {

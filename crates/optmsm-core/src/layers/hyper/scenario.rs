@@ -42,8 +42,8 @@ impl GeneratedLinear {
         let be = cx.be;
         let then = Epilogue { bias: Some(p.bias.mat(self.scenarios)), relu: self.relu };
         let mut x = h;
-        if self.rank > 0 {
-            be.linear(act.a.mat_mut(h.rows), h, &p.left, Groups::One(0), Epilogue::NONE);
+        if let Some(left) = &p.left {
+            be.linear(act.a.mat_mut(h.rows), h, &left.packed, Groups::One(0), Epilogue::NONE);
             x = act.a.mat(h.rows);
         }
         be.linear(y, x, &p.generated, Groups::Rows(cx.x.groups), then);
@@ -55,7 +55,7 @@ impl GeneratedLinear {
     pub(super) fn backward_scenario<B: Backend>(
         &self,
         cx: Cx<B>,
-        Grads { dense: grads, derived }: &mut Grads<B>,
+        grads: &mut Grads<B>,
         (d_weight, d_bias): (ParamId, ParamId),
         d_h: MatMut<B::Buf>,
         d_y: Mat<B::Buf>,
@@ -64,8 +64,9 @@ impl GeneratedLinear {
         p: &GeneratedPrepared<B>,
     ) {
         let (be, s, by) = (cx.be, self.scenarios, Groups::Rows(cx.x.groups));
+        let derived = &mut grads.derived;
         be.col_sum(derived.mat_mut(d_bias), Write::Add, d_y, by);
-        let Some((left, _)) = self.factors else {
+        let (Some((left, _)), Some(own)) = (self.factors, &p.left) else {
             // forward: y = h W_sᵀ + b_s, so d_W_s = d_yᵀ h and d_h = d_y W_s
             be.linear_dw(derived.mat_as_mut(d_weight, s * self.outputs), Write::Add, d_y, h, by);
             be.linear_dx(d_h, Write::Set, d_y, &p.generated, by, relu);
@@ -76,8 +77,8 @@ impl GeneratedLinear {
         let (a, n) = (act.a.mat(h.rows), h.rows);
         be.linear_dw(derived.mat_as_mut(d_weight, s * self.rank), Write::Add, a, d_y, by);
         be.linear_dx(act.d_a.mat_mut(n), Write::Set, d_y, &p.generated, by, None);
-        be.linear_dw(grads.mat_mut(left), Write::Add, h, act.d_a.mat(n), Groups::One(0));
-        be.linear_dx(d_h, Write::Set, act.d_a.mat(n), &p.left, Groups::One(0), relu);
+        left.backward(be, grads, act.d_a.mat(n), h);
+        be.linear_dx(d_h, Write::Set, act.d_a.mat(n), &own.packed, Groups::One(0), relu);
     }
 
     /// From the summed gradients of the generated weights to those of A, a, D, d, Q, and of u `[S, t]` before its ReLU.
