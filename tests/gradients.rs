@@ -40,9 +40,11 @@ fn every_parameter_gets_a_gradient() {
                 Kind::Mmoe => case.config.mmoe.experts.count,
                 Kind::Hmoe => case.config.hmoe.experts.count,
                 Kind::M3oe => case.config.m3oe.experts.count,
+                Kind::M2m => case.config.m2m.experts.count,
                 _ => 0,
             };
-            let gate = experts == 1 && e.name.starts_with("gate");
+            let gate = e.name.starts_with("gate") || e.name.starts_with("attention");
+            let gate = experts == 1 && gate;
             // So is the softmax over one scenario, which alone reads the scenario's embedding.
             let relation = case.config.kind == Kind::Hmoe && case.input.scenarios == 1;
             let relation = relation && (e.name.starts_with("relation") || e.name.starts_with("scenario"));

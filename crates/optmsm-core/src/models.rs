@@ -10,6 +10,7 @@ pub mod dnn;
 pub mod epnet;
 pub mod hamur;
 pub mod hmoe;
+pub mod m2m;
 pub mod m3oe;
 pub mod mmoe;
 pub mod optmsm;
@@ -232,6 +233,7 @@ kinds! {
     adasparse: Adasparse, AdasparseConfig;
     m3oe: M3oe, M3oeConfig;
     hamur: Hamur, HamurConfig;
+    m2m: M2m, M2mConfig;
 }
 
 /// Settings of the default kind for a new configuration, which follow those of all kinds in `[model]`: for a data set with
