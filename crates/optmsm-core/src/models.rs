@@ -4,6 +4,7 @@
 //! backward pass, its gradient cases, and `ABOUT`. docs/models.md has the definitions.
 
 pub mod adasparse;
+pub mod apg;
 mod cost;
 pub mod dcnv2;
 pub mod dnn;
@@ -234,6 +235,7 @@ kinds! {
     m3oe: M3oe, M3oeConfig;
     hamur: Hamur, HamurConfig;
     m2m: M2m, M2mConfig;
+    apg: Apg, ApgConfig;
 }
 
 /// Settings of the default kind for a new configuration, which follow those of all kinds in `[model]`: for a data set with
