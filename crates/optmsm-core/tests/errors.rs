@@ -26,7 +26,7 @@ fn input() -> InputSpec {
 }
 
 fn config() -> ModelConfig {
-    let embeddings = EmbeddingsConfig { dtype: TableDtype::F16, ..EmbeddingsConfig::default() };
+    let embeddings = EmbeddingsConfig { dtype: TableDtype::F16 };
     ModelConfig { embeddings, ..ModelConfig::default() }
 }
 

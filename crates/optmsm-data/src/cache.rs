@@ -149,7 +149,7 @@ impl Cache {
         let cache = open().map_err(|problem| {
             DataError::file(
                 FileErrorKind::Damaged,
-                &path.display().to_string(),
+                path.display().to_string(),
                 problem,
                 "check the disk that it was just written to",
             )
@@ -216,7 +216,7 @@ impl Cache {
             let problem = format!("block {number} cannot be read: {problem}");
             DataError::file(
                 FileErrorKind::Damaged,
-                &self.path.display().to_string(),
+                self.path.display().to_string(),
                 problem,
                 "delete the file: it will be made anew",
             )
