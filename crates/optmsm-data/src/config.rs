@@ -1,20 +1,21 @@
 //! What a user says of the data: the `[data]` table of the configuration.
 
 mod field;
+mod number;
 mod scenarios;
+mod stream;
 
 use std::collections::{HashMap, HashSet};
 
 use optmsm_core::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::reading::{Quoting, Reading, Spelling, two_values};
-use crate::source::Paths;
-use crate::split::{Part, SplitConfig};
-use crate::stream::StreamConfig;
+use crate::source::{Paths, Quoting, Reading, Spelling, Split, SplitConfig, two_values};
 pub(crate) use field::{DEFAULT_SEPARATOR, MAX_IDS};
 pub use field::{FieldConfig, Kind, ListText, Missing};
+pub use number::{Marks, Transform};
 pub use scenarios::{ByScenario, Equal, NegativeRate, ScenarioWeights};
+pub use stream::{BLOCK_ROWS, StreamConfig, StreamMode};
 
 /// Files, columns and fields of the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,7 +54,7 @@ pub struct DataConfig {
     pub negative_rate: Option<NegativeRate>,
     /// Parts that have all rows of label 0 in spite of `negative_rate`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub unsampled: Vec<Part>,
+    pub unsampled: Vec<Split>,
     /// Column whose values group the rows for GAUC, such as the user; rows without one are no part of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
@@ -175,7 +176,7 @@ impl DataConfig {
             (_, None, _) => Some("is given without data.negative_rate"),
             (_, _, Some(_)) => Some("is given beside data.split, whose parts are all of data.train"),
             (parts, ..) => {
-                parts.contains(&Part::Train).then_some("names train, which data.negative_rate is of")
+                parts.contains(&Split::Train).then_some("names train, which data.negative_rate is of")
             }
         };
         if let Some(problem) = whole {
@@ -228,7 +229,6 @@ impl DataConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::numeric::Transform;
     use optmsm_core::config::{Pooling, Role};
 
     fn with(change: impl FnOnce(&mut DataConfig)) -> String {

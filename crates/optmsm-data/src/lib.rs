@@ -10,54 +10,33 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 
-pub mod cache;
-pub mod config;
-mod counts;
-pub mod dataset;
+mod config;
 mod encode;
-mod encoder;
-pub mod error;
-mod file;
-mod fit;
-mod gather;
-mod hash;
-mod lock;
-mod numeric;
+mod error;
+mod fault;
 mod parse;
-mod peek;
-pub mod predictions;
-mod quantile;
-pub mod reader;
-pub mod reading;
-pub mod schema;
+mod schema;
 mod source;
-pub mod split;
-mod stream;
-mod sweep;
 pub mod synth;
-mod table;
-pub mod unknown;
-mod vocab;
-mod xxh64;
+mod util;
+mod write;
 
-pub use cache::{Cache, Prepared};
 pub use config::{
-    ByScenario, DataConfig, Equal, FieldConfig, Kind, ListText, Missing, NegativeRate, ScenarioWeights,
-    UnseenScenario,
+    BLOCK_ROWS, ByScenario, DataConfig, Equal, FieldConfig, Kind, ListText, Marks, Missing, NegativeRate,
+    ScenarioWeights, StreamConfig, StreamMode, Transform, UnseenScenario,
 };
-pub use dataset::Dataset;
+pub use encode::{
+    Cache, Dataset, Extra, Need, Prepared, RecordBuffer, RowReader, Selection, Unknown, Unknowns,
+};
 pub use error::{DataError, FileErrorKind, Place, Result, is_control, printable, quote};
-pub use file::{NewFile, is_taken, read_at, write_atomic, write_whole};
-pub use lock::Lock;
-pub use numeric::{Marks, NumericStats, Transform};
-pub use peek::{Form, Holds, Peek, PeekColumn, Value, bracketed};
-pub use predictions::{OutputFormat, Predictions};
-pub use reader::{Extra, Need, RecordBuffer, RowReader};
-pub use reading::{Quoting, Reading, Spelling};
-pub use schema::{Encoding, FieldSchema, ScenarioSchema, Schema};
-pub use source::{InputFile, Paths, Progress, Source, SourceFile, is_url};
-pub use split::{Part, SplitConfig};
-pub use stream::{StreamConfig, StreamMode};
+pub use schema::{
+    Encoding, FALLBACK, FieldSchema, Form, Holds, NumericStats, Peek, PeekColumn, ScenarioSchema, Schema,
+    Value, Vocabulary, bracketed,
+};
+pub use source::{
+    BY_ROW, InputFile, NULLS, NUMBER_NULLS, Paths, Progress, Quoting, Reading, Source, SourceFile, Spelling,
+    Split, SplitConfig, is_url,
+};
 pub use synth::SynthConfig;
-pub use table::{ColumnType, TableWriter};
-pub use vocab::Vocabulary;
+pub use util::{Lock, NewFile, is_taken, read_at, write_atomic, write_whole};
+pub use write::{ColumnType, OutputFormat, Predictions, TableWriter};

@@ -1,6 +1,13 @@
 //! What the training file says of its columns, and the file that keeps it.
 
 mod check;
+mod counts;
+mod fit;
+mod gather;
+mod numeric;
+mod peek;
+mod quantile;
+mod vocab;
 
 use std::fs;
 use std::io;
@@ -11,12 +18,14 @@ use optmsm_core::error::Error as CoreError;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::config::{ByScenario, ListText, UnseenScenario};
+use crate::config::{ByScenario, ListText, Marks, Transform, UnseenScenario};
 use crate::error::{DataError, FileErrorKind, Result, quote};
-use crate::file::write_atomic;
-use crate::numeric::{Marks, NumericStats, Transform};
-use crate::reading::Reading;
-use crate::vocab::Vocabulary;
+use crate::source::Reading;
+use crate::util::write_atomic;
+pub use numeric::NumericStats;
+pub use peek::{Form, Holds, Peek, PeekColumn, Value, bracketed};
+pub(crate) use quantile::bucket;
+pub use vocab::Vocabulary;
 
 /// Name of the fallback scenario of `unseen_scenario = "oov"`.
 pub const FALLBACK: &str = "<unseen>";

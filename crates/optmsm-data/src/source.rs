@@ -4,56 +4,62 @@ mod arrow;
 mod bounds;
 mod cell;
 mod column;
-mod columns;
+mod column_files;
 mod csv;
-mod csv_parts;
+mod csv_files;
 mod csv_rows;
+mod data_file;
+mod decode;
 mod file;
 mod foreign;
 mod guard;
 mod header;
+mod input_file;
 mod int96;
 mod ipc;
+mod listing;
+mod nearest;
 #[cfg(feature = "object-store")]
 mod object;
-mod parts;
 mod paths;
 mod pool;
+mod progress;
+mod reading;
 mod records;
 mod rows;
+mod split;
 mod stored;
+mod sweep;
 mod text;
+mod values;
 mod whole;
 
 use std::path::{Path, PathBuf};
 
 #[cfg(test)]
 pub(crate) use cell::Elements;
-pub(crate) use cell::{Cell, List};
+pub(crate) use cell::{Cell, List, utf8};
 pub(crate) use column::{Dictionary, can_be_read};
-pub(crate) use parts::Part;
+pub(crate) use data_file::DataFile;
+pub use data_file::is_url;
+pub use input_file::InputFile;
 pub use paths::Paths;
 pub(crate) use pool::{Done, Stream, Work};
+pub(crate) use progress::PROGRESS_ROWS;
+pub use progress::Progress;
+pub use reading::{NULLS, NUMBER_NULLS, Quoting, Reading, Spelling};
+pub(crate) use reading::{Speller, respell, two_values};
 pub(crate) use records::Records;
-pub(crate) use rows::{AnyColumn, Rows, Span, Values, with_values};
-pub use stored::{InputFile, is_url};
+pub(crate) use rows::Rows;
+pub use split::{BY_ROW, Split, SplitConfig};
+pub(crate) use split::{Selector, empty_split};
+pub(crate) use sweep::{Known, Sweep, look_up};
+pub(crate) use values::{AnyColumn, Span, Values, with_values};
 pub(crate) use whole::Whole;
 
-use crate::error::{Result, list};
-
-/// How far a pass over a file has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Rows read.
-    pub rows: u64,
-    /// Bytes read.
-    pub bytes: u64,
-    /// Size of the file in bytes, where it is known: not for a pipe.
-    pub total_bytes: Option<u64>,
-}
-
-/// Rows between two calls of a progress callback.
-pub(crate) const PROGRESS_ROWS: u64 = 8192; // a few ms of reading: smooth to look at, free to call
+use crate::error::Result;
+use data_file::Format;
+use listing::data_files;
 
 /// Files of rows: each path is a file, a glob such as `part-*.parquet`, or a folder with everything below it.
 ///
@@ -113,13 +119,13 @@ impl Source {
     /// # Errors
     /// A path, glob or folder names none, or files that do not go together.
     pub fn files(&self) -> Result<Vec<PathBuf>> {
-        Ok(self.parts()?.into_iter().map(|part| part.path).collect())
+        Ok(self.data_files()?.into_iter().map(|part| part.path).collect())
     }
 
     /// Those of [`Source::files`] whose path, glob or folder can still be listed.
     pub fn files_there(&self) -> Vec<PathBuf> {
         let each = self.paths.iter().filter(|_| !self.is_stdin());
-        each.filter_map(|path| parts::parts(std::slice::from_ref(path)).ok())
+        each.filter_map(|path| data_files(std::slice::from_ref(path)).ok())
             .flatten()
             .map(|part| part.path)
             .collect()
@@ -131,12 +137,12 @@ impl Source {
     /// As [`Source::files`].
     pub fn described(&self) -> Result<Vec<SourceFile>> {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        let described = |part: Part| SourceFile {
+        let described = |part: DataFile| SourceFile {
             state: part.state_in_store(),
             folders: part.partitions.into_iter().map(|p| (p.column, p.value.map(text))).collect(),
             path: part.path,
         };
-        Ok(self.parts()?.into_iter().map(described).collect())
+        Ok(self.data_files()?.into_iter().map(described).collect())
     }
 
     /// About the size of all files as plain text: packed and columnar ones count four times. What has none, such as a pipe, counts as 0.
@@ -144,33 +150,19 @@ impl Source {
     /// # Errors
     /// As [`Source::files`].
     pub fn text_bytes(&self) -> Result<u64> {
-        let size = |part: &Part| {
-            let times = if part.format == parts::Format::Csv { 1 } else { 4 };
+        let size = |part: &DataFile| {
+            let times = if part.format == Format::Csv { 1 } else { 4 };
             part.bytes.unwrap_or(0).saturating_mul(times)
         };
-        Ok(self.parts()?.iter().map(size).fold(0, u64::saturating_add))
+        Ok(self.data_files()?.iter().map(size).fold(0, u64::saturating_add))
     }
 
-    pub(crate) fn parts(&self) -> Result<Vec<Part>> {
-        if self.is_stdin() { Ok(Vec::new()) } else { parts::parts(&self.paths) }
+    pub(crate) fn data_files(&self) -> Result<Vec<DataFile>> {
+        if self.is_stdin() { Ok(Vec::new()) } else { data_files(&self.paths) }
     }
 
     /// Whether it is the standard input.
     pub fn is_stdin(&self) -> bool {
         self.paths.iter().any(|p| p == Path::new("-"))
-    }
-}
-
-/// What to do about a column that is not there.
-fn nearest(column: &str, columns: &[&str]) -> String {
-    let have = list(columns.iter().copied());
-    let wanted = column.to_lowercase();
-    let likeness = |c: &str| strsim::normalized_damerau_levenshtein(&wanted, &c.to_lowercase());
-    let nearest = columns.iter().map(|c| (likeness(c), c)).max_by(|a, b| a.0.total_cmp(&b.0));
-    match nearest {
-        Some((likeness, near)) if likeness >= 0.6 => {
-            format!("did you mean '{near}'? The columns are: {have}")
-        }
-        _ => format!("name one of the columns: {have}"),
     }
 }

@@ -26,7 +26,7 @@ mod stores {
 
     use common::columnar::{assert_reads_like, fixture, write_large};
     use optmsm_core::batch::Batch;
-    use optmsm_data::cache::Prepared;
+    use optmsm_data::Prepared;
     use optmsm_data::{Cache, Dataset, Extra, Need, Paths, Result, RowReader};
 
     use super::*;

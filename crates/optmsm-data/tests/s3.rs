@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use common::columnar::{all, assert_reads_like, fixture, write_large};
 use common::*;
-use optmsm_data::cache::Prepared;
+use optmsm_data::Prepared;
 use optmsm_data::{Cache, DataConfig, Dataset, Need, Quoting, RowReader, Schema, Source};
 
 const PACKAGE: &str = "moto[server]==5.2.5";

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use optmsm_data::{DataConfig, Dataset, FieldConfig, Part, Schema, SplitConfig};
+use optmsm_data::{DataConfig, Dataset, FieldConfig, Schema, Split, SplitConfig};
 
 /// 500 rows of 60 users; the numeric field `row` says which row one is.
 fn file(folder: &tempfile::TempDir) -> (std::path::PathBuf, DataConfig) {
@@ -21,14 +21,14 @@ fn file(folder: &tempfile::TempDir) -> (std::path::PathBuf, DataConfig) {
 }
 
 /// Row numbers and groups of a part.
-fn part(path: &std::path::Path, config: &DataConfig, part: Part) -> (Vec<u64>, Vec<u64>) {
+fn part(path: &std::path::Path, config: &DataConfig, part: Split) -> (Vec<u64>, Vec<u64>) {
     let schema = Schema::fit(config, path).unwrap();
     let set = Dataset::load_part(path, &schema, config.split.as_ref().unwrap(), part).unwrap();
     let optmsm_core::batch::Column::Numeric(rows) = &set.batch.columns[1] else { panic!("a number") };
     (rows.iter().map(|&r| r as u64).collect(), set.extra.groups.clone())
 }
 
-const PARTS: [Part; 3] = [Part::Train, Part::Valid, Part::Test];
+const PARTS: [Split; 3] = [Split::Train, Split::Valid, Split::Test];
 
 #[test]
 fn every_row_is_in_one_part_and_groups_stay_together() {
@@ -56,14 +56,14 @@ fn the_schema_is_fitted_on_the_training_part_alone() {
     let (path, mut config) = file(&folder);
     config.split = Some(SplitConfig { by: "user".into(), test: 0.3, ..SplitConfig::default() });
     let schema = Schema::fit(&config, &path).unwrap();
-    let users: HashSet<u64> = part(&path, &config, Part::Train).1.into_iter().collect();
+    let users: HashSet<u64> = part(&path, &config, Split::Train).1.into_iter().collect();
     let optmsm_data::Encoding::Categorical { vocabulary } = &schema.fields[0].encoding else { panic!() };
     assert_eq!(vocabulary.size() - 1, users.len()); // one id is out-of-vocabulary
-    assert_eq!(schema.rows, part(&path, &config, Part::Train).0.len() as u64);
+    assert_eq!(schema.rows, part(&path, &config, Split::Train).0.len() as u64);
     // Another seed, another split.
-    let before = part(&path, &config, Part::Test).0;
+    let before = part(&path, &config, Split::Test).0;
     config.split.as_mut().unwrap().seed = 2;
-    assert_ne!(part(&path, &config, Part::Test).0, before);
+    assert_ne!(part(&path, &config, Split::Test).0, before);
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn an_empty_part_and_a_missing_column_are_errors() {
     let shown = path.display().to_string();
     let schema = Schema::fit(&config, &path).unwrap();
     let split = SplitConfig { test: 1e-9, ..SplitConfig::default() };
-    let error = Dataset::load_part(&path, &schema, &split, Part::Test).unwrap_err().to_string();
+    let error = Dataset::load_part(&path, &schema, &split, Split::Test).unwrap_err().to_string();
     let fix = "raise its share, give more rows, or change data.split.seed";
     assert_eq!(error, format!("{shown}: no row falls into the test part of data.split; {fix}"));
     config.split = Some(SplitConfig { valid: 0.999_999_999, test: 0.0, ..SplitConfig::default() });

@@ -11,8 +11,8 @@ use arrow_array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, S
 use common::*;
 use optmsm_core::batch::Batch;
 use optmsm_data::{
-    Cache, DataConfig, Dataset, Encoding, Extra, FieldConfig, Missing, Need, Part, Quoting, RowReader,
-    Schema, Source, SplitConfig, Transform,
+    Cache, DataConfig, Dataset, Encoding, Extra, FieldConfig, Missing, Need, Quoting, RowReader, Schema,
+    Source, Split, SplitConfig, Transform,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
@@ -226,7 +226,7 @@ fn parts_of_a_split_and_a_first_look_are_the_same() {
         let config = DataConfig { split: Some(split.clone()), ..settings() };
         let schema = Schema::fit(&config, source(&sources[0].1, 1)).unwrap();
         let part = |paths, threads| {
-            Dataset::load_part(source(paths, threads), &schema, &split, Part::Valid).unwrap()
+            Dataset::load_part(source(paths, threads), &schema, &split, Split::Valid).unwrap()
         };
         let wanted = part(&sources[0].1, 1);
         for (name, paths) in &sources {

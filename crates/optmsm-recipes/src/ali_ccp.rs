@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use optmsm_data::{ColumnType, Part, Result};
+use optmsm_data::{ColumnType, Result, Split};
 
 use crate::output::Output;
 use crate::raw::{At, Raw};
@@ -178,11 +178,11 @@ fn cook(raw: &mut Raw, out: &mut Output) -> Result<()> {
     let &[train, train_common, test, test_common] = raw.files() else { return Ok(()) };
     let common = Common::read(raw, train_common, "common features of the training part")?;
     join(raw, out, train, &common, "training impressions", |key| {
-        if validates(key) { Part::Valid } else { Part::Train }
+        if validates(key) { Split::Valid } else { Split::Train }
     })?;
     drop(common);
     let common = Common::read(raw, test_common, "common features of the test part")?;
-    join(raw, out, test, &common, "test impressions", |_| Part::Test)
+    join(raw, out, test, &common, "test impressions", |_| Split::Test)
 }
 
 fn join(
@@ -191,7 +191,7 @@ fn join(
     file: &str,
     common: &Common,
     what: &str,
-    part: impl Fn(&[u8]) -> Part,
+    part: impl Fn(&[u8]) -> Split,
 ) -> Result<()> {
     let (mut lines, mut values, mut scenario) = (raw.lines(file)?, Values::new(), String::new());
     while let Some(line) = lines.next()? {

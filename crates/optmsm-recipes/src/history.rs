@@ -1,6 +1,6 @@
 //! Ratings of several scenarios, and what a user liked before each of them.
 
-use optmsm_data::{Part, Result};
+use optmsm_data::{Result, Split};
 
 use crate::lookup::Texts;
 use crate::split::TimeSplit;
@@ -37,12 +37,12 @@ impl Ratings {
     pub(crate) fn each(
         &self,
         file: &str,
-        mut each: impl FnMut(&Self, &Rating, Part, &[u32]) -> Result<()>,
+        mut each: impl FnMut(&Self, &Rating, Split, &[u32]) -> Result<()>,
     ) -> Result<()> {
         let split = TimeSplit::new(file, self.rows.iter().map(|r| r.time).collect())?;
         // By user, then time, then place in the files.
         let mut liked: Vec<(u32, i64, u32)> = Vec::new();
-        for r in self.rows.iter().filter(|r| r.liked && split.part(r.time) == Part::Train) {
+        for r in self.rows.iter().filter(|r| r.liked && split.part(r.time) == Split::Train) {
             liked.push((r.user, r.time, r.item));
         }
         liked.sort_by_key(|&(user, time, _)| (user, time));

@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 
-use optmsm_data::{ColumnType, Part, Result};
+use optmsm_data::{ColumnType, Result, Split};
 
 use crate::output::Output;
 use crate::raw::{Line, Raw};
@@ -94,7 +94,7 @@ impl<'a> Impression<'a> {
     }
 
     /// Writes a row for each news shown; their number.
-    fn write(&self, part: Part, news: &AllNews, out: &mut Output) -> Result<u64> {
+    fn write(&self, part: Split, news: &AllNews, out: &mut Output) -> Result<u64> {
         let history: Vec<&str> = self.history.split_ascii_whitespace().rev().collect();
         let scenario = match history.len() {
             0 => "none",
@@ -156,7 +156,7 @@ fn cook(raw: &mut Raw, out: &mut Output) -> Result<()> {
 
     let (mut lines, mut candidates) = (raw.lines(test)?, 0);
     while let Some(line) = lines.next()? {
-        candidates += Impression::read(line)?.write(Part::Test, &news, out)?;
+        candidates += Impression::read(line)?.write(Split::Test, &news, out)?;
     }
     raw.count("test impressions", lines.rows())?;
     raw.count("test candidates", candidates)?;

@@ -5,12 +5,12 @@ use std::fs;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
-use optmsm_data::{ColumnType, DataError, FileErrorKind, NewFile, Part, Result, TableWriter, write_atomic};
+use optmsm_data::{ColumnType, DataError, FileErrorKind, NewFile, Result, Split, TableWriter, write_atomic};
 use serde::Serialize;
 
 use crate::error;
 
-const PARTS: [Part; 3] = [Part::Train, Part::Valid, Part::Test];
+const PARTS: [Split; 3] = [Split::Train, Split::Valid, Split::Test];
 
 /// Rows of a part.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -79,7 +79,7 @@ impl Output {
     }
 
     /// Begins a row.
-    pub(crate) fn row(&mut self, part: Part, label: bool, scenario: &str) -> RowWriter<'_> {
+    pub(crate) fn row(&mut self, part: Split, label: bool, scenario: &str) -> RowWriter<'_> {
         let columns = self.columns;
         let part = &mut self.parts[part as usize];
         part.count.rows += 1;

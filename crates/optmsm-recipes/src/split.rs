@@ -1,6 +1,6 @@
 //! A split by time.
 
-use optmsm_data::{Part, Result};
+use optmsm_data::{Result, Split};
 
 use crate::error;
 
@@ -44,12 +44,12 @@ impl TimeSplit {
         }
     }
 
-    /// Part of a row.
-    pub(crate) fn part(self, time: i64) -> Part {
+    /// The split of a row.
+    pub(crate) fn part(self, time: i64) -> Split {
         match time {
-            t if t < self.valid => Part::Train,
-            t if t < self.test => Part::Valid,
-            _ => Part::Test,
+            t if t < self.valid => Split::Train,
+            t if t < self.test => Split::Valid,
+            _ => Split::Test,
         }
     }
 }

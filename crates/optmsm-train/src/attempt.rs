@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use optmsm_data::{Part, StreamConfig};
+use optmsm_data::{Split, StreamConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Position, sha256};
@@ -66,7 +66,12 @@ impl Study<'_> {
 ///
 /// # Errors
 /// One of the files cannot be read.
-pub(crate) fn fingerprint(config: &Config, parts: &[Part], known: &mut Hashes, more: &str) -> Result<String> {
+pub(crate) fn fingerprint(
+    config: &Config,
+    parts: &[Split],
+    known: &mut Hashes,
+    more: &str,
+) -> Result<String> {
     let mut plain = config.clone();
     plain.train.threads = None;
     (plain.data_dir, plain.data.stream.folder) = (None, StreamConfig::default().folder);

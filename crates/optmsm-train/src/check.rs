@@ -11,8 +11,8 @@ use optmsm_core::counting::Counting;
 use optmsm_core::model::{Model, ModelSpec};
 use optmsm_core::models;
 use optmsm_data::{
-    Dataset, Extra, FieldConfig, Need, NegativeRate, Part, Progress, RowReader, ScenarioSchema,
-    ScenarioWeights, Schema, Source, UnseenScenario, printable,
+    Dataset, Extra, FieldConfig, Need, NegativeRate, Progress, RowReader, ScenarioSchema, ScenarioWeights,
+    Schema, Source, Split, UnseenScenario, printable,
 };
 use serde::Serialize;
 
@@ -134,7 +134,7 @@ pub fn check(config: &Config, rows: u64) -> Result<Check> {
 }
 
 fn look(config: &Config, rows: u64) -> Result<Check> {
-    let source = data_files::source(config, Part::Train).ok_or_else(|| data_files::missing(Part::Train))?;
+    let source = data_files::source(config, Split::Train).ok_or_else(|| data_files::missing(Split::Train))?;
     let mut progress = Progress { rows: 0, bytes: 0, total_bytes: None };
     let mut schema = Schema::fit_rows(&config.data, source.clone(), rows, |p| progress = p)?;
     let exact = is_whole(&progress, rows);
@@ -146,7 +146,7 @@ fn look(config: &Config, rows: u64) -> Result<Check> {
         schema = Schema::fit_rows(&open, source.clone(), rows, |_| {})?;
     }
     let mut seen = Vec::new();
-    for part in [Part::Train, Part::Valid, Part::Test] {
+    for part in [Split::Train, Split::Valid, Split::Test] {
         if let Some(source) = data_files::source(config, part) {
             seen.push(read(config, part, &source, &schema, rows)?);
         }
@@ -278,7 +278,7 @@ fn is_whole(progress: &Progress, rows: u64) -> bool {
     progress.rows < rows || progress.total_bytes == Some(progress.bytes)
 }
 
-fn read(config: &Config, part: Part, source: &Source, schema: &Schema, rows: u64) -> Result<Seen> {
+fn read(config: &Config, part: Split, source: &Source, schema: &Schema, rows: u64) -> Result<Seen> {
     let mut reader = RowReader::open(source.clone(), schema, Need::Labelled)?.count_missing();
     if let Some((split, part)) = data_files::selection(config, part) {
         reader = reader.select(split, part)?;

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use optmsm_data::{NegativeRate, Part, Schema, write_atomic};
+use optmsm_data::{NegativeRate, Schema, Split, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, OPTION, Study, fingerprint};
@@ -92,7 +92,7 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, study: &Study) -> R
             return Err(Error::rows(&entry.path, problem, FIX));
         }
     }
-    let whole = first.config.data.unsampled.contains(&Part::Test);
+    let whole = first.config.data.unsampled.contains(&Split::Test);
     let weighing = Weighing::of(&first.config.data, &schemas[0], whole)?;
     let total = entries.len() * seeds.len();
     let mut done = Vec::with_capacity(total);
@@ -103,7 +103,8 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, study: &Study) -> R
             let mut config = entry.config.clone();
             (config.train.seed, config.tune) = (seed, None);
             let folder = out.join(&entry.name).join(format!("seed-{seed}"));
-            let fingerprint = fingerprint(&config, &[Part::Train, Part::Valid, Part::Test], &mut hashes, "")?;
+            let fingerprint =
+                fingerprint(&config, &[Split::Train, Split::Valid, Split::Test], &mut hashes, "")?;
             let attempt = Attempt::new(Run::new(&folder, config, schema.clone()), &fingerprint)?;
             if let Some(result) = finished(&folder, &fingerprint, seed, schema)? {
                 done.push(result);
@@ -131,11 +132,13 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, study: &Study) -> R
                 other => other,
             })?;
             let Some((test, predictions)) = heard.0.into_inner() else {
-                return Err(data_files::missing(Part::Test));
+                return Err(data_files::missing(Split::Test));
             };
             let scored = data.test.as_ref().map(|test| test.scored(|_| Ok(()))).transpose()?;
-            let batch =
-                scored.as_ref().map(|scored| &scored.batch).ok_or_else(|| data_files::missing(Part::Test))?;
+            let batch = scored
+                .as_ref()
+                .map(|scored| &scored.batch)
+                .ok_or_else(|| data_files::missing(Split::Test))?;
             let weights = weighing.weights(batch);
             let columns = batch.labels.iter().chain(&predictions).chain(&*weights);
             let bytes: Vec<u8> = columns.flat_map(|v| v.to_le_bytes()).collect();
@@ -225,13 +228,13 @@ fn scores(folder: &Path, weighted: bool) -> Result<Scores> {
 
 /// The files of all configurations, whose rows, labels and scenarios must be the same; and there must be test rows.
 fn same_data(first: &Entry, entries: &[Entry], hashes: &mut Hashes) -> Result<Vec<DataFile>> {
-    for part in [Part::Train, Part::Test] {
+    for part in [Split::Train, Split::Test] {
         if !data_files::has(&first.config, part) {
             return Err(data_files::missing(part));
         }
     }
     let mut known: HashMap<PathBuf, DataFile> = HashMap::new();
-    let mut hash = |config: &Config, part: Part| -> Result<Vec<DataFile>> {
+    let mut hash = |config: &Config, part: Split| -> Result<Vec<DataFile>> {
         let files =
             data_files::source(config, part).map(|source| source.files()).transpose()?.unwrap_or_default();
         let mut found = Vec::new();
@@ -249,7 +252,7 @@ fn same_data(first: &Entry, entries: &[Entry], hashes: &mut Hashes) -> Result<Ve
                 return Err(differ(first, other, key, mine, &theirs));
             }
         }
-        for part in [Part::Train, Part::Valid, Part::Test] {
+        for part in [Split::Train, Split::Valid, Split::Test] {
             let (mine, theirs) = (hash(&first.config, part)?, hash(&other.config, part)?);
             let hashes = |files: &[DataFile]| files.iter().map(|f| f.sha256.clone()).collect::<Vec<_>>();
             if hashes(&mine) != hashes(&theirs) {

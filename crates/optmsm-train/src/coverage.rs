@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use optmsm_core::batch::{Batch, Column};
 use optmsm_core::config::Role;
-use optmsm_data::unknown::{Unknown, Unknowns};
-use optmsm_data::{Schema, Source, printable, quote};
+use optmsm_data::{Schema, Source, Unknown, Unknowns, printable, quote};
 use serde::Serialize;
 
 /// Counts of one field.

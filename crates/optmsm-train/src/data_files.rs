@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use optmsm_data::cache::Selection;
-use optmsm_data::{DataError, InputFile, Part, Schema, Source};
+use optmsm_data::{DataError, InputFile, Schema, Selection, Source, Split};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -61,8 +60,8 @@ pub fn load(config: &Config, schema: &Schema, test: bool, record: Record) -> Res
         let rows = |source: Source| Rows::load(&source, schema, selection(config, part), stream, &folder);
         source(config, part).map(rows).transpose()
     };
-    let train = part(Part::Train)?.ok_or_else(|| missing(Part::Train))?;
-    let scored: &[Part] = if test { &[Part::Valid, Part::Test] } else { &[Part::Valid] };
+    let train = part(Split::Train)?.ok_or_else(|| missing(Split::Train))?;
+    let scored: &[Split] = if test { &[Split::Valid, Split::Test] } else { &[Split::Valid] };
     for &scored in scored {
         for path in trained_on(config, scored)? {
             let (path, name) = (path.display(), scored.name());
@@ -71,16 +70,16 @@ pub fn load(config: &Config, schema: &Schema, test: bool, record: Record) -> Res
             ));
         }
     }
-    let test = if test { part(Part::Test)? } else { None };
-    let mut data = Data { train, valid: part(Part::Valid)?, test, record };
+    let test = if test { part(Split::Test)? } else { None };
+    let mut data = Data { train, valid: part(Split::Valid)?, test, record };
     verify::verify(config, schema, &mut data)?;
     Ok(data)
 }
 
 /// Files of a part that are files of `data.train`, as a glob may name them unasked; none where `data.split` parts their rows.
-fn trained_on(config: &Config, part: Part) -> Result<Vec<PathBuf>> {
+fn trained_on(config: &Config, part: Split) -> Result<Vec<PathBuf>> {
     match (source(config, part), selection(config, part)) {
-        (Some(scored), None) => of_part(config, Part::Train, &scored),
+        (Some(scored), None) => of_part(config, Split::Train, &scored),
         _ => Ok(Vec::new()),
     }
 }
@@ -89,7 +88,7 @@ fn trained_on(config: &Config, part: Part) -> Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// The files of `source` cannot be listed.
-pub fn of_part(config: &Config, part: Part, source: &Source) -> Result<Vec<PathBuf>> {
+pub fn of_part(config: &Config, part: Split, source: &Source) -> Result<Vec<PathBuf>> {
     let Some(own) = self::source(config, part).filter(|_| !source.is_stdin()) else { return Ok(Vec::new()) };
     let real = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
     let own: BTreeSet<PathBuf> = own.files_there().iter().map(real).collect();
@@ -122,7 +121,7 @@ pub fn is_unsampled(config: &Config, source: &Source) -> Result<bool> {
 }
 
 /// Whether the configuration names rows for a part.
-pub fn has(config: &Config, part: Part) -> bool {
+pub fn has(config: &Config, part: Split) -> bool {
     source(config, part).is_some()
 }
 
@@ -132,7 +131,9 @@ pub fn has(config: &Config, part: Part) -> bool {
 /// A file cannot be read.
 pub fn files(config: &Config, hashes: &mut Hashes) -> Result<Vec<DataFile>> {
     let mut paths = Vec::new();
-    for source in [Part::Train, Part::Valid, Part::Test].into_iter().filter_map(|part| source(config, part)) {
+    for source in
+        [Split::Train, Split::Valid, Split::Test].into_iter().filter_map(|part| source(config, part))
+    {
         paths.extend(source.files()?);
     }
     let mut seen = BTreeSet::new();
@@ -141,9 +142,9 @@ pub fn files(config: &Config, hashes: &mut Hashes) -> Result<Vec<DataFile>> {
 }
 
 /// The error of a part that is needed and not there.
-pub fn missing(part: Part) -> Error {
+pub fn missing(part: Split) -> Error {
     let fix = match part {
-        Part::Train => "give the path of a file or folder",
+        Split::Train => "give the path of a file or folder",
         _ => {
             "give the path of a file or folder, or split data.train by data.split = { valid = 0.1, test = 0.1 }"
         }
@@ -162,29 +163,29 @@ pub fn gone(error: Error, how: &str) -> Error {
 }
 
 /// The error of a part of `data.split` that is empty.
-pub(crate) fn no_rows(source: &Source, part: Part) -> Error {
+pub(crate) fn no_rows(source: &Source, part: Split) -> Error {
     let problem = format!("no row falls into the {} part of data.split", part.name());
     Error::rows(source, problem, "raise its share, give more rows, or change data.split.seed")
 }
 
 /// The training files.
 fn train_source(config: &Config) -> Result<Source> {
-    source(config, Part::Train).ok_or_else(|| missing(Part::Train))
+    source(config, Split::Train).ok_or_else(|| missing(Split::Train))
 }
 
 /// Which of its rows are meant, where one source is split.
-pub fn selection(config: &Config, part: Part) -> Selection<'_> {
+pub fn selection(config: &Config, part: Split) -> Selection<'_> {
     config.data.split.as_ref().filter(|s| s.share(part) > 0.0).map(|split| (split, part))
 }
 
 /// The files that hold a part's rows.
-pub fn source(config: &Config, part: Part) -> Option<Source> {
+pub fn source(config: &Config, part: Split) -> Option<Source> {
     let data = &config.data;
     let paths = match (part, &data.split) {
-        (Part::Train, _) => &data.train,
+        (Split::Train, _) => &data.train,
         (_, Some(split)) if split.share(part) > 0.0 => &data.train,
-        (Part::Valid, _) => &data.valid,
-        (Part::Test, _) => &data.test,
+        (Split::Valid, _) => &data.valid,
+        (Split::Test, _) => &data.test,
     };
     paths.as_ref().map(|p| config.source(p))
 }

@@ -1,7 +1,7 @@
 //! Numbers of the data that no loss can stand: what a loss that is not finite is put down to before anything else.
 
 use optmsm_core::batch::{Batch, Column};
-use optmsm_data::{Encoding, Part, Schema, Transform, printable};
+use optmsm_data::{Encoding, Schema, Split, Transform, printable};
 
 use crate::error::{Error, Result};
 use crate::rows::Rows;
@@ -21,7 +21,7 @@ struct Largest {
 ///
 /// # Errors
 /// The disk fails.
-pub(crate) fn cause(rows: &Rows, part: Part, schema: &Schema) -> Result<Option<String>> {
+pub(crate) fn cause(rows: &Rows, part: Split, schema: &Schema) -> Result<Option<String>> {
     let mut largest = Largest { value: USUAL, row: 0, what: usize::MAX };
     let mut first = 0;
     rows.each(|batch| {

@@ -211,7 +211,7 @@ fn read(cache: &Cache, blocks: &[u32]) -> Result<Window> {
     for &block in blocks {
         cache.read(block as usize, &mut window.batch, &mut extra, &mut bytes)?;
         extra.clear();
-        let first = block as u64 * optmsm_data::cache::BLOCK as u64;
+        let first = block as u64 * optmsm_data::BLOCK_ROWS as u64;
         window.places.extend(first..first + cache.block_rows(block as usize) as u64);
     }
     Ok(window)

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use optmsm_data::{Part, SourceFile, SplitConfig};
+use optmsm_data::{SourceFile, Split, SplitConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
@@ -55,7 +55,7 @@ struct Known {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// Its part.
-    pub part: Part,
+    pub part: Split,
     /// The file, or the setting that names the files.
     pub place: String,
     /// How it differs.
@@ -69,10 +69,10 @@ impl Record {
     /// A file cannot be found or read.
     pub fn of(config: &Config, test: bool, hashes: &mut Hashes) -> Result<Self> {
         let mut files = BTreeMap::new();
-        for part in [Part::Train, Part::Valid, Part::Test] {
-            let of_split = part != Part::Train && data_files::selection(config, part).is_some();
+        for part in [Split::Train, Split::Valid, Split::Test] {
+            let of_split = part != Split::Train && data_files::selection(config, part).is_some();
             let Some(source) = data_files::source(config, part).filter(|_| !of_split) else { continue };
-            if part == Part::Test && !test {
+            if part == Split::Test && !test {
                 continue;
             }
             let known = |file: &SourceFile| Known::new(file, config, hashes);
@@ -115,7 +115,7 @@ impl Record {
     /// The parts whose rows are not those that they were `before`. A part that only one of them has is a changed setting.
     pub fn changes(&self, before: &Self) -> Vec<Change> {
         let mut changes = Vec::new();
-        for part in [Part::Train, Part::Valid, Part::Test] {
+        for part in [Split::Train, Split::Valid, Split::Test] {
             let (Some(was), Some(is)) = (before.files.get(part.name()), self.files.get(part.name())) else {
                 continue;
             };
@@ -132,7 +132,7 @@ impl Record {
         }
         if self.split != before.split {
             let problem = "is another than when the run began".into();
-            changes.push(Change { part: Part::Train, place: "data.split".into(), problem });
+            changes.push(Change { part: Split::Train, place: "data.split".into(), problem });
         }
         changes
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use optmsm_core::error::Error as CoreError;
-use optmsm_data::Part;
+use optmsm_data::Split;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -83,7 +83,7 @@ fn is_fixed(key: &str, config: &Config) -> bool {
 /// Rows that it is trained on or judged by have changed, and nobody insists.
 pub fn allow_data(before: Option<&Record>, now: &Record, insist: bool) -> Result<()> {
     let changes = before.map_or(Vec::new(), |before| now.changes(before));
-    match changes.into_iter().find(|change| change.part != Part::Test) {
+    match changes.into_iter().find(|change| change.part != Split::Test) {
         Some(Change { place, problem, .. }) if !insist => {
             let fix = "restore it, begin a new run, or insist with --allow-changed-data";
             Err(Error::rows(place, problem, fix))

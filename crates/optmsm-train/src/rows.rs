@@ -8,8 +8,7 @@ use optmsm_core::batch::Batch;
 use optmsm_core::config::InputSpec;
 use optmsm_core::learner::Learner;
 use optmsm_core::model::{Measured, Model};
-use optmsm_data::cache::Selection;
-use optmsm_data::{Cache, Dataset, Extra, Prepared, Schema, Source, StreamConfig};
+use optmsm_data::{Cache, Dataset, Extra, Prepared, Schema, Selection, Source, StreamConfig};
 
 use crate::error::Result;
 use crate::say;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use optmsm_core::config::{EmbeddingsConfig, InputSpec};
 use optmsm_core::models::ModelConfig;
-use optmsm_data::{Part, Schema, write_atomic};
+use optmsm_data::{Schema, Split, write_atomic};
 use serde::Serialize;
 
 use crate::batches::Batches;
@@ -221,6 +221,6 @@ impl Run {
 
     /// Says that evaluations of a run that stands `at` are not in `metrics.jsonl`, if they are not.
     pub(crate) fn gap(&self, lines: &[Line], at: &Position) -> Option<String> {
-        data_files::has(&self.config, Part::Valid).then(|| history::gap(lines, at)).flatten()
+        data_files::has(&self.config, Split::Valid).then(|| history::gap(lines, at)).flatten()
     }
 }

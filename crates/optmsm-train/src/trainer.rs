@@ -9,7 +9,7 @@ use optmsm_core::learner::{KEPT, Learner, LearnerConfig, Trace};
 use optmsm_core::metrics::{AUC, LOG_LOSS, Metric};
 use optmsm_core::model::{Measured, Model};
 use optmsm_core::rounding::TableDtype;
-use optmsm_data::{DataError, Part, printable};
+use optmsm_data::{DataError, Split, printable};
 
 use crate::alone::{SUSPICIOUS, suspicion};
 use crate::balance::Balance;
@@ -193,7 +193,13 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
                 for step in &trace.steps {
                     let loss = step.loss.total();
                     if !loss.is_finite() {
-                        return Err(diverged(step.step, loss, last_finite, run, (&data.train, Part::Train))?);
+                        return Err(diverged(
+                            step.step,
+                            loss,
+                            last_finite,
+                            run,
+                            (&data.train, Split::Train),
+                        )?);
                     }
                     last_finite = Some(loss);
                 }
@@ -236,9 +242,9 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     let Some(test) = &data.test else { return Ok(None) };
     let best = run.checkpoint("best")?;
     learner.import(&best)?;
-    let (evaluation, predictions) = score(learner, run, (test, Part::Test))?;
+    let (evaluation, predictions) = score(learner, run, (test, Split::Test))?;
     if predictions.iter().any(|p| p.is_nan()) {
-        let cause = extreme::cause(test, Part::Test, &run.schema)?.unwrap_or_default();
+        let cause = extreme::cause(test, Split::Test, &run.schema)?.unwrap_or_default();
         say::warning(format!("data.test: predictions are NaN, so there are no metrics. {cause}").trim_end());
     }
     if let Some(observer) = observer {
@@ -316,11 +322,11 @@ fn evaluated<B: Backend<Elem = f32>, M: Model<B>>(
     let epoch = run.passes(at);
     at.evaluations += 1;
     if let Some(valid) = &data.valid {
-        let (evaluation, _) = score(learner, run, (valid, Part::Valid))?;
+        let (evaluation, _) = score(learner, run, (valid, Split::Valid))?;
         let all = &evaluation.overall;
         auc = all.get(&AUC);
         if all.get(&LOG_LOSS).is_some_and(f64::is_nan) {
-            return Err(diverged(at.step, f64::NAN, last_finite, run, (valid, Part::Valid))?);
+            return Err(diverged(at.step, f64::NAN, last_finite, run, (valid, Split::Valid))?);
         }
         let monitor = &run.config.train.monitor;
         let value = monitor.value(&evaluation).ok_or_else(|| monitor.undefined("data.valid"))?;
@@ -390,7 +396,7 @@ fn finite<B: Backend<Elem = f32>, M: Model<B>>(
     let outline = outline(learner)?;
     match outline.is_finite() {
         true => Ok(outline),
-        false => Err(diverged(at.step, f64::NAN, last_finite, run, (&data.train, Part::Train))?),
+        false => Err(diverged(at.step, f64::NAN, last_finite, run, (&data.train, Split::Train))?),
     }
 }
 
@@ -404,7 +410,7 @@ fn save_last<B: Backend<Elem = f32>, M: Model<B>>(
 ) -> Result<()> {
     learner.export_state_to(&mut outline)?;
     if !outline.is_finite() {
-        return Err(diverged(at.step, f64::NAN, Some(at.loss), run, (&data.train, Part::Train))?);
+        return Err(diverged(at.step, f64::NAN, Some(at.loss), run, (&data.train, Split::Train))?);
     }
     checkpoint::save(&run.checkpoint_path("last"), &outline, at, &run.fingerprint()?, |sink| {
         learner.export_to(sink)?;
@@ -416,7 +422,7 @@ fn save_last<B: Backend<Elem = f32>, M: Model<B>>(
 fn score<B: Backend<Elem = f32>, M: Model<B>>(
     learner: &mut Learner<B, M>,
     run: &Run,
-    (data, part): (&Rows, Part),
+    (data, part): (&Rows, Split),
 ) -> Result<(Evaluation, Vec<f32>)> {
     let mut measured = Measured::of_rows(learner.spec());
     let (predictions, scored) = data.predict(learner, &mut measured)?;
@@ -432,7 +438,7 @@ fn diverged(
     loss: f64,
     last: Option<f64>,
     run: &Run,
-    (rows, part): (&Rows, Part),
+    (rows, part): (&Rows, Split),
 ) -> Result<Error> {
     let cause = extreme::cause(rows, part, &run.schema)?.unwrap_or_else(|| of_training(run));
     Ok(Error::Diverged { step, loss, last, cause })

@@ -10,7 +10,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use optmsm_data::{Part, Schema, write_atomic};
+use optmsm_data::{Schema, Split, write_atomic};
 use serde::{Deserialize, Serialize};
 use toml::Value;
 
@@ -112,14 +112,14 @@ pub const BEST: &str = "best.toml";
 /// A `[tune]` table or a configuration that cannot be; whatever stops a run other than a diverging loss. After an
 /// interrupt, the same call goes on.
 pub fn tune(config: &Config, space: &Space, out: &Path, study: &Study) -> Result<Search> {
-    if !data_files::has(config, Part::Valid) {
-        return Err(data_files::missing(Part::Valid));
+    if !data_files::has(config, Split::Valid) {
+        return Err(data_files::missing(Split::Valid));
     }
     let _held = Folder::take(out, OPTION)?;
     let schema = data_files::fit(config)?;
     let mut hashes = Hashes::default();
     let base = Config { tune: None, ..config.clone() };
-    claim(out, &fingerprint(&base, &[Part::Train, Part::Valid], &mut hashes, &space.identity())?)?;
+    claim(out, &fingerprint(&base, &[Split::Train, Split::Valid], &mut hashes, &space.identity())?)?;
     let path = out.join("trials.jsonl");
     let mut search = Search {
         trials: read(&path, space)?,

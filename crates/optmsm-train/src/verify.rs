@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use optmsm_core::batch::Batch;
 use optmsm_core::error::Error as CoreError;
-use optmsm_data::{Dataset, Part, ScenarioWeights, Schema, printable};
+use optmsm_data::{Dataset, ScenarioWeights, Schema, Split, printable};
 
 use crate::config::Config;
 use crate::coverage::Counter;
@@ -118,8 +118,8 @@ pub(crate) fn verify(config: &Config, schema: &Schema, data: &mut Data) -> Resul
     })?;
     labels.teach()?;
     data.record.unknown = counter.unknown_shares();
-    for part in [Part::Valid, Part::Test] {
-        let rows = if part == Part::Valid { &data.valid } else { &data.test };
+    for part in [Split::Valid, Split::Test] {
+        let rows = if part == Split::Valid { &data.valid } else { &data.test };
         let (Some(rows), Some(source)) = (rows, data_files::source(config, part)) else { continue };
         let (mut labels, mut counter) = (Labels::default(), Counter::new(schema));
         rows.each(|batch| {
@@ -132,7 +132,7 @@ pub(crate) fn verify(config: &Config, schema: &Schema, data: &mut Data) -> Resul
             None => source.to_string(),
         };
         match part {
-            Part::Valid => {
+            Split::Valid => {
                 labels.judge(&place, config)?;
                 watch(config, schema, &place, || rows.scored(|_| Ok(())))?;
             }

@@ -85,7 +85,7 @@ fn a_setting_has_its_key_and_place() {
         matches!(&error, Error::Configuration { place, .. } if place == "c.toml line 3 column 1"),
         "{error:?}"
     );
-    let nothing = data_files::missing(optmsm_data::Part::Test);
+    let nothing = data_files::missing(optmsm_data::Split::Test);
     assert!(
         matches!(&nothing, Error::Core(CoreError::Config { key, .. }) if key == "data.test"),
         "{nothing:?}"

@@ -4,7 +4,7 @@ use optmsm_core::config::{Pooling, Role};
 use optmsm_core::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::numeric::Transform;
+use super::number::Transform;
 
 /// Separator of a multi field that names none.
 pub(crate) const DEFAULT_SEPARATOR: &str = "|";

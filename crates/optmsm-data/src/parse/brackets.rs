@@ -3,8 +3,8 @@
 use std::iter::Peekable;
 use std::str::CharIndices;
 
-use super::{Parsed, fault};
 use crate::error::quote;
+use crate::fault::{Parsed, fault};
 
 /// Texts of a list without a value in it; `null` and its likes stand for no list at all.
 const EMPTY: [&str; 6] = ["", "null", "None", "NaN", "nan", "set()"];

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
+use super::numeric::NumericStats;
+use super::vocab::Vocabulary;
 use super::{Encoding, FALLBACK, FieldSchema, Schema};
-use crate::config::{MAX_IDS, UnseenScenario};
+use crate::config::{MAX_IDS, Transform, UnseenScenario};
 use crate::error::quote;
-use crate::numeric::{NumericStats, Transform};
-use crate::vocab::Vocabulary;
 
 type Checked = Result<(), String>;
 

@@ -5,9 +5,10 @@
 use arrow_array::RecordBatch;
 
 use super::column::{Column, Memory};
-use super::file::{self as decode, From, ROWS};
+use super::data_file::DataFile;
+use super::decode::{self, From, ROWS, plain};
 use super::guard::guard;
-use super::parts::Part;
+use super::ipc::Messages;
 use super::stored::Stored;
 use crate::error::{DataError, Result};
 
@@ -21,22 +22,22 @@ pub(super) struct Batches {
 }
 
 impl Batches {
-    pub(super) fn open(part: &Part, from: &[From]) -> Result<Self> {
+    pub(super) fn open(part: &DataFile, from: &[From]) -> Result<Self> {
         let file = Stored::open(part)?;
         let roots = decode::roots(from);
-        let batches = guard(|| decode::batches(&file, Some(roots.clone())));
+        let batches = guard(|| batches(&file, Some(roots.clone())));
         let batches = batches.map_err(|problem| failure(part, &file, &problem))?;
         let memories = from.iter().map(|_| Memory::default()).collect();
         Ok(Self { file, batches, roots, memories, left: None })
     }
 
     /// The next rows; none at the end.
-    pub(super) fn next(&mut self, part: &Part, from: &[From]) -> Result<Option<(usize, Vec<Column>)>> {
+    pub(super) fn next(&mut self, part: &DataFile, from: &[From]) -> Result<Option<(usize, Vec<Column>)>> {
         let Self { file, batches, roots, memories, left } = self;
         let next = guard(|| {
             while left.as_ref().is_none_or(|batch| batch.num_rows() == 0) {
                 match batches.next() {
-                    Some(batch) => *left = Some(batch.map_err(|e| decode::plain(&e.to_string()))?),
+                    Some(batch) => *left = Some(batch.map_err(|e| plain(&e.to_string()))?),
                     None => return Ok(None),
                 }
             }
@@ -52,14 +53,14 @@ impl Batches {
 
 /// Hands on all batches of a file with these columns, until `sink` says stop.
 pub(super) fn whole(
-    part: &Part,
+    part: &DataFile,
     roots: &[usize],
     sink: &mut dyn FnMut(RecordBatch) -> std::result::Result<bool, String>,
 ) -> Result<()> {
     let file = Stored::open(part)?;
     let read = guard(|| {
-        for batch in decode::batches(&file, Some(roots.to_vec()))? {
-            if !sink(batch.map_err(|e| decode::plain(&e.to_string()))?)? {
+        for batch in batches(&file, Some(roots.to_vec()))? {
+            if !sink(batch.map_err(|e| plain(&e.to_string()))?)? {
                 break;
             }
         }
@@ -68,8 +69,18 @@ pub(super) fn whole(
     read.map_err(|problem| failure(part, &file, &problem))
 }
 
+/// Batches of an Arrow file, or of the stream form of one.
+pub(super) fn batches(
+    file: &Stored,
+    columns: Option<Vec<usize>>,
+) -> std::result::Result<decode::Batches, String> {
+    let reader = file.reader().map_err(|e| e.to_string())?;
+    let messages = Messages::open(reader, columns).map_err(|e| plain(&e.to_string()))?;
+    Ok(Box::new(messages))
+}
+
 /// What the store said, or what is wrong with the file.
-fn failure(part: &Part, file: &Stored, problem: &str) -> DataError {
+fn failure(part: &DataFile, file: &Stored, problem: &str) -> DataError {
     if let Some(failure) = file.failure() {
         return failure;
     }

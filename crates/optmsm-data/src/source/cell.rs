@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::parse::{self, Parsed, fault};
+use crate::fault::{Parsed, fault};
 
 /// One value as its source holds it: a CSV gives text only, a columnar file what its column is.
 #[derive(Clone, Copy)]
@@ -105,6 +105,15 @@ impl<'a> Cell<'a> {
     where
         'a: 's,
     {
-        parse::text(self.bytes(scratch)?)
+        utf8(self.bytes(scratch)?)
     }
+}
+
+/// The text of a value, which must be UTF-8.
+#[inline]
+pub(crate) fn utf8(bytes: &[u8]) -> Parsed<&str> {
+    std::str::from_utf8(bytes).or_else(|e| {
+        let at = e.valid_up_to() + 1;
+        fault(format!("byte {at} of the value is not valid UTF-8"), "save the file as UTF-8")
+    })
 }

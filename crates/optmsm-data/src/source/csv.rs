@@ -8,17 +8,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use csv::ByteRecord;
 use flate2::bufread::MultiGzDecoder;
 
-use super::Progress;
 use super::csv_rows::{Common, Text};
+use super::data_file::{DataFile, Format, Partition};
 use super::foreign::foreign;
 use super::header::{self, looks_like_header, looks_like_row};
-use super::nearest;
-use super::parts::{Format, Part, Partition};
-use super::rows::{Span, folders};
+use super::nearest::nearest;
+use super::progress::Progress;
+use super::reading::Reading;
 use super::stored::Stored;
 use super::text::{Grammar, Record, Records, Whole, breaks};
+use super::values::{Span, folders};
 use crate::error::{DataError, Place, Result, list};
-use crate::reading::Reading;
 
 /// Bytes of a piece, a little more or less: text and values of one fit the second cache.
 const PIECE: usize = 1 << 18;
@@ -89,7 +89,7 @@ impl CsvFile {
     /// Opens a file; its folders' values become columns behind its own.
     ///
     /// `optional`: a file without a row, or without a header, is no error.
-    pub(super) fn open(part: &Part, reading: &Reading, optional: bool) -> Result<Self> {
+    pub(super) fn open(part: &DataFile, reading: &Reading, optional: bool) -> Result<Self> {
         let name = &part.name;
         let file = Stored::open(part)?.into_reader();
         let mut compressed = None;
@@ -422,7 +422,7 @@ impl CsvFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reading::Quoting;
+    use crate::source::Quoting;
 
     fn open(text: &'static [u8]) -> Result<CsvFile> {
         let reading = Reading { quoting: Quoting::Standard, ..Reading::default() };

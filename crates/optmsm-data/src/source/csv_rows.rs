@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use csv::ByteRecord;
 
-use super::Progress;
 use super::column::Column;
-use super::rows::{AnyColumn, Span, TextColumn};
+use super::progress::Progress;
+use super::reading::Quoting;
 use super::text::{Grammar, Record, Records, Stray, breaks};
+use super::values::{AnyColumn, Span, TextColumn};
 use crate::error::{DataError, Place};
-use crate::parse::Fault;
-use crate::reading::Quoting;
+use crate::fault::Fault;
 
 /// What the rows of a file have in common.
 pub(super) struct Common {

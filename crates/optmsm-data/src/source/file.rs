@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::sync::Arc;
 
-use arrow_array::{RecordBatch, RecordBatchReader};
+use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -18,18 +18,13 @@ use parquet::file::reader::ChunkReader;
 use super::arrow;
 use super::bounds::CheckedPages;
 use super::column::{Column, Memory};
+use super::data_file::{DataFile, Format};
+use super::decode::{Batches, From, ROWS, convert, fix, plain, roots};
 use super::foreign::{HEAD, misnamed};
 use super::guard::guard;
 use super::int96;
-use super::ipc::Messages;
-use super::parts::{Format, Part};
 use super::stored::Stored;
 use crate::error::{DataError, Place, Result, printable};
-
-/// Rows of a batch: a batch of usual columns fits the caches, and its overhead is small.
-pub(super) const ROWS: usize = 8192;
-
-const DAMAGED: &str = "the file is damaged or was not written to its end: copy or write it again";
 
 /// A file whose columns are known.
 pub(super) struct Opened {
@@ -47,21 +42,12 @@ pub(super) struct Piece {
     pub(super) rows_of_file: u64,
 }
 
-/// Where a wanted column comes from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum From {
-    /// A column of the file.
-    Column(usize),
-    /// A folder above the file.
-    Folder(usize),
-}
-
 impl Opened {
-    pub(super) fn new(part: &Part) -> Result<Self> {
+    pub(super) fn new(part: &DataFile) -> Result<Self> {
         let file = Stored::open(part)?;
         let opened = guard(|| {
             if part.format == Format::Arrow {
-                let schema = batches(&file, None)?.schema();
+                let schema = arrow::batches(&file, None)?.schema();
                 return Ok(Self { schema, parquet: None });
             }
             let metadata = match &file {
@@ -118,7 +104,7 @@ impl Opened {
     /// Decodes a piece and hands on its batches until `sink` says stop.
     pub(super) fn decode(
         &self,
-        part: &Part,
+        part: &DataFile,
         piece: Piece,
         from: &[From],
         sink: &mut dyn FnMut(usize, Vec<Column>) -> bool,
@@ -137,7 +123,7 @@ impl Opened {
     /// Hands on the batches of the whole file with all its columns, until `sink` says stop.
     pub(super) fn whole(
         &self,
-        part: &Part,
+        part: &DataFile,
         sink: &mut dyn FnMut(RecordBatch) -> std::result::Result<bool, String>,
     ) -> Result<()> {
         let roots: Vec<usize> = (0..self.schema.fields().len()).collect();
@@ -210,7 +196,7 @@ impl Opened {
     #[cold]
     fn failure(
         &self,
-        part: &Part,
+        part: &DataFile,
         file: &Stored,
         piece: Piece,
         roots: &[usize],
@@ -272,62 +258,6 @@ fn inner(of: &DataType) -> Option<&Fields> {
         | DataType::Map(item, _) => inner(item.data_type()),
         _ => None,
     }
-}
-
-/// Columns of a file that are read, in its order.
-pub(super) fn roots(from: &[From]) -> Vec<usize> {
-    let columns = |f: &From| if let From::Column(c) = f { Some(*c) } else { None };
-    let mut roots: Vec<usize> = from.iter().filter_map(columns).collect();
-    roots.sort_unstable();
-    roots.dedup();
-    roots
-}
-
-/// The wanted columns of a batch that holds the `roots`.
-pub(super) fn convert(
-    part: &Part,
-    from: &[From],
-    roots: &[usize],
-    batch: &RecordBatch,
-    memories: &mut [Memory],
-) -> std::result::Result<Vec<Column>, String> {
-    let one = |(from, memory): (&From, &mut Memory)| match from {
-        From::Folder(p) => Ok(Column::constant(part.partitions[*p].value.as_deref())),
-        From::Column(c) => {
-            let at = roots.binary_search(c).unwrap_or_default(); // roots hold all columns
-            Column::new(batch.column(at), memory)
-        }
-    };
-    from.iter().zip(memories).map(one).collect()
-}
-
-/// What to do about a file that cannot be decoded.
-pub(super) fn fix(problem: &str) -> &'static str {
-    match problem {
-        _ if problem.starts_with(int96::PROBLEM) => {
-            "fix the value, or write the column as timestamps of microseconds"
-        }
-        _ if problem.to_lowercase().contains("utf") => "write the strings as UTF-8",
-        _ => DAMAGED,
-    }
-}
-
-/// An error's text without the name of its type before it.
-pub(super) fn plain(text: &str) -> String {
-    ["Parquet argument error: ", "Parquet error: ", "Parser error: "]
-        .iter()
-        .fold(text.trim(), |text, start| text.strip_prefix(start).unwrap_or(text))
-        .trim_end_matches('.')
-        .to_owned()
-}
-
-pub(super) type Batches = Box<dyn RecordBatchReader + Send>;
-
-/// Batches of an Arrow file, or of the stream form of one.
-pub(super) fn batches(file: &Stored, columns: Option<Vec<usize>>) -> std::result::Result<Batches, String> {
-    let reader = file.reader().map_err(|e| e.to_string())?;
-    let messages = Messages::open(reader, columns).map_err(|e| plain(&e.to_string()))?;
-    Ok(Box::new(messages))
 }
 
 /// Batches of a row group. `as_read` is the type to read a column of a type as; it also hears whether all of the column's pages are a

@@ -11,6 +11,7 @@ mod fault;
 mod footers;
 mod list;
 mod net;
+mod scheme;
 mod url;
 
 use std::ops::Range;
@@ -23,9 +24,9 @@ use crate::error::{DataError, FileErrorKind, Result};
 use ahead::{Ahead, Reader};
 use chunks::Chunks;
 use footers::Footers;
-pub(super) use list::parts;
+pub(super) use list::data_files;
 use net::Pending;
-use url::Scheme;
+use scheme::Scheme;
 
 /// An object as it was found.
 #[derive(Debug)]

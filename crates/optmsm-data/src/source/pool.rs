@@ -315,7 +315,7 @@ impl<T> Shared<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reading::Reading;
+    use crate::source::Reading;
     use crate::source::Source;
 
     /// Counts rows, each batch as large as all that may wait; panics at a batch.

@@ -4,13 +4,14 @@ use std::io::Read;
 
 use ::csv::ByteRecord;
 
-use super::columns::{self, ColumnParts};
-use super::csv_parts::CsvParts;
+use super::Source;
+use super::column_files::{self, ColumnFiles};
+use super::csv_files::CsvFiles;
 use super::csv_rows::Text;
+use super::listing::data_files;
+use super::reading::Reading;
 use super::rows::Rows;
-use super::{Source, parts};
 use crate::error::{DataError, Result};
-use crate::reading::Reading;
 
 /// Threads that decode, at most, unless the user says otherwise.
 const MOST_THREADS: usize = 8;
@@ -22,14 +23,14 @@ pub(crate) struct Records {
 }
 
 enum Files {
-    Csv(Box<CsvParts>),
-    Columns(Box<ColumnParts>),
+    Csv(Box<CsvFiles>),
+    Columns(Box<ColumnFiles>),
 }
 
 /// What one thread decodes.
 pub(crate) enum Job {
     Text(Text),
-    Columns(columns::Job),
+    Columns(column_files::Job),
 }
 
 impl Records {
@@ -40,15 +41,15 @@ impl Records {
                 let fix = "give it alone";
                 return Err(DataError::unfit("standard input", "cannot be one of several files", fix));
             }
-            return Ok(Self::here(CsvParts::stdin(reading)?));
+            return Ok(Self::here(CsvFiles::stdin(reading)?));
         }
-        let parts = parts::parts(&source.paths)?;
+        let parts = data_files(&source.paths)?;
         let Some(first) = parts.first() else {
             return Err(DataError::unfit("data", "no file is named", "give at least one path"));
         };
         let files = match first.format.is_csv() {
-            true => Files::Csv(Box::new(CsvParts::open(parts, reading)?)),
-            false => Files::Columns(Box::new(ColumnParts::open(parts)?)),
+            true => Files::Csv(Box::new(CsvFiles::open(parts, reading)?)),
+            false => Files::Columns(Box::new(ColumnFiles::open(parts)?)),
         };
         let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
         Ok(Self { files, threads: source.threads.unwrap_or_else(cores) })
@@ -56,11 +57,11 @@ impl Records {
 
     /// Reads a CSV from anything; `name` stands for the path in messages.
     pub(crate) fn from_reader(name: &str, reader: Box<dyn Read + Send>, reading: &Reading) -> Result<Self> {
-        Ok(Self::here(CsvParts::from_reader(name, reader, reading)?))
+        Ok(Self::here(CsvFiles::from_reader(name, reader, reading)?))
     }
 
     /// Read by the thread that asks: one that waits for a pipe could not be stopped.
-    fn here(parts: CsvParts) -> Self {
+    fn here(parts: CsvFiles) -> Self {
         Self { files: Files::Csv(Box::new(parts)), threads: 0 }
     }
 
@@ -134,7 +135,7 @@ impl Job {
                 sink(Rows::Text(text.parse()));
                 Ok(())
             }
-            Job::Columns(job) => job.decode(sink),
+            Job::Columns(job) => job.decode(&mut |rows| sink(Rows::Columns(rows))),
         }
     }
 }

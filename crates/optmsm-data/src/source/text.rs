@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
-use crate::reading::{Quoting, Reading};
+use super::reading::{Quoting, Reading};
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 

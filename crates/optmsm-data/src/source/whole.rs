@@ -6,13 +6,15 @@ use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use super::Source;
-use super::file::{From, Opened};
-use super::parts::{self, Part};
+use super::data_file::DataFile;
+use super::decode::From;
+use super::file::Opened;
+use super::listing::data_files;
 use crate::error::{DataError, Place, Result};
 
 /// The files of a source that is not CSV.
 pub(crate) struct Whole {
-    parts: Vec<Part>,
+    parts: Vec<DataFile>,
     schema: SchemaRef,
     own: usize, // columns of the first file itself
 }
@@ -32,7 +34,7 @@ impl Whole {
         if source.is_stdin() {
             return Ok(None);
         }
-        let parts = parts::parts(&source.paths)?;
+        let parts = data_files(&source.paths)?;
         let Some(first) = parts.first().filter(|part| !part.format.is_csv()) else { return Ok(None) };
         let own = Opened::new(first)?.schema;
         let mut fields = own.fields().to_vec();
@@ -80,7 +82,7 @@ impl Whole {
     }
 
     /// Where a file has each column.
-    fn locate(&self, part: &Part, schema: &Schema) -> Result<Vec<From>> {
+    fn locate(&self, part: &DataFile, schema: &Schema) -> Result<Vec<From>> {
         let first = &self.parts[0].name;
         let fault = |column: &str, problem: String| DataError::Value {
             path: part.name.clone(),
@@ -121,7 +123,7 @@ fn plain(of: &DataType) -> &DataType {
     }
 }
 
-fn column(from: &From, batch: &RecordBatch, part: &Part) -> std::result::Result<ArrayRef, String> {
+fn column(from: &From, batch: &RecordBatch, part: &DataFile) -> std::result::Result<ArrayRef, String> {
     match from {
         From::Column(i) => Ok(batch.column(*i).clone()),
         From::Folder(i) => {

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::world::{self, World};
 use super::{SynthConfig, price, probability};
 use crate::error::{DataError, Result};
-use crate::table::{ColumnType, TableWriter};
+use crate::write::{ColumnType, TableWriter};
 
 const COLUMNS: [(&str, ColumnType); 11] = [
     ("label", ColumnType::Int8),

@@ -1,6 +1,6 @@
 //! Random numbers that depend on a seed, a purpose and a place alone.
 
-use crate::hash::mix;
+use crate::util::mix;
 
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15; // SplitMix64's increment
 

@@ -8,8 +8,7 @@ use optmsm_core::model::AnyModel;
 use optmsm_core::optim::DecayRows;
 use optmsm_core::plan::Plan;
 use optmsm_cpu::CpuOptions;
-use optmsm_data::StreamConfig;
-use optmsm_data::cache::BLOCK;
+use optmsm_data::{BLOCK_ROWS, StreamConfig};
 use serde::Serialize;
 
 use super::{Seen, ids};
@@ -116,7 +115,7 @@ fn held(seen: &Seen) -> usize {
 /// The most that training rows on disk take: the window in use, the one that is being read, the order of the rows in them, a block as
 /// the disk has it, and the order of the blocks. Lists may take twice their size while they grow.
 fn window(stream: &StreamConfig, seen: &Seen) -> usize {
-    let rows = all_rows(seen).min(stream.window() * BLOCK);
+    let rows = all_rows(seen).min(stream.window() * BLOCK_ROWS);
     let lists = |column: &Column| match column {
         Column::Multi { ids, weights, .. } => 4 * (ids.len() + weights.len()),
         _ => 0,
@@ -126,8 +125,8 @@ fn window(stream: &StreamConfig, seen: &Seen) -> usize {
     let own = seen.batch.bytes();
     2 * (of(own + lists, rows) + 8 * rows) // 8: its place in the file
         + 4 * rows
-        + of(own, rows.min(BLOCK))
-        + 4 * all_rows(seen).div_ceil(BLOCK)
+        + of(own, rows.min(BLOCK_ROWS))
+        + 4 * all_rows(seen).div_ceil(BLOCK_ROWS)
 }
 
 /// Bytes that scoring rows on disk takes: prediction, label, scenario, weight, group and true probability of each row, its place in two orders,

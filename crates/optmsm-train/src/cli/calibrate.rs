@@ -6,8 +6,7 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use optmsm_core::backend::Backend;
 use optmsm_core::metrics::{Kind, METRICS, Metric, Metrics};
-use optmsm_data::cache::Selection;
-use optmsm_data::{Dataset, Need, Part, RowReader, Schema, Source, printable};
+use optmsm_data::{Dataset, Need, RowReader, Schema, Selection, Source, Split, printable};
 use optmsm_train::calibration::{self, Calibration, FOLDS, Fit, Labelled, Map, Method};
 use optmsm_train::checkpoint::Checkpoint;
 use optmsm_train::config::BackendKind;
@@ -84,7 +83,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let (source, selection) = match &options.data {
         Some(path) => (Source::from(path.as_str()), None),
         None => {
-            let valid = data_files::source(&run.config, Part::Valid).ok_or_else(|| {
+            let valid = data_files::source(&run.config, Split::Valid).ok_or_else(|| {
                 let problem = "names no data.valid to calibrate on";
                 Error::configuration(
                     run.folder.join("config.toml").display(),
@@ -93,7 +92,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
                 )
             })?;
             valid.files().map_err(|e| data_files::gone(e.into(), "--data"))?;
-            (valid, data_files::selection(&run.config, Part::Valid))
+            (valid, data_files::selection(&run.config, Split::Valid))
         }
     };
     let data = source.to_string();
@@ -144,8 +143,8 @@ pub(super) fn run(options: &Options) -> Result<()> {
 /// Warns of rows that are better left for something else.
 fn warn(run: &Run, source: &Source) -> Result<()> {
     for (part, why) in [
-        (Part::Train, "whose labels the model knows, so that its probabilities seem better than they are"),
-        (Part::Test, "whose metrics then say less of other rows"),
+        (Split::Train, "whose labels the model knows, so that its probabilities seem better than they are"),
+        (Split::Test, "whose metrics then say less of other rows"),
     ] {
         for path in data_files::of_part(&run.config, part, source)? {
             let (path, part) = (path.display(), part.name());

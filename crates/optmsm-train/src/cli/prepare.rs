@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use optmsm_data::{Cache, Part, Prepared};
+use optmsm_data::{Cache, Prepared, Split};
 use optmsm_train::config::Config;
 use optmsm_train::data_files;
 use optmsm_train::error::Result;
@@ -28,7 +28,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
 fn prepare(config: &Config) -> Result<()> {
     let schema = data_files::fit(config)?;
     let folder = config.path(&config.data.stream.folder);
-    for part in [Part::Train, Part::Valid, Part::Test] {
+    for part in [Split::Train, Split::Valid, Split::Test] {
         let Some(source) = data_files::source(config, part) else { continue };
         let start = Instant::now();
         let (cache, prepared) =

@@ -280,7 +280,7 @@ impl Comparison {
             seeds: seeds.to_vec(),
             weighted_by: base[0].test.weighted_by.clone(),
             negatives_weighted: base[0].test.negatives_weighted,
-            valid: crate::data_files::has(&entries[0].config, optmsm_data::Part::Valid),
+            valid: crate::data_files::has(&entries[0].config, optmsm_data::Split::Valid),
             configurations,
             differences,
         })

@@ -1,12 +1,11 @@
 use std::path::Path;
 use std::sync::mpsc::channel;
 
-use optmsm_data::cache::BLOCK;
-use optmsm_data::{DataConfig, Dataset, FieldConfig, Schema, StreamConfig, StreamMode};
+use optmsm_data::{BLOCK_ROWS, DataConfig, Dataset, FieldConfig, Schema, StreamConfig, StreamMode};
 
 use super::*;
 
-const ROWS: usize = 4 * BLOCK + 1234;
+const ROWS: usize = 4 * BLOCK_ROWS + 1234;
 
 /// Rows whose one field has a value of its own in each: the same on disk and in memory.
 fn data(folder: &Path) -> (Schema, Rows, Rows) {

@@ -7,8 +7,7 @@ use optmsm_core::batch::Batch;
 use optmsm_core::metrics::{self, AUC, Metrics, Rows};
 use optmsm_core::model::{Measured, Model};
 use optmsm_core::predictor::Predictor;
-use optmsm_data::cache::Selection;
-use optmsm_data::{Dataset, Need, Part, RowReader, Source};
+use optmsm_data::{Dataset, Need, RowReader, Selection, Source, Split};
 
 use super::{ExhibitReport, Files, RunReport, SCORED, SetReport};
 use crate::coverage::{Counter, FieldCoverage};
@@ -39,11 +38,11 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
     files: &mut Files,
 ) -> Result<RunReport> {
     let config = &run.config.data;
-    let (source, selection) = match (data, data_files::source(&run.config, Part::Valid)) {
+    let (source, selection) = match (data, data_files::source(&run.config, Split::Valid)) {
         (Some(path), _) => (Source::from(path), None),
         (None, Some(valid)) => {
             valid.files().map_err(|e| data_files::gone(e.into(), "--data"))?;
-            (valid, data_files::selection(&run.config, Part::Valid))
+            (valid, data_files::selection(&run.config, Split::Valid))
         }
         (None, None) => {
             let problem = "names no data.valid to score";

@@ -147,7 +147,7 @@ mod tests {
     use object_store::{ObjectStoreExt, PutPayload};
 
     use super::*;
-    use crate::source::object::url::Scheme;
+    use crate::source::object::scheme::Scheme;
 
     fn object(size: usize) -> (Vec<u8>, Arc<Object>) {
         let bytes: Vec<u8> = (0..size).map(|i| (i * i / 7) as u8).collect();

@@ -5,7 +5,7 @@ use std::error::Error as _;
 use object_store::Error;
 use object_store::client::{HttpError, HttpErrorKind};
 
-use super::url::Scheme;
+use super::scheme::Scheme;
 use crate::error::{DataError, FileErrorKind, quote};
 
 /// Where programs on a cloud's machines find credentials: asked when there are none in the environment.

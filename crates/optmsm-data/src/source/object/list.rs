@@ -11,20 +11,20 @@ use super::net::{self, Pending};
 use super::url::Place;
 use super::{Object, fault};
 use crate::error::{DataError, FileErrorKind, Result};
-use crate::source::parts::{
-    DEEPEST, Format, Part, empty_folder, hidden, known_format, no_pattern, partitions, too_deep,
+use crate::source::data_file::{
+    DEEPEST, DataFile, Format, empty_folder, hidden, known_format, no_pattern, partitions, too_deep,
 };
 
 /// Adds the files behind a URL, those of a folder or pattern by name.
-pub(in crate::source) fn parts(url: &str, parts: &mut Vec<Part>) -> Result<()> {
+pub(in crate::source) fn data_files(url: &str, parts: &mut Vec<DataFile>) -> Result<()> {
     let before = parts.len();
     find(url, parts)?;
-    let parquet = |part: &&Part| part.format == Format::Parquet;
+    let parquet = |part: &&DataFile| part.format == Format::Parquet;
     Footers::chain(parts[before..].iter().filter(parquet).filter_map(|part| part.object.as_ref()));
     Ok(())
 }
 
-fn find(url: &str, parts: &mut Vec<Part>) -> Result<()> {
+fn find(url: &str, parts: &mut Vec<DataFile>) -> Result<()> {
     let place = Place::of(url)?;
     let key = place.key.trim_end_matches('/');
     if key.is_empty() || place.key.ends_with('/') {
@@ -52,7 +52,7 @@ fn find(url: &str, parts: &mut Vec<Part>) -> Result<()> {
         return folder(&place, key, inside, parts);
     }
     if let Some(meta) = object {
-        parts.push(place.part(meta, None));
+        parts.push(place.data_file(meta, None));
         return Ok(());
     }
     if pattern {
@@ -112,11 +112,11 @@ impl Place {
     }
 
     /// `format`: by its name when not given, or CSV.
-    fn part(&self, meta: ObjectMeta, format: Option<Format>) -> Part {
+    fn data_file(&self, meta: ObjectMeta, format: Option<Format>) -> DataFile {
         let name = self.name(meta.location.as_ref());
         let path = PathBuf::from(&name);
         let (scheme, store) = (self.scheme, self.store.clone());
-        Part {
+        DataFile {
             format: format.or_else(|| Format::of(&path)).unwrap_or(Format::Csv),
             partitions: partitions(&path),
             bytes: Some(meta.size),
@@ -137,7 +137,7 @@ fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
-fn folder(place: &Place, key: &str, inside: Inside, parts: &mut Vec<Part>) -> Result<()> {
+fn folder(place: &Place, key: &str, inside: Inside, parts: &mut Vec<DataFile>) -> Result<()> {
     let before = parts.len();
     walk(place, key, inside, 0, parts)?;
     match parts.len() == before {
@@ -147,7 +147,7 @@ fn folder(place: &Place, key: &str, inside: Inside, parts: &mut Vec<Part>) -> Re
 }
 
 /// Adds everything below a folder; all folders in it are listed at once, for a store takes its time for each.
-fn walk(place: &Place, key: &str, mut inside: Inside, depth: usize, parts: &mut Vec<Part>) -> Result<()> {
+fn walk(place: &Place, key: &str, mut inside: Inside, depth: usize, parts: &mut Vec<DataFile>) -> Result<()> {
     if depth > DEEPEST {
         return Err(too_deep(&place.name(key)));
     }
@@ -161,7 +161,7 @@ fn walk(place: &Place, key: &str, mut inside: Inside, depth: usize, parts: &mut 
         match (object, list) {
             (Some(meta), _) => {
                 let format = known_format(Path::new(&place.name(&key)))?;
-                parts.push(place.part(meta, Some(format)));
+                parts.push(place.data_file(meta, Some(format)));
             }
             (None, Some(list)) => walk(place, &key, list.wait()??, depth + 1, parts)?,
             (None, None) => {}
@@ -176,7 +176,7 @@ fn matches(
     key: &str,
     segments: &[Pattern],
     depth: usize,
-    parts: &mut Vec<Part>,
+    parts: &mut Vec<DataFile>,
 ) -> Result<()> {
     if depth > DEEPEST {
         return Err(too_deep(&place.name(key)));
@@ -197,7 +197,9 @@ fn matches(
             _ if !segment.matches(&name) => {}
             None if rest.is_empty() => folder(place, &key, place.list(&key)?.wait()??, parts)?,
             None => matches(place, &key, rest, depth + 1, parts)?,
-            Some(meta) if rest.is_empty() && !hidden(Path::new(&name)) => parts.push(place.part(meta, None)),
+            Some(meta) if rest.is_empty() && !hidden(Path::new(&name)) => {
+                parts.push(place.data_file(meta, None))
+            }
             Some(_) => {}
         }
     }

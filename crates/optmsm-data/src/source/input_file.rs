@@ -1,0 +1,47 @@
+//! One data file as bytes.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::data_file::is_url;
+use super::listing::data_files;
+use super::stored::Stored;
+use crate::error::{DataError, Result};
+
+/// A data file, from its first byte to its last: on disk or under a URL.
+pub struct InputFile {
+    reader: Box<dyn Read + Send>,
+    bytes: Option<u64>,
+}
+
+impl InputFile {
+    /// Opens one file, as [`Source::files`](super::Source::files) names it.
+    ///
+    /// # Errors
+    /// There is no such file, or it cannot be opened.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        if !is_url(path) {
+            let io = |e| DataError::io(&path.display().to_string(), "open", e);
+            let file = File::open(path).map_err(io)?;
+            let meta = file.metadata().map_err(io)?;
+            return Ok(Self { reader: Box::new(file), bytes: meta.is_file().then_some(meta.len()) });
+        }
+        match &data_files(&[path.to_owned()])?[..] {
+            [part] => Ok(Self { reader: Stored::open(part)?.into_reader(), bytes: part.bytes }),
+            _ => Err(DataError::unfit(&path.display().to_string(), "is a folder", "name one file")),
+        }
+    }
+
+    /// Its size; none for what is no ordinary file.
+    pub fn bytes(&self) -> Option<u64> {
+        self.bytes
+    }
+}
+
+impl Read for InputFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer)
+    }
+}
