@@ -186,8 +186,7 @@ impl<B: Backend, M: Model<B>, G: Send> Lanes<B, M, G> {
             batch.scenarios.iter().for_each(|&s| measured.rows[s as usize] += 1);
             let wanted = !measured.by_scenario.is_empty();
             for lane in self.lanes.iter_mut().filter(|lane| wanted && lane.work.by_scenario.is_empty()) {
-                let room =
-                    |(_, m): (_, &crate::model::Measure)| Tensor::new(be, input.scenarios, m.elements.len());
+                let room = |(_, m): (_, &crate::model::Measure)| Tensor::new(be, input.scenarios, m.len());
                 lane.work.by_scenario = spec.over_scenarios().map(room).collect::<Result<_>>()?;
             }
         }

@@ -15,7 +15,7 @@ use crate::params::Flat;
 use crate::uploaded::Block;
 
 pub use erased::AnyModel;
-pub use exhibit::{Exhibit, Heads, Measure, Measured, Over};
+pub use exhibit::{Exhibit, Heads, Measure, Measured};
 pub use reader::{Fields, FirstLayer, Reader, ReaderGrads, Through};
 pub use spec::{Builder, ModelSpec};
 

@@ -1,4 +1,4 @@
-//! Normalization by group (partitioned normalization; Sheng et al., CIKM 2021) and of each row (layer normalization; Ba et al.,
+//! Normalization by group (partitioned normalization; Sheng et al., CIKM 2021) and of each row (layer normalization; Ba, Kiros and Hinton,
 //! 2016).
 
 use super::{Mat, MatMut, Memory};

@@ -4,7 +4,7 @@
 use crate::backend::{Backend, Mat, MatMut};
 use crate::error::Result;
 use crate::layers::gate::Mixture;
-use crate::model::{Exhibit, Heads, Measure, Measured, ModelSpec, Over};
+use crate::model::{Exhibit, Heads, Measure, Measured, ModelSpec};
 use crate::params::Tensor;
 
 /// λ/B Σ_b 1/(K(K−1)) Σ_{i≠j} cos²(e_i, e_j), of experts that end in a ReLU.
@@ -33,8 +33,8 @@ impl Orthogonality {
 
     /// The penalty before λ, and the mean |cos| of each pair: elements of `sums` in [`Orthogonality::forward`].
     pub fn measures(&self) -> [Measure; 2] {
-        let elements = self.pairs().map(|(i, j)| format!("abs_cos.{i}.{j}")).collect();
-        [Measure::of_rows("orthogonality"), Measure { elements, over: Over::Rows }]
+        let names = self.pairs().map(|(i, j)| format!("abs_cos.{i}.{j}")).collect();
+        [Measure::of_rows("orthogonality"), Measure::Rows { names }]
     }
 
     /// Memory for `rows` rows.

@@ -4,32 +4,47 @@ use super::ModelSpec;
 
 /// Values that a forward pass has for every row, to be averaged.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Measure {
-    /// Names of its elements, `gate.0` for example: unique within a model.
-    pub elements: Vec<String>,
-    /// The rows that they are averaged over.
-    pub over: Over,
-}
-
-/// The rows that a measure is averaged over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Over {
-    /// All rows: the forward pass itself sums them.
-    Rows,
-    /// The rows of each scenario.
-    Scenarios,
+pub enum Measure {
+    /// Over all rows: the forward pass itself sums them.
+    Rows {
+        /// Names of its elements, unique within a model.
+        names: Vec<String>,
+    },
+    /// Over the rows of each scenario.
+    Scenarios {
+        /// Name, unique within a model.
+        name: String,
+        /// Elements per row. They have no names of their own: there may be as many as columns of all fields.
+        len: usize,
+    },
 }
 
 impl Measure {
     /// A single number per row, averaged over all of them.
     pub fn of_rows(name: &str) -> Self {
-        Self { elements: vec![name.into()], over: Over::Rows }
+        Measure::Rows { names: vec![name.into()] }
     }
 
-    /// Values `{name}.0`, `{name}.1`, … per row, averaged over the rows of each scenario.
+    /// `len` values per row, averaged over the rows of each scenario.
     pub fn of_scenarios(name: &str, len: usize) -> Self {
-        let elements = (0..len).map(|i| format!("{name}.{i}")).collect();
-        Self { elements, over: Over::Scenarios }
+        Measure::Scenarios { name: name.into(), len }
+    }
+
+    /// Elements per row.
+    #[allow(clippy::len_without_is_empty)] // a measure has at least one
+    pub fn len(&self) -> usize {
+        match self {
+            Measure::Rows { names } => names.len(),
+            Measure::Scenarios { len, .. } => *len,
+        }
+    }
+
+    /// Names of the elements that a forward pass sums.
+    pub(crate) fn summed(&self) -> &[String] {
+        match self {
+            Measure::Rows { names } => names,
+            Measure::Scenarios { .. } => &[],
+        }
     }
 }
 
@@ -48,7 +63,7 @@ impl Measured {
     /// No rows yet.
     pub fn new(spec: &ModelSpec) -> Self {
         let s = spec.input().scenarios;
-        let by_scenario = spec.over_scenarios().map(|(_, m)| vec![0.0; s * m.elements.len()]).collect();
+        let by_scenario = spec.over_scenarios().map(|(_, m)| vec![0.0; s * m.len()]).collect();
         Self { by_scenario, ..Self::of_rows(spec) }
     }
 
@@ -60,7 +75,7 @@ impl Measured {
     /// Means of the measures over rows, by name; NaN without rows.
     pub fn means(&self, spec: &ModelSpec) -> Vec<(String, f64)> {
         let rows = self.rows.iter().sum::<u64>() as f64;
-        let names = spec.measures().iter().filter(|m| m.over == Over::Rows).flat_map(|m| &m.elements);
+        let names = spec.measures().iter().flat_map(Measure::summed);
         names.cloned().zip(self.sums.iter().map(|sum| sum / rows)).collect()
     }
 

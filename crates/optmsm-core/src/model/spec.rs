@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Cx, Measure, Over, Reader};
+use super::{Cx, Measure, Reader};
 use crate::backend::{Backend, MatMut};
 use crate::config::InputSpec;
 use crate::layers::{Embedding, EmbeddingConfig};
@@ -116,11 +116,11 @@ impl ModelSpec {
 
     /// Elements of all measures over rows: sums that a forward pass leaves beside the loss.
     pub fn sums(&self) -> usize {
-        self.measures.iter().filter(|m| m.over == Over::Rows).map(|m| m.elements.len()).sum()
+        self.measures.iter().map(|m| m.summed().len()).sum()
     }
 
     /// The measures over scenarios, with their numbers.
     pub(crate) fn over_scenarios(&self) -> impl Iterator<Item = (usize, &Measure)> {
-        self.measures.iter().enumerate().filter(|(_, m)| m.over == Over::Scenarios)
+        self.measures.iter().enumerate().filter(|(_, m)| matches!(m, Measure::Scenarios { .. }))
     }
 }

@@ -258,7 +258,7 @@ impl<B: Backend> Model<B> for Sarnet {
         params: &Flat<B>,
         measured: &Measured,
     ) -> Result<Vec<Exhibit>> {
-        let (own, all) = (self.own.len(), self.spec.measures()[0].elements.len());
+        let (own, all) = (self.own.len(), self.spec.measures()[0].len());
         let names = (0..own).map(|j| format!("own {j}")).chain((0..all - own).map(|k| format!("shared {k}")));
         let s = self.spec.input().scenarios;
         // Root mean square of a tensor's elements from `start`, by scenario.
