@@ -43,8 +43,9 @@ unsafe impl GlobalAlloc for Live {
 
 /// Lanes that every batch here is cut into.
 const LANES: usize = 3;
-/// What is no backend's memory, however large the model is: names and shapes, lists of buffers and ranges.
-const STRUCTURE: usize = 32 << 10;
+/// Memory that is no backend's, however wide the model is: names and shapes, lists of buffers and ranges. It grows with the
+/// number of tensors, of which the largest case, levels of experts, has about fifty.
+const STRUCTURE: usize = 64 << 10;
 /// What a worker keeps of a step, for widths as small as these: panels of its products, sums of a field.
 const SCRATCH: usize = 256 << 10;
 
