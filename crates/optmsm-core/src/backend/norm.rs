@@ -1,5 +1,5 @@
-//! Normalization by group (partitioned normalization; Sheng et al., CIKM 2021) and of each row (layer normalization; Ba, Kiros and Hinton,
-//! 2016).
+//! Normalization by group (partitioned normalization; Sheng et al., CIKM 2021) and of each row (layer normalization;
+//! arXiv 1607.06450).
 
 use super::{Mat, MatMut, Memory};
 
