@@ -168,7 +168,7 @@ mod tests {
         let mut ahead = Ahead::new(object, 100..9000, 16, 64);
         let mut state = 1u64;
         for i in 0..2000 {
-            state = crate::hash::mix(state + i);
+            state = crate::util::mix(state + i);
             let at = 100 + (state % 8900) as usize;
             // Forwards for some time, then somewhere else.
             for step in 0..4 {
