@@ -35,10 +35,10 @@ pub trait Trainer {
     fn train(&self, run: &Run, data: &Data, control: &Control) -> Result<()>;
 }
 
-/// What the runs of a piece of work share.
+/// Context that the runs of a piece of work share.
 #[derive(Clone, Copy)]
 pub struct Study<'a> {
-    /// What trains.
+    /// Trainer of the runs.
     pub trainer: &'a dyn Trainer,
     /// Becomes true when the user asks to stop.
     pub stop: &'a AtomicBool,

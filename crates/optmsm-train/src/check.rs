@@ -1,4 +1,4 @@
-//! What a configuration makes of its data, and the memory that training takes: before anything is trained.
+//! Checks before anything is trained: how a configuration reads its data, and how much memory training takes.
 
 mod memory;
 
@@ -42,7 +42,7 @@ pub struct Check {
     pub tensors: Vec<TensorCheck>,
     /// Elements of all of them.
     pub parameters: usize,
-    /// What training takes, in bytes.
+    /// Memory of training, in bytes.
     pub memory: Memory,
     /// Warnings of the rows that were looked at against training on them as they are.
     pub warnings: Vec<String>,
@@ -116,7 +116,7 @@ pub struct TensorCheck {
     pub elements: usize,
 }
 
-/// What the rows of a file showed.
+/// Findings in the rows of a file.
 struct Seen {
     file: FileCheck,
     batch: Batch,
@@ -128,7 +128,7 @@ struct Seen {
 /// Reads up to `rows` rows of each file and builds the model on a backend that only counts.
 ///
 /// # Errors
-/// What training would say of the configuration or of these rows.
+/// Those that training would report for the configuration or for these rows.
 pub fn check(config: &Config, rows: u64) -> Result<Check> {
     look(config, rows.max(1)).map_err(|e| config.origin.locate(e))
 }

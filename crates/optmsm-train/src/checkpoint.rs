@@ -43,7 +43,7 @@ pub struct Position {
     pub best_step: u64,
     /// Evaluations since.
     pub stale: u64,
-    /// What the batches of the current pass follow from; of older files nothing.
+    /// Settings that the batches of the current pass follow from, in words; empty in older files.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub order: String,
     /// Name of the value that `best` is; of older files nothing.
@@ -61,7 +61,7 @@ fn is_zero(n: &u64) -> bool {
     *n == 0
 }
 
-/// What a file says of itself: one metadata entry, because several would be written in any order.
+/// Facts that a file holds about itself: one metadata entry, because several would be written in any order.
 #[derive(Serialize, Deserialize)]
 struct Header {
     format: u32,
@@ -177,7 +177,7 @@ impl TensorSource<f32> for Checkpoint {
     fn tensor(&self, name: &str, shape: &[usize]) -> optmsm_core::error::Result<Vec<f32>> {
         let mut data = Vec::new();
         self.pieces(name, shape, &mut |piece| {
-            // Once the file is known to hold so many: the first of them makes room for all.
+            // The file is known to hold all elements by now: the first piece makes room for them.
             data.reserve_exact(shape.iter().product::<usize>() - data.len());
             data.extend_from_slice(piece);
             Ok(())

@@ -215,7 +215,7 @@ fn print_json(value: &impl Serialize) -> Result<()> {
     stdout::write(format!("{text}\n").as_bytes())
 }
 
-/// What the user sets, the backend included.
+/// Settings that the user changes, the backend included.
 fn overrides(set: &[String], backend: Option<BackendKind>) -> Vec<String> {
     let backend = backend.and_then(|kind| kind.to_possible_value());
     let backend = backend.map(|kind| format!("train.backend=\"{}\"", kind.get_name()));

@@ -34,7 +34,7 @@ pub use report::{Comparison, Configuration, Difference, Verdict};
 /// A configuration to compare.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// What tables call it; also its folder.
+    /// Name in the tables; also that of its folder.
     pub name: String,
     /// The file it came from.
     pub path: String,
@@ -42,7 +42,7 @@ pub struct Entry {
     pub config: Config,
 }
 
-/// What one run gave.
+/// Result of one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunResult {
     /// Hash of configuration, seed, data and program version.

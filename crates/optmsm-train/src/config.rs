@@ -36,7 +36,7 @@ pub struct Config {
     /// Where it was written.
     #[serde(skip)]
     pub origin: Origin,
-    /// What `optmsm tune` searches.
+    /// The `[tune]` table: what `optmsm tune` searches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tune: Option<toml::Table>,
 }
@@ -51,7 +51,7 @@ pub struct TrainConfig {
     pub epochs: u64,
     /// Evaluations without a better one before training stops.
     pub patience: u64,
-    /// What early stopping watches on the validation data.
+    /// Value of the validation data that early stopping watches.
     pub monitor: Monitor,
     /// How often parameters are evaluated and saved: `"pass"`, `{ steps = … }` or `{ rows = … }`; at the end of the run in any case.
     pub evaluate_every: Every,
@@ -60,14 +60,14 @@ pub struct TrainConfig {
     pub checkpoint_every: Option<Every>,
     /// Seed of parameters, order of rows and dropout.
     pub seed: u64,
-    /// What computes. Checkpoints are the same: a run that one began can be continued on the other.
+    /// Backend that trains. Checkpoints are the same: a run begun on one backend can be continued on the other.
     pub backend: BackendKind,
     /// Worker threads of the CPU; all cores when not given. Results do not depend on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
     /// Number of the CUDA device.
     pub device: usize,
-    /// What operands of products are rounded to on a CUDA device.
+    /// Type that operands of products are rounded to on a CUDA device.
     pub precision: Precision,
     /// Update rule of dense parameters.
     pub optimizer: OptimizerConfig,
@@ -110,7 +110,7 @@ impl Default for TrainConfig {
     }
 }
 
-/// What computes.
+/// Kind of backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendKind {
@@ -217,7 +217,7 @@ impl Config {
         Ok(config)
     }
 
-    /// What can be checked without the data.
+    /// Checks all that can be checked without the data.
     fn validate(&self) -> Result<()> {
         let train = &self.train;
         self.data.validate()?;

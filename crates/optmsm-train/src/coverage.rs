@@ -16,13 +16,14 @@ pub struct FieldCoverage {
     pub role: Role,
     /// `categorical`, `multi`, `buckets` or `numeric`.
     pub kind: &'static str,
-    /// Ids but for that of unknown values: what training kept, and the missing value where it has an id of its own; none for numbers.
+    /// Ids except that of unknown values: values that training kept, and the missing value where it has an id of its
+    /// own. None for numbers.
     pub vocabulary: Option<u64>,
     /// Those of them that occur.
     pub seen: Option<u64>,
     /// Rows.
     pub rows: u64,
-    /// Values of all rows: as many as rows, but for `multi`.
+    /// Values of all rows: one per row, except for `multi`.
     pub values: u64,
     /// Values that training did not keep; none for numbers.
     pub unknown: Option<u64>,

@@ -152,7 +152,7 @@ pub fn missing(part: Split) -> Error {
     optmsm_core::error::Error::config(format!("data.{}", part.name()), "is missing", fix).into()
 }
 
-/// The error of a run's files that are no longer where they were; `how` names them anew.
+/// The error of a run's files that are no longer where they were. `how` names the options that give their new place.
 pub fn gone(error: Error, how: &str) -> Error {
     match error {
         Error::Data(DataError::File { path, kind, problem, fix, .. }) => {

@@ -45,8 +45,8 @@ pub struct Named {
     pub metrics: Metrics,
 }
 
-/// What metrics need of all labelled rows of a reader, in order; hands over the rows with their fields on the way, up to [`CHUNK`] at a
-/// time.
+/// Data that metrics need of all labelled rows of a reader, in order. On the way, `take` gets the rows with their
+/// fields, up to [`CHUNK`] at a time.
 ///
 /// # Errors
 /// Those of `take`; a row cannot be read.

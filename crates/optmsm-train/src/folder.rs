@@ -33,7 +33,8 @@ impl Folder {
         })
     }
 
-    /// Takes the first of `paths` that is not there, or is empty but for what a killed process left before it wrote a run.
+    /// Takes the first of `paths` that is not there, or is empty except for what a killed process left before it wrote
+    /// a run.
     ///
     /// # Errors
     /// A folder cannot be made.

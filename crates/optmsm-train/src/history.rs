@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: a line an evaluation, each with a checksum.
+//! `metrics.jsonl`: one line per evaluation, each with a checksum.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};

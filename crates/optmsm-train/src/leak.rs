@@ -228,7 +228,7 @@ mod tests {
         leak(&values, &codes, &labels, suspect)
     }
 
-    /// Judges so many rows, one in `one_in` clicked, of a number made from whether a row is clicked.
+    /// Judges a number that is made from whether a row is clicked, on `rows` rows of which one in `one_in` is.
     fn of(
         rows: usize,
         one_in: usize,

@@ -182,7 +182,8 @@ impl Order<'_> {
     }
 }
 
-/// Values of a list that are dropped each by itself; a later one follows the one so many places before it.
+/// Values of a list that are dropped each by itself. A later value is dropped with the one that is this many places
+/// before it.
 const LONGEST: u64 = 1 << 20;
 
 /// Makes a share of a column's ids out-of-vocabulary, each by its row and its place in the row's list.

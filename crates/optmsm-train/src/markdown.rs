@@ -17,7 +17,7 @@ pub(crate) fn name(text: &str) -> String {
     printable(text).replace('\\', "\\\\").replace('|', "\\|")
 }
 
-/// What is not there.
+/// Text of a value that is not there.
 pub(crate) const NONE: &str = "–";
 
 /// `mean ± sd` with this many decimals.

@@ -51,8 +51,8 @@ impl Config {
         self.paths_on_disk().for_each(follow);
     }
 
-    /// Lets relative data paths that lead to nothing below `data_dir` start from the current folder, where they lead to something: who
-    /// names files anew names them as seen from there.
+    /// Lets relative data paths that lead to nothing below `data_dir` start from the current folder, where they lead to
+    /// something. A user who gives new names for files gives them as seen from there.
     ///
     /// # Errors
     /// The current folder is gone.

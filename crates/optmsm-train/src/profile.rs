@@ -6,8 +6,8 @@ use optmsm_core::profile::{Phase, Profile};
 /// Share of a step below which operations are summed in one line.
 const SMALL: f64 = 0.002;
 
-/// A line an operation and shape, the dearest first. Times are of the step: what lanes ran on `threads` threads at the same time
-/// is divided by their number. The last lines are what no operation accounts for.
+/// One line per operation and shape, the dearest first. Times are of the step: what lanes ran on `threads` threads at
+/// the same time is divided by their number. The last lines are what no operation accounts for.
 pub fn table(profile: &Profile, threads: usize) -> String {
     let steps = profile.steps.max(1) as f64;
     let wall = profile.wall.as_secs_f64() / steps;

@@ -1,4 +1,4 @@
-//! What a person sees of long work: a bar on a terminal, a plain line an evaluation elsewhere.
+//! Progress of long work as a person sees it: a bar on a terminal, elsewhere one plain line per evaluation.
 
 use std::io::IsTerminal;
 use std::time::Instant;

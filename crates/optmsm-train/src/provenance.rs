@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-/// What made a result.
+/// Program and machine that made a result.
 #[derive(Clone, Debug, Serialize)]
 pub struct Provenance {
     /// Version of this program.

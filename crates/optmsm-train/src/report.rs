@@ -43,7 +43,7 @@ pub struct RunReport {
     pub parameters: u64,
     /// Step of the best parameters, which everything but the history is of.
     pub best_step: u64,
-    /// What it was made from, as the files are now.
+    /// Files that it was made from, as they are now.
     pub files: Vec<FileFacts>,
     /// Evaluations during training.
     pub history: Vec<Line>,
@@ -63,7 +63,7 @@ pub struct RunReport {
     pub diagnostics: BTreeMap<String, f64>,
     /// Tables that the model shows of itself.
     pub exhibits: Vec<ExhibitReport>,
-    /// What the data holds of each field's vocabulary.
+    /// Coverage of each field's vocabulary by the data.
     pub coverage: Vec<FieldCoverage>,
 }
 

@@ -43,7 +43,8 @@ impl Rows {
         Self::within(most, source, schema, part, folder)
     }
 
-    /// Rows in memory, where they take at most so many bytes there: of small files that unpack to very many rows they take more.
+    /// Rows in memory if they take at most `most` bytes there, or else on disk. Small files that unpack to very many
+    /// rows take more.
     fn within(most: usize, source: &Source, schema: &Schema, part: Selection, folder: &Path) -> Result<Self> {
         if most > 0
             && let Some(set) = Dataset::load_within(source.clone(), schema, part, most)?

@@ -148,7 +148,7 @@ impl Run {
         }
     }
 
-    /// What the model needs to know of its inputs.
+    /// Description of the inputs, as the model needs it.
     pub fn input_spec(&self) -> InputSpec {
         let mut spec = self.schema.input_spec();
         for (field, config) in spec.fields.iter_mut().zip(&self.config.data.fields) {

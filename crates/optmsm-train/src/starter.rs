@@ -18,7 +18,7 @@ use columns::Columns;
 /// Rows that are looked at, fewer of more than 200 columns: enough to see what a column is, few enough to wait for.
 pub const ROWS: u64 = 100_000;
 
-/// What the user says instead of leaving it to a guess.
+/// Answers that the user gives instead of leaving them to a guess.
 #[derive(Clone, Debug, Default)]
 pub struct Given {
     /// Column of the label.

@@ -1,4 +1,4 @@
-//! What a handful of runs can say of two configurations: paired tests, exact where they can be.
+//! Comparison of two configurations over a handful of runs: paired tests, exact where they can be.
 //!
 //! Differences are taken run by run, between runs of the same seed. Nothing here draws random numbers.
 
@@ -42,8 +42,8 @@ pub struct PairedT {
 /// Spread that the rounding of equal values leaves: differences of metrics, which are near 1, are off by an ε or so each.
 const ROUNDING: f64 = 8.0 * f64::EPSILON;
 
-/// Tests whether the mean of `differences` is 0; none when there are fewer than two or all are equal but for rounding, for then
-/// nothing says how far they would spread.
+/// Tests whether the mean of `differences` is 0. None when there are fewer than two, or all are equal except for
+/// rounding: then nothing says how far they would spread.
 pub fn paired_t(differences: &[f64]) -> Option<PairedT> {
     let spread = Spread::of(differences)?;
     let sd = spread.sd.filter(|&sd| sd > ROUNDING * spread.mean.abs().max(1.0))?;

@@ -97,8 +97,8 @@ impl Writer {
 
 /// Drops the scalars that a run continued at `step` will write again: later ones, and those of the test data.
 ///
-/// What stays goes to a new file, which begins with the mark that makes a TensorBoard that is open forget what it has read; the old
-/// one is removed.
+/// Scalars that stay go to a new file. It begins with the mark that makes an open TensorBoard forget what it has read.
+/// The old file is removed.
 ///
 /// # Errors
 /// When the disk refuses, with the path.
@@ -144,7 +144,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// What a file begins with; `again` when a reader may hold events of an older file.
+/// Bytes that a file begins with. `again`: a reader may hold events of an older file.
 fn opening(again: bool) -> Vec<u8> {
     let mut event = Vec::new();
     event_head(&mut event, 0);

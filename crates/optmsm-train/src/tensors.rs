@@ -18,7 +18,7 @@ const LARGEST: u64 = 100_000_000;
 /// Elements that are widened at a time.
 const PIECE: usize = 1 << 16;
 
-/// What can be wrong with a file, in a few words.
+/// Result whose error says in a few words what is wrong with a file.
 pub(crate) type Checked<T> = Result<T, String>;
 
 /// An open safetensors file whose header fits its length.
@@ -64,7 +64,7 @@ impl TensorFile {
         })())
     }
 
-    /// What the header says beside the tensors.
+    /// Value of an entry that the header has beside the tensors.
     pub(crate) fn entry(&self, key: &str) -> Option<&str> {
         Some(self.metadata.metadata().as_ref()?.get(key)?.as_str())
     }

@@ -53,7 +53,7 @@ pub struct Data {
     pub record: Record,
 }
 
-/// What follows an evaluation.
+/// Next step after an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// More training, if configuration and early stopping leave some.
@@ -69,7 +69,7 @@ pub trait Observer: std::fmt::Debug {
         Next::Continue
     }
 
-    /// The test rows were scored with the best parameters; one prediction a row.
+    /// The test rows were scored with the best parameters; one prediction per row.
     fn tested(&self, _evaluation: &Evaluation, _predictions: &[f32]) {}
 }
 
@@ -378,7 +378,7 @@ fn evaluated<B: Backend<Elem = f32>, M: Model<B>>(
     Ok(auc)
 }
 
-/// What the parameters are.
+/// Names, types and shapes of the parameters, and whether all are finite.
 fn outline<B: Backend<Elem = f32>, M: Model<B>>(learner: &Learner<B, M>) -> Result<Outline> {
     let mut outline = Outline::default();
     learner.export_to(&mut outline)?;
@@ -418,7 +418,7 @@ fn save_last<B: Backend<Elem = f32>, M: Model<B>>(
     })
 }
 
-/// Metrics of a data set and one prediction a row.
+/// Metrics of a data set and one prediction per row.
 fn score<B: Backend<Elem = f32>, M: Model<B>>(
     learner: &mut Learner<B, M>,
     run: &Run,

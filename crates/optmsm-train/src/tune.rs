@@ -1,7 +1,7 @@
 //! A search for better settings: random values from the `[tune]` table, judged by validation rows.
 //!
-//! `OUT/trials.jsonl` has a line a trial, `OUT/trial-N/` is its run folder, `OUT/best.toml` the best configuration. A trial
-//! that was interrupted goes on from its checkpoint. Test rows are not read.
+//! `OUT/trials.jsonl` has one line per trial, `OUT/trial-N/` is its run folder, `OUT/best.toml` the best configuration.
+//! A trial that was interrupted goes on from its checkpoint. Test rows are not read.
 
 mod judge;
 mod space;
@@ -69,7 +69,7 @@ impl Trial {
     }
 }
 
-/// What a search found.
+/// Result of a search.
 #[derive(Clone, Debug)]
 pub struct Search {
     /// In order.
@@ -81,10 +81,10 @@ pub struct Search {
     base: Config,
 }
 
-/// What a search found, for a program to read.
+/// Result of a search, for a program to read.
 #[derive(Clone, Debug, Serialize)]
 pub struct Summary<'a> {
-    /// What validation rows are judged by.
+    /// Metric that judges the validation rows.
     pub monitor: &'a Monitor,
     /// The trial of `best.toml`; none if no trial came to a result.
     pub best: Option<Best>,
@@ -232,7 +232,7 @@ impl Search {
         Summary { monitor: &self.monitor, best, trials: &self.trials }
     }
 
-    /// A line a trial, the best first.
+    /// One line per trial, the best first.
     pub fn markdown(&self) -> String {
         let metric = format!("valid {}", name(&self.monitor.title()));
         let mut order: Vec<&Trial> = self.trials.iter().collect();

@@ -17,7 +17,7 @@ use crate::sampling::{self, Weighing};
 use crate::say;
 use crate::trainer::Data;
 
-/// Training rows on disk whose values are counted: what is known of so many is known of all.
+/// Training rows on disk whose values are counted: what is known of this many is known of all.
 const COUNTED: usize = 1 << 19;
 
 /// Rows of each label, and those of them that count.

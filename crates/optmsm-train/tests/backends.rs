@@ -41,7 +41,7 @@ fn cuda_without_a_device_is_one_clear_line_and_nothing_written() {
     refused(&place, &[&train[..], &["--set", "train.backend=cuda"]].concat());
     refused(&place, &["train", "--rows", "1000", "--run", "r", "--backend", "cuda"]);
     assert!(!place.path("r").exists());
-    // What a CPU trained is not at stake either.
+    // Runs that a CPU trained are not at stake either.
     assert!(place.run(&train).status.success());
     let before = place.bytes("r/checkpoints/last.safetensors");
     refused(&place, &["evaluate", "r", "--data", "valid.csv", "--backend", "cuda"]);

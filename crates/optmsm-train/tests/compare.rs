@@ -17,7 +17,7 @@ fn split() -> String {
     CONFIG.replace("valid = \"valid.csv\"", split)
 }
 
-/// 400 rows of 50 users, two configurations and a copy of the first. Labels follow the price, but for some noise.
+/// 400 rows of 50 users, two configurations and a copy of the first. Labels follow the price, except for some noise.
 fn place() -> Place {
     let place = Place::new(&split(), 1, 1);
     let mut text = "label,scenario,user,tags,price\n".to_string();
@@ -78,7 +78,7 @@ fn a_resumed_comparison_equals_an_uninterrupted_one() {
             |out: &str| fs::read(place.path(&format!("{out}/{run}/checkpoints/best.safetensors"))).unwrap();
         assert!(best("whole") == best("parts"), "{run}");
     }
-    // What is done is not repeated.
+    // Finished runs are not repeated.
     let out = with(&["--out", "parts", "--json"]);
     code(&out, 0);
     let mut document: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();

@@ -102,7 +102,7 @@ fn rows(place: &Place, run: &str, table: &str) -> Vec<f32> {
     bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
-/// What training made of its rows is what a program that only has the run folder makes of them, over a pipe.
+/// A program that only has the run folder encodes rows from a pipe as training encoded them.
 #[test]
 fn rows_over_a_pipe_are_encoded_as_in_training() {
     let place = place();
@@ -139,7 +139,7 @@ fn rows_over_a_pipe_are_encoded_as_in_training() {
 fn a_resumed_run_equals_an_uninterrupted_one() {
     let place = place();
     train(&place, "whole", &["--quiet", "--set", "train.threads=1"]);
-    // 8 batches a pass: 11 steps stop in the middle of the second.
+    // 8 batches per pass: 11 steps stop in the middle of the second.
     let half = ["train", "--config", "config.toml", "--run", "half", "--quiet", "--max-steps", "11"];
     assert_eq!(place.run(&half).status.code(), Some(130));
     good(&place, &["train", "--resume", "--run", "half", "--quiet", "--set", "train.threads=3"]);

@@ -92,7 +92,8 @@ fn leaves(at: &str, table: &toml::Table) -> Vec<(String, toml::Value)> {
     table.iter().flat_map(leaf).collect()
 }
 
-/// What a table leaves out is the kind's default, however deep: a setting given at its default changes no other.
+/// Settings that a table leaves out have the kind's default, however deep. A setting given at its default changes no
+/// other.
 #[test]
 fn a_setting_at_its_default_changes_nothing() {
     let mut seen = 0;

@@ -54,7 +54,7 @@ fn a_profiled_run_prints_a_table_and_trains_the_same() {
     assert!(!has_line(&String::from_utf8_lossy(&plain.stdout), "a step"));
     let out = train(&place, "profiled", &["--profile"]);
     assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
-    // 20 batches a pass.
+    // 20 batches per pass.
     profiled(&out, 60);
     assert!(checkpoints(&place, "plain") == checkpoints(&place, "profiled"));
 }

@@ -148,7 +148,7 @@ fn train_evaluate_predict_inspect() {
 fn a_resumed_run_equals_an_uninterrupted_one() {
     let place = Place::small();
     place.train("whole", &[]);
-    // 7 batches a pass: 10 steps stop in the middle of the second.
+    // 7 batches per pass: 10 steps stop in the middle of the second.
     for threads in ["1", "3"] {
         let run = format!("halves-{threads}");
         let threads = format!("train.threads={threads}");
@@ -283,7 +283,7 @@ fn bad_settings_are_refused() {
     place.refused_train(
         "config.toml line 30 column 14: invalid type: string \"many\", expected usize; give a value of that type",
     );
-    // What is checked without the data, and what only with it.
+    // Checks without the data, and checks that need it.
     place.write("config.toml", CONFIG.replace("name = \"slot\"", "name = \"slot\"\nseparator = \"\""));
     place.refused_train(
         "config.toml line 20 column 13, `data.fields.slot.separator`: means something for kind = \"multi\" only; leave it out, \
@@ -427,7 +427,7 @@ fn a_full_disk_leaves_nothing_half_written() {
     assert_eq!(fs::read_dir(disk.0.join("r/checkpoints")).unwrap().count(), 0);
 }
 
-/// One batch a pass: the loss is finite, the update after it is not.
+/// One batch per pass: the loss is finite, the update after it is not.
 #[test]
 fn parameters_that_are_no_numbers_are_never_saved() {
     for monitor in ["auc", "log_loss"] {

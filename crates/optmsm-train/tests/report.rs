@@ -262,7 +262,7 @@ fn what_cannot_be_shown_is_refused() {
     assert_eq!((said.as_ref(), out.status.code()), (lines.as_str(), Some(2)));
 }
 
-/// What is measured in the page, as the title of a copy that may run scripts.
+/// Script that measures the page and puts the result into the title; for a copy that may run scripts.
 const MEASURE: &str = "<script>
 const outside = [...document.querySelectorAll('figure svg text')].filter(t => {
   const a = t.getBoundingClientRect(), b = t.closest('figure').getBoundingClientRect();

@@ -198,7 +198,7 @@ fn test_rows_may_change_and_equal_files_may_move() {
     let stderr = code(&place.run(&RESUME), 0);
     assert!(stderr.contains("test.csv (data.test): has other content"), "{stderr}");
     assert!(!code(&place.run(&RESUME), 0).contains("content"));
-    // Written anew with the same rows; moved and named anew.
+    // Written again with the same rows. Moved, and given by the new path.
     place.write("train.csv", place.text("train.csv"));
     std::fs::create_dir(place.path("there")).unwrap();
     std::fs::rename(place.path("valid.csv"), place.path("there/other name.csv")).unwrap();

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 const TRAIN: [&str; 5] = ["train", "--config", "config.toml", "--quiet", "--run"];
 
-/// 100 rows in batches of 14 or 15, so seven steps a pass, three passes.
+/// 100 rows in batches of 14 or 15, so seven steps per pass, three passes.
 fn place() -> Place {
     Place::new(CONFIG, 100, 11)
 }
@@ -194,7 +194,7 @@ fn what_is_saved_within_a_pass_outlives_the_end_of_the_program() {
     }
 }
 
-/// The mean loss of a pass: of one step a pass it is that of the step, and of many it is theirs.
+/// Evaluated after each step, the loss is that of the step. Evaluated after each pass, it is the mean over its rows.
 #[test]
 fn the_loss_is_the_mean_over_the_steps_since_the_evaluation_before() {
     let place = place();

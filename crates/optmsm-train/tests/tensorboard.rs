@@ -51,7 +51,7 @@ fn python() -> Option<PathBuf> {
     optmsm_testkit::require("tensorboard", available).then_some(python)
 }
 
-/// What TensorBoard shows of a run, after checking that the files hold just that.
+/// Scalars that TensorBoard shows of a run, after a check that the files hold just these.
 fn scalars(python: &Path, run: &Path) -> Scalars {
     let out = Command::new(python).args(["-c", READ]).arg(run).output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
@@ -73,7 +73,7 @@ fn train(place: &Place, args: &[&str], code: i32) {
     assert_eq!(out.status.code(), Some(code), "{}", String::from_utf8_lossy(&out.stderr));
 }
 
-/// 7 steps a pass; scenarios and a test file whose names need care.
+/// 7 steps per pass; scenarios and a test file whose names need care.
 fn place() -> Place {
     let config = CONFIG.replace("valid = ", "test = \"valid.csv\"\nvalid = ");
     let place = Place::new(&config, 100, 11);

@@ -112,9 +112,9 @@ fn check_counts_of_streamed_rows_what_is_held_of_them() {
         assert!(text.contains("Rows of train, valid come from disk (data.stream)"), "{text}");
         [streamed, whole].map(|found| found["memory"]["data"].as_u64().unwrap())
     };
-    // Encoded, a row has label, scenario, user, price, and of its tags the end and 1.5 ids: 26 bytes. Two windows of 8192 rows, whose
-    // lists may take twice their 6 bytes, with 8 bytes of place a row; 4 bytes of order for a row in use; a block of 8192 rows; 4 bytes
-    // a block. Scoring 40 rows of the other file: 32 bytes each.
+    // Encoded, a row has label, scenario, user, price, and of its tags the end and 1.5 ids: 26 bytes. Two windows of
+    // 8192 rows, whose lists may take twice their 6 bytes, with 8 bytes of place per row; 4 bytes of order per row in
+    // use; a block of 8192 rows; 4 bytes per block. Scoring 40 rows of the other file: 32 bytes per row.
     let bound = |blocks: u64| 2 * 8192 * (26 + 6 + 8) + 4 * 8192 + 26 * 8192 + 4 * blocks + 32 * 40;
     let [few, all_few] = data(20_000);
     let [many, all_many] = data(60_000);

@@ -45,7 +45,7 @@ fn a_resumed_search_equals_an_uninterrupted_one() {
     assert!(printed.starts_with(&place.text("whole/trials.md")), "{printed}");
     assert!(printed.ends_with("best configuration: whole/best.toml\n"), "{printed}");
 
-    // 13 steps a pass: stops in the middle of the second, twice, then goes on trial by trial.
+    // 13 steps per pass: stops in the middle of the second, twice, then goes on trial by trial.
     for _ in 0..2 {
         let stderr = code(&with(&["--out", "parts", "--max-steps", "20"]), 130);
         let wanted = "error: stopped; 0 of 9 runs of the search are done; the same command continues it\n";

@@ -1,4 +1,4 @@
-//! What a program relies on at compile time, and the options of a learner.
+//! Properties that a program relies on at compile time, and the options of a learner.
 #![cfg(feature = "cpu")]
 
 use std::fmt::Debug;

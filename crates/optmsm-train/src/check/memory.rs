@@ -16,7 +16,7 @@ use crate::config::{BackendKind, Config};
 use crate::error::Result;
 use crate::trainer::PLANS;
 
-/// What training takes, in bytes. Where a file was not read as a whole, what depends on its rows is an estimate.
+/// Memory of training, in bytes. Where a file was not read as a whole, values that depend on its rows are estimates.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Memory {
     /// Whose memory the first six are in.
@@ -33,7 +33,7 @@ pub struct Memory {
     pub activations: usize,
     /// The batch at hand.
     pub inputs: usize,
-    /// What the backend itself keeps: of a CUDA device, the most that its workspaces and stages of uploads take.
+    /// Memory that the backend itself keeps: of a CUDA device, the most that its workspaces and stages of uploads take.
     pub reserved: usize,
     /// All of these.
     pub backend_total: usize,
@@ -44,7 +44,7 @@ pub struct Memory {
     pub batches: usize,
     /// The host's memory in all: with what the backend takes, where that is the CPU.
     pub host_total: usize,
-    /// What the host needs on top for the moment in which a checkpoint is saved.
+    /// Memory that the host needs on top while a checkpoint is saved.
     pub saving: usize,
 }
 

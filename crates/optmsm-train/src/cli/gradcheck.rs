@@ -13,7 +13,7 @@ use super::Output;
 /// Largest error that passes.
 const LIMIT: f64 = 1e-6;
 
-/// What `--json` prints.
+/// Output of `--json`.
 #[derive(Serialize)]
 struct Checked {
     /// Errors below this pass.

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::Output;
 
-/// What `--json` prints.
+/// Output of `--json`.
 #[derive(Serialize)]
 struct Inspection<'a> {
     run: String,

@@ -1,4 +1,4 @@
-//! What commands that train several models share.
+//! Common parts of the commands that train several models.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -39,7 +39,7 @@ impl Common {
     }
 }
 
-/// What `--json` prints.
+/// Output of `--json`.
 #[derive(Serialize)]
 pub(super) struct Done<'a, T> {
     /// Folder of the runs.

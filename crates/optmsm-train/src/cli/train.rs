@@ -61,7 +61,7 @@ pub(super) struct Options {
     output: Output,
 }
 
-/// What `--json` prints at the end.
+/// Output of `--json` at the end.
 #[derive(Serialize)]
 struct Done {
     /// Run folder.

@@ -19,7 +19,7 @@ const LEVEL: f64 = 0.05;
 /// A whole comparison, as `compare.json` has it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Comparison {
-    /// What made it.
+    /// Program and machine that made it.
     pub program: Provenance,
     /// Files that were read.
     pub files: Vec<DataFile>,
@@ -43,7 +43,7 @@ pub struct Comparison {
 /// A configuration's results on the test rows.
 #[derive(Clone, Debug, Serialize)]
 pub struct Configuration {
-    /// What tables call it.
+    /// Name in the tables.
     pub name: String,
     /// The file it came from.
     pub path: String,
@@ -61,9 +61,9 @@ pub struct Configuration {
     pub best_epoch: Option<Spread>,
     /// Seconds of a run.
     pub seconds: Option<Spread>,
-    /// Training rows a second, validation included.
+    /// Training rows per second, validation included.
     pub rows_per_second: Option<Spread>,
-    /// What each seed gave.
+    /// Result of each seed.
     pub runs: Vec<RunResult>,
 }
 
@@ -106,13 +106,13 @@ pub struct Difference {
     pub signed_rank_p: Option<f64>,
     /// The t-test's p after Holm's correction for the number of configurations; for the AUC of all rows alone.
     pub holm_p: Option<f64>,
-    /// What other test rows would change about the mean difference; for the AUC of all rows alone.
+    /// Change of the mean difference that other test rows could make; for the AUC of all rows alone.
     pub rows: Option<Delong>,
     /// For the AUC of all rows alone.
     pub verdict: Option<Verdict>,
 }
 
-/// What the differences of AUC allow to say.
+/// Conclusion that the differences of AUC allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {

@@ -72,7 +72,7 @@ impl Comparison {
         table(&header, &rows)
     }
 
-    /// A line a configuration: what its AUC allows to say.
+    /// One line per configuration: the verdict on its AUC.
     fn verdicts(&self) -> String {
         let line = |d: &Difference| {
             let says = match d.verdict {

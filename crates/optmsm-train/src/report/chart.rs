@@ -44,7 +44,7 @@ pub(super) struct Plot<'a> {
     pub(super) whole_x: bool,
     /// A line from corner to corner.
     pub(super) diagonal: bool,
-    /// Around it, what chance allows a mean of so many labels.
+    /// Around it, a band: what chance allows the mean of this many labels.
     pub(super) chance: Option<f64>,
     pub(super) series: Vec<Series<'a>>,
 }
@@ -187,7 +187,7 @@ impl Plot<'_> {
     }
 }
 
-/// Horizontal bars from 0, one group a name, one bar of it a run.
+/// Horizontal bars from 0: one group per name, with one bar per run.
 pub(super) fn bars(title: &str, names: &[&str], runs: &[Vec<Option<f64>>]) -> String {
     let [bar, gap, name_width, value_width] = [9.0, 8.0, 108.0, 44.0];
     let group = runs.len() as f64 * bar + gap;
@@ -224,7 +224,7 @@ pub(super) fn bars(title: &str, names: &[&str], runs: &[Vec<Option<f64>>]) -> St
     svg + "</svg></figure>"
 }
 
-/// At most so many letters' room; wide ones, as of Chinese, take two.
+/// Cuts a name to the room of at most `most` letters. Wide letters, as of Chinese, take the room of two.
 fn shorten(name: &str, most: usize) -> String {
     let wide = |c: char| if c >= '\u{1100}' { 2 } else { 1 };
     if name.chars().map(wide).sum::<usize>() <= most {

@@ -13,7 +13,7 @@ use crate::say;
 /// A file as it is now.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FileFacts {
-    /// What it is to the run, for example `data.train`.
+    /// Role of the file in the run, for example `data.train`.
     pub role: String,
     /// Where it lies.
     pub path: String,

@@ -19,7 +19,7 @@ use crate::{data_files, evaluate, history, say, settings};
 /// Points of a drawn ROC curve.
 const ROC_POINTS: usize = 200;
 
-/// What a file's rows gave.
+/// Results of scoring a file's rows.
 struct Scored {
     predictions: Vec<f32>,
     rows: Dataset, // without fields
@@ -68,7 +68,7 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
     let own = own.into_iter().filter_map(|(role, paths)| Some((role, run.config.source(paths.as_ref()?))));
     let mut facts = Vec::new();
     for (role, source) in own.chain([(SCORED, source.clone())]) {
-        // What is gone since training is said by its name alone.
+        // Files that are gone since training are listed by name alone.
         let found = source.files().unwrap_or_else(|_| vec![source.to_string().into()]);
         facts.extend(found.iter().map(|path| files.facts(role, path)));
     }

@@ -7,7 +7,7 @@ use super::{ExhibitReport, RunReport};
 use crate::coverage::FieldCoverage;
 use crate::settings::differences;
 
-/// One block a run, beside each other where there is room.
+/// One block per run, beside each other where there is room.
 fn side(runs: &[RunReport], block: impl Fn(usize, &RunReport) -> String) -> String {
     let one = |(i, r): (usize, &RunReport)| {
         format!("<div><h3>{}<bdi>{}</bdi></h3>{}</div>", chart::swatch(i), escape(&r.run), block(i, r))

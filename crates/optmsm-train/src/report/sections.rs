@@ -38,7 +38,7 @@ fn find<'a>(run: &'a RunReport, name: &str) -> Option<&'a SetReport> {
     run.scenarios.iter().find(|s| s.name == name)
 }
 
-/// What the sections say of scenarios that they do not draw.
+/// Note of the sections on scenarios that they do not draw; empty if there are none.
 pub(super) fn left_out(runs: &[RunReport]) -> String {
     let (all, drawn) = (scenarios(runs).len(), pictured(runs).len());
     match all - drawn {

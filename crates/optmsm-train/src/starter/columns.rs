@@ -1,4 +1,4 @@
-//! What the first rows of data show of its columns.
+//! Facts about the columns of data, from its first rows.
 
 use std::collections::hash_map::{Entry, RandomState};
 use std::collections::{HashMap, HashSet};

@@ -1,4 +1,4 @@
-//! What the columns are, by their names and by what they hold.
+//! Guesses the use of the columns from their names and from what they hold.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ const FEW: usize = 20;
 /// Distinct values from which rare ones are left out.
 const HUGE: usize = 10_000;
 
-/// What a column becomes, and why.
+/// Use of a column. Fields and left-out columns come with the reasons.
 #[derive(Debug, PartialEq)]
 pub(super) enum Use {
     Label,
@@ -65,7 +65,7 @@ pub(super) struct Guessed {
     pub(super) uses: Vec<Use>,
     pub(super) label: usize,
     pub(super) scenario: usize,
-    /// What groups the rows for GAUC.
+    /// Column that groups the rows for GAUC.
     pub(super) group: Option<usize>,
 }
 
@@ -87,7 +87,7 @@ pub(super) fn guess(path: &str, columns: &Columns, given: &Given) -> Result<Gues
         i if i == label => Use::Label,
         i if i == scenario => Use::Scenario,
         i if is_left(i) => Use::Left("--leave-out names it".into()),
-        // What a user likes is to be learned across scenarios, even where each keeps to one.
+        // The taste of a user is to be learned across scenarios, even where each user keeps to one.
         i => use_of(columns, i, scenario, &labels, group == Some(i)),
     };
     let mut uses: Vec<Use> = (0..columns.list.len()).map(use_of).collect();

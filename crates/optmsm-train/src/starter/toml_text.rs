@@ -214,7 +214,7 @@ fn field_text(column: &Column, field: &Field, rows: u64) -> String {
     text
 }
 
-/// Model and training: the first settings to try, and defaults but for what the number of rows decides.
+/// Model and training: the first settings to try, and defaults except where the number of rows decides.
 fn rest(rows: u64, valid: bool, scenarios: usize) -> String {
     // Measured on two data sets of about 100,000 rows (docs/training.md); beyond that ids have more rows each, and less decay is safer.
     let (batch, lr, decay) = match rows {

@@ -86,7 +86,7 @@ mod tests {
             let strict = judge();
             assert_eq!((strict.decide(&at(epoch, 0.64)), strict.stopped()), (Next::Stop, true));
         }
-        // What is over anyway is not stopped.
+        // A trial that is over anyway is not stopped.
         assert_eq!(judge().decide(&at(5, 0.1)), Next::Continue);
         assert_eq!(judge().decide(&Position { stale: 2, ..at(2, 0.1) }), Next::Continue);
         // Too few others.

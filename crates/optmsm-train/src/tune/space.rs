@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use crate::config::Config;
 use crate::error::{Error, Result};
 
-/// What `optmsm tune` searches.
+/// Search space of `optmsm tune`, with the number of trials and how they are run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Space {
     /// Trials, the configuration as it is included.
@@ -114,7 +114,7 @@ impl Space {
         self.axes.iter().map(|a| a.key.as_str())
     }
 
-    /// What decides values and stopping: more trials of the same search have the same.
+    /// Identity of a search: all that decides values and stopping. A search that gets more trials keeps it.
     pub(super) fn identity(&self) -> String {
         format!("{:?} {} {}", self.axes, self.seed, self.stop)
     }

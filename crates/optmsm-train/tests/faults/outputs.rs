@@ -41,7 +41,7 @@ pub(crate) fn unread(stage: &Stage, references: &[Reference], plan: &mut Plan) {
                 case.fault(Came::Unclear, story);
             } else {
                 if code == Some(2) {
-                    // Files come before words about them, but for those of later parts of the work.
+                    // Files come before words about them, except those of later parts of the work.
                     stage.plain(&mut stage.command(work.again[0]));
                 }
                 let other = differences(&reference.files, &stage.snapshot());
