@@ -1,5 +1,6 @@
-//! Models on the CUDA backend: on a GPU, and, by the same kernels' source compiled for the CPU, without one. Every check is written once
-//! over the device; modules `gpu` and `host` run them all. `OPTMSM_REQUIRE=cuda` fails the ones of `gpu` where there is no device.
+//! Models on the CUDA backend: on a GPU, and, by the same kernels' source compiled for the CPU, without one. Every
+//! check is written once over the device; modules `gpu` and `host` run them all. `OPTMSM_REQUIRE=cuda` fails the ones
+//! of `gpu` where there is no device.
 
 use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
@@ -139,7 +140,8 @@ fn steps_follow<D: Device>(be: impl Fn() -> Cuda<D>) {
     }
 }
 
-/// The first of ten batches for a step whose bounds hold: next to a kink, for one, a rounding may turn a gradient into another.
+/// The first of ten batches for a step whose bounds hold: next to a kink, for one, a rounding may turn a gradient into
+/// another.
 fn batch_of(case: &Case, number: u64, is_well_conditioned: impl Fn(&Batch) -> bool) -> Batch {
     let mut batches = (0..10).map(|other| case.batch(ROWS, number + 1000 * other));
     batches.find(is_well_conditioned).unwrap_or_else(|| panic!("{}, {number}: no batch will do", case.name))
@@ -163,7 +165,8 @@ fn apart(a: &[HostTensor<f32>], b: &[HostTensor<f32>]) -> f32 {
     pairs.fold(0.0, |most: f32, (x, y)| most.max((x - y).abs()))
 }
 
-/// From one seed. After each step the two sides are no further apart than the exact steps from either side and their two bounds.
+/// From one seed. After each step the two sides are no further apart than the exact steps from either side and their
+/// two bounds.
 fn twenty_steps_on_the_cpu_and_on_the_device_agree<D: Device>(open: impl Open<D>) {
     let case = case("cpu and cuda", |_| {});
     for precision in [Precision::F32, Precision::Tf32] {
@@ -210,7 +213,7 @@ fn two_runs_are_bit_equal<D: Device>(open: impl Open<D>) {
     }
 }
 
-/// What is exported is what an import gives back, on either side, and the next step is right.
+/// An import gives back the exported numbers, on either side. The next step is right.
 fn a_run_continues_on_the_other_backend<D: Device>(open: impl Open<D>) {
     let case = case("resumed", |_| {});
     let (mut device, mut cpu) = (learner(open(Precision::F32), &case, 3), learner(cpu(), &case, 4));

@@ -1,4 +1,5 @@
-//! What a predictor says of a model beside its answers, against the formulas of model.md, written out here.
+//! Diagnostics of a model that a predictor gives beside its answers, against the formulas of model.md, written out
+//! here.
 
 use optmsm_core::backend::{Backend, Elem};
 use optmsm_core::batch::{Batch, Column};

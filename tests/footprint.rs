@@ -1,4 +1,5 @@
-//! What `footprint` says is what a learner takes. Alone in its program, so that nothing else allocates meanwhile.
+//! A learner takes the memory that `footprint` says. The test is alone in its program, so that nothing else allocates
+//! meanwhile.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -43,10 +44,10 @@ unsafe impl GlobalAlloc for Live {
 
 /// Lanes that every batch here is cut into.
 const LANES: usize = 3;
-/// Memory that is no backend's, however wide the model is: names and shapes, lists of buffers and ranges. It grows with the
-/// number of tensors, of which the largest case, levels of experts, has about fifty.
+/// Memory that is no backend's, however wide the model is: names and shapes, lists of buffers and ranges. It grows with
+/// the number of tensors, of which PLE has the most.
 const STRUCTURE: usize = 64 << 10;
-/// What a worker keeps of a step, for widths as small as these: panels of its products, sums of a field.
+/// Memory that a worker keeps for a step, for widths as small as these: panels of its products, sums of a field.
 const SCRATCH: usize = 256 << 10;
 
 /// A model of the case on any backend.
@@ -99,8 +100,8 @@ fn a_learner_takes_what_its_footprint_says() {
             [parameters, optimizer, gradients, prepared, activations, inputs].iter().all(|&part| part > 0)
         );
 
-        // Of a wider model and ten times the rows all that grows is counted, to the byte: but for a lane's logits, which the
-        // host keeps a copy of.
+        // All growth with a wider model and ten times the rows is counted to the byte, except a lane's logits. The host
+        // keeps a copy of those.
         let wide = &mut case.config;
         wide.embedding_dim *= 3;
         wide.hyper.trunk *= 2;

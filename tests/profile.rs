@@ -65,7 +65,7 @@ fn times_add_up_and_steps_are_counted() {
     for op in ["linear", "linear_dx", "linear_dw", "lookup", "lookup_bags", "numeric_embed", "for_lanes"] {
         assert!(profile.phases.iter().any(|p| p.op == op), "no {op}");
     }
-    // What others compose is one operation here, however the backend does it.
+    // A composition of operations is one operation here, however the backend does it.
     for op in ["linear_dw_bias", "lookup_fields", "gate", "gate_orthogonality_bwd", "step_tables"] {
         assert!(profile.phases.iter().any(|p| p.op == op && p.bytes > 0), "no {op}");
     }
@@ -75,8 +75,8 @@ fn times_add_up_and_steps_are_counted() {
     let products = profile.phases.iter().filter(|p| p.op.starts_with("linear"));
     assert!(products.clone().all(|p| p.flop > 0 && p.bytes > 0 && p.columns[0] > 0 && p.columns[1] > 0));
     assert!(products.clone().any(|p| p.in_lanes));
-    // A clock that only goes forward, however coarse, keeps intervals within each other and beside each other: an operation
-    // of a lane lies within its `for_lanes`, on one of the threads, and that within its step.
+    // A clock that only goes forward, however coarse, keeps intervals within each other and beside each other: an
+    // operation of a lane lies within its `for_lanes`, on one of the threads, and that within its step.
     let lanes = time(&profile, |_, in_lanes| in_lanes);
     let for_lanes = time(&profile, |op, _| op == "for_lanes");
     assert!(lanes <= THREADS as u32 * for_lanes, "{lanes:?} in lanes, {for_lanes:?} around them");

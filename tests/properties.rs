@@ -1,4 +1,4 @@
-//! What must hold whatever the numbers are, in f64 on the reference backend with lanes and blocks.
+//! Properties that hold whatever the numbers are, in f64 on the reference backend with lanes and blocks.
 
 use optmsm_core::batch::Batch;
 use optmsm_core::gradcheck::{all_cases, case, random_batch, random_parameters};

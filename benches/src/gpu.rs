@@ -1,4 +1,5 @@
-//! What is measured on a GPU. Written over any backend, so that a test runs all of it, small, where there is no device.
+//! Measurements on a GPU. They are written over any backend, so that a test runs all of them, small, where there is no
+//! device.
 
 pub mod measure;
 pub mod ops;
@@ -60,7 +61,7 @@ pub struct Measured {
     pub seconds: f64,
     /// Bytes that must be read and written.
     pub bytes: f64,
-    /// Arithmetic, two a multiply-add; 0 where it does not count.
+    /// Arithmetic, two per multiply-add; 0 where it does not count.
     pub flop: f64,
 }
 
@@ -81,8 +82,8 @@ impl<'a, B: Backend<Elem = f32>> Timer<'a, B> {
         Ok(self.be.download(&mut [0.0], &self.probe, 0)?)
     }
 
-    /// Median seconds of one of many calls that are queued, submitted together, and waited for once. Queueing is not timed; what
-    /// is timed begins with the submission. `f` gets the number of the call.
+    /// Median seconds of one of many calls that are queued, submitted together, and waited for once. Queueing is not
+    /// timed; what is timed begins with the submission. `f` gets the number of the call.
     ///
     /// # Errors
     /// When the device failed.
@@ -96,7 +97,8 @@ impl<'a, B: Backend<Elem = f32>> Timer<'a, B> {
         if self.effort.repeats == 1 {
             return run(2);
         }
-        // A few to see how long they take; then often enough that the wait itself does not count, and few enough for one submission.
+        // A few to see how long they take; then often enough that the wait itself does not count, and few enough for
+        // one submission.
         let first = [run(4)?, run(4)?, run(4)?];
         let calls = (self.effort.submission / first[2].max(1e-9)).clamp(4.0, 256.0) as usize;
         // The first time, kernels are launched one by one, and the second time a graph is built.
@@ -109,7 +111,8 @@ impl<'a, B: Backend<Elem = f32>> Timer<'a, B> {
         (self.effort.beyond_cache / bytes.max(1)).clamp(2, 64)
     }
 
-    /// Bytes a second, read and written, of a copy that no cache holds: the rate that other operations are compared with.
+    /// Bytes per second, read and written, of a copy that no cache holds: the rate that other operations are compared
+    /// with.
     ///
     /// # Errors
     /// When memory is short, or the device failed.
@@ -127,8 +130,8 @@ impl<'a, B: Backend<Elem = f32>> Timer<'a, B> {
 
 /// A matrix in one of several places, for calls in turn.
 ///
-/// A place begins in the last row of the place before, and calls go through the places to and fro: so each call's result overlaps the
-/// one before, and a device keeps them in order instead of running them side by side.
+/// A place begins in the last row of the place before, and calls go through the places to and fro: so each call's
+/// result overlaps the one before, and a device keeps them in order instead of running them side by side.
 #[derive(Debug)]
 pub struct Rotation<B: Backend> {
     buf: B::Buf,

@@ -1,4 +1,4 @@
-//! What the benchmarks share: the standard work, its products, the machine's limits, and the PyTorch peer.
+//! Code that the benchmarks share: the standard work, its products, the machine's limits, and the PyTorch peer.
 
 pub mod case;
 pub mod gpu;

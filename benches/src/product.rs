@@ -33,7 +33,7 @@ impl Shape {
         (m, n, k)
     }
 
-    /// Two a multiply-add.
+    /// Two per multiply-add.
     pub fn flop(self) -> f64 {
         let (m, n, k) = self.sizes();
         2.0 * (m * n * k) as f64
@@ -82,7 +82,7 @@ impl Product {
         (m * i / threads, m * (i + 1) / threads - m * i / threads)
     }
 
-    /// What a step does once for all blocks.
+    /// Packs the weight of a forward product, which a step does once for all blocks.
     pub fn pack(&mut self) {
         if let Shape::Forward(_, n, k) = self.shape {
             self.cpu.pack(&mut self.packed, Mat::new(&self.right, n, k), Layout::OutIn);

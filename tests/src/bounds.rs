@@ -1,10 +1,10 @@
 //! How far a backend's loss, gradients and steps may be from exact ones.
 //!
-//! A forward pass is at most [`Chain::products`] products in a row, each a sum of [`Chain::length`] terms. A sum of so many terms is off by at
-//! most `length · u` of the sum of their absolute values, u = 2⁻²⁴; where both operands are first rounded with unit roundoff v, a term is off
-//! by 2v + v² of itself more. So to first order whatever is computed forward is off by [`Chain::forward`] of its size, and the way back is as
-//! long a chain again, followed by a sum over rows. The size of a gradient is that of the gradients of the rows alone, since rows
-//! may cancel and their errors do not.
+//! A forward pass is at most [`Chain::products`] products in a row, each a sum of [`Chain::length`] terms. Such a sum
+//! is off by at most `length · u` of the sum of their absolute values, u = 2⁻²⁴; where both operands are first rounded
+//! with unit roundoff v, a term is off by 2v + v² of itself more. So to first order whatever is computed forward is off
+//! by [`Chain::forward`] of its size, and the way back is as long a chain again, followed by a sum over rows. The size
+//! of a gradient is that of the gradients of the rows alone, since rows may cancel and their errors do not.
 
 use optmsm_core::backend::{Backend, Elem};
 use optmsm_core::batch::Batch;
@@ -54,11 +54,11 @@ impl Chain {
 pub struct Exact {
     /// Loss.
     pub loss: StepLoss,
-    /// What an error of the loss is relative to: Σ |∂L/∂θ · θ| + L, rows taken alone.
+    /// Size that an error of the loss is relative to: Σ |∂L/∂θ · θ| + L, rows taken alone.
     pub loss_scale: f64,
     /// Gradients by the names of the parameters; tables dense.
     pub gradients: Vec<HostTensor<f64>>,
-    /// One a tensor: the mean over rows of the largest element of the row's own gradient.
+    /// One per tensor: the mean over rows of the largest element of the row's own gradient.
     pub scales: Vec<f64>,
     rows: usize,
 }
@@ -167,11 +167,12 @@ impl Exact {
         chain.gradient(v, self.rows) * self.scales[i]
     }
 
-    /// Whether the bounds of gradients hold for this batch. They are relative to the gradients themselves, and so too narrow where rounding
-    /// changes a gradient by more: where its terms cancel within a row, and next to a kink, of a ReLU or of max(‖e‖, ε) under the penalty,
-    /// whose gradient there jumps by up to 1/ε. To a row, sums of rounded products are exact ones with other weights, each off by at
-    /// most 2v + v² of itself and `length · u`. So draws of such weights are looked at: the exact gradients for all of them must be
-    /// within the bound of those for the right ones. No backend has a say in it.
+    /// Whether the bounds of gradients hold for this batch. They are relative to the gradients themselves, and so too
+    /// narrow where rounding changes a gradient by more: where its terms cancel within a row, and next to a kink, of a
+    /// ReLU or of max(‖e‖, ε) under the penalty, whose gradient there jumps by up to 1/ε. To a row, sums of rounded
+    /// products are exact ones with other weights, each off by at most 2v + v² of itself and `length · u`. So draws of
+    /// such weights are looked at: the exact gradients for all of them must be within the bound of those for the right
+    /// ones. No backend has a say in it.
     ///
     /// # Panics
     /// When the model, the parameters or the batch do not fit each other.

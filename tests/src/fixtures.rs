@@ -20,13 +20,13 @@ pub struct Fixture {
     /// Name without its ending.
     pub name: String,
     bytes: Vec<u8>,
-    /// What it was made from.
+    /// Case that it was made from.
     pub case: Value,
 }
 
 impl Fixture {
-    /// Every file whose name starts with `prefix`, in order of the names. They lie beside this crate, or where the environment variable
-    /// `OPTMSM_FIXTURES` says: a test program may run on a machine without the repository.
+    /// Every file whose name starts with `prefix`, in order of the names. They lie beside this crate, or where the
+    /// environment variable `OPTMSM_FIXTURES` says: a test program may run on a machine without the repository.
     ///
     /// # Panics
     /// Without any such file, or with one that cannot be read; so does everything here.

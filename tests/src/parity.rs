@@ -8,12 +8,12 @@ use optmsm_core::rounding::{Rounding, TableDtype};
 use crate::bounds::{Chain, Exact, U, named, wide};
 use crate::fixtures::{Fixture, deviation};
 
-/// What f32 may be off by in [`optimizers_follow_pytorch`]: a step is a dozen roundings of numbers up to lr / √(1 − β₂) ≈ 32 lr;
-/// six steps.
+/// Most that f32 may be off by in [`optimizers_follow_pytorch`]: six steps, each a dozen roundings of numbers up to
+/// lr / √(1 − β₂) ≈ 32 lr.
 pub const OPTIMIZER: f64 = 6.0 * 12.0 * 32.0 * U;
 
-/// Loss and every gradient of every fixture, within [`Chain::FIXTURES`]; the sizes that errors are relative to are the reference's, which must
-/// first agree with PyTorch itself.
+/// Loss and every gradient of every fixture, within [`Chain::FIXTURES`]; the sizes that errors are relative to are the
+/// reference's, which must first agree with PyTorch itself.
 ///
 /// # Panics
 /// Where they are not.

@@ -1,8 +1,9 @@
 //! Whole steps of Adam against the steps of exact arithmetic.
 //!
-//! Two trajectories in different precision part: where they are after many steps depends on the loss surface, which nothing bounds in advance.
-//! What can be derived is where one step lands that starts from the numbers that a backend really has. So the reference follows a free run
-//! step by step from there; then two such runs are as far apart as the exact steps from both sides are, and the two bounds.
+//! Two trajectories in different precision part: where they are after many steps depends on the loss surface, which
+//! nothing bounds in advance. The end of one step from the numbers that a backend really has can be derived. So the
+//! reference follows a free run step by step from those numbers. Then two such runs are as far apart as the exact steps
+//! from both sides are, and the two bounds.
 
 use std::collections::BTreeSet;
 
@@ -37,8 +38,9 @@ pub fn is_well_conditioned<B: Backend<Elem = f32>>(
     exact.is_well_conditioned(case, &parameters, batch, Chain::CASES, v)
 }
 
-/// One step of a learner that trains everything with `adam`, without clipping, from its first step on. Its loss, the parameters
-/// and the optimizer's state must be those of the exact step within the bound. Rows that the batch does not name must not move.
+/// One step of a learner that trains everything with `adam`, without clipping, from its first step on. Its loss, the
+/// parameters and the optimizer's state must be those of the exact step within the bound. Rows that the batch does not
+/// name must not move.
 ///
 /// # Panics
 /// Where they are not.
@@ -124,7 +126,8 @@ impl<'a> Adam<'a> {
     fn new(config: &'a OptimizerConfig, t: u64, rows: bool) -> Self {
         let OptimizerConfig { lr, beta1, beta2, .. } = *config;
         let (c1, c2) = (1.0 - beta1.powi(t as i32), 1.0 - beta2.powi(t as i32));
-        // |m| = (1 − β₁) |Σ β₁ᵏ g_k| and v = (1 − β₂) Σ β₂ᵏ g_k², so by Cauchy and Schwarz |m| ≤ (1 − β₁)/√(1 − β₂) · √Σ (β₁²/β₂)ᵏ · √v.
+        // |m| = (1 − β₁) |Σ β₁ᵏ g_k| and v = (1 − β₂) Σ β₂ᵏ g_k², so by Cauchy and Schwarz
+        // |m| ≤ (1 − β₁)/√(1 − β₂) · √Σ (β₁²/β₂)ᵏ · √v.
         let series: f64 = (0..t as i32).map(|k| (beta1 * beta1 / beta2).powi(k)).sum();
         let most = lr * c2.sqrt() / c1 * (1.0 - beta1) / (1.0 - beta2).sqrt() * series.sqrt();
         // m and v were rounded three times each in every step.

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask has no parent folder")?;
     let out = args.out.clone().unwrap_or_else(|| target_dir(root).join("gpu-bundle"));
     clear(&out)?;
-    // What is built is what is there now.
+    // The build is of the sources as they are now.
     let now = bench::now(root)?;
     let folder = |name: &str| -> Result<PathBuf> {
         let path = out.join(name);

@@ -8,7 +8,8 @@ use optmsm_ptx::ptxas;
 
 use crate::bench::Result;
 
-/// The compiler. All are pinned: a newer nvvm or crt would be installed otherwise, whose ISA this version's ptxas refuses.
+/// The compiler. All are pinned: a newer nvvm or crt would be installed otherwise, whose ISA this version's ptxas
+/// refuses.
 pub(crate) const NVCC: &[&str] = &[
     "nvidia-cuda-nvcc==13.0.88",
     "nvidia-nvvm==13.0.88",
@@ -26,7 +27,7 @@ pub(crate) struct Compiler {
     pub(crate) nvcc: PathBuf,
     /// Like `nvcc 13.0.88`.
     pub(crate) version: String,
-    /// What it was installed from; empty for an installed CUDA toolkit.
+    /// Packages that it was installed from; empty for an installed CUDA toolkit.
     pub(crate) packages: &'static [&'static str],
 }
 
@@ -78,7 +79,8 @@ fn new_enough(version: &str) -> bool {
     major.and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= 12)
 }
 
-/// Installs packages into a folder of their own, unless they are there already: sets of different versions lie side by side.
+/// Installs packages into a folder of their own, unless they are there already: sets of different versions lie side by
+/// side.
 fn install(root: &Path, set: &str, packages: &[&str]) -> Result<PathBuf> {
     let toolkit = ptxas::toolkit(root);
     let (dir, partial) = (toolkit.join(set), toolkit.join(format!("{set}.partial")));

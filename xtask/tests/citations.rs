@@ -1,8 +1,9 @@
 //! Every page, section, anchor and file that a page or a comment cites is there.
 //!
-//! Pages are Markdown; they cite by links, `[text](page.md#anchor)`. Pages and sources cite by `docs/page.md`, `page.md#anchor` and
-//! `page.md §n`, where `§n` is the heading `n. Title`. A `§n` without a page means the page it stands on, and in a source the last page
-//! that its comment names. Pages cite files of the repository as code, `kernels/gate.cu`; a name in capitals stands for many.
+//! Pages are Markdown; they cite by links, `[text](page.md#anchor)`. Pages and sources cite by `docs/page.md`,
+//! `page.md#anchor` and `page.md §n`, where `§n` is the heading `n. Title`. A `§n` without a page means the page it
+//! stands on, and in a source the last page that its comment names. Pages cite files of the repository as code,
+//! `kernels/gate.cu`; a name in capitals stands for many.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -35,7 +36,7 @@ fn whatever_is_cited_exists() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What a page can be cited by.
+/// A page, with everything that it can be cited by.
 #[derive(Default)]
 struct Page {
     text: String,
@@ -83,7 +84,7 @@ impl House {
         }
     }
 
-    /// What is cited and does not exist: `file: citation, what is missing`.
+    /// Citations of things that do not exist, as `file: citation, what is missing`.
     fn wrong(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         for (name, page) in &self.pages {
@@ -224,7 +225,7 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
     text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target)
 }
 
-/// What stands between backquotes.
+/// Texts between backquotes.
 fn code(text: &str) -> impl Iterator<Item = &str> {
     text.lines().flat_map(|line| line.split('`').skip(1).step_by(2))
 }

@@ -50,7 +50,7 @@ fn names(folder: &Path) -> Vec<String> {
     files.filter(|f| f.is_file()).map(|f| f.file_name().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
-/// What a registry asks for, and a reader of it.
+/// Registries and their readers ask for these keys.
 #[test]
 fn published_packages_say_what_they_are() {
     for package in published() {
@@ -116,7 +116,7 @@ fn dependencies_are_used() {
     }
 }
 
-/// What the workspace lists, some package takes.
+/// Every dependency that the workspace lists is used by some package.
 #[test]
 fn dependencies_of_the_workspace_are_used() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();

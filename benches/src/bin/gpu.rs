@@ -96,7 +96,7 @@ fn run(command: Command) -> Result<()> {
             };
             let mut emit = |line| {
                 writeln!(to, "{line}")?;
-                // What is there when time runs out counts.
+                // Results that are there when time runs out count.
                 Ok(to.flush()?)
             };
             let peer = match (python, peer) {

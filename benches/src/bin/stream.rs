@@ -16,7 +16,7 @@ use optmsm_data::{DataConfig, SynthConfig, synth};
 use serde::Serialize;
 use serde_json::Value;
 
-/// What training may take beside parameters and optimizer.
+/// Most memory that training may take beside parameters and optimizer.
 const BOUND_MB: f64 = 512.0;
 
 #[derive(Parser)]
@@ -56,7 +56,7 @@ const WAYS: [(&str, &str, bool); 3] = [
     ("disk, later runs", "always", false),
 ];
 
-/// What a run took.
+/// Time and memory of a run.
 struct Taken {
     seconds: f64,
     rows_per_second: f64,

@@ -17,7 +17,7 @@ use crate::peer::{Peer, floats};
 use crate::timing::{median, repetitions, seconds};
 use crate::work::{Forward, Training, rows};
 
-/// What to measure.
+/// Measurements to take.
 #[derive(Clone, Debug)]
 pub struct Program {
     /// Models: name, configuration and inputs.
@@ -41,7 +41,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// All of it, within about so many seconds.
+    /// All of it, within about `budget` seconds.
     pub fn full(budget: f64) -> Self {
         Self {
             models: vec![("small", crate::standard(false)), ("large", crate::standard(true))],
@@ -58,11 +58,11 @@ impl Program {
     }
 }
 
-/// What one run needs.
+/// Everything that one run needs.
 pub struct Run<'a, O> {
     /// Opens the backend in a precision.
     pub open: O,
-    /// What to measure.
+    /// Measurements to take.
     pub program: Program,
     /// PyTorch, if it is there.
     pub peer: Option<Peer>,
@@ -72,8 +72,8 @@ pub struct Run<'a, O> {
 
 /// The precision that training is compared in.
 const DEFAULT: Precision = Precision::Tf32;
-/// Most that a logit or the loss may differ between the sides over the largest: sums of f32 in another order through five layers (as on
-/// the CPU), and for tf32 twelve products in a row, each off by 2 · 2⁻¹¹ of its terms.
+/// Most that a logit or the loss may differ between the sides over the largest: sums of f32 in another order through
+/// five layers (as on the CPU), and for tf32 twelve products in a row, each off by 2 · 2⁻¹¹ of its terms.
 const AGREE: [(&str, f64); 2] = [("f32", 1e-4), ("tf32", 12.0 * 2.0 / 2048.0 + 1e-4)];
 
 impl<B: Backend<Elem = f32>, O: Fn(Precision) -> Result<B>> Run<'_, O> {
@@ -156,8 +156,8 @@ impl<B: Backend<Elem = f32>, O: Fn(Precision) -> Result<B>> Run<'_, O> {
         Ok(())
     }
 
-    /// Do both sides compute the same? Ours in each precision against every mode of PyTorch, at the same parameters and rows. A mode
-    /// that does not is not timed.
+    /// Do both sides compute the same? Ours in each precision against every mode of PyTorch, at the same parameters and
+    /// rows. A mode that does not is not timed.
     fn agreement(&mut self, train: &mut Vec<String>, forward: &mut Vec<String>) -> Result<()> {
         if self.peer.is_none() {
             return Ok(());

@@ -9,16 +9,16 @@ use super::{Measured, Result, Rotation, Timer};
 pub enum Groups {
     /// One weight.
     One,
-    /// So many side by side in columns: the experts.
+    /// N side by side in columns: the experts.
     Columns(usize),
-    /// So many, for the rows of so many scenarios.
+    /// N, for the rows of N scenarios.
     Rows(usize),
 }
 
 /// A linear layer.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer {
-    /// What it is in the model.
+    /// Its name in the model.
     pub name: &'static str,
     /// Columns of a weight's input.
     pub inputs: usize,

@@ -1,4 +1,4 @@
-//! What a user says of the data: the `[data]` table of the configuration.
+//! Settings of the data: the `[data]` table of the configuration.
 
 mod field;
 mod number;
@@ -72,7 +72,7 @@ pub struct DataConfig {
     /// Texts of missing values beside the empty one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub null_values: Option<Vec<String>>,
-    /// What to do with a scenario that training never saw.
+    /// Treatment of a scenario that training never saw.
     pub unseen_scenario: UnseenScenario,
     /// Share of training rows that train the fallback when `unseen_scenario = "oov"`, in [0, 1).
     pub oov_rate: f64,
@@ -112,7 +112,7 @@ impl Default for DataConfig {
     }
 }
 
-/// What to do with a scenario that training never saw.
+/// Treatment of a scenario that training never saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UnseenScenario {

@@ -1,4 +1,4 @@
-//! What is wrong with one value, before its place is known.
+//! Fault of one value, before its place is known.
 
 /// A value that cannot be used, before the file, line and column are known.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! What the training file says of its columns, and the file that keeps it.
+//! Facts from the training file about its columns, and the file that keeps them.
 
 mod check;
 mod counts;
@@ -60,7 +60,7 @@ pub struct Schema {
     pub group: Option<String>,
     /// Column of the true probability.
     pub probability: Option<String>,
-    /// What to do with a scenario that training never saw.
+    /// Treatment of a scenario that training never saw.
     pub unseen_scenario: UnseenScenario,
     /// Rows of the training file.
     pub rows: u64,
@@ -119,19 +119,19 @@ pub enum Encoding {
         weight_separator: Option<String>,
         /// How the rows become one vector.
         pooling: Pooling,
-        /// Values after the first so many are left out.
+        /// Values after the first N are left out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         max_length: Option<u32>,
         /// Values and ids.
         vocabulary: Vocabulary,
     },
-    /// The value is a number, and its bucket an id: 1 below the first cut, 2 from there to below the second one and so on; the id
-    /// after the last bucket's is that of a missing value.
+    /// The value is a number, and its bucket an id: 1 below the first cut, 2 from there to below the second one and so
+    /// on; the id after the last bucket's is that of a missing value.
     Buckets {
         /// Marks of a number's text.
         #[serde(default, skip_serializing_if = "Marks::is_default")]
         marks: Marks,
-        /// First value of every bucket but the first, rising.
+        /// First value of every bucket except the first, rising.
         cuts: Vec<f64>,
         /// Statistics of the numbers.
         stats: NumericStats,
@@ -141,11 +141,11 @@ pub enum Encoding {
         /// Marks of a number's text.
         #[serde(default, skip_serializing_if = "Marks::is_default")]
         marks: Marks,
-        /// What becomes of it.
+        /// Transformation of the number.
         transform: Transform,
         /// Statistics that the transform uses.
         stats: NumericStats,
-        /// What a missing value becomes, already transformed.
+        /// Replacement for a missing value, already transformed.
         fill: f32,
         /// Of `transform = "quantile"`: rising values that part the training rows into steps of the same size.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -227,7 +227,7 @@ struct Content {
 }
 
 impl Schema {
-    /// What the model needs to know of its inputs.
+    /// Specification of the model's inputs.
     pub fn input_spec(&self) -> InputSpec {
         let kind = |encoding: &Encoding| match encoding {
             Encoding::Categorical { vocabulary } => FieldKind::Categorical { vocab: vocabulary.size() },
@@ -315,7 +315,8 @@ impl Schema {
     /// Reads a schema that [`Schema::save`] wrote.
     ///
     /// # Errors
-    /// There is no such file, it is not a schema or one of a later version, it was changed or cut, or holds what no training file gives.
+    /// There is no such file, it is not a schema or one of a later version, it was changed or cut, or holds what no
+    /// training file gives.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let name = path.display().to_string();

@@ -1,4 +1,4 @@
-//! What a schema learns from a file, and what a row becomes through it. Expected values are by hand.
+//! Schemas fitted to files, and rows encoded with them. Expected values are by hand.
 
 mod common;
 

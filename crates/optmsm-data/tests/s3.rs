@@ -1,5 +1,5 @@
-//! Data files on a real S3 server: `moto` of PyPI, which checks signatures and rights, in a virtual environment under target/. Without
-//! Python 3 or network the test is skipped, and fails under `OPTMSM_REQUIRE=s3`.
+//! Data files on a real S3 server: `moto` of PyPI, which checks signatures and rights, in a virtual environment under
+//! target/. Without Python 3 or network the test is skipped, and fails under `OPTMSM_REQUIRE=s3`.
 #![cfg(feature = "object-store")]
 
 mod common;
@@ -133,7 +133,7 @@ fn child(case: &str, env: &[(&str, &str)]) {
     assert!(out.status.success(), "{case}: {}{}", text(&out.stdout), text(&out.stderr));
 }
 
-/// What the other tests start; nothing by itself.
+/// Case that another test starts. It does nothing by itself.
 #[test]
 fn one_case() {
     if let Ok(case) = std::env::var(CASE) {
@@ -188,7 +188,8 @@ fn a_real_server() {
     };
     run("rows", key, secret);
     run("large", key, secret);
-    // Seven columns of 3.2 MB and one of 2 MB, by pieces of a mebibyte, and the footer when it is opened and when it is decoded.
+    // Seven columns of 3.2 MB and one of 2 MB, by pieces of a mebibyte, and the footer when it is opened and when it is
+    // decoded.
     let requests = server.requests("GET /logs/large.parquet ");
     assert!((20..=7 * 4 + 2 + 2).contains(&requests), "{requests} requests for 24 MB");
     run("names", key, secret);
@@ -197,7 +198,7 @@ fn a_real_server() {
     run("SignatureDoesNotMatch", key, "wrong");
 }
 
-/// What is uploaded.
+/// Writes the files to upload.
 fn fill(local: &Path) {
     for folder in ["spark-parquet", "spark-csv"] {
         let on_disk = Source::from(fixture(folder)).files().unwrap();

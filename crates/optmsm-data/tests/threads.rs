@@ -1,4 +1,5 @@
-//! Whatever decodes the rows, one thread or eight, one kind of file or another: the same schema, rows, caches and errors.
+//! Whatever decodes the rows, one thread or eight, one kind of file or another: the same schema, rows, caches and
+//! errors.
 
 mod common;
 
@@ -255,7 +256,7 @@ fn parts_of_a_split_and_a_first_look_are_the_same() {
     }
 }
 
-/// What is wrong is said of the first row in the order of the files, after the rows before it have been read.
+/// An error is about the first faulty row in the order of the files. The rows before it are read first.
 #[test]
 fn errors_are_the_first_in_the_files() {
     let files = Files::new();

@@ -1,5 +1,5 @@
-//! The PTX under `kernels/ptx`: what it holds ([`parse`]), what it was made from ([`manifest`]), which units it is compiled
-//! from ([`units`]), and what `ptxas` says about it ([`ptxas`]).
+//! The PTX under `kernels/ptx`: what it holds ([`parse`]), what it was made from ([`manifest`]), which units it is
+//! compiled from ([`units`]), and what `ptxas` says about it ([`ptxas`]).
 //!
 //! Not published: `cargo xtask ptx` makes the PTX, tests check it.
 #![forbid(unsafe_code)]
@@ -17,13 +17,14 @@ pub use manifest::{Manifest, verify};
 pub use parse::{Entry, Kind, Module, Param};
 
 /// PTX ISA that committed files declare: the newest that the first drivers of CUDA 12 load (PTX ISA 8.0 came with CUDA
-/// 12.0). A newer nvcc declares its own ISA, which older drivers refuse, although code for compute_80 needs nothing of it.
+/// 12.0). A newer nvcc declares its own ISA, which older drivers refuse, although code for compute_80 needs nothing of
+/// it.
 pub const ISA: &str = "8.0";
 
 /// Architecture that committed files are for: drivers compile it for that one and every later one.
 pub const TARGET: &str = "sm_80";
 
-/// What nvcc is called with, in `kernels/`. Paths are relative: none gets into the output.
+/// Flags of nvcc, which is called in `kernels/`. Paths are relative: none gets into the output.
 pub const FLAGS: &[&str] = &["-ptx", "-arch=compute_80", "-O3", "-std=c++17", "-I", "include"];
 
 /// Where cargo builds, as `CARGO_TARGET_DIR` says; `target` in the repository `root` when it is not set.

@@ -1,4 +1,5 @@
-//! `kernels/ptx/MANIFEST`: what the PTX was made from, so that PTX older than its sources is noticed without a compiler.
+//! `kernels/ptx/MANIFEST`: what the PTX was made from, so that PTX older than its sources is noticed without a
+//! compiler.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,17 +12,17 @@ use sha2::{Digest, Sha256};
 use crate::units::{ptx_files, sources, units};
 use crate::{Error, FLAGS, ISA, Result, TARGET};
 
-/// What to do about PTX that is not up to date.
+/// Advice about PTX that is not up to date.
 const REMEDY: &str = "run `cargo xtask ptx`";
 
-/// What PTX was made from. Hashes are SHA-256 in hexadecimal.
+/// Compiler and files that PTX was made with. Hashes are SHA-256 in hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     /// Version of the compiler, like `nvcc 13.0.88`.
     pub compiler: String,
     /// Packages that the compiler came in, each with its version; none for an installed CUDA toolkit.
     pub packages: Vec<String>,
-    /// What the compiler was called with.
+    /// Flags that the compiler was called with.
     pub flags: String,
     /// PTX ISA that the files declare.
     pub isa: String,

@@ -6,9 +6,9 @@ use crate::{Error, Result};
 /// A PTX file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Module {
-    /// What `.version` says, like `8.0`.
+    /// Argument of `.version`, like `8.0`.
     pub version: String,
-    /// What `.target` says, like `sm_80`.
+    /// Argument of `.target`, like `sm_80`.
     pub target: String,
     /// All `.visible .entry`, in their order.
     pub entries: Vec<Entry>,
@@ -36,11 +36,11 @@ pub struct Param {
     pub bytes: usize,
     /// Alignment in bytes.
     pub align: usize,
-    /// What it holds.
+    /// Kind of its value.
     pub kind: Kind,
 }
 
-/// What a parameter holds.
+/// Kind of a parameter's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `.u64 .ptr`: a pointer.

@@ -42,7 +42,7 @@ pub fn find(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// What an entry takes of a multiprocessor.
+/// Resources of a multiprocessor that an entry takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// The entry.
@@ -60,7 +60,7 @@ pub struct Usage {
 /// Assembles a PTX file for an architecture like `sm_90`, and drops the result.
 ///
 /// # Errors
-/// What `ptxas` says about the file, or that it cannot be run.
+/// The message of `ptxas` about the file, or that it cannot be run.
 pub fn assemble(ptxas: &Path, ptx: &Path, arch: &str) -> Result<Vec<Usage>> {
     static CALLS: AtomicUsize = AtomicUsize::new(0);
     // Not /dev/null: ptxas removes its output when it fails.
@@ -80,7 +80,8 @@ pub fn assemble(ptxas: &Path, ptx: &Path, arch: &str) -> Result<Vec<Usage>> {
         .ok_or_else(|| Error::Ptxas(format!("{}: its report is not understood:\n{text}", ptxas.display())))
 }
 
-/// Reads what `ptxas -v` says of entries. The memory of functions that stay functions counts for the entry that they follow.
+/// Reads what `ptxas -v` says of entries. The memory of functions that stay functions counts for the entry that they
+/// follow.
 fn report(text: &str) -> Option<Vec<Usage>> {
     let mut found: Vec<Usage> = Vec::new();
     for line in text.lines() {

@@ -1,4 +1,4 @@
-//! What is compiled: `kernels/*.cu`, some of them several times.
+//! Units to compile: `kernels/*.cu`, some of them several times.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,8 +19,8 @@ pub struct Unit {
 
 /// All units, by the name of their output. None where the folder does not exist.
 ///
-/// A file that begins with the line `// variants: NAME=A,B` is compiled with `-DNAME=A` to STEM_a.ptx and with `-DNAME=B` to
-/// STEM_b.ptx.
+/// A file that begins with the line `// variants: NAME=A,B` is compiled with `-DNAME=A` to STEM_a.ptx and with
+/// `-DNAME=B` to STEM_b.ptx.
 ///
 /// # Errors
 /// Files that cannot be read, a malformed list of variants, two units of one output.
@@ -63,8 +63,8 @@ fn variants(list: &str) -> Option<Vec<Option<String>>> {
     valid.then(|| values.iter().map(|value| Some(format!("{name}={value}"))).collect())
 }
 
-/// Sources and headers that PTX is made from, by their paths in `kernels/` (with `/`). `host/` is for tests only, `ptx/` is
-/// the output.
+/// Sources and headers that PTX is made from, by their paths in `kernels/` (with `/`). `host/` is for tests only,
+/// `ptx/` is the output.
 ///
 /// # Errors
 /// Files that cannot be listed.
@@ -111,8 +111,9 @@ pub fn ptx_files(dir: &Path) -> Result<BTreeSet<String>> {
     Ok(found)
 }
 
-/// Bytes of local memory that the source of a unit grants to an entry: `// spills: 64 bytes, why`, directly above the kernel;
-/// 0 where nothing or `// spills: none` is said. A variant's entry may have the variant as its suffix, as in `nn_tf32`.
+/// Bytes of local memory that the source of a unit grants to an entry: `// spills: 64 bytes, why`, directly above the
+/// kernel; 0 where nothing or `// spills: none` is said. A variant's entry may have the variant as its suffix, as in
+/// `nn_tf32`.
 pub fn granted_spills(source: &str, unit: &Unit, entry: &str) -> usize {
     let value = unit.define.as_deref().and_then(|d| d.split_once('=')).map(|(_, value)| value.to_lowercase());
     let base = value.and_then(|v| entry.strip_suffix(&format!("_{v}")).map(str::to_owned));
@@ -131,7 +132,7 @@ pub fn granted_spills(source: &str, unit: &Unit, entry: &str) -> usize {
             }
             continue;
         }
-        // What follows the comment, up to the kernel's body.
+        // Declaration after the comment, up to the kernel's body.
         declaration = true;
         let head = line.split('{').next().unwrap_or_default();
         let mut words = head.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');

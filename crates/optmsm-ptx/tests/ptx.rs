@@ -93,7 +93,7 @@ fn ptxas_assembles_it_without_spills() {
     assert!(wrong.is_empty(), "{}\n{remedy}", wrong.join("\n"));
 }
 
-/// What is wrong with the files for one assembler and one architecture.
+/// Faults of the files for one assembler and one architecture.
 fn check(ptxas: &Path, arch: &str, files: &[(Unit, PathBuf)]) -> Vec<String> {
     let mut wrong = Vec::new();
     for (unit, path) in files {

@@ -45,7 +45,7 @@ pub(crate) const RECIPE: Recipe = Recipe {
 /// Scenarios, in the order of the files.
 const SCENARIOS: [&str; 3] = ["beauty", "clothing", "health"];
 
-/// What is read of a review. The text, its summary and the votes came with the rating or after it.
+/// Fields that are read of a review. The text, its summary and the votes came with the rating or after it.
 #[derive(Deserialize)]
 struct Review<'a> {
     #[serde(borrow, rename = "reviewerID")]

@@ -1,9 +1,9 @@
 //! From the raw files that the owners of public data sets publish to Parquet and a configuration that trains.
 //!
-//! A [`Recipe`] says which files it reads and how many rows their owner publishes; [`Recipe::run`] writes `train.parquet`,
-//! `valid.parquet`, `test.parquet`, `NAME.toml` and `NAME.json`, a record of the sources' hashes and of all counts. Each
-//! recipe is one file here, over raw files (`raw`), a split by time (`split`) and the output (`output`); what it chose
-//! is told in docs/recipes.md.
+//! A [`Recipe`] says which files it reads and how many rows their owner publishes; [`Recipe::run`] writes
+//! `train.parquet`, `valid.parquet`, `test.parquet`, `NAME.toml` and `NAME.json`, a record of the sources' hashes and
+//! of all counts. Each recipe is one file here, over raw files (`raw`), a split by time (`split`) and the output
+//! (`output`); what it chose is told in docs/recipes.md.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 
@@ -36,15 +36,15 @@ pub use raw::{Check, SourceRecord};
 pub struct Recipe {
     /// Name on the command line and of the configuration.
     pub name: &'static str,
-    /// What the data set is called.
+    /// Name of the data set for readers.
     pub title: &'static str,
     /// Page where the files are.
     pub page: &'static str,
     /// Raw files: the ends of their paths; `.gz` may follow.
     pub files: &'static [&'static str],
-    /// What the owner says of using the data.
+    /// The owner's terms of use.
     pub licence: &'static str,
-    /// What a scenario is.
+    /// Meaning of a scenario.
     pub scenario: &'static str,
     /// When a label is 1.
     pub label: &'static str,
@@ -62,7 +62,7 @@ pub struct Recipe {
 /// A count that somebody published.
 #[derive(Clone, Copy, Debug)]
 pub struct Published {
-    /// What is counted.
+    /// Things that are counted, like `users`.
     pub what: &'static str,
     /// How many there are.
     pub rows: u64,
@@ -82,7 +82,7 @@ pub static RECIPES: [&Recipe; 8] = [
     &mind::RECIPE,
 ];
 
-/// What to make, and of what.
+/// Input, output and options of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Job<'a> {
     /// Folder of the raw files; they may lie up to three folders deeper.
@@ -93,7 +93,7 @@ pub struct Job<'a> {
     pub allow_partial: bool,
 }
 
-/// What was made; `NAME.json` holds it, less `config` and `warnings`.
+/// Result of a run. `NAME.json` holds it without `config` and `warnings`.
 #[derive(Debug, Serialize)]
 pub struct Made {
     /// Name of the recipe.
@@ -106,7 +106,7 @@ pub struct Made {
     pub warnings: Vec<String>,
     /// Files that were read.
     pub sources: Vec<SourceRecord>,
-    /// What was counted in them.
+    /// Counts of things in them.
     pub counts: Vec<Check>,
     /// Training, validation and test rows.
     pub parts: Vec<PartCount>,
@@ -116,8 +116,8 @@ impl Recipe {
     /// Makes the data and its configuration; `progress` hears of every file that is opened.
     ///
     /// # Errors
-    /// A raw file is missing, damaged or of another format, its rows are not as many as published, or the output is there
-    /// already or cannot be written. Nothing is left behind then.
+    /// A raw file is missing, damaged or of another format, its rows are not as many as published, or the output is
+    /// there already or cannot be written. Nothing is left behind then.
     pub fn run(&self, job: Job, progress: &mut dyn FnMut(&str)) -> Result<Made> {
         let [config, record] = ["toml", "json"].map(|end| job.out.join(format!("{}.{end}", self.name)));
         output::must_not_exist(&config)?;
@@ -144,7 +144,7 @@ impl Recipe {
         let Some(folder) = folder.to_str() else {
             return Err(error(shown, "is not UTF-8, as a configuration must be", "write to another folder"));
         };
-        // A JSON string is a TOML string, too, but for `/` and DEL that JSON does not have to escape.
+        // A JSON string is a TOML string, too, except for `/` and DEL, which JSON does not have to escape.
         let folder = serde_json::Value::from(folder).to_string().replace('\u{7f}', "\\u007f");
         let Self { name, title, page, .. } = self;
         Ok(format!(

@@ -1,4 +1,4 @@
-//! What both MovieLens recipes do.
+//! Code that both MovieLens recipes share.
 
 use std::collections::HashMap;
 use std::rc::Rc;

@@ -35,7 +35,7 @@ pub struct SourceRecord {
 /// A count and what it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What was counted.
+    /// Things that were counted.
     pub what: String,
     /// How many there are.
     pub rows: u64,
@@ -161,7 +161,7 @@ impl<'a> Raw<'a> {
         Ok(())
     }
 
-    /// What was read, counted, and differs.
+    /// Files read, counts, and differences from the published counts.
     pub(crate) fn finish(self) -> (Vec<SourceRecord>, Vec<Check>, Vec<String>) {
         (self.sources, self.counts, self.warnings)
     }
@@ -213,7 +213,7 @@ fn open(path: &Path, shown: &str, hashed: Hashed) -> Result<Box<dyn BufRead>> {
     })
 }
 
-/// What went wrong while reading after this many lines.
+/// Error of a read after `lines` lines.
 fn read_error(file: &str, lines: u64, source: io::Error) -> DataError {
     match source.kind() {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
@@ -271,7 +271,7 @@ impl Lines {
         self.rows
     }
 
-    /// What was read.
+    /// Record of the file that was read.
     pub(crate) fn done(self) -> FileRecord {
         FileRecord { file: self.file, hashed: self.hashed, rows: self.rows }
     }
@@ -399,7 +399,7 @@ impl<const N: usize> Table<N> {
         self.rows
     }
 
-    /// What was read.
+    /// Record of the file that was read.
     pub(crate) fn done(self) -> FileRecord {
         FileRecord { file: self.file, hashed: self.hashed, rows: self.rows }
     }

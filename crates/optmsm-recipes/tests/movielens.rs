@@ -82,7 +82,7 @@ fn ml_100k_rows() {
     assert_eq!(record["sources"][3]["rows"], 10);
     assert_eq!(record["counts"][2]["published"], 100_000);
     assert_eq!(record["parts"][0]["scenarios"]["25_to_34"], 3);
-    // What `sha256sum` says of the users' file.
+    // Output of `sha256sum` for the users' file.
     assert_eq!(
         record["sources"][1]["sha256"],
         "c0e5a9681a8f30ceaed68a1770386aa294d83693baebb548d5d116bdf82da6db"
@@ -300,7 +300,7 @@ fn real_ml_100k() {
     };
     let [train, valid, test] = parts.each_ref().map(|part| rows(part));
     assert_eq!(train.len() + valid.len() + test.len(), 100_000);
-    // Nothing of a part is as late as the first of the next one, and tenths are met but for equal times.
+    // Nothing of a part is as late as the first of the next one, and tenths are met except for equal times.
     let times = |rows: &[Vec<String>]| {
         let times: Vec<i64> = rows.iter().map(|row| row[10].parse().unwrap()).collect();
         (*times.iter().min().unwrap(), *times.iter().max().unwrap())

@@ -1,7 +1,7 @@
 //! APG: a network of which every layer is generated from a condition, by scenario or for every row.
 //!
-//! Yan et al., NeurIPS 2022. Definition: docs/models.md#apg. It is OptMSM's generated tower with all embedded fields as its
-//! input and a condition of its own. A condition that is the scenario alone generates once per step.
+//! Yan et al., NeurIPS 2022. Definition: docs/models.md#apg. It is OptMSM's generated tower with all embedded fields as
+//! its input and a condition of its own. A condition that is the scenario alone generates once per step.
 
 use serde::{Deserialize, Serialize};
 
@@ -45,7 +45,7 @@ pub struct ApgConfig {
     pub overparameterize: usize,
 }
 
-/// What weights are generated from.
+/// Input that weights are generated from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ApgCondition {

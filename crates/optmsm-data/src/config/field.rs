@@ -1,4 +1,4 @@
-//! What a user says of one input field.
+//! Settings of one input field.
 
 use optmsm_core::config::{Pooling, Role};
 use optmsm_core::error::{Error, Result};
@@ -24,7 +24,7 @@ pub struct FieldConfig {
     /// Which encoding reads it.
     #[serde(default = "shared")]
     pub role: Role,
-    /// What a value is.
+    /// Kind of its values.
     #[serde(default)]
     pub kind: Kind,
     /// Multi only: how a text holds the values.
@@ -39,7 +39,7 @@ pub struct FieldConfig {
     /// Multi only: how the rows of the values become one vector; the mean if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pooling: Option<Pooling>,
-    /// Multi only: values after the first so many of a list are left out; all are kept if not given.
+    /// Multi only: values after the first N of a list are left out. All are kept if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_length: Option<u32>,
     /// Numeric only: character before the decimals of a text; `.` if not given.
@@ -55,22 +55,22 @@ pub struct FieldConfig {
     /// any other value; the training mean of the transformed value if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fill: Option<f64>,
-    /// Numeric only: the number becomes one of so many ids, with about as many training rows each.
+    /// Numeric only: the number becomes one of N ids, each with about the same number of training rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub buckets: Option<u32>,
     /// Values rarer than this in training are out-of-vocabulary; not for numeric fields.
     #[serde(default = "one")]
     pub min_frequency: u64,
-    /// Only so many values, the most frequent in training, are kept; ties go by value.
+    /// Only the N values most frequent in training are kept. Ties go by value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_size: Option<u64>,
-    /// Values become one of so many ids by a hash, and no value is out-of-vocabulary.
+    /// Values become one of N ids by a hash. No value is out-of-vocabulary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hash_buckets: Option<u32>,
     /// Values are integers below this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<u32>,
-    /// What a missing value is.
+    /// Meaning of a missing value.
     #[serde(default, skip_serializing_if = "Missing::is_default")]
     pub missing: Missing,
     /// Share of values that training takes for out-of-vocabulary, in [0, 1), so that the row of such values is trained.
@@ -85,7 +85,7 @@ pub struct FieldConfig {
     /// Rows that its table starts from: `FILE.safetensors:TENSOR`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_from: Option<String>,
-    /// Text file with the value of each row of `init_from`, one a line.
+    /// Text file with the value of each row of `init_from`, one per line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init_values: Option<String>,
 }
@@ -102,7 +102,7 @@ fn is_zero(v: &f64) -> bool {
     *v == 0.0
 }
 
-/// What a field's value is.
+/// Kind of a field's values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -135,7 +135,7 @@ impl ListText {
     }
 }
 
-/// What a missing value (an empty text, a null, an empty list) is.
+/// Meaning of a missing value: an empty text, a null or an empty list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Missing {

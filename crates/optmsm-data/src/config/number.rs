@@ -63,7 +63,7 @@ fn both_blanks(a: char, b: char) -> bool {
     a.is_whitespace() && b.is_whitespace()
 }
 
-/// What becomes of a number before the model reads it.
+/// Transformation of a number before the model reads it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transform {

@@ -1,12 +1,14 @@
 //! Encoded rows on disk: what a file becomes once, for every later pass and run.
 //!
-//! A cache belongs to one schema and one state of its source files: its name is a hash of both, so another schema or a changed file
-//! finds another cache, and a run that finds its own skips decoding. Rows lie in blocks of [`BLOCK_ROWS`], each with a checksum; a block is
-//! read with one call into memory that is used again, so a pass needs no more memory than the blocks it holds.
-//! It is not mapped: a mapped file that another program cuts takes this one down, and its pages would count as this one's memory.
+//! A cache belongs to one schema and one state of its source files: its name is a hash of both, so another schema or a
+//! changed file finds another cache, and a run that finds its own skips decoding. Rows lie in blocks of [`BLOCK_ROWS`],
+//! each with a checksum; a block is read with one call into memory that is used again, so a pass needs no more memory
+//! than the blocks it holds. It is not mapped: a mapped file that another program cuts takes this one down, and its
+//! pages would count as this one's memory.
 //!
-//! The file: a magic number, the blocks, an index as JSON, its length and checksum, the magic number again. Numbers are in the byte
-//! order of the machine, which is part of the name. It is whole or not there, and one process at a time makes it.
+//! The file: a magic number, the blocks, an index as JSON, its length and checksum, the magic number again. Numbers are
+//! in the byte order of the machine, which is part of the name. It is whole or not there, and one process at a time
+//! makes it.
 
 mod block;
 #[cfg(test)]
@@ -61,18 +63,18 @@ pub struct Cache {
     input: InputSpec,
 }
 
-/// What [`Cache::prepare`] did.
+/// Outcome of [`Cache::prepare`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prepared {
     /// The cache was there.
     Found,
     /// There was none, or one of another schema or of other files: it was made.
     Made,
-    /// There was one, but damaged as said here: it was made anew.
+    /// There was one, but damaged as said here: it was made again.
     Rebuilt(String),
 }
 
-/// What a cache is named after: format, program, byte order, schema, and the files as they are now.
+/// Name of a cache: a hash of format, program, byte order, schema, part of the rows, and the files as they are now.
 fn key(schema: &Schema, files: &[DataFile], part: Selection) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(MAGIC);
@@ -91,7 +93,8 @@ fn key(schema: &Schema, files: &[DataFile], part: Selection) -> Result<String> {
             hash.update(state);
             continue;
         }
-        // Not by its folder: a path is written in many ways, and may be moved. Folders such as scenario=home are columns.
+        // Not by its folder: a path is written in many ways, and may be moved. Folders such as scenario=home are
+        // columns.
         hash.update(format!("{:?} {:?}", part.path.file_name(), part.partitions));
         let mut file = File::open(&part.path).map_err(io)?;
         let meta = file.metadata().map_err(io)?;
@@ -110,8 +113,8 @@ fn key(schema: &Schema, files: &[DataFile], part: Selection) -> Result<String> {
 }
 
 impl Cache {
-    /// Opens the cache of labelled files, or of one part of their rows, in `folder`, making it where there is none that fits. `say` gets a
-    /// line when another process is making it: this one waits and then finds it.
+    /// Opens the cache of labelled files, or of one part of their rows, in `folder`, making it where there is none that
+    /// fits. `say` gets a line when another process is making it: this one waits and then finds it.
     ///
     /// # Errors
     /// The file or a row of it cannot be used, or the folder cannot be written; nothing half-written stays.
@@ -183,7 +186,7 @@ impl Cache {
         self.index.blocks.len()
     }
 
-    /// Rows of a block: [`BLOCK_ROWS`], but for the last.
+    /// Rows of a block: [`BLOCK_ROWS`], except in the last.
     pub fn block_rows(&self, number: usize) -> usize {
         self.index.blocks[number].rows as usize
     }

@@ -9,11 +9,11 @@ pub enum Need {
     Unlabelled,
 }
 
-/// What evaluation needs of the rows beside the batch.
+/// Data of the rows that evaluation needs beside the batch.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Extra {
-    /// 64-bit hash of each row's group, the same on every platform, [`NO_GROUP`](optmsm_core::metrics::NO_GROUP) for a missing one; empty
-    /// if the schema names no group.
+    /// 64-bit hash of each row's group, the same on every platform, [`NO_GROUP`](optmsm_core::metrics::NO_GROUP) for a
+    /// missing one; empty if the schema names no group.
     pub groups: Vec<u64>,
     /// True probability of each row; empty if the schema names no such column.
     pub probabilities: Vec<f32>,

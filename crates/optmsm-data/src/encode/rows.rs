@@ -98,14 +98,14 @@ impl Encoded {
     }
 }
 
-/// What one thread needs to encode.
+/// State of one thread that encodes.
 pub(crate) struct Encoder {
     schema: Arc<Schema>,
     input: InputSpec,
     layout: Layout,
     selector: Option<Selector>,
     speller: Speller,
-    ids: Vec<Known<u32>>, // one a field
+    ids: Vec<Known<u32>>, // one per field
     scenarios: Known<u32>,
     groups: Known<u64>,
     counting: bool,  // rows without a value
@@ -261,7 +261,7 @@ impl Work for Encoder {
     }
 }
 
-/// What an empty item of a list has; a vocabulary has fewer ids.
+/// Id of an empty item of a list. A vocabulary has fewer ids.
 const NO_ID: u32 = u32::MAX;
 
 fn reserve(column: &mut Column, rows: usize) {

@@ -20,7 +20,7 @@ struct ScenarioCount {
     positives: u64,
 }
 
-/// What the threads of a pass gather together.
+/// State that the threads of a pass share.
 struct Pass {
     label: usize,
     scenario: usize,
@@ -42,7 +42,7 @@ struct Worker {
     scratch: String,     // text of a value that is none
 }
 
-/// What is found in some rows that later ones depend on.
+/// Results from some rows that are gathered in the order of the rows.
 struct Found {
     numbers: Vec<Numbers>,
     end: Progress,
@@ -128,10 +128,10 @@ impl Drop for Worker {
 impl Schema {
     /// Reads the training file once, as a stream, and fixes vocabularies, scenarios and statistics.
     ///
-    /// Scenarios are sorted by name (byte order). Ids of a field are ordered by falling count, then by value,
-    /// so the order of the rows does not matter to them. Statistics of numbers are gathered in the order of the rows. Nothing
-    /// depends on the number of threads. Memory grows with the distinct values only. Of a file that `config.split` splits, only the
-    /// training part is looked at.
+    /// Scenarios are sorted by name (byte order). Ids of a field are ordered by falling count, then by value, so the
+    /// order of the rows does not matter to them. Statistics of numbers are gathered in the order of the rows. Nothing
+    /// depends on the number of threads. Memory grows with the distinct values only. Of a file that `config.split`
+    /// splits, only the training part is looked at.
     ///
     /// # Errors
     /// A setting, the file or a row of it cannot be used; the message says where, and the fix.

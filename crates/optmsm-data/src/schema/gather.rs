@@ -1,4 +1,4 @@
-//! What a pass over the training file gathers of the fields, and the schema that they become.
+//! Facts about the fields that a pass over the training file gathers, and the schema made from them.
 
 use optmsm_core::error::Error;
 
@@ -13,7 +13,7 @@ use crate::fault::Parsed;
 use crate::parse::{self, ListFormat, each_value, is_plain_list};
 use crate::source::{Known, Rows, Speller, Sweep, Values as _, look_up, with_values};
 
-/// What all threads gather of one field.
+/// Facts about one field, gathered by all threads.
 pub(crate) struct Gathered {
     config: FieldConfig,
     what: What,
@@ -34,7 +34,7 @@ enum Values {
     Checked(Vocabulary),
 }
 
-/// What one thread has of a field for itself.
+/// State of one thread for one field.
 #[derive(Default)]
 pub(crate) struct Local {
     counter: Counter,

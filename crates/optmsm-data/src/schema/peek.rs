@@ -15,7 +15,7 @@ use crate::source::{
 /// Delimiters that are tried, in the order of preference.
 const DELIMITERS: [char; 4] = [',', '\t', ';', '|'];
 
-/// What the cells of a column are.
+/// Type of the cells of a column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Holds {
     /// Text: all that a CSV has, and the names of folders.
@@ -47,7 +47,7 @@ pub enum Holds {
 pub struct PeekColumn {
     /// Its name.
     pub name: String,
-    /// What its cells are.
+    /// Type of its cells.
     pub holds: Holds,
     /// Its type in the words of the file; none of a CSV, which has no types.
     pub of: Option<String>,
@@ -112,7 +112,8 @@ impl std::fmt::Debug for Peek {
 }
 
 impl Peek {
-    /// Opens the first file of a source. The delimiter of a CSV is the one that cuts its first line into the most values.
+    /// Opens the first file of a source. The delimiter of a CSV is the one that cuts its first line into the most
+    /// values.
     ///
     /// # Errors
     /// There is no such file, it cannot be read, its first line is a row, or two columns have the same name.
@@ -120,7 +121,8 @@ impl Peek {
         Self::open_without(source, Form::default(), &HashSet::new())
     }
 
-    /// [`Peek::open`] of a CSV of a form, without reading the columns `left`, all values of which are then missing ones.
+    /// [`Peek::open`] of a CSV of a form, without reading the columns `left`, all values of which are then missing
+    /// ones.
     ///
     /// # Errors
     /// As [`Peek::open`].
@@ -171,7 +173,7 @@ impl Peek {
         })
     }
 
-    /// What stands between the values of a row; none of other files than CSV.
+    /// Character between the values of a row. None for files other than CSV.
     pub fn delimiter(&self) -> Option<char> {
         self.csv.as_ref().map(|reading| reading.delimiter)
     }

@@ -1,6 +1,7 @@
 //! The batches of an Arrow file.
 //!
-//! Reading them takes little but copying, so the thread whose turn it is does that and cuts them into pieces, which others encode.
+//! Reading them takes little but copying, so the thread whose turn it is does that and cuts them into pieces, which
+//! others encode.
 
 use arrow_array::RecordBatch;
 
@@ -79,7 +80,7 @@ pub(super) fn batches(
     Ok(Box::new(messages))
 }
 
-/// What the store said, or what is wrong with the file.
+/// The store's error, or an error about the file.
 fn failure(part: &DataFile, file: &Stored, problem: &str) -> DataError {
     if let Some(failure) = file.failure() {
         return failure;

@@ -28,7 +28,7 @@ pub(crate) struct List<'a> {
     pub(crate) end: usize,
 }
 
-/// What the lists of a column are made of.
+/// Elements of the lists of a column.
 pub(crate) trait Elements {
     /// Element `i` of the column's lists, laid end to end.
     fn cell(&self, i: usize) -> Cell<'_>;

@@ -44,7 +44,7 @@ pub(crate) struct Dictionary {
     len: usize,
 }
 
-/// What rows hold of a dictionary: the same place of the same dictionary means the same value.
+/// Places of rows' values in a dictionary. The same place in the same dictionary means the same value.
 #[derive(Clone, Copy)]
 pub(crate) struct Keys<'a> {
     keys: &'a [u32],
@@ -114,7 +114,7 @@ impl Elements for Items {
     }
 }
 
-/// What a type holds, in words; types of one word read alike. None if it cannot be read.
+/// Word for the values of a type. Types of one word are read alike. None if the type cannot be read.
 pub(crate) fn class(of: &DataType) -> Option<String> {
     use DataType as T;
     let word = match of {
@@ -204,7 +204,7 @@ impl Column {
         }
     }
 
-    /// What the rows hold of the column's dictionary, if it has one.
+    /// Places of the rows' values in the column's dictionary, if it has one.
     pub(crate) fn keys(&self) -> Option<Keys<'_>> {
         match &self.values {
             Values::Dictionary(keys, dictionary) => {
@@ -298,7 +298,7 @@ fn ints<T: ArrowPrimitiveType<Native: Into<i64>>>(array: &ArrayRef) -> Values {
     Values::Int(array.as_primitive::<T>().values().iter().map(|&v| v.into()).collect())
 }
 
-/// Lists whose items begin at the offsets; `items` are so many of the column's items from one on.
+/// Lists whose items begin at the offsets. `items(first, n)` returns `n` of the column's items from `first` on.
 fn lists<T: Copy + TryInto<usize>>(
     offsets: &[T],
     items: impl FnOnce(usize, usize) -> Result<Items, String>,
@@ -335,7 +335,7 @@ fn dictionary(array: &ArrayRef, memory: &mut Memory) -> Result<Values, String> {
     };
     memory.0 = Some((values.clone(), shared.clone()));
     let keys = match array.keys().as_primitive_opt::<Int32Type>() {
-        // What a Parquet file's dictionaries come with. Where there is no value, the key may be anything.
+        // Keys of a Parquet file's dictionaries. Where there is no value, the key may be anything.
         Some(keys) => {
             let last = shared.len as u32 - 1;
             keys.values().iter().map(|&key| (key as u32).min(last)).collect()

@@ -24,7 +24,7 @@ struct Wanted {
     class: String, // in the first file
 }
 
-/// What is read of which files.
+/// Files and the columns to read from them.
 #[derive(Clone)]
 pub(super) struct Plan {
     pub(super) parts: Arc<Vec<DataFile>>,
@@ -53,13 +53,13 @@ struct Open {
     left: Left,
 }
 
-/// What is left of it.
+/// Rest of the part at hand.
 enum Left {
     Pieces(VecDeque<Piece>),
     Batches(Batches),
 }
 
-/// What one thread decodes.
+/// Rows for one thread to decode.
 pub(crate) struct Job {
     plan: Arc<Plan>,
     part: usize,
@@ -79,7 +79,7 @@ pub(crate) struct ColumnRows {
     first_row: u64, // of the file
     pub(super) rows: usize,
     pub(super) span: Span,
-    pub(super) columns: Vec<Column>, // one a wanted column
+    pub(super) columns: Vec<Column>, // one per wanted column
 }
 
 impl Plan {

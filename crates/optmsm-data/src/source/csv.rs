@@ -258,8 +258,8 @@ impl CsvFile {
         Ok(Some(Text { common: self.common.clone(), bytes, line, records: whole.records, span }))
     }
 
-    /// Reads the header, if the columns are not `named`, and adds the columns that folders hold. The innermost counts, should two name
-    /// the same column; a column of the file comes before both.
+    /// Reads the header, if the columns are not `named`, and adds the columns that folders hold. The innermost counts,
+    /// should two name the same column; a column of the file comes before both.
     fn read_header(&mut self, partitions: &[Partition], named: &[String]) -> Result<()> {
         let Some(Text { bytes, line, records, .. }) = self.text()? else {
             if self.optional {
@@ -280,7 +280,7 @@ impl CsvFile {
         let is_header = named.is_empty() || stray.is_none() && header::holds(named, &first);
         self.header_line = is_header.then(|| line + breaks(&bytes[..begin]));
         let end = if is_header { found.at() } else { 0 };
-        // What is behind it is read again.
+        // Bytes behind it are read again.
         self.line = line + breaks(&bytes[..end]);
         self.bytes -= (bytes.len() - end) as u64;
         self.rows -= records;

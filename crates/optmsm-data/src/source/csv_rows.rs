@@ -14,7 +14,7 @@ use super::values::{AnyColumn, Span, TextColumn};
 use crate::error::{DataError, Place};
 use crate::fault::Fault;
 
-/// What the rows of a file have in common.
+/// Properties that all rows of a file share.
 pub(super) struct Common {
     pub(super) name: String,
     pub(super) grammar: Grammar,
@@ -95,7 +95,7 @@ impl Text {
     pub(super) fn parse(mut self) -> TextRows {
         let Common { grammar, own, .. } = *self.common;
         let records = self.records as usize;
-        // Behind each value is a byte at least, but for the last.
+        // At least one byte follows each value except the last.
         let most = records.saturating_mul(own).min(self.bytes.len()) + 1;
         let (mut begins, mut values) = (Vec::with_capacity(records), Vec::with_capacity(most));
         let (mut found, mut wrong) = (Records::new(grammar, &self.bytes, own), None);

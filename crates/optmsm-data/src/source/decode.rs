@@ -49,7 +49,7 @@ pub(super) fn convert(
     from.iter().zip(memories).map(one).collect()
 }
 
-/// What to do about a file that cannot be decoded.
+/// Advice about a file that cannot be decoded.
 pub(super) fn fix(problem: &str) -> &'static str {
     match problem {
         _ if problem.starts_with(int96::PROBLEM) => {

@@ -192,7 +192,8 @@ impl Opened {
         Ok(())
     }
 
-    /// What the store said, or names the column that cannot be decoded, by decoding each alone.
+    /// Returns the store's error, or one that names the column that cannot be decoded. Decodes each column
+    /// alone to find it.
     #[cold]
     fn failure(
         &self,
@@ -260,8 +261,8 @@ fn inner(of: &DataType) -> Option<&Fields> {
     }
 }
 
-/// Batches of a row group. `as_read` is the type to read a column of a type as; it also hears whether all of the column's pages are a
-/// dictionary.
+/// Batches of a row group. `as_read` is the type to read a column of a type as; it also hears whether all of the
+/// column's pages are a dictionary.
 fn row_group(
     file: &Stored,
     parquet: &ArrowReaderMetadata,
@@ -316,7 +317,7 @@ fn reader(
     Ok(Box::new(builder.build()?))
 }
 
-/// The type to read a column as: a dictionary only where all of its pages are one, so that none is made anew.
+/// The type to read a column as: a dictionary only where all of its pages are one, so that no new one is made.
 fn as_stored(of: &DataType, kept: bool) -> DataType {
     let text = |t: &DataType| {
         matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary)

@@ -2,7 +2,7 @@
 
 use crate::error::list;
 
-/// What to do about a column that is not there.
+/// Advice about a column that is not there.
 pub(super) fn nearest(column: &str, columns: &[&str]) -> String {
     let have = list(columns.iter().copied());
     let wanted = column.to_lowercase();

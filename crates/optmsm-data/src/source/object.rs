@@ -41,7 +41,7 @@ pub(crate) struct Object {
 }
 
 impl Object {
-    /// What changes when its content does: size, e-tag, version and time of change.
+    /// Text that changes when the content does: size, e-tag, version and time of change.
     pub(super) fn state(&self) -> String {
         let ObjectMeta { size, e_tag, version, last_modified, .. } = &self.meta;
         format!("{size} {e_tag:?} {version:?} {}", last_modified.to_rfc3339())
@@ -112,7 +112,7 @@ impl Remote {
         Chunks::new(self.clone(), ranges)
     }
 
-    /// What went wrong with the store since it was opened; what is wrong with the file's content is not among it.
+    /// Takes the first error of the store since the file was opened. Faults in the file's content are not among them.
     pub(super) fn failure(&self) -> Option<DataError> {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

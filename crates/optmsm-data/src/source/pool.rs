@@ -1,10 +1,10 @@
 //! Threads that decode rows and work on them ahead of who asks, in the order of the rows.
 //!
-//! A thread takes the next piece (a row group, rows of an Arrow file, a text of whole CSV records), decodes it batch by batch and works
-//! on each. While another thread has nothing to do, it hands a batch over to it, so that one large row group keeps all of them busy.
-//! What comes of the batches waits in the order of the pieces: what is read does not depend on the number of threads, and the first
-//! error is the first of the files. Results that wait take at most [`WAITING`] bytes, and one batch more a thread; batches that wait to
-//! be worked on are at most one a thread.
+//! A thread takes the next piece (a row group, rows of an Arrow file, a text of whole CSV records), decodes it batch by
+//! batch and works on each. While another thread has nothing to do, it hands a batch over to it, so that one large row
+//! group keeps all of them busy. Results of the batches wait in the order of the pieces. So the results do not depend
+//! on the number of threads, and the first error is the first of the files. Results that wait take at most [`WAITING`]
+//! bytes, and one batch more per thread. Batches that wait to be worked on are at most one per thread.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -20,19 +20,19 @@ use crate::error::{DataError, Result};
 /// Most bytes of results that wait.
 const WAITING: usize = 16 << 20;
 
-/// What a thread makes of rows.
+/// Work of a thread: turns rows into a result.
 pub(crate) trait Work: Send + 'static {
     type Made: Send + 'static;
 
     fn work(&mut self, rows: Rows) -> Done<Self::Made>;
 }
 
-/// What came of some rows.
+/// Result of some rows.
 pub(crate) struct Done<T> {
     pub(crate) made: T,
     /// Memory that it takes.
     pub(crate) bytes: usize,
-    /// What is wrong behind what was made; nothing after it is read.
+    /// Error after the rows of `made`. Nothing after it is read.
     pub(crate) error: Option<DataError>,
 }
 
@@ -71,7 +71,7 @@ struct Shared<T> {
     news: Condvar,
 }
 
-/// What comes of the rows of a source, in their order.
+/// Results of the rows of a source, in their order.
 pub(crate) enum Stream<W: Work> {
     /// By the thread that asks.
     Here(Records, W, VecDeque<Done<W::Made>>),
@@ -96,7 +96,7 @@ impl<W: Work> Stream<W> {
         })
     }
 
-    /// What comes next; none at the end.
+    /// The next result; none at the end.
     pub(crate) fn next(&mut self) -> Result<Option<Done<W::Made>>> {
         match self {
             Stream::Threads(pool) => pool.next(),
@@ -217,7 +217,7 @@ impl<T> Shared<T> {
             if !state.all_taken && !state.taking && state.queues.len() < self.ahead {
                 break;
             }
-            // What is being decoded may still be handed over.
+            // Batches of a piece that is being decoded may still be handed over.
             if state.all_taken && state.queues.iter().all(|queue| queue.end.is_some()) {
                 return None;
             }

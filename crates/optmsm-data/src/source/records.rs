@@ -27,7 +27,7 @@ enum Files {
     Columns(Box<ColumnFiles>),
 }
 
-/// What one thread decodes.
+/// Rows for one thread to decode.
 pub(crate) enum Job {
     Text(Text),
     Columns(column_files::Job),
@@ -78,7 +78,7 @@ impl Records {
         }
     }
 
-    /// What is to be decoded next; none at the end. No row at all is an error.
+    /// The next rows to decode; none at the end. No row at all is an error.
     pub(super) fn next(&mut self) -> Result<Option<Job>> {
         Ok(match &mut self.files {
             Files::Csv(files) => files.next()?.map(Job::Text),

@@ -53,7 +53,7 @@ impl Rows {
         }
     }
 
-    /// What is wrong behind the last row, in the same file.
+    /// Takes the error behind the last row, in the same file.
     pub(crate) fn take_error(&mut self) -> Option<DataError> {
         match self {
             Rows::Text(rows) => rows.error.take(),

@@ -51,7 +51,7 @@ impl Stored {
         }
     }
 
-    /// What the store said, where a read failed because of it and not because of what the file holds.
+    /// The store's error, if a read failed because of the store and not because of the file's content.
     pub(super) fn failure(&self) -> Option<DataError> {
         match self {
             Self::Disk(_) => None,

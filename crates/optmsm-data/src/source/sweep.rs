@@ -1,7 +1,8 @@
 //! Rows looked at column by column, with the first fault that a look at them row by row would find.
 //!
-//! A column is looked at up to the first row that is known to be at fault; a fault that it finds there is in an earlier row and takes
-//! the place of the other. So the last one standing is that of the first faulty row, and of its columns the one looked at first.
+//! A column is looked at up to the first row that is known to be at fault; a fault that it finds there is in an earlier
+//! row and takes the place of the other. So the last one standing is that of the first faulty row, and of its columns
+//! the one looked at first.
 
 use super::column::Dictionary;
 use super::rows::Rows;
@@ -60,7 +61,7 @@ impl Sweep {
     }
 }
 
-/// What was found out about the entries of the dictionary at hand: each is looked at once, not for every row.
+/// Findings about the entries of the current dictionary. Each entry is looked at once, not for every row.
 pub(crate) struct Known<T> {
     stamp: Option<u64>,
     entries: Vec<Option<T>>,
@@ -73,7 +74,7 @@ impl<T> Default for Known<T> {
 }
 
 impl<T: Copy> Known<T> {
-    /// What is known of an entry of the dictionary at hand, or else found out.
+    /// Finding about an entry of the current dictionary. `find` makes it if there is none yet.
     #[inline]
     pub(crate) fn get(&mut self, key: usize, find: impl FnOnce() -> Parsed<T>) -> Parsed<T> {
         if let Some(known) = self.entries[key] {

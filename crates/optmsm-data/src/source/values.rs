@@ -16,7 +16,7 @@ pub(crate) enum AnyColumn<'a> {
 pub(crate) trait Values {
     fn cell(&self, row: usize) -> Cell<'_>;
 
-    /// What the rows hold of a dictionary, if the column has one.
+    /// Places of the rows' values in a dictionary, if the column has one.
     fn keys(&self) -> Option<Keys<'_>>;
 
     /// The rows' lists, if their items are of a dictionary and have no weights.

@@ -67,9 +67,9 @@ impl OutputFormat {
 
 /// Rows that are waiting for their predictions.
 ///
-/// A CSV's rows are written as they are, with a column `prediction` at the end. Of Parquet and Arrow files, CSV gets the number of
-/// the row (from 1, over all files) and the prediction. Parquet gets every column: of a CSV as text, of other files as
-/// they are stored, those of folders as text; `prediction` is a 32-bit float.
+/// A CSV's rows are written as they are, with a column `prediction` at the end. Of Parquet and Arrow files, CSV gets
+/// the number of the row (from 1, over all files) and the prediction. Parquet gets every column: of a CSV as text, of
+/// other files as they are stored, those of folders as text; `prediction` is a 32-bit float.
 pub struct Predictions<'a> {
     reader: RowReader<'a>,
     schema: &'a Schema,
@@ -191,7 +191,8 @@ where
         Ok(out.finish().map_err(|e| failed(name, e))?)
     }
 
-    /// Makes sure that each row has its prediction: rows are counted where the file is cut into pieces, and again where they are parsed.
+    /// Makes sure that each row has its prediction: rows are counted where the file is cut into pieces, and again where
+    /// they are parsed.
     fn all(&self, written: u64) -> Result<()> {
         match self.reader.progress().rows {
             rows if rows == written => Ok(()),
@@ -314,7 +315,7 @@ impl<'a, W: Write + Send> Parquet<'a, W> {
     }
 }
 
-/// What the system said, where it did.
+/// Text of an error: the system's own, if there is one.
 fn plain(error: ParquetError) -> String {
     match error {
         ParquetError::External(inner) => inner.to_string(),
@@ -322,7 +323,7 @@ fn plain(error: ParquetError) -> String {
     }
 }
 
-/// What packs a text on its way.
+/// Writer that compresses a text on its way, or passes it on.
 enum Packed<W: Write> {
     Plain(W),
     Gzip(GzEncoder<W>),

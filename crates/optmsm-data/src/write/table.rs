@@ -17,7 +17,7 @@ use parquet::file::properties::WriterProperties;
 /// Rows of a row group: a few MB of usual columns, and enough groups to read a large file with many threads.
 const GROUP: u64 = 128 << 10;
 
-/// What a column of a [`TableWriter`] holds.
+/// Type of a column of a [`TableWriter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnType {
     /// One text, stored as a dictionary.

@@ -9,7 +9,8 @@ use crate::params::{Flat, Init, ParamId, Tensor};
 /// ε of the normalization.
 const EPS: f64 = 1e-5;
 
-/// h + γ_s ⊙ LN(V'_s Iᵀ U'_s a + c'_s) + β_s with a = σ(V_s Iᵀ U_s h + c_s), for rows of scenario s with their matrices I.
+/// h + γ_s ⊙ LN(V'_s Iᵀ U'_s a + c'_s) + β_s with a = σ(V_s Iᵀ U_s h + c_s), for rows of scenario s with their
+/// matrices I.
 #[derive(Clone, Debug)]
 pub(super) struct Adapter {
     down: [ScenarioLinear; 2], // U, U', [S, k, width]
@@ -29,7 +30,7 @@ pub(super) struct AdapterPrepared<B: Backend> {
     zero: Tensor<B>, // in the place of a shift, [S, width]
 }
 
-/// What a block keeps of an adapter.
+/// Activations of an adapter that a block keeps.
 #[derive(Debug)]
 pub(super) struct AdapterActivations<B: Backend> {
     passes: [Pass<B>; 2],
@@ -150,8 +151,8 @@ impl Adapter {
         self.up[i].forward(cx, out, pass.mixed.mat(n), &p.up[i]);
     }
 
-    /// Adds to the gradients of the parameters, writes that of the matrices, and takes d from the gradient of the output to that
-    /// of h.
+    /// Adds to the gradients of the parameters, writes that of the matrices, and takes d from the gradient of the
+    /// output to that of h.
     #[allow(clippy::too_many_arguments)] // the sides of a backward pass
     pub(super) fn backward<B: Backend>(
         &self,

@@ -17,8 +17,8 @@ const MOST: usize = 4 << 20;
 
 /// A range of an object that is read mostly forwards.
 ///
-/// What was asked for last is held, and the same again is under way: at most two requests of `most` bytes, or of what is
-/// wanted in one piece if that is more.
+/// Bytes of the last request are held while the next request is under way. That is at most two requests of `most`
+/// bytes, or of the bytes wanted in one piece if those are more.
 pub(super) struct Ahead {
     object: Arc<Object>,
     end: u64,

@@ -12,14 +12,15 @@ use super::ahead::Ahead;
 
 /// Bytes of a row group that are held: what eight threads hold stays near the 96 MB of batches that wait.
 const HELD: u64 = 16 << 20;
-/// A column chunk is asked for in pieces of at least this, however many columns there are: smaller ones cost a store as much.
+/// A column chunk is asked for in pieces of at least this, however many columns there are: smaller ones cost a store as
+/// much.
 const LEAST: u64 = 256 << 10;
 /// Chunks with no more than this between them come with one request.
 const GAP: u64 = 64 << 10;
 /// Such a request ends here: several at once are faster than a long one.
 const TOGETHER: u64 = 4 << 20;
 
-/// What the decoder of one piece reads.
+/// Bytes of an object for the decoder of one piece.
 #[derive(Clone)]
 pub(in crate::source) struct Chunks {
     remote: Remote,
@@ -40,7 +41,7 @@ impl Chunks {
         let start = size - bytes.len() as u64;
         let mut ahead = remote.ahead(start..size, 0, 0);
         ahead.fill(bytes);
-        // What begins before it, as a longer footer does, is asked for by itself.
+        // Bytes before it, as in a longer footer, are asked for separately.
         let run = Run { start, end: size, bytes: Mutex::new(ahead) };
         Ok(Self { remote, runs: Arc::new(vec![run]) })
     }
@@ -58,7 +59,7 @@ impl Chunks {
         // Whole chunks that are near each other, as start, end and the runs in it.
         let mut requests: Vec<(u64, u64, usize)> = Vec::new();
         for (start, length) in chunks {
-            // What a damaged file says may be anywhere; what is left out here is found missing by `bytes`.
+            // Chunks of a damaged file may be anywhere. `bytes` deals with those that are left out here.
             let end = start.saturating_add(length).min(size);
             if start >= end || runs.last().is_some_and(|last| start < last.end) {
                 continue;

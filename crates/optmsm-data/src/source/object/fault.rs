@@ -1,4 +1,4 @@
-//! What a store says, as an error that says what to do.
+//! Errors of a store, turned into errors that say what to do.
 
 use std::error::Error as _;
 
@@ -94,7 +94,7 @@ fn innermost(error: &Error) -> String {
     cause.to_string()
 }
 
-/// What went wrong between here and the store, if it did there.
+/// Kind of the error between here and the store, if it happened there.
 fn http(error: &Error) -> Option<HttpErrorKind> {
     let mut cause = error.source();
     while let Some(e) = cause {

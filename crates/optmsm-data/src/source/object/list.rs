@@ -68,7 +68,7 @@ fn find(url: &str, parts: &mut Vec<DataFile>) -> Result<()> {
     Err(DataError::file(FileErrorKind::Missing, url, problem, fix))
 }
 
-/// What a folder holds: objects and folders by name.
+/// Contents of a folder: objects and folders by name.
 type Inside = Vec<(String, Option<ObjectMeta>)>;
 
 impl Place {
