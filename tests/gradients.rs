@@ -56,11 +56,14 @@ fn every_parameter_gets_a_gradient() {
 
 #[test]
 fn a_gradient_without_the_penalty_is_caught() {
-    for be in [Reference::with_lanes(2, 3), Reference::new().with_whole_fields()] {
-        let errors = check_on(&be, &case("control", |_| {}), true).unwrap();
-        let experts = errors.iter().filter(|e| e.name.starts_with("experts"));
-        let worst = experts.map(|e| e.error).fold(0.0, f64::max);
-        assert!(worst > 1e-3, "the wrong derivative was off by {worst:.1e} only");
+    let pruned = Kind::Adasparse.cases().into_iter().next().unwrap();
+    for (case, layer) in [(case("control", |_| {}), "experts"), (pruned, "pruner")] {
+        for be in [Reference::with_lanes(2, 3), Reference::new().with_whole_fields()] {
+            let errors = check_on(&be, &case, true).unwrap();
+            let own = errors.iter().filter(|e| e.name.starts_with(layer));
+            let worst = own.map(|e| e.error).fold(0.0, f64::max);
+            assert!(worst > 1e-3, "{}: the wrong derivative was off by {worst:.1e} only", case.name);
+        }
     }
 }
 

@@ -299,6 +299,7 @@ fn check_batch(
     let mut wrong = case.clone();
     if forget_penalty {
         wrong.config.orthogonality = 0.0;
+        wrong.config.adasparse.sparsity = 0.0;
     }
     let own = learner(model(&wrong)?, be.clone(), ROWS)?;
     compare(own, learner(model(case)?, Reference::new(), ROWS)?, &batch)

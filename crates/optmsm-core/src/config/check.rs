@@ -9,6 +9,12 @@ const MAX_WIDTH: usize = 1 << 16;
 /// Most experts.
 pub(crate) const MAX_EXPERTS: usize = 1 << 10;
 
+/// Most layers, or levels of layers, whose number is a setting.
+const MAX_LAYERS: usize = 64;
+
+/// Most weights of gates per row, where the gates of all scenarios are computed on every row.
+const MAX_GATES: usize = 1 << 14;
+
 /// A width.
 pub(crate) fn width(key: &str, v: usize) -> Result<()> {
     some(key, v, MAX_WIDTH)
@@ -19,8 +25,13 @@ pub(crate) fn count(key: &str, v: usize) -> Result<()> {
     some(key, v, MAX_EXPERTS)
 }
 
+/// A number of layers.
+pub(crate) fn layers(key: &str, v: usize) -> Result<()> {
+    some(key, v, MAX_LAYERS)
+}
+
 /// A number from 1 to `most`.
-fn some(key: &str, v: usize, most: usize) -> Result<()> {
+pub(crate) fn some(key: &str, v: usize, most: usize) -> Result<()> {
     match v {
         0 => Err(Error::config(key, "must be at least 1, got 0", "raise it")),
         v if v <= most => Ok(()),
@@ -75,21 +86,41 @@ pub(crate) fn fields(key: &str, names: &[String], input: &InputSpec) -> Result<V
     Ok(named.map(|(number, _)| number).collect())
 }
 
-/// Scenarios of a kind that computes `each` experts or towers of all of them on every row.
-pub(crate) fn on_every_row(kind: &str, scenarios: usize, each: usize) -> Result<()> {
-    let count = scenarios * each;
-    if count <= MAX_EXPERTS {
+/// Scenarios of a kind that computes an expert or tower of all of them on every row.
+pub(crate) fn on_every_row(kind: &str, scenarios: usize) -> Result<()> {
+    if scenarios <= MAX_EXPERTS {
         return Ok(());
     }
     let problem = format!(
-        "has {scenarios} scenarios, and {kind} computes {count} experts or towers of theirs on every row, of which there may be \
-         {MAX_EXPERTS}"
+        "has {scenarios} scenarios, and {kind} computes experts or towers of all of them on every row: there may be {MAX_EXPERTS}"
     );
     Err(Error::config(
         "data.scenario",
         problem,
         "name a column of fewer values, or choose another model.kind",
     ))
+}
+
+/// Of every scenario, experts on every row: the setting `key`, of which there are `each`.
+pub(crate) fn each_on_every_row(key: &str, scenarios: usize, each: usize) -> Result<()> {
+    most_of_scenarios(key, scenarios, each, MAX_EXPERTS, "the experts of every scenario")
+}
+
+/// Gates of all scenarios on every row, over `each` experts: the setting `key`.
+pub(crate) fn gates_on_every_row(key: &str, scenarios: usize, each: usize) -> Result<()> {
+    most_of_scenarios(key, scenarios, each, MAX_GATES, "the gates of every scenario over all experts")
+}
+
+fn most_of_scenarios(key: &str, scenarios: usize, each: usize, most: usize, all: &str) -> Result<()> {
+    if scenarios * each <= most {
+        return Ok(());
+    }
+    let problem = format!("{each} with {scenarios} scenarios is too much: {all} are computed on every row");
+    let fix = match most / scenarios {
+        0 => "choose another model.kind".into(),
+        each => format!("set it to {each} or less"),
+    };
+    Err(Error::config(key, problem, fix))
 }
 
 /// Experts for `scenarios` scenarios, of the table `key`; `other` settings have to change if there are too many scenarios.
@@ -109,4 +140,58 @@ pub(crate) fn experts(key: &str, experts: &ExpertsConfig, scenarios: usize, othe
     }
     let problem = format!("must be at most {MAX_EXPERTS}, got {count}");
     Err(Error::config(format!("{key}.count"), problem, "set it to fewer"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gradcheck::case;
+    use crate::models::Kind;
+
+    /// Key and message of the settings of a kind with these scenarios.
+    fn refused(
+        kind: Kind,
+        scenarios: usize,
+        set: impl FnOnce(&mut crate::config::ModelConfig),
+    ) -> Option<(String, String)> {
+        let case = case("limits", |c| {
+            c.config = crate::config::ModelConfig { kind, ..Default::default() };
+            c.input.scenarios = scenarios;
+            set(&mut c.config);
+        });
+        match case.config.validate(&case.input) {
+            Err(e @ Error::Config { .. }) => {
+                let Error::Config { key, .. } = &e else { unreachable!() };
+                Some((key.clone(), e.to_string()))
+            }
+            other => other.map(|()| None).unwrap(),
+        }
+    }
+
+    #[test]
+    fn limits_name_the_setting_that_can_change_them() {
+        assert_eq!(refused(Kind::Ple, 3, |c| c.ple.own = 340), None);
+        let (key, message) = refused(Kind::Ple, 3, |c| c.ple.own = 400).unwrap();
+        assert_eq!(key, "model.ple.own");
+        assert!(message.contains("set it to 341 or less"), "{message}");
+        assert_eq!(refused(Kind::Ple, 2000, |c| c.ple.levels = 1), None);
+        assert_eq!(refused(Kind::Ple, 2000, |_| {}).unwrap().0, "data.scenario");
+
+        // As many experts as scenarios, and gates of all scenarios over all of them.
+        assert_eq!(refused(Kind::Hmoe, 128, |_| {}), None);
+        let (key, message) = refused(Kind::Hmoe, 129, |_| {}).unwrap();
+        assert_eq!(key, "model.hmoe.experts.count");
+        assert!(message.contains("set it to 127 or less"), "{message}");
+        assert_eq!(refused(Kind::Hmoe, 129, |c| c.hmoe.experts.count = 127), None);
+        assert_eq!(refused(Kind::Hmoe, 2000, |_| {}).unwrap().0, "data.scenario");
+
+        let (_, message) = refused(Kind::Hamur, 3, |c| c.hamur.rank = 70_000).unwrap();
+        assert!(message.contains("at most 256"), "{message}");
+        assert_eq!(refused(Kind::Hamur, 3, |c| c.hamur.hidden = vec![8, 1]).unwrap().0, "model.hamur.hidden");
+        assert_eq!(
+            refused(Kind::Adasparse, 3, |c| c.adasparse.sparsity = 1e39).unwrap().0,
+            "model.adasparse.sparsity"
+        );
+        assert_eq!(refused(Kind::Dcnv2, 3, |c| c.dcnv2.cross = 65).unwrap().0, "model.dcnv2.cross");
+    }
 }

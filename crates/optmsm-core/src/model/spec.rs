@@ -55,6 +55,7 @@ impl Builder {
 
     /// The first of 2¹⁶ numbers for dropout masks, which no other layer of the model gets.
     pub fn dropout_sites(&mut self) -> u32 {
+        assert!(self.sites < 1 << 16, "more layers than there are numbers of masks");
         self.sites += 1;
         (self.sites - 1) << 16
     }

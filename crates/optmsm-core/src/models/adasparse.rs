@@ -23,7 +23,7 @@ use crate::params::{Flat, Init, ParamId, Tensor};
 pub const ABOUT: About = About {
     title: "one network for all scenarios, its units pruned by the row and its scenario",
     paper: "Yang et al., CIKM 2022",
-    forward: "h_0 = [e ; z_s]; h_{l+1} = ReLU(W_l h_l + b_l) ⊙ f(σ(α (P_l [h_l ; z_s] + p_l))); o = W_L h_L + b_L",
+    forward: "h_0 = [e ; z_s]; h_{l+1} = ReLU(W_l h_l + b_l) ⊙ f(P_l [h_l ; z_s] + p_l); o = W_L h_L + b_L",
 };
 
 /// `[model.adasparse]`.
@@ -69,6 +69,9 @@ impl Default for AdasparseConfig {
     }
 }
 
+/// Largest factor: far above any use, and far from where `f32` ends.
+const LARGEST: f64 = 1e6;
+
 /// Checks the settings.
 pub(super) fn validate(config: &ModelConfig, _: &InputSpec) -> Result<()> {
     let own = &config.adasparse;
@@ -77,10 +80,14 @@ pub(super) fn validate(config: &ModelConfig, _: &InputSpec) -> Result<()> {
     check::width("model.adasparse.scenario_dim", own.scenario_dim)?;
     check::at_least_zero("model.adasparse.sparsity", own.sparsity)?;
     for (key, v) in [("alpha", own.alpha), ("beta", own.beta)] {
-        if !(v.is_finite() && v > 0.0) {
-            let problem = format!("must be finite and above 0, got {v}");
-            return Err(Error::config(format!("model.adasparse.{key}"), problem, "use a positive number"));
+        if !(v > 0.0 && v <= LARGEST) {
+            let problem = format!("must be above 0 and at most {LARGEST:e}, got {v}");
+            return Err(Error::config(format!("model.adasparse.{key}"), problem, "use a number near 1"));
         }
+    }
+    if own.sparsity > LARGEST {
+        let problem = format!("must be at most {LARGEST:e}, got {}", own.sparsity);
+        return Err(Error::config("model.adasparse.sparsity", problem, "lower it"));
     }
     if !(0.0..1.0).contains(&own.epsilon) {
         let problem = format!("must be in [0, 1), got {}", own.epsilon);

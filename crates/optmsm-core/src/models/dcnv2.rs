@@ -52,7 +52,7 @@ impl Default for Dcnv2Config {
 /// Checks the settings.
 pub(super) fn validate(config: &ModelConfig, input: &InputSpec) -> Result<()> {
     let Dcnv2Config { cross, rank, hidden, dropout, scenario_dim } = &config.dcnv2;
-    check::width("model.dcnv2.cross", *cross)?;
+    check::layers("model.dcnv2.cross", *cross)?;
     check::widths("model.dcnv2.hidden", hidden)?;
     check::dropout("model.dcnv2.dropout", *dropout)?;
     check::width("model.dcnv2.scenario_dim", *scenario_dim)?;

@@ -63,11 +63,11 @@ pub(super) fn validate(config: &ModelConfig, _: &InputSpec) -> Result<()> {
     let HamurConfig { hidden, dropout, rank, instance } = &config.hamur;
     check::some_widths("model.hamur.hidden", hidden)?;
     check::dropout("model.hamur.dropout", *dropout)?;
-    check::width("model.hamur.rank", *rank)?;
-    if *rank > MAX_RANK {
-        let problem = format!("must be at most {MAX_RANK}, got {rank}");
-        return Err(Error::config("model.hamur.rank", problem, "lower it"));
+    if hidden.contains(&1) {
+        let fix = "use 2 or more: layer normalization makes 0 of a single unit";
+        return Err(Error::config("model.hamur.hidden", "has a layer of one unit", fix));
     }
+    check::some("model.hamur.rank", *rank, MAX_RANK)?;
     check::widths("model.hamur.instance.hidden", &instance.hidden)?;
     check::dropout("model.hamur.instance.dropout", instance.dropout)
 }

@@ -65,8 +65,10 @@ impl Default for HmoeConfig {
 /// Checks the settings.
 pub(super) fn validate(config: &ModelConfig, input: &InputSpec) -> Result<()> {
     let HmoeConfig { experts, tower, relation, scenario_dim, .. } = &config.hmoe;
+    check::on_every_row("hmoe", input.scenarios)?;
     check::experts("model.hmoe.experts", experts, input.scenarios, "")?;
-    check::on_every_row("hmoe", input.scenarios, 1)?;
+    let (s, count) = (input.scenarios, experts.count(input.scenarios));
+    check::gates_on_every_row("model.hmoe.experts.count", s, count)?;
     check::widths("model.hmoe.tower.hidden", &tower.hidden)?;
     check::dropout("model.hmoe.tower.dropout", tower.dropout)?;
     check::widths("model.hmoe.relation.hidden", &relation.hidden)?;

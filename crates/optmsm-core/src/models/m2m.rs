@@ -338,8 +338,11 @@ impl<B: Backend> Model<B> for M2m {
         let norms: Vec<GeneratedNorms> =
             layers.filter_map(|(l, p)| l.norms(be, p, params).transpose()).collect::<Result<_>>()?;
         let name = |l: usize| if l == 0 { "the attention".into() } else { format!("layer {}", l - 1) };
-        let mut shown = vec![Exhibit::gate(measured, 0, self.experts.names())];
-        shown.extend(GeneratedNorms::exhibit(&norms, name));
+        let attention = Exhibit::gate(measured, 0, self.experts.names());
+        let mut shown = vec![Exhibit { title: "Attention by scenario".into(), ..attention }];
+        let generated = GeneratedNorms::exhibit(&norms, name);
+        let title = "Generated attention and tower by scenario".to_string();
+        shown.extend(generated.map(|e| Exhibit { title, ..e }));
         Ok(shown)
     }
 }

@@ -85,7 +85,7 @@ pub(super) fn validate(config: &ModelConfig, input: &InputSpec) -> Result<()> {
     check::count("model.m3oe.experts.count", experts.count)?;
     check::some_widths("model.m3oe.experts.hidden", &experts.hidden)?;
     check::dropout("model.m3oe.experts.dropout", experts.dropout)?;
-    check::on_every_row("m3oe", input.scenarios, 1)?;
+    check::on_every_row("m3oe", input.scenarios)?;
     check::widths("model.m3oe.tower.hidden", &tower.hidden)?;
     check::dropout("model.m3oe.tower.dropout", tower.dropout)
 }

@@ -58,7 +58,7 @@ impl Default for PleConfig {
 /// Checks the settings.
 pub(super) fn validate(config: &ModelConfig, input: &InputSpec) -> Result<()> {
     let PleConfig { levels, own, shared, hidden, dropout, tower } = &config.ple;
-    check::count("model.ple.levels", *levels)?;
+    check::layers("model.ple.levels", *levels)?;
     check::count("model.ple.own", *own)?;
     check::count("model.ple.shared", *shared)?;
     check::some_widths("model.ple.hidden", hidden)?;
@@ -66,7 +66,13 @@ pub(super) fn validate(config: &ModelConfig, input: &InputSpec) -> Result<()> {
     check::widths("model.ple.tower.hidden", &tower.hidden)?;
     check::dropout("model.ple.tower.dropout", tower.dropout)?;
     // Before the last level the experts of all scenarios are computed.
-    if *levels > 1 { check::on_every_row("ple", input.scenarios, *own) } else { Ok(()) }
+    if *levels == 1 {
+        return Ok(());
+    }
+    let s = input.scenarios;
+    check::on_every_row("ple with more than one level", s)?;
+    check::each_on_every_row("model.ple.own", s, *own)?;
+    check::gates_on_every_row("model.ple.shared", s, own + shared)
 }
 
 /// Readers: gates, and with one level own experts; the first layers of the first level's experts, own ones first.

@@ -22,7 +22,7 @@ use crate::params::{Flat, Init, ParamId, Tensor};
 pub const ABOUT: About = About {
     title: "embeddings transformed by the scenario, its own experts beside shared ones",
     paper: "Shen et al., CIKM 2021",
-    forward: "e' = e ⊙ a_s + b_s; α = softmax(G_s e' + c_s); o = MLP(Σ_j α_j O_sj(e') + Σ_k α_k E_k(e'))",
+    forward: "e' = e ⊙ a_s + b_s; α = softmax(G_s e' + c_s); o = MLP(Σ_j α_j O_sj(e') + Σ_k α_k H_k(e'))",
 };
 
 /// `[model.sarnet]`.

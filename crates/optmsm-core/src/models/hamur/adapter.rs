@@ -180,7 +180,7 @@ impl Adapter {
         self.pass_backward(cx, grads, 0, d_x, d_own, d_a.mat(n), &mut passes[0], h, matrix, p);
     }
 
-    /// forward: out = V Iᵀ t + c with t = U x
+    /// Backward of one pass, out = V Iᵀ t + c with t = U x.
     #[allow(clippy::too_many_arguments)] // the sides of a backward pass
     fn pass_backward<B: Backend>(
         &self,
