@@ -70,8 +70,8 @@ fn an_unknown_kind_or_setting_is_refused_by_name() {
         2,
     );
     assert!(stderr.contains("model.mmoe.experts.count") && stderr.contains("at most 1024"), "{stderr}");
-    let stderr = code(&place.run(&["models", "moe"]), 2);
-    assert!(stderr.contains("did you mean 'mmoe'?"), "{stderr}");
+    let stderr = code(&place.run(&["models", "shared-bottom"]), 2);
+    assert!(stderr.contains("did you mean 'shared_bottom'?"), "{stderr}");
 }
 
 /// A kind's settings as TOML.
