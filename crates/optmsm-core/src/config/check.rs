@@ -170,10 +170,11 @@ mod tests {
 
     #[test]
     fn limits_name_the_setting_that_can_change_them() {
-        assert_eq!(refused(Kind::Ple, 3, |c| c.ple.own = 340), None);
-        let (key, message) = refused(Kind::Ple, 3, |c| c.ple.own = 400).unwrap();
+        assert_eq!(refused(Kind::Ple, 8, |c| c.ple.own = 128), None);
+        let (key, message) = refused(Kind::Ple, 8, |c| c.ple.own = 129).unwrap();
         assert_eq!(key, "model.ple.own");
-        assert!(message.contains("set it to 341 or less"), "{message}");
+        assert!(message.contains("set it to 128 or less"), "{message}");
+        assert_eq!(refused(Kind::Ple, 1, |c| c.ple.own = 257).unwrap().0, "model.ple.own");
         assert_eq!(refused(Kind::Ple, 2000, |c| c.ple.levels = 1), None);
         assert_eq!(refused(Kind::Ple, 2000, |_| {}).unwrap().0, "data.scenario");
 

@@ -55,11 +55,14 @@ impl Default for PleConfig {
     }
 }
 
+/// Most experts that a scenario has of its own at a level: each has dropout masks of its own, and those are numbered.
+const MAX_OWN: usize = 256;
+
 /// Checks the settings.
 pub(super) fn validate(config: &ModelConfig, input: &InputSpec) -> Result<()> {
     let PleConfig { levels, own, shared, hidden, dropout, tower } = &config.ple;
     check::layers("model.ple.levels", *levels)?;
-    check::count("model.ple.own", *own)?;
+    check::some("model.ple.own", *own, MAX_OWN)?;
     check::count("model.ple.shared", *shared)?;
     check::some_widths("model.ple.hidden", hidden)?;
     check::dropout("model.ple.dropout", *dropout)?;
