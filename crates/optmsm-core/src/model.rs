@@ -15,6 +15,7 @@ use crate::params::Flat;
 use crate::uploaded::Block;
 
 pub use erased::AnyModel;
+pub(crate) use exhibit::root_mean_squares;
 pub use exhibit::{Exhibit, Heads, Measure, Measured};
 pub use reader::{Fields, FirstLayer, Reader, ReaderGrads, Through};
 pub use spec::{Builder, ModelSpec};

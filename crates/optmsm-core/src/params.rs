@@ -214,11 +214,29 @@ impl<B: Backend> Flat<B> {
         MatMut { buf: &mut self.buf, offset: spec.offset, rows, cols, stride: cols }
     }
 
+    /// A tensor's elements in host memory.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn to_host(&self, be: &B, id: ParamId) -> Result<Vec<f64>> {
+        to_host(be, &self.buf, self.offset(id), self.layout.spec(id).len())
+    }
+
     /// Some elements as a row vector.
     pub fn range_mut(&mut self, range: Range<usize>) -> MatMut<'_, B::Buf> {
         let (offset, cols) = (range.start, range.len());
         MatMut { buf: &mut self.buf, offset, rows: 1, cols, stride: cols }
     }
+}
+
+/// `len` elements of a buffer in host memory.
+///
+/// # Errors
+/// When the device failed.
+pub(crate) fn to_host<B: Backend>(be: &B, buf: &B::Buf, offset: usize, len: usize) -> Result<Vec<f64>> {
+    let mut elements = vec![B::Elem::default(); len];
+    be.download(&mut elements, buf, offset)?;
+    Ok(elements.into_iter().map(Elem::wide).collect())
 }
 
 impl ParamLayout {

@@ -91,6 +91,12 @@ impl Measured {
     }
 }
 
+/// Root mean square of v − `from` over each of `parts` equal parts of the values.
+pub(crate) fn root_mean_squares(values: &[f64], parts: usize, from: f64) -> impl Iterator<Item = f64> {
+    let len = values.len() / parts;
+    values.chunks(len).map(move |v| (v.iter().map(|v| (v - from).powi(2)).sum::<f64>() / len as f64).sqrt())
+}
+
 /// A table to look at.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Exhibit {
@@ -109,10 +115,11 @@ pub struct Exhibit {
 }
 
 impl Exhibit {
-    /// Weights that the rows of each scenario give `names`: means of measure `number` among those over scenarios.
-    pub fn gate(measured: &Measured, number: usize, names: Vec<String>) -> Self {
+    /// Weights that the rows of each scenario give `columns`: means of measure `number` among those over scenarios.
+    pub fn gate(measured: &Measured, number: usize, columns: impl Into<Heads>) -> Self {
+        let elements = measured.by_scenario[number].len() / measured.rows.len();
         let of = |mean: Option<Vec<f64>>| -> Vec<Option<f64>> {
-            mean.map_or(vec![None; names.len()], |mean| mean.into_iter().map(Some).collect())
+            mean.map_or(vec![None; elements], |mean| mean.into_iter().map(Some).collect())
         };
         let values: Vec<Option<f64>> = measured.scenario_means(number).into_iter().flat_map(of).collect();
         Self {
@@ -121,7 +128,7 @@ impl Exhibit {
                    strongest colour."
                 .into(),
             rows: Heads::Scenarios,
-            columns: Heads::Named(names),
+            columns: columns.into(),
             full: Some(values.iter().flatten().fold(0.0_f64, |a, &b| a.max(b))),
             values,
         }
@@ -135,4 +142,10 @@ pub enum Heads {
     Scenarios,
     /// These.
     Named(Vec<String>),
+}
+
+impl From<Vec<String>> for Heads {
+    fn from(names: Vec<String>) -> Self {
+        Heads::Named(names)
+    }
 }

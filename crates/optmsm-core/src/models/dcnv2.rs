@@ -9,7 +9,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::About;
-use crate::backend::{Backend, Elem, Epilogue, Groups, Layout, Mat, MatMut, Products, Write};
+use crate::backend::{Backend, Epilogue, Groups, Layout, Mat, MatMut, Products, Write};
 use crate::config::{InputSpec, ModelConfig, check};
 use crate::error::{Error, Result};
 use crate::gradcheck::{Case, cases_of_fields};
@@ -170,29 +170,35 @@ impl Dcnv2 {
     /// # Errors
     /// When the device failed.
     fn squares<B: Backend>(&self, be: &B, params: &Flat<B>, parts: &[Range<usize>]) -> Result<Vec<f64>> {
-        let read = |id: ParamId| -> Result<Vec<f64>> {
-            let mut host = vec![B::Elem::default(); params.layout().spec(id).len()];
-            be.download(&mut host, &params.buf, params.offset(id))?;
-            Ok(host.into_iter().map(Elem::wide).collect())
-        };
         let (first, width) = (&self.crosses[0], self.width());
-        let outer = read(first.outer.weight)?;
-        let pairs = parts.iter().flat_map(|i| parts.iter().map(move |j| (i, j)));
-        let Some(inner) = first.inner else {
-            let of = |row: usize, j: &Range<usize>| outer[row * width..][j.clone()].iter().map(|w| w * w);
-            return Ok(pairs.map(|(i, j)| i.clone().flat_map(|row| of(row, j)).sum()).collect());
-        };
-        // Σ (u_a · v_b)² over a and b is Σ_{k,k'} (Σ_a u_ak u_ak') (Σ_b v_bk v_bk'): the whole matrix is never made.
-        let (inner, r) = (read(inner)?, self.rank);
-        let gram = |part: &Range<usize>, at: &dyn Fn(usize, usize) -> f64| -> Vec<f64> {
-            let of = |k: usize, other: usize| part.clone().map(|a| at(a, k) * at(a, other)).sum();
-            (0..r * r).map(|place| of(place / r, place % r)).collect()
-        };
-        let u: Vec<Vec<f64>> = parts.iter().map(|i| gram(i, &|a, k| outer[a * r + k])).collect();
-        let v: Vec<Vec<f64>> = parts.iter().map(|j| gram(j, &|b, k| inner[k * width + b])).collect();
-        let dot = |u: &[f64], v: &[f64]| u.iter().zip(v).map(|(u, v)| u * v).sum::<f64>();
-        Ok(u.iter().flat_map(|u| v.iter().map(move |v| dot(u, v))).collect())
+        let outer = params.to_host(be, first.outer.weight)?;
+        let inner = first.inner.map(|inner| params.to_host(be, inner)).transpose()?;
+        let mut sums = Vec::with_capacity(parts.len() * parts.len());
+        for i in parts {
+            let mut own = vec![0.0; parts.len()];
+            for a in i.clone() {
+                let row = match &inner {
+                    None => outer[a * width..][..width].to_vec(),
+                    // Row a of U Vᵀ: the whole matrix is never made.
+                    Some(inner) => row_times(&outer[a * self.rank..][..self.rank], inner, width),
+                };
+                own.iter_mut()
+                    .zip(parts)
+                    .for_each(|(sum, j)| *sum += row[j.clone()].iter().map(|w| w * w).sum::<f64>());
+            }
+            sums.extend(own);
+        }
+        Ok(sums)
     }
+}
+
+/// Σ_k u_k v_k of rows v_k of `width` elements.
+fn row_times(u: &[f64], v: &[f64], width: usize) -> Vec<f64> {
+    let mut sum = vec![0.0; width];
+    for (u, v) in u.iter().zip(v.chunks(width)) {
+        sum.iter_mut().zip(v).for_each(|(sum, v)| *sum += u * v);
+    }
+    sum
 }
 
 impl<B: Backend> Model<B> for Dcnv2 {

@@ -9,7 +9,7 @@ mod adapter;
 use serde::{Deserialize, Serialize};
 
 use super::About;
-use crate::backend::{Backend, Elem, Mat, MatMut, Products, Write};
+use crate::backend::{Backend, Mat, MatMut, Products, Write};
 use crate::config::{InputSpec, ModelConfig, check, mlp_config};
 use crate::error::{Error, Result};
 use crate::gradcheck::{Case, cases_of_fields};
@@ -17,6 +17,7 @@ use crate::layers::mlp::MlpActivations;
 use crate::layers::{Linear, Mlp};
 use crate::model::{
     Builder, Cx, Exhibit, Fields, Grads, Heads, Measured, Model, ModelSpec, Reader, ReaderGrads,
+    root_mean_squares,
 };
 use crate::params::{Flat, Tensor};
 
@@ -273,12 +274,9 @@ impl<B: Backend> Model<B> for Hamur {
         let s = self.spec.input().scenarios;
         let mut values = vec![None; s * self.adapters.len()];
         for (l, adapter) in self.adapters.iter().enumerate() {
-            let scale = params.mat(adapter.scale());
-            let mut host = vec![B::Elem::default(); s * scale.cols];
-            be.download(&mut host, scale.buf, scale.offset)?;
-            for (s, own) in host.chunks(scale.cols).enumerate() {
-                let squares = own.iter().map(|v| v.wide().powi(2)).sum::<f64>();
-                values[s * self.adapters.len() + l] = Some((squares / own.len() as f64).sqrt());
+            let scale = params.to_host(be, adapter.scale())?;
+            for (s, own) in root_mean_squares(&scale, s, 0.0).enumerate() {
+                values[s * self.adapters.len() + l] = Some(own);
             }
         }
         Ok(vec![Exhibit {

@@ -294,13 +294,11 @@ impl<B: Backend> Model<B> for Hmoe {
     }
 
     fn exhibits(&self, _: &B, _: &Prepared<B>, _: &Flat<B>, measured: &Measured) -> Result<Vec<Exhibit>> {
-        let names = vec![String::new(); self.spec.input().scenarios];
         Ok(vec![Exhibit {
             title: "Relations of scenarios".into(),
             says: "Mean weight that the rows of a scenario (down) give each scenario's prediction (across); a row sums to 1."
                 .into(),
-            columns: Heads::Scenarios,
-            ..Exhibit::gate(measured, 0, names)
+            ..Exhibit::gate(measured, 0, Heads::Scenarios)
         }])
     }
 }

@@ -19,7 +19,7 @@ use crate::layers::scenario_linear::ScenarioTowersActivations;
 use crate::layers::star::StarLinearPrepared;
 use crate::layers::{Experts, ScenarioLinear, ScenarioTowers, StarLinear};
 use crate::model::{
-    Builder, Cx, Exhibit, Fields, Grads, Measure, Measured, Model, ModelSpec, Reader, ReaderGrads,
+    Builder, Cx, Exhibit, Fields, Grads, Heads, Measure, Measured, Model, ModelSpec, Reader, ReaderGrads,
 };
 use crate::params::{Flat, Tensor};
 use fusion::{Fusion, FusionPrepared, FusionScratch};
@@ -152,7 +152,10 @@ impl M3oe {
         let (m, tower_dropout) = (experts.width(), (tower.dropout, build.dropout_sites()));
         let towers = ScenarioTowers::new(&mut build.params, "towers", s, m, &tower.hidden, tower_dropout);
         let readers = vec![Reader::embedded(build.embedding(), Fields::All)];
-        let spec = build.build(readers, vec![Measure::of_scenarios("factor", experts.count() + s)]);
+        let spec = build.build(
+            readers,
+            vec![Measure::of_scenarios("gate", experts.count()), Measure::of_scenarios("factor", s)],
+        );
         Ok(Self { spec, star, experts, domains, gate, fusion, towers, dropout: *dropout, site })
     }
 
@@ -299,20 +302,25 @@ impl<B: Backend> Model<B> for M3oe {
         self.fusion.finish(be, grads, scratch, &prepared.fusion);
     }
 
-    fn measured<'a>(&self, act: &'a Activations<B>, _: usize, rows: usize) -> Mat<'a, B::Buf> {
-        act.factors.mat(rows)
+    fn measured<'a>(&self, act: &'a Activations<B>, measure: usize, rows: usize) -> Mat<'a, B::Buf> {
+        let shared = self.experts.count();
+        match measure {
+            0 => act.factors.mat(rows).cols(0, shared),
+            _ => act.factors.mat(rows).cols(shared, self.domains.count()),
+        }
     }
 
     fn exhibits(&self, _: &B, _: &Prepared<B>, _: &Flat<B>, measured: &Measured) -> Result<Vec<Exhibit>> {
-        let of_domains = (0..self.domains.count()).map(|i| format!("scenario {i}"));
-        let names = self.experts.names().into_iter().chain(of_domains).collect();
-        Ok(vec![Exhibit {
-            title: "Experts by scenario".into(),
-            says: "Mean factor that the rows of a scenario give each shared expert, which sum to 1, and the expert of each \
-                   scenario: λ_s ω_s for its own, λ_s (1 − ω_s)/(S − 1) for the others."
-                .into(),
-            ..Exhibit::gate(measured, 0, names)
-        }])
+        Ok(vec![
+            Exhibit::gate(measured, 0, self.experts.names()),
+            Exhibit {
+                title: "Experts of the scenarios".into(),
+                says: "Factor that the rows of a scenario (down) give the expert of each scenario (across): λ_s ω_s for its own, \
+                       λ_s (1 − ω_s)/(S − 1) for the others."
+                    .into(),
+                ..Exhibit::gate(measured, 1, Heads::Scenarios)
+            },
+        ])
     }
 }
 

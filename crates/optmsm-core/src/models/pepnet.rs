@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::About;
-use super::ppnet::{GateConfig, GatedTowerConfig};
+use super::ppnet::{ALL, GateConfig, GatedTowerConfig, PRIOR, readers, validate_towers};
 use crate::backend::{Backend, Mat, MatMut, Products, Write};
 use crate::config::{InputSpec, ModelConfig, check, mlp_config};
 use crate::error::Result;
@@ -15,9 +15,7 @@ use crate::gradcheck::{Case, cases_of_fields};
 use crate::layers::gate_unit::{GateUnitActivations, GateUnitPrepared, factors_of_fields};
 use crate::layers::gated_towers::{GatedTowersActivations, GatedTowersPrepared};
 use crate::layers::{GateInput, GateUnit, GatedTowers};
-use crate::model::{
-    Builder, Cx, Exhibit, Fields, Grads, Measure, Measured, Model, ModelSpec, Reader, ReaderGrads,
-};
+use crate::model::{Builder, Cx, Exhibit, Grads, Measure, Measured, Model, ModelSpec, ReaderGrads};
 use crate::params::{Flat, Init, Tensor};
 
 /// In words.
@@ -69,17 +67,8 @@ pub(super) fn validate(config: &ModelConfig, input: &InputSpec) -> Result<()> {
     let PepnetConfig { epnet, tower, gate, prior_fields, scenario_dim, .. } = &config.pepnet;
     check::some_widths("model.pepnet.epnet.hidden", &epnet.hidden)?;
     check::dropout("model.pepnet.epnet.dropout", epnet.dropout)?;
-    check::some_widths("model.pepnet.tower.hidden", &tower.hidden)?;
-    check::dropout("model.pepnet.tower.dropout", tower.dropout)?;
-    check::some_widths("model.pepnet.gate.hidden", &gate.hidden)?;
-    check::dropout("model.pepnet.gate.dropout", gate.dropout)?;
-    check::fields("model.pepnet.prior_fields", prior_fields, input)?;
-    check::width("model.pepnet.scenario_dim", *scenario_dim)
+    validate_towers("model.pepnet", (tower, gate), prior_fields, *scenario_dim, input)
 }
-
-/// Readers: all fields, the priors where there are any.
-const ALL: usize = 0;
-const PRIOR: usize = 1;
 
 /// Gate of the embeddings, towers and their gates.
 #[derive(Clone, Debug)]
@@ -118,12 +107,7 @@ impl Pepnet {
         let mut build = Builder::new(config.embedding(), input);
         let shape = [input.scenarios, scenario_dim];
         let scenario = build.params.add("scenario.weight", &shape, Init::Normal(config.init_std));
-        let mut readers = vec![Reader::embedded(build.embedding(), Fields::All)];
-        let priors = check::fields("model.pepnet.prior_fields", prior_fields, input)?;
-        if !priors.is_empty() {
-            readers.push(Reader::numbered(build.embedding(), &priors));
-        }
-        let (fields, prior) = (readers[ALL].width(), readers.get(PRIOR).map_or(0, Reader::width));
+        let (readers, [fields, prior]) = readers(build.embedding(), "model.pepnet", prior_fields, input)?;
         let input = GateInput { scenario, fields, scenario_dim, prior: 0, stop_gradient };
         let epnet = GateUnit::new(&mut build, "gate", input, (&epnet.hidden, epnet.dropout), fields);
         let [tower, gate] = [(&tower.hidden[..], tower.dropout), (&gate.hidden[..], gate.dropout)];

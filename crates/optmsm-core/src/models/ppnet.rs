@@ -13,7 +13,7 @@ use crate::config::{InputSpec, ModelConfig, check, mlp_config};
 use crate::error::Result;
 use crate::gradcheck::{Case, cases_of_fields};
 use crate::layers::gated_towers::{GatedTowersActivations, GatedTowersPrepared};
-use crate::layers::{GateInput, GatedTowers};
+use crate::layers::{Embedding, GateInput, GatedTowers};
 use crate::model::{Builder, Cx, Exhibit, Fields, Grads, Measured, Model, ModelSpec, Reader, ReaderGrads};
 use crate::params::{Flat, Init};
 
@@ -67,17 +67,44 @@ impl Default for PpnetConfig {
 /// Checks the settings.
 pub(super) fn validate(config: &ModelConfig, input: &InputSpec) -> Result<()> {
     let PpnetConfig { tower, gate, prior_fields, scenario_dim, .. } = &config.ppnet;
-    check::some_widths("model.ppnet.tower.hidden", &tower.hidden)?;
-    check::dropout("model.ppnet.tower.dropout", tower.dropout)?;
-    check::some_widths("model.ppnet.gate.hidden", &gate.hidden)?;
-    check::dropout("model.ppnet.gate.dropout", gate.dropout)?;
-    check::fields("model.ppnet.prior_fields", prior_fields, input)?;
-    check::width("model.ppnet.scenario_dim", *scenario_dim)
+    validate_towers("model.ppnet", (tower, gate), prior_fields, *scenario_dim, input)
+}
+
+/// Checks the settings of gated towers, which stand in the table `key`.
+pub(super) fn validate_towers(
+    key: &str,
+    (tower, gate): (&GatedTowerConfig, &GateConfig),
+    prior_fields: &[String],
+    scenario_dim: usize,
+    input: &InputSpec,
+) -> Result<()> {
+    check::some_widths(&format!("{key}.tower.hidden"), &tower.hidden)?;
+    check::dropout(&format!("{key}.tower.dropout"), tower.dropout)?;
+    check::some_widths(&format!("{key}.gate.hidden"), &gate.hidden)?;
+    check::dropout(&format!("{key}.gate.dropout"), gate.dropout)?;
+    check::fields(&format!("{key}.prior_fields"), prior_fields, input)?;
+    check::width(&format!("{key}.scenario_dim"), scenario_dim)
+}
+
+/// Readers of all fields, and of the priors where there are any; the widths of both.
+pub(super) fn readers(
+    embedding: &Embedding,
+    key: &str,
+    prior_fields: &[String],
+    input: &InputSpec,
+) -> Result<(Vec<Reader>, [usize; 2])> {
+    let mut readers = vec![Reader::embedded(embedding, Fields::All)];
+    let priors = check::fields(&format!("{key}.prior_fields"), prior_fields, input)?;
+    if !priors.is_empty() {
+        readers.push(Reader::numbered(embedding, &priors));
+    }
+    let widths = [readers[ALL].width(), readers.get(PRIOR).map_or(0, Reader::width)];
+    Ok((readers, widths))
 }
 
 /// Readers: all fields, the priors where there are any.
-const ALL: usize = 0;
-const PRIOR: usize = 1;
+pub(super) const ALL: usize = 0;
+pub(super) const PRIOR: usize = 1;
 
 /// Towers and gates.
 #[derive(Clone, Debug)]
@@ -98,12 +125,7 @@ impl Ppnet {
         let mut build = Builder::new(config.embedding(), input);
         let shape = [input.scenarios, scenario_dim];
         let scenario = build.params.add("scenario.weight", &shape, Init::Normal(config.init_std));
-        let mut readers = vec![Reader::embedded(build.embedding(), Fields::All)];
-        let priors = check::fields("model.ppnet.prior_fields", prior_fields, input)?;
-        if !priors.is_empty() {
-            readers.push(Reader::numbered(build.embedding(), &priors));
-        }
-        let (fields, prior) = (readers[ALL].width(), readers.get(PRIOR).map_or(0, Reader::width));
+        let (readers, [fields, prior]) = readers(build.embedding(), "model.ppnet", prior_fields, input)?;
         let input = GateInput { scenario, fields, scenario_dim, prior, stop_gradient };
         let [tower, gate] = [(&tower.hidden[..], tower.dropout), (&gate.hidden[..], gate.dropout)];
         let towers = GatedTowers::new(&mut build, input, tower, gate);

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::About;
-use crate::backend::{Backend, Elem, Groups, Mat, MatMut, Products, Write};
+use crate::backend::{Backend, Groups, Mat, MatMut, Products, Write};
 use crate::config::{InputSpec, ModelConfig, check};
 use crate::error::Result;
 use crate::gradcheck::{Case, cases_of_fields};
@@ -15,6 +15,7 @@ use crate::layers::mlp::MlpActivations;
 use crate::layers::{Gate, Linear, Mixture, Mlp, ScenarioLinear};
 use crate::model::{
     Builder, Cx, Exhibit, Fields, Grads, Heads, Measure, Measured, Model, ModelSpec, Reader, ReaderGrads,
+    root_mean_squares,
 };
 use crate::params::{Flat, Init, ParamId, Tensor};
 
@@ -261,15 +262,8 @@ impl<B: Backend> Model<B> for Sarnet {
         let (own, all) = (self.own.len(), self.spec.measures()[0].len());
         let names = (0..own).map(|j| format!("own {j}")).chain((0..all - own).map(|k| format!("shared {k}")));
         let s = self.spec.input().scenarios;
-        // Root mean square of a tensor's elements from `start`, by scenario.
-        let distance = |id: ParamId, start: f64| -> Result<Vec<f64>> {
-            let of = params.mat(id);
-            let mut host = vec![B::Elem::default(); s * of.cols];
-            be.download(&mut host, of.buf, of.offset)?;
-            let squares = |own: &[B::Elem]| own.iter().map(|v| (v.wide() - start).powi(2)).sum::<f64>();
-            Ok(host.chunks(of.cols).map(|own| (squares(own) / of.cols as f64).sqrt()).collect())
-        };
-        let [scale, shift] = [distance(self.scale, 1.0)?, distance(self.shift, 0.0)?];
+        let [scale, shift] = [params.to_host(be, self.scale)?, params.to_host(be, self.shift)?];
+        let (scale, shift) = (root_mean_squares(&scale, s, 1.0), root_mean_squares(&shift, s, 0.0));
         let transform = Exhibit {
             title: "Transform by scenario".into(),
             says:
@@ -277,10 +271,10 @@ impl<B: Backend> Model<B> for Sarnet {
                     .into(),
             rows: Heads::Scenarios,
             columns: Heads::Named(vec!["scale from 1".into(), "shift".into()]),
-            values: scale.into_iter().zip(shift).flat_map(|(a, b)| [Some(a), Some(b)]).collect(),
+            values: scale.zip(shift).flat_map(|(a, b)| [Some(a), Some(b)]).collect(),
             full: None,
         };
-        Ok(vec![Exhibit::gate(measured, 0, names.collect()), transform])
+        Ok(vec![Exhibit::gate(measured, 0, names.collect::<Vec<_>>()), transform])
     }
 }
 

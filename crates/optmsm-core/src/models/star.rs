@@ -17,6 +17,7 @@ use crate::layers::star::StarLinearPrepared;
 use crate::layers::{InputMlp, Mlp, PartitionedNorm, StarLinear};
 use crate::model::{
     Builder, Cx, Exhibit, Fields, Grads, Heads, Measured, Model, ModelSpec, Reader, ReaderGrads,
+    root_mean_squares,
 };
 use crate::params::{Flat, Init, ParamId, Tensor};
 
@@ -289,22 +290,14 @@ impl<B: Backend> Model<B> for Star {
     }
 
     fn exhibits(&self, be: &B, _: &Prepared<B>, params: &Flat<B>, _: &Measured) -> Result<Vec<Exhibit>> {
-        use crate::backend::Elem;
-        let s = self.spec.input().scenarios;
-        let w = params.mat_as(self.weights_by_scenario, s);
-        let mut host = vec![B::Elem::default(); s * w.cols];
-        be.download(&mut host, w.buf, w.offset)?;
-        let distance = |w: &[B::Elem]| {
-            let squares = w.iter().map(|v| (v.wide() - 1.0).powi(2)).sum::<f64>();
-            (squares / w.len() as f64).sqrt()
-        };
+        let w = params.to_host(be, self.weights_by_scenario)?;
         Ok(vec![Exhibit {
             title: "Scenario weights of the first layer".into(),
             says: "Root mean square of W_s − 1: 0 where a scenario uses the shared weights as they are."
                 .into(),
             rows: Heads::Scenarios,
             columns: Heads::Named(vec!["distance from 1".into()]),
-            values: host.chunks(w.cols).map(|w| Some(distance(w))).collect(),
+            values: root_mean_squares(&w, self.spec.input().scenarios, 1.0).map(Some).collect(),
             full: None,
         }])
     }

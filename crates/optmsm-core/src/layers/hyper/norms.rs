@@ -1,10 +1,10 @@
 //! Norms of the generated weights, for a person to look at.
 
 use super::generated::{GeneratedLinear, GeneratedPrepared};
-use crate::backend::{Backend, Elem};
+use crate::backend::Backend;
 use crate::error::Result;
 use crate::model::{Exhibit, Heads};
-use crate::params::Flat;
+use crate::params::{Flat, to_host};
 
 /// Frobenius norms of one generated layer, each `[S]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,23 +55,23 @@ impl GeneratedLinear {
         params: &Flat<B>,
     ) -> Result<GeneratedNorms> {
         let (s, r) = (self.scenarios, self.rank);
-        let bias = host(be, p.bias.buf(), 0, s * self.outputs)?;
+        let bias = to_host(be, p.bias.buf(), 0, s * self.outputs)?;
         let bias = bias.chunks(self.outputs).map(norm).collect();
         let (Some((left, _)), Some(own)) = (self.factors, &p.left) else {
             let whole = self.outputs * self.inputs;
-            let weight = host(be, p.core.buf(), 0, s * whole)?;
+            let weight = to_host(be, p.core.buf(), 0, s * whole)?;
             return Ok(GeneratedNorms { weight: weight.chunks(whole).map(norm).collect(), bias });
         };
         // With M = C_s Q: ‖P M‖² = Σ_ij (PᵀP)_ij (M Mᵀ)_ij, so that the product of size in × out is never made.
         let p_l = left.mat(own, params);
-        let p_l = host(be, p_l.buf, p_l.offset, self.inputs * r)?;
+        let p_l = to_host(be, p_l.buf, p_l.offset, self.inputs * r)?;
         let mut gram = vec![0.0; r * r];
         for row in p_l.chunks(r) {
             for (i, sums) in gram.chunks_mut(r).enumerate() {
                 sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += row[i] * v);
             }
         }
-        let product = host(be, p.product.buf(), 0, s * r * self.outputs)?;
+        let product = to_host(be, p.product.buf(), 0, s * r * self.outputs)?;
         let weight = product.chunks(r * self.outputs).map(|m| {
             let row = |i: usize| &m[i * self.outputs..][..self.outputs];
             let pairs = (0..r).flat_map(|i| (0..r).map(move |j| (i, j)));
@@ -87,11 +87,4 @@ fn dot(x: &[f64], y: &[f64]) -> f64 {
 
 fn norm(x: &[f64]) -> f64 {
     dot(x, x).sqrt()
-}
-
-/// Elements of a buffer in host memory.
-fn host<B: Backend>(be: &B, buf: &B::Buf, offset: usize, len: usize) -> Result<Vec<f64>> {
-    let mut elements = vec![B::Elem::default(); len];
-    be.download(&mut elements, buf, offset)?;
-    Ok(elements.iter().map(|v| v.wide()).collect())
 }
