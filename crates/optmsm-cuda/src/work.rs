@@ -30,7 +30,7 @@ pub struct Argument {
     pub pointer: bool,
 }
 
-/// Groups of an allocation: `start..end` in bytes, of which each `stride` bytes `width` belong to it.
+/// Part of an allocation: `start..end` in bytes, of which each `stride` bytes `width` belong to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Region {
     /// Start of the allocation.

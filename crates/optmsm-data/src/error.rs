@@ -63,6 +63,13 @@ pub enum DataError {
         /// The remedy.
         fix: String,
     },
+    /// The system does not start a thread.
+    #[error("a thread: cannot start: {source}; end other processes, or raise the limit on them (ulimit -u)")]
+    #[non_exhaustive]
+    Thread {
+        /// The system's own error.
+        source: io::Error,
+    },
 }
 
 /// Groups of faults of a file or folder that a program treats alike.
@@ -90,6 +97,8 @@ impl From<&io::Error> for FileErrorKind {
         match e.kind() {
             io::ErrorKind::NotFound => FileErrorKind::Missing,
             io::ErrorKind::AlreadyExists => FileErrorKind::Exists,
+            io::ErrorKind::UnexpectedEof => FileErrorKind::Damaged,
+            io::ErrorKind::InvalidData => FileErrorKind::Unfit,
             _ => FileErrorKind::System,
         }
     }
@@ -186,11 +195,9 @@ impl DataError {
         }
     }
 
-    /// A thread that the system does not start.
+    /// A [`DataError::Thread`].
     pub fn thread(source: io::Error) -> Self {
-        let fix = "end other processes, or raise the limit on them (ulimit -u)";
-        let source = io::Error::new(source.kind(), format!("{source}; {fix}"));
-        DataError::Io { path: "a thread".into(), action: "start", source }
+        DataError::Thread { source }
     }
 
     /// Whether a reader of this crate failed, which says itself what is wrong.

@@ -6,7 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use optmsm_core::error::Error as CoreError;
-use optmsm_data::{DataConfig, DataError, Dataset, FieldConfig, FileErrorKind, Place, Result, Schema};
+use optmsm_data::{
+    DataConfig, DataError, Dataset, FieldConfig, FileErrorKind, Place, Result, Schema, SynthConfig, synth,
+};
 
 const ROWS: &str = "label,scenario,user\n1,home,a\n0,ads,b\n";
 
@@ -52,6 +54,14 @@ fn a_file_has_its_path_and_kind() {
     }
     fs::write(inside("none.txt"), "").unwrap();
     assert_eq!(kind(Dataset::load(inside("none.txt"), &schema), &inside("none.txt")), FileErrorKind::Unfit);
+
+    let (whole, cut) = (inside("whole.parquet"), inside("cut.parquet"));
+    let synthetic = SynthConfig { rows: 100, ..SynthConfig::default() };
+    synth::write_parquet(&synthetic, 0..100, fs::File::create(&whole).unwrap()).unwrap();
+    let of_parquet = Schema::fit(&synth::data_config(), &whole).unwrap();
+    let bytes = fs::read(&whole).unwrap();
+    fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+    assert_eq!(kind(Dataset::load(&cut, &of_parquet), &cut), FileErrorKind::Damaged);
 
     let saved = inside("schema.json");
     assert_eq!(kind(Schema::load(&saved), &saved), FileErrorKind::Missing);

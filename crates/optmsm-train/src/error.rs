@@ -165,6 +165,14 @@ impl Error {
         Error::File { path, place: None, kind: (&source).into(), problem, fix, source: Some(source) }
     }
 
+    /// An [`Error::File`] that the system's own error led to; other errors as they are.
+    pub fn because(mut self, of: io::Error) -> Self {
+        if let Error::File { source, .. } = &mut self {
+            *source = Some(of);
+        }
+        self
+    }
+
     /// An [`Error::File`] at a place in the file; other errors as they are.
     pub fn at(mut self, at: impl Into<String>) -> Self {
         if let Error::File { place, .. } = &mut self {
@@ -215,7 +223,7 @@ impl Error {
         }
     }
 
-    /// The program's exit code: 130 when interrupted, 1 when training diverged, 2 for bad input.
+    /// The program's exit code: 130 when interrupted, 1 when training diverged, 2 for any other error.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Interrupted { .. } | Error::Paused { .. } => INTERRUPTED,

@@ -95,7 +95,7 @@ fn each(paths: &mut Paths) -> std::slice::IterMut<'_, String> {
 pub(crate) fn from_root(path: &Path) -> Result<PathBuf> {
     absolute(path).map_err(|e| {
         let problem = format!("starts from the current folder, which cannot be found: {e}");
-        Error::file((&e).into(), path.display(), problem, "change to a folder that is there")
+        Error::file((&e).into(), path.display(), problem, "change to a folder that is there").because(e)
     })
 }
 

@@ -141,6 +141,16 @@ fn check_value(field: &FieldSpec, column: &Column, value: Value) -> std::result:
             return Err(format!("{problem}; make the batch with Batch::new for these inputs"));
         }
     };
+    let added = match value {
+        Value::Ids(ids) => ids.len(),
+        Value::WeightedIds(pairs) => pairs.len(),
+        _ => 0,
+    };
+    if let Column::Multi { ids, .. } = column
+        && u32::try_from(ids.len() + added).is_err()
+    {
+        return Err("its lists hold more than 2^32 ids together; give fewer rows per batch".into());
+    }
     match (field.kind, value) {
         (FieldKind::Categorical { vocab }, Value::Id(id)) => below(id, vocab),
         (FieldKind::Multi { vocab, .. }, Value::Ids(ids)) => ids.iter().try_for_each(|&id| below(id, vocab)),

@@ -103,22 +103,24 @@ pub(crate) fn on_every_row(kind: &str, scenarios: usize) -> Result<()> {
 
 /// Of every scenario, experts on every row: the setting `key`, of which there are `each`.
 pub(crate) fn each_on_every_row(key: &str, scenarios: usize, each: usize) -> Result<()> {
-    most_of_scenarios(key, scenarios, each, MAX_EXPERTS, "the experts of every scenario")
+    most_of_scenarios(key, scenarios, each, MAX_EXPERTS / scenarios, "the experts of every scenario")
 }
 
-/// Gates of all scenarios on every row, over `each` experts: the setting `key`.
-pub(crate) fn gates_on_every_row(key: &str, scenarios: usize, each: usize) -> Result<()> {
-    most_of_scenarios(key, scenarios, each, MAX_GATES, "the gates of every scenario over all experts")
+/// Gates of all scenarios on every row: over `each` experts, the setting `key`, and `others`.
+pub(crate) fn gates_on_every_row(key: &str, scenarios: usize, each: usize, others: usize) -> Result<()> {
+    let most = (MAX_GATES / scenarios).saturating_sub(others);
+    most_of_scenarios(key, scenarios, each, most, "the gates of every scenario over all experts")
 }
 
+/// The setting `key` is at most `most` with so many scenarios.
 fn most_of_scenarios(key: &str, scenarios: usize, each: usize, most: usize, all: &str) -> Result<()> {
-    if scenarios * each <= most {
+    if each <= most {
         return Ok(());
     }
     let problem = format!("{each} with {scenarios} scenarios is too much: {all} are computed on every row");
-    let fix = match most / scenarios {
+    let fix = match most {
         0 => "choose another model.kind".into(),
-        each => format!("set it to {each} or less"),
+        most => format!("set it to {most} or less"),
     };
     Err(Error::config(key, problem, fix))
 }
@@ -146,16 +148,12 @@ pub(crate) fn experts(key: &str, experts: &ExpertsConfig, scenarios: usize, othe
 mod tests {
     use super::*;
     use crate::gradcheck::case;
-    use crate::models::Kind;
+    use crate::models::{Kind, ModelConfig};
 
     /// Key and message of the settings of a kind with these scenarios.
-    fn refused(
-        kind: Kind,
-        scenarios: usize,
-        set: impl FnOnce(&mut crate::config::ModelConfig),
-    ) -> Option<(String, String)> {
+    fn refused(kind: Kind, scenarios: usize, set: impl FnOnce(&mut ModelConfig)) -> Option<(String, String)> {
         let case = case("limits", |c| {
-            c.config = crate::config::ModelConfig { kind, ..Default::default() };
+            c.config = ModelConfig { kind, ..Default::default() };
             c.input.scenarios = scenarios;
             set(&mut c.config);
         });
@@ -175,6 +173,11 @@ mod tests {
         assert_eq!(key, "model.ple.own");
         assert!(message.contains("set it to 128 or less"), "{message}");
         assert_eq!(refused(Kind::Ple, 1, |c| c.ple.own = 257).unwrap().0, "model.ple.own");
+        let many = |c: &mut ModelConfig| (c.ple.own, c.ple.shared) = (10, 160);
+        let (key, message) = refused(Kind::Ple, 100, many).unwrap();
+        assert_eq!(key, "model.ple.shared");
+        assert!(message.contains("160 with 100") && message.contains("set it to 153 or less"), "{message}");
+        assert_eq!(refused(Kind::Ple, 100, |c| (c.ple.own, c.ple.shared) = (10, 153)), None);
         assert_eq!(refused(Kind::Ple, 2000, |c| c.ple.levels = 1), None);
         assert_eq!(refused(Kind::Ple, 2000, |_| {}).unwrap().0, "data.scenario");
 

@@ -193,7 +193,7 @@ impl GatedTowers {
 
     /// The gates' factors, a measure for each hidden layer.
     pub fn measures(&self) -> impl Iterator<Item = Measure> {
-        self.widths.iter().enumerate().map(|(l, &width)| Measure::of_scenarios(&format!("gates.{l}"), width))
+        self.widths.iter().map(|&width| Measure::of_scenarios(width))
     }
 
     /// Values of measure `layer` of [`GatedTowers::measures`].

@@ -62,9 +62,14 @@ impl Hyper {
         self.config.condition == Condition::Instance
     }
 
+    /// Scenarios that have a u of their own.
+    fn conditions(&self) -> usize {
+        if self.by_row() { 0 } else { self.scenarios }
+    }
+
     /// Room for what is made once per step.
     pub fn alloc<B: Backend>(&self, be: &B, used: Products) -> Result<HyperPrepared<B>> {
-        let u = Tensor::new(be, self.scenarios, self.config.trunk)?;
+        let u = Tensor::new(be, self.conditions(), self.config.trunk)?;
         Ok(HyperPrepared { trunk: self.trunk.alloc(be, used)?, u })
     }
 
@@ -88,7 +93,7 @@ impl Hyper {
 
     /// Memory of [`Hyper::finish`]: ∂u `[S, t]`, which [`GeneratedLinear::finish`] makes.
     pub fn scratch<B: Backend>(&self, be: &B) -> Result<Tensor<B>> {
-        Tensor::new(be, self.scenarios, self.config.trunk)
+        Tensor::new(be, self.conditions(), self.config.trunk)
     }
 
     /// Packs the weights and, if scenarios are the condition, makes their u. [`GeneratedLinear::generate`] follows.

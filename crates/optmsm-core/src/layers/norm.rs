@@ -10,7 +10,7 @@ use crate::params::{Flat, Init, ParamId, Tensor};
 
 /// ε: the smallest variance that counts.
 const EPS: f64 = 1e-5;
-/// Groups of the running averages that a step keeps.
+/// Share of the running averages that a step keeps.
 const MOMENTUM: f64 = 0.9;
 
 /// The normalization and its tensors.

@@ -53,9 +53,9 @@ pub struct PrunedLinearPrepared<B: Backend> {
     linear: B::Packed,
     pruner: B::Packed,
     factors: Tensor<B>, // rows of α, of ∂π/∂σ_α and of −ε, [3, width]
-    share: Tensor<B>,   // from σ_α to [mean σ_α, −mean σ_α], [2, width]
-    mean: B::Packed,    // the same
-    bounds: Tensor<B>,  // added to them: [r_min − 1, 1 − r_max]
+    _share: Tensor<B>, // from σ_α to [mean σ_α, −mean σ_α], [2, width]; the packed weight may be a view of it
+    mean: B::Packed,   // the same
+    bounds: Tensor<B>, // added to them: [r_min − 1, 1 − r_max]
 }
 
 /// Activations of one block.
@@ -63,7 +63,7 @@ pub struct PrunedLinearPrepared<B: Backend> {
 pub struct PrunedLinearActivations<B: Backend> {
     a: Tensor<B>,        // ReLU(W x + b), [rows, width]
     d_a: Tensor<B>,      // [rows, width]
-    o: Tensor<B>,        // output of the pruner, then scratch, then its gradient, [rows, width]
+    o: Tensor<B>,        // output of the pruner, then scratch, [rows, width]
     sigma: Tensor<B>,    // σ_α(o), [rows, width]
     d_sigma: Tensor<B>,  // [rows, width]
     kept: Tensor<B>,     // 1 where σ_α > ε, else 0, [rows, width]
@@ -108,12 +108,14 @@ impl PrunedLinear {
         be.fill(bounds.mat_mut(1).cols(0, 1), least - 1.0);
         be.fill(bounds.mat_mut(1).cols(1, 1), 1.0 - most);
         let slope = if pruner == Pruner::Binary { 1.0 } else { beta };
+        let (share, mut mean) = (rows(&[share, -share])?, be.alloc_packed(1, 2, width, used)?);
+        be.pack(&mut mean, share.mat(2), Layout::OutIn);
         Ok(PrunedLinearPrepared {
             linear: self.linear.alloc(be, used)?,
             pruner: self.pruner.alloc(be, used)?,
             factors: rows(&[alpha, slope, -epsilon])?,
-            share: rows(&[share, -share])?,
-            mean: be.alloc_packed(1, 2, width, used)?,
+            _share: share,
+            mean,
             bounds,
         })
     }
@@ -145,7 +147,6 @@ impl PrunedLinear {
     pub fn pack<B: Backend>(&self, be: &B, packed: &mut PrunedLinearPrepared<B>, params: &Flat<B>) {
         self.linear.pack(be, &mut packed.linear, params);
         self.pruner.pack(be, &mut packed.pruner, params);
-        be.pack(&mut packed.mean, packed.share.mat(2), Layout::OutIn);
     }
 
     /// h `[rows, width]` of x̄ `[rows, wide]`. Adds Σ_rows max(r_min − ρ, ρ − r_max, 0)² to `sum` `[1, 1]`.
@@ -162,8 +163,12 @@ impl PrunedLinear {
         let [alpha, beta, threshold] = [0, 1, 2].map(|i| p.factors.mat(3).rows(i, 1));
         self.linear.forward(be, act.a.mat_mut(n), x.cols(0, self.inputs), &p.linear, params);
         self.pruner.forward(be, act.o.mat_mut(n), x, &p.pruner, params);
-        be.mul(act.pi.mat_mut(n), Write::Set, act.o.mat(n), alpha);
-        be.sigmoid(act.sigma.mat_mut(n), act.pi.mat(n));
+        if self.pruning.alpha == 1.0 {
+            be.sigmoid(act.sigma.mat_mut(n), act.o.mat(n));
+        } else {
+            be.mul(act.pi.mat_mut(n), Write::Set, act.o.mat(n), alpha);
+            be.sigmoid(act.sigma.mat_mut(n), act.pi.mat(n));
+        }
         if pruner != Pruner::Scaling {
             be.copy(act.o.mat_mut(n), Write::Set, act.sigma.mat(n));
             be.add_row(act.o.mat_mut(n), threshold);
@@ -221,13 +226,20 @@ impl PrunedLinear {
             be.relu_bwd(act.d_sigma.mat_mut(n), act.kept.mat(n));
         }
         // forward: penalty Σ excess², excess = ReLU(σ_α Cᵀ + c)
-        be.fill(act.scale.mat_mut(1), 2.0 * penalty);
-        be.mul(act.d_excess.mat_mut(n), Write::Set, act.excess.mat(n), act.scale.mat(1));
-        be.linear_dx(act.d_sigma.mat_mut(n), Write::Add, act.d_excess.mat(n), &p.mean, all, None);
+        if penalty > 0.0 {
+            be.fill(act.scale.mat_mut(1), 2.0 * penalty);
+            be.mul(act.d_excess.mat_mut(n), Write::Set, act.excess.mat(n), act.scale.mat(1));
+            be.linear_dx(act.d_sigma.mat_mut(n), Write::Add, act.d_excess.mat(n), &p.mean, all, None);
+        }
         // forward: σ_α = σ(α o)
         be.sigmoid_bwd(act.d_sigma.mat_mut(n), act.sigma.mat(n));
-        be.mul(act.o.mat_mut(n), Write::Set, act.d_sigma.mat(n), alpha);
-        self.pruner.backward(be, grads, (d_x.again(), Write::Set), None, act.o.mat(n), x, &p.pruner);
+        let d_o = if self.pruning.alpha == 1.0 {
+            act.d_sigma.mat(n)
+        } else {
+            be.mul(act.o.mat_mut(n), Write::Set, act.d_sigma.mat(n), alpha);
+            act.o.mat(n)
+        };
+        self.pruner.backward(be, grads, (d_x.again(), Write::Set), None, d_o, x, &p.pruner);
         let (d_x, x) = (d_x.cols(0, self.inputs), x.cols(0, self.inputs));
         self.linear.backward(be, grads, (d_x, Write::Add), None, act.d_a.mat(n), x, &p.linear);
     }

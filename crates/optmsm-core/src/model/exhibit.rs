@@ -12,9 +12,7 @@ pub enum Measure {
     },
     /// Over the rows of each scenario.
     Scenarios {
-        /// Name, unique within a model.
-        name: String,
-        /// Elements per row. They have no names of their own: there may be as many as columns of all fields.
+        /// Elements per row. They have no names: there may be as many as columns of all fields.
         len: usize,
     },
 }
@@ -26,8 +24,8 @@ impl Measure {
     }
 
     /// `len` values per row, averaged over the rows of each scenario.
-    pub fn of_scenarios(name: &str, len: usize) -> Self {
-        Measure::Scenarios { name: name.into(), len }
+    pub fn of_scenarios(len: usize) -> Self {
+        Measure::Scenarios { len }
     }
 
     /// Elements per row.
@@ -35,7 +33,7 @@ impl Measure {
     pub fn len(&self) -> usize {
         match self {
             Measure::Rows { names } => names.len(),
-            Measure::Scenarios { len, .. } => *len,
+            Measure::Scenarios { len } => *len,
         }
     }
 

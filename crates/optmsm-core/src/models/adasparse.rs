@@ -166,8 +166,7 @@ impl Adasparse {
         let logit = Linear::new(&mut build.params, &format!("mlp.{}", layers.len()), width, 1, false);
         let first_site = build.dropout_sites();
         let prunes = own.pruner != Pruner::Scaling;
-        let kept = layers.iter().enumerate().filter(|_| prunes);
-        let kept = kept.map(|(l, layer)| Measure::of_scenarios(&format!("kept.{l}"), layer.width()));
+        let kept = layers.iter().filter(|_| prunes).map(|layer| Measure::of_scenarios(layer.width()));
         let measures = [Measure::of_rows("sparsity")].into_iter().chain(kept).collect();
         let readers = vec![Reader::embedded(build.embedding(), Fields::All)];
         Ok(Self {

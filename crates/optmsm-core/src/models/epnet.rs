@@ -110,7 +110,7 @@ impl Epnet {
         let dropout = (tower.dropout, build.dropout_sites());
         let towers = ScenarioTowers::new(&mut build.params, "towers", s, fields, &tower.hidden, dropout);
         let readers = vec![Reader::embedded(build.embedding(), Fields::All)];
-        let spec = build.build(readers, vec![Measure::of_scenarios("gate", fields)]);
+        let spec = build.build(readers, vec![Measure::of_scenarios(fields)]);
         Ok(Self { spec, input, gate, towers })
     }
 }

@@ -68,7 +68,7 @@ pub(super) fn validate(config: &ModelConfig, input: &InputSpec) -> Result<()> {
     check::on_every_row("hmoe", input.scenarios)?;
     check::experts("model.hmoe.experts", experts, input.scenarios, "")?;
     let (s, count) = (input.scenarios, experts.count(input.scenarios));
-    check::gates_on_every_row("model.hmoe.experts.count", s, count)?;
+    check::gates_on_every_row("model.hmoe.experts.count", s, count, 0)?;
     check::widths("model.hmoe.tower.hidden", &tower.hidden)?;
     check::dropout("model.hmoe.tower.dropout", tower.dropout)?;
     check::widths("model.hmoe.relation.hidden", &relation.hidden)?;
@@ -148,7 +148,7 @@ impl Hmoe {
         });
         let read = |first| Reader::linear(build.embedding(), Fields::All, first);
         let readers = vec![read(experts.first()), read(gates.first()), read(relation.first())];
-        let spec = build.build(readers, vec![Measure::of_scenarios("relation", s)]);
+        let spec = build.build(readers, vec![Measure::of_scenarios(s)]);
         Ok(Self { spec, experts, gates, towers, relation, stop_gradient: *stop_gradient })
     }
 

@@ -162,7 +162,7 @@ impl M2m {
         let v = build.params.add("attention.v", &[1, m], Init::Normal((1.0 / m as f64).sqrt()));
         let logit = Linear::new(&mut build.params, "logit", m, 1, false);
         let readers = vec![Reader::linear(build.embedding(), Fields::All, experts.first())];
-        let spec = build.build(readers, vec![Measure::of_scenarios("attention", count)]);
+        let spec = build.build(readers, vec![Measure::of_scenarios(count)]);
         Ok(Self { spec, experts, hyper, generated, v, logit })
     }
 }

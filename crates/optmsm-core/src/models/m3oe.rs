@@ -152,10 +152,8 @@ impl M3oe {
         let (m, tower_dropout) = (experts.width(), (tower.dropout, build.dropout_sites()));
         let towers = ScenarioTowers::new(&mut build.params, "towers", s, m, &tower.hidden, tower_dropout);
         let readers = vec![Reader::embedded(build.embedding(), Fields::All)];
-        let spec = build.build(
-            readers,
-            vec![Measure::of_scenarios("gate", experts.count()), Measure::of_scenarios("factor", s)],
-        );
+        let spec =
+            build.build(readers, vec![Measure::of_scenarios(experts.count()), Measure::of_scenarios(s)]);
         Ok(Self { spec, star, experts, domains, gate, fusion, towers, dropout: *dropout, site })
     }
 

@@ -97,7 +97,7 @@ impl Mmoe {
             Reader::linear(build.embedding(), Fields::All, experts.first()),
             Reader::embedded(build.embedding(), Fields::All),
         ];
-        let spec = build.build(readers, vec![Measure::of_scenarios("gate", count)]);
+        let spec = build.build(readers, vec![Measure::of_scenarios(count)]);
         Ok(Self { spec, experts, gate, towers })
     }
 }

@@ -100,7 +100,7 @@ impl OptMsm {
         ];
         let orthogonality = Orthogonality::new(config.orthogonality, count);
         let mut measures = orthogonality.measures().to_vec();
-        measures.extend(gate.as_ref().map(|_| Measure::of_scenarios("gate", count)));
+        measures.extend(gate.as_ref().map(|_| Measure::of_scenarios(count)));
         let spec = build.build(readers, measures);
         Ok(Self { spec, experts, orthogonality, specific, gate, tower, width, encoding })
     }

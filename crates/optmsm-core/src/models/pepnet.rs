@@ -112,7 +112,7 @@ impl Pepnet {
         let epnet = GateUnit::new(&mut build, "gate", input, (&epnet.hidden, epnet.dropout), fields);
         let [tower, gate] = [(&tower.hidden[..], tower.dropout), (&gate.hidden[..], gate.dropout)];
         let towers = GatedTowers::new(&mut build, GateInput { prior, ..input }, tower, gate);
-        let measures = [Measure::of_scenarios("gate", fields)].into_iter().chain(towers.measures());
+        let measures = [Measure::of_scenarios(fields)].into_iter().chain(towers.measures());
         Ok(Self { spec: build.build(readers, measures.collect()), input, epnet, towers })
     }
 }

@@ -75,7 +75,7 @@ pub(super) fn validate(config: &ModelConfig, input: &InputSpec) -> Result<()> {
     let s = input.scenarios;
     check::on_every_row("ple with more than one level", s)?;
     check::each_on_every_row("model.ple.own", s, *own)?;
-    check::gates_on_every_row("model.ple.shared", s, own + shared)
+    check::gates_on_every_row("model.ple.shared", s, *shared, *own)
 }
 
 /// Readers: gates, and with one level own experts; the first layers of the first level's experts, own ones first.
@@ -165,7 +165,7 @@ impl Ple {
         let linear = first.into_iter().map(|f| Reader::linear(build.embedding(), Fields::All, f));
         let gates = Reader::embedded(build.embedding(), Fields::All);
         let readers = std::iter::once(gates).chain(linear).collect();
-        let spec = build.build(readers, vec![Measure::of_scenarios("gate", own + shared)]);
+        let spec = build.build(readers, vec![Measure::of_scenarios(own + shared)]);
         Ok(Self { spec, wide, last, towers })
     }
 }

@@ -118,7 +118,7 @@ impl Sarnet {
         let mlp =
             Mlp::to_linear(&mut build.params, "mlp", *width, hidden, 1).with_dropout(*dropout, mlp_site);
         let readers = vec![Reader::embedded(build.embedding(), Fields::All)];
-        let spec = build.build(readers, vec![Measure::of_scenarios("gate", own + shared)]);
+        let spec = build.build(readers, vec![Measure::of_scenarios(own + shared)]);
         let (shared, dropout, width) = (common, *dropout, *width);
         Ok(Self { spec, scale, shift, own: experts, shared, gate, mlp, dropout, site, width })
     }

@@ -85,5 +85,6 @@ fn failure(part: &DataFile, file: &Stored, problem: &str) -> DataError {
     if let Some(failure) = file.failure() {
         return failure;
     }
-    DataError::unfit(&part.name, format!("cannot be decoded: {problem}"), decode::fix(problem))
+    let (kind, fix) = decode::remedy(problem);
+    DataError::file(kind, &part.name, format!("cannot be decoded: {problem}"), fix)
 }

@@ -10,6 +10,7 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::csv_rows::{Common, Text};
 use super::data_file::{DataFile, Format, Partition};
+use super::decode::DAMAGED;
 use super::foreign::foreign;
 use super::header::{self, looks_like_header, looks_like_row};
 use super::nearest::nearest;
@@ -18,7 +19,7 @@ use super::reading::Reading;
 use super::stored::Stored;
 use super::text::{Grammar, Record, Records, Whole, breaks};
 use super::values::{Span, folders};
-use crate::error::{DataError, Place, Result, list};
+use crate::error::{DataError, FileErrorKind, Place, Result, list};
 
 /// Bytes of a piece, a little more or less: text and values of one fit the second cache.
 const PIECE: usize = 1 << 18;
@@ -208,8 +209,8 @@ impl CsvFile {
 
     fn read_error(&self, source: io::Error) -> DataError {
         if self.compressed.is_some() && !DataError::is_inside(&source) {
-            let fix = "the file is damaged or was not written to its end: copy or write it again";
-            return DataError::unfit(&self.common.name, format!("cannot be unpacked: {source}"), fix);
+            let problem = format!("cannot be unpacked: {source}");
+            return DataError::file(FileErrorKind::Damaged, &self.common.name, problem, DAMAGED);
         }
         DataError::io(&self.common.name, "read", source)
     }

@@ -5,11 +5,13 @@ use arrow_array::{RecordBatch, RecordBatchReader};
 use super::column::{Column, Memory};
 use super::data_file::DataFile;
 use super::int96;
+use crate::error::FileErrorKind;
 
 /// Rows of a batch: a batch of usual columns fits the caches, and its overhead is small.
 pub(super) const ROWS: usize = 8192;
 
-const DAMAGED: &str = "the file is damaged or was not written to its end: copy or write it again";
+/// Remedy for a file that is not as it was written.
+pub(super) const DAMAGED: &str = "the file is damaged or was not written to its end: copy or write it again";
 
 pub(super) type Batches = Box<dyn RecordBatchReader + Send>;
 
@@ -49,14 +51,14 @@ pub(super) fn convert(
     from.iter().zip(memories).map(one).collect()
 }
 
-/// Advice about a file that cannot be decoded.
-pub(super) fn fix(problem: &str) -> &'static str {
+/// Kind of the fault, and the remedy, of a file that cannot be decoded.
+pub(super) fn remedy(problem: &str) -> (FileErrorKind, &'static str) {
     match problem {
         _ if problem.starts_with(int96::PROBLEM) => {
-            "fix the value, or write the column as timestamps of microseconds"
+            (FileErrorKind::Unfit, "fix the value, or write the column as timestamps of microseconds")
         }
-        _ if problem.to_lowercase().contains("utf") => "write the strings as UTF-8",
-        _ => DAMAGED,
+        _ if problem.to_lowercase().contains("utf") => (FileErrorKind::Unfit, "write the strings as UTF-8"),
+        _ => (FileErrorKind::Damaged, DAMAGED),
     }
 }
 

@@ -19,12 +19,12 @@ use super::arrow;
 use super::bounds::CheckedPages;
 use super::column::{Column, Memory};
 use super::data_file::{DataFile, Format};
-use super::decode::{Batches, From, ROWS, convert, fix, plain, roots};
+use super::decode::{Batches, From, ROWS, convert, plain, remedy, roots};
 use super::foreign::{HEAD, misnamed};
 use super::guard::guard;
 use super::int96;
 use super::stored::Stored;
-use crate::error::{DataError, Place, Result, printable};
+use crate::error::{DataError, FileErrorKind, Place, Result, printable};
 
 /// A file whose columns are known.
 pub(super) struct Opened {
@@ -72,8 +72,9 @@ impl Opened {
             if let Some((problem, fix)) = misnamed(&head, is_arrow) {
                 return DataError::unfit(&part.name, format!("{problem}, not {kind} file"), fix);
             }
+            let problem = format!("cannot be read as {kind} file: {problem}");
             let fix = "check that it is one, and that it was written or copied to its end";
-            DataError::unfit(&part.name, format!("cannot be read as {kind} file: {problem}"), fix)
+            DataError::file(FileErrorKind::Damaged, &part.name, problem, fix)
         })?;
         match twice(opened.schema.fields()) {
             Some(problem) => Err(DataError::Row {
@@ -216,7 +217,7 @@ impl Opened {
         };
         let place = Place::Group(piece.group as u64 + 1);
         let path = part.name.clone();
-        let fix = fix(&problem);
+        let (_, fix) = remedy(&problem);
         match roots.iter().find_map(alone) {
             Some((root, problem)) => DataError::Value {
                 path,

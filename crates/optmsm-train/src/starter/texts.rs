@@ -82,14 +82,14 @@ pub(super) struct Parts {
     characters: u64,
     /// Numbers of parts that were seen, one bit each.
     lengths: u64,
-    known: HashMap<u64, Split>,
+    known: HashMap<u64, Piece>,
     /// Parts that keep to no place among the others.
     free: u64,
 }
 
 /// A distinct part: how often it came, and where, counted from the first and from the last part; none once it was in two places.
 #[derive(Debug)]
-struct Split {
+struct Piece {
     times: u64,
     from_first: Option<usize>,
     from_last: Option<usize>,
@@ -323,7 +323,7 @@ impl Parts {
                 u64::from(key.starts_with(char::is_alphabetic) && !key.contains(char::is_whitespace));
             let name = if weighted { part.rsplit_once(':').map_or(part, |(name, _)| name) } else { part };
             let last = parts.len() - 1 - i;
-            let fresh = Split { times: 0, from_first: Some(i), from_last: Some(last) };
+            let fresh = Piece { times: 0, from_first: Some(i), from_last: Some(last) };
             let known = self.known.entry(hasher.hash_one(name)).or_insert(fresh);
             known.times += 1;
             known.from_first = known.from_first.filter(|&at| at == i);

@@ -156,7 +156,8 @@ impl GeneratedLinear {
 
     /// Memory of [`GeneratedLinear::finish`]: ∂C_s `[S, r·r]`.
     pub fn scratch<B: Backend>(&self, be: &B) -> Result<Tensor<B>> {
-        Tensor::new(be, self.scenarios, self.rank * self.rank)
+        let scenarios = if self.d_generated.is_some() { self.scenarios } else { 0 };
+        Tensor::new(be, scenarios, self.rank * self.rank)
     }
 
     /// Packs the parameters.
