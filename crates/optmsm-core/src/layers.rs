@@ -1,4 +1,4 @@
-//! Layers with handwritten forward and backward; docs/derivations.md derives each.
+//! Layers with handwritten forward and backward; docs/derivations.md derives what is not textbook.
 
 pub mod embedding;
 pub mod experts;

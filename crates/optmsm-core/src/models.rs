@@ -1,4 +1,4 @@
-//! The architectures: one file and one line each.
+//! The architectures: a file, or a file with a folder of parts, and one line each.
 //!
 //! A file has the model's settings with their checks ([`ModelConfig`] has them in a table of the kind's name), its forward and
 //! backward pass, its gradient cases, and `ABOUT`. docs/models.md has the definitions.
@@ -262,6 +262,17 @@ impl ModelConfig {
     /// Settings of the embeddings.
     pub fn embedding(&self) -> EmbeddingConfig {
         EmbeddingConfig { dim: self.embedding_dim, init_std: self.init_std, dtype: self.embeddings.dtype }
+    }
+
+    /// The same without the penalty of the kind; none if it has no penalty.
+    pub fn without_penalty(&self) -> Option<Self> {
+        let mut plain = self.clone();
+        match self.kind {
+            Kind::OptMsm => plain.orthogonality = 0.0,
+            Kind::Adasparse => plain.adasparse.sparsity = 0.0,
+            _ => return None,
+        }
+        Some(plain)
     }
 
     /// Checks that the kind has fields of the roles that it reads: all that can be said before the data is read.

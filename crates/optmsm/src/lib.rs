@@ -66,8 +66,8 @@
 //! # Ok::<(), optmsm::error::Error>(())
 //! ```
 //!
-//! Errors are matched by variant and data, never by their text. Out of memory, a program takes smaller batches (the example
-//! of [`error`]); a file that is not there, it leaves out:
+//! Match errors by variant and data, never by their text. A program that runs out of memory can go on with smaller batches
+//! (the example of [`error`]); this one leaves out files that are not there:
 //!
 //! ```
 //! # #[cfg(feature = "data")] {
