@@ -74,11 +74,17 @@ fn sibling(path: &str, split: &str, columns: &Columns, form: Form) -> Result<Opt
         let beside = format!("{}{other}{}", &path[..at], &path[at + "train".len()..]);
         match Columns::read(&beside.as_str().into(), 1, form, &[]) {
             Ok(found) if found.same_header(columns) => return Ok(Some(beside)),
-            Err(e @ Error::Data(DataError::Io { .. })) => return Err(e),
+            Err(Error::Data(e)) if of_the_system(&e) => return Err(e.into()),
             Ok(_) | Err(_) => {}
         }
     }
     Ok(None)
+}
+
+/// Whether an error says nothing of the data: another try may read it.
+fn of_the_system(e: &DataError) -> bool {
+    matches!(e, DataError::Io { .. } | DataError::Thread { .. })
+        || e.file_kind() == Some(FileErrorKind::System)
 }
 
 #[cfg(test)]
