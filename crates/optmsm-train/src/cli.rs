@@ -88,10 +88,7 @@ enum Command {
     /// List the models that there are, with their sizes; with a kind's name, its equation and settings.
     Models(models::Options),
     /// Compare every gradient with finite differences.
-    Gradcheck {
-        #[command(flatten)]
-        output: Output,
-    },
+    Gradcheck(gradcheck::Options),
     /// Draw runs side by side as one HTML page.
     Report(report::Options),
     /// Show what a run holds.
@@ -163,7 +160,7 @@ pub(crate) fn run() -> Result<u8> {
         Command::Recipe(options) => recipe::run(&options)?,
         Command::Synth(options) => synth::run(&options)?,
         Command::Models(options) => models::run(&options)?,
-        Command::Gradcheck { output } => return gradcheck::run(output),
+        Command::Gradcheck(options) => return gradcheck::run(&options),
         Command::Report(options) => report::run(&options)?,
         Command::Inspect { run, output } => inspect::run(&run, output)?,
         Command::Completions { shell } => docs::completions(shell)?,

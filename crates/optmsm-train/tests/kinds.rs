@@ -143,6 +143,43 @@ fn models_lists_every_kind_with_its_sizes() {
     assert!(text.contains("Sheng et al., CIKM 2021") && text.contains("[model.star.aux]"), "{text}");
 }
 
+/// Kinds and options that `gradcheck` checked, without its control, which must have been there and caught.
+fn checked(place: &Place, args: &[&str]) -> Vec<(String, String)> {
+    let args = [&["gradcheck", "--json", "--models"], args].concat();
+    let found: Value = serde_json::from_str(&good(place, &args)).unwrap();
+    assert_eq!(found["passed"], true, "{found}");
+    let (controls, cases): (Vec<_>, Vec<_>) =
+        found["cases"].as_array().unwrap().iter().partition(|case| case["control"] == true);
+    let limit = found["limit"].as_f64().unwrap();
+    let worst = |case: &Value| {
+        case["layers"].as_object().unwrap().values().map(|e| e.as_f64().unwrap()).fold(0.0, f64::max)
+    };
+    assert!(controls.len() == 1 && worst(controls[0]) > limit, "{controls:?}");
+    assert!(cases.iter().all(|case| worst(case) < limit));
+    let text = |case: &Value, key: &str| case[key].as_str().unwrap().to_string();
+    cases.into_iter().map(|case| (text(case, "kind"), text(case, "option"))).collect()
+}
+
+#[test]
+fn gradcheck_lists_every_option_of_the_kinds_it_is_given() {
+    let place = Place::empty();
+    let options = |kinds: &[Kind]| -> Vec<(String, String)> {
+        let of = |kind: &Kind| {
+            let name = kind.name().to_string();
+            kind.cases().into_iter().map(move |case| (name.clone(), case.name))
+        };
+        kinds.iter().flat_map(of).collect()
+    };
+    assert_eq!(checked(&place, &[]), options(Kind::ALL));
+    // In the order of the list, each once.
+    assert_eq!(checked(&place, &["star", "dnn", "star"]), options(&[Kind::Dnn, Kind::Star]));
+    let stderr = code(&place.run(&["gradcheck", "--models", "dnn", "shared-bottom"]), 2);
+    assert_eq!(
+        stderr.trim_end(),
+        "error: gradcheck --models: no kind is named 'shared-bottom'; did you mean 'shared_bottom'?"
+    );
+}
+
 /// By default every kind has about the parameters of OptMSM, so that a comparison is one of ideas.
 #[test]
 fn kinds_are_of_one_size_by_default() {

@@ -204,7 +204,7 @@ fn results_as_json() {
         serde_json::json!({"name": "user", "column": "user", "role": "shared", "kind": "categorical", "ids": 21})
     );
     assert_eq!(shown["tensors"][0]["dtype"].as_str(), Some("f32"));
-    let checked = json(&place, &["gradcheck", "--json"]);
+    let checked = json(&place, &["gradcheck", "--models", "dnn", "--json"]);
     assert_eq!(checked["passed"].as_bool(), Some(true));
     assert!(checked["worst"].as_f64().unwrap() < checked["limit"].as_f64().unwrap());
     assert!(checked["cases"].as_array().unwrap().iter().filter(|c| c["control"] == true).count() == 1);

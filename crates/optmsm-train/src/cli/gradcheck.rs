@@ -2,13 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use clap::Args;
 use comfy_table::{Table, presets};
-use optmsm_core::gradcheck::{all_cases, case, check, layer_of};
+use optmsm_core::gradcheck::{case, check, layer_of};
 use optmsm_core::models::Kind;
 use optmsm_train::error::Result;
 use serde::Serialize;
 
-use super::Output;
+use super::{Output, models};
+
+#[derive(Args)]
+pub(super) struct Options {
+    /// Check the models of these kinds; of all kinds where none is named. The wrong derivative that must be caught is always there.
+    #[arg(long, value_name = "KIND", num_args = 0..)]
+    models: Vec<String>,
+    #[command(flatten)]
+    output: Output,
+}
 
 /// Largest error that passes.
 const LIMIT: f64 = 1e-6;
@@ -42,10 +52,13 @@ impl Case {
     }
 }
 
-pub(super) fn run(output: Output) -> Result<u8> {
+pub(super) fn run(options: &Options) -> Result<u8> {
+    let named = options.models.iter().map(|name| models::find("gradcheck --models", name));
+    let named: Vec<Kind> = named.collect::<Result<_>>()?;
+    let kinds = Kind::ALL.iter().filter(|kind| named.is_empty() || named.contains(kind));
     let control = case("control: penalty left out", |_| {});
     let mut cases = Vec::new();
-    for (case, control) in all_cases().into_iter().map(|c| (c, false)).chain([(control, true)]) {
+    for (case, control) in kinds.flat_map(|kind| kind.cases()).map(|c| (c, false)).chain([(control, true)]) {
         let mut layers: BTreeMap<String, f64> = BTreeMap::new();
         for e in check(&case, control)? {
             let error = layers.entry(layer_of(&e.name).to_string()).or_default();
@@ -56,7 +69,7 @@ pub(super) fn run(output: Output) -> Result<u8> {
     let worst = cases.iter().filter(|c| !c.control).map(Case::worst).fold(0.0, f64::max);
     let caught = cases.iter().filter(|c| c.control).all(|c| c.worst() >= LIMIT);
     let checked = Checked { limit: LIMIT, worst, passed: worst < LIMIT && caught, cases };
-    match output.json {
+    match options.output.json {
         true => super::print_json(&checked)?,
         false => super::print(show(&checked, caught).as_bytes())?,
     }

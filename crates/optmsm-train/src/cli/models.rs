@@ -71,7 +71,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     };
     let kinds = match &options.kind {
         None => Kind::ALL.to_vec(),
-        Some(name) => vec![find(name)?],
+        Some(name) => vec![find("models", name)?],
     };
     let row = |kind: Kind| -> Result<Row> {
         let model = ModelConfig { kind, ..config.model.clone() };
@@ -118,11 +118,14 @@ fn built_in() -> InputSpec {
 }
 
 /// A kind by its name.
-fn find(name: &str) -> Result<Kind> {
+///
+/// # Errors
+/// There is none; `argument` is what named it.
+pub(super) fn find(argument: &str, name: &str) -> Result<Kind> {
     let names: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
     let found = Kind::ALL.iter().copied().find(|kind| kind.name() == name);
     let fix = || config::known("kinds", name, &names);
-    found.ok_or_else(|| Error::argument("models", format!("no kind is named '{name}'"), fix()))
+    found.ok_or_else(|| Error::argument(argument, format!("no kind is named '{name}'"), fix()))
 }
 
 /// A line for each kind.
