@@ -204,7 +204,8 @@ fn two_runs_are_bit_equal<D: Device>(open: impl Open<D>) {
     for precision in Precision::ALL {
         for dtype in [TableDtype::F32, TableDtype::F16] {
             let run = || {
-                let mut learner = tables::fresh(open(precision), dtype, optmsm_core::optim::Rule::Adam);
+                let (case, rule) = (tables::training_case(), optmsm_core::optim::Rule::Adam);
+                let mut learner = tables::fresh(open(precision), &case, dtype, rule);
                 (0..20).for_each(|number| tables::step(&mut learner, number));
                 (learner.loss().unwrap(), learner.export().unwrap(), learner.export_state().unwrap())
             };
@@ -271,7 +272,7 @@ fn narrow_tables_predict_as_rounded_ones<D: Device>(open: impl Open<D>) {
 }
 
 fn steps_on_narrow_tables_are_f32_steps_rounded<D: Device>(open: impl Open<D>) {
-    tables::a_step_is_the_f32_step_rounded(|| open(Precision::Tf32));
+    tables::a_step_is_the_f32_step_rounded(|| open(Precision::Tf32), &[tables::training_case()]);
 }
 
 fn training_resumes_with_the_same_bits<D: Device>(open: impl Open<D>) {

@@ -2,10 +2,10 @@
 
 use optmsm_core::backend::Backend;
 use optmsm_core::config::FieldKind;
-use optmsm_core::gradcheck::{Case, random_parameters};
+use optmsm_core::gradcheck::{Case, all_cases, random_parameters};
 use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::model::AnyModel;
-use optmsm_core::models::{self, optmsm::field_cases};
+use optmsm_core::models::{self, Kind};
 use optmsm_core::optim::{OptimizerConfig, Rule};
 use optmsm_core::params::HostTensor;
 use optmsm_core::reference::Reference;
@@ -17,10 +17,10 @@ fn learner<B: Backend>(be: B, case: &Case, config: LearnerConfig) -> Learner<B, 
     Learner::new(be, models::build(&case.config, &case.input).unwrap(), config, ROWS, 7).unwrap()
 }
 
-/// The cases of fields that share a table.
+/// The cases of fields that share a table, of all kinds.
 fn shared_cases() -> Vec<Case> {
-    let cases: Vec<_> = field_cases().into_iter().filter(|c| c.name.starts_with("a table of")).collect();
-    assert_eq!(cases.len(), 3);
+    let cases: Vec<_> = all_cases().into_iter().filter(|c| c.name.contains("a table of")).collect();
+    assert_eq!(cases.len(), 3 * Kind::ALL.len());
     cases
 }
 

@@ -12,7 +12,7 @@ use optmsm_core::rounding::{Rounding, TableDtype};
 use optmsm_cpu::{Cpu, CpuOptions, Isa};
 use optmsm_tests::tables::{
     NARROW, a_step_is_the_f32_step_rounded, forward_equals_rounded, nearest, resume_is_bit_equal, rounded,
-    trained, with_dtype,
+    trained, training_cases, with_dtype,
 };
 
 fn cpu(threads: usize, isa: Option<Isa>) -> Cpu {
@@ -76,9 +76,10 @@ fn resumed_training_is_bit_equal() {
 
 #[test]
 fn a_step_on_narrow_tables_is_the_f32_step_rounded_by_known_words() {
-    a_step_is_the_f32_step_rounded(|| cpu(2, None));
-    a_step_is_the_f32_step_rounded(Reference::<f32>::new);
-    a_step_is_the_f32_step_rounded(Reference::<f64>::new);
+    let cases = training_cases();
+    a_step_is_the_f32_step_rounded(|| cpu(2, None), &cases);
+    a_step_is_the_f32_step_rounded(Reference::<f32>::new, &cases);
+    a_step_is_the_f32_step_rounded(Reference::<f64>::new, &cases);
 }
 
 /// Weights of 1 and a thousand steps of −2⁻¹¹, an eighth of half the spacing 2⁻⁷ of bf16 between 1 and 2: to nearest,

@@ -5,7 +5,7 @@ use optmsm_core::config::FieldKind;
 use optmsm_core::gradcheck::{Case, all_cases, case, random_batch, random_parameters};
 use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::model::AnyModel;
-use optmsm_core::models;
+use optmsm_core::models::{self, Kind};
 use optmsm_core::optim::{OptimizerConfig, Rule};
 use optmsm_core::params::HostTensor;
 use optmsm_core::philox::philox4x32;
@@ -85,35 +85,51 @@ pub fn forward_equals_rounded<B: Backend>(be: impl Fn() -> B) {
 
 /// A learner after `steps` steps of a case with every kind of field and dropout.
 pub fn trained<B: Backend>(be: B, dtype: TableDtype, rule: Rule, steps: u64) -> Learner<B, AnyModel<B>> {
-    let mut learner = fresh(be, dtype, rule);
+    let mut learner = fresh(be, &training_case(), dtype, rule);
     (0..steps).for_each(|s| step(&mut learner, s));
     learner
 }
 
-/// A case with every kind of field and dropout.
+/// OptMSM with every kind of field and dropout.
 pub fn training_case() -> Case {
     case("training", |c| {
         (c.config.tower.dropout, c.config.experts.dropout) = (0.1, 0.1);
-        c.config.embedding_dim = 6;
-        // Rows of more than one parallel task.
-        let vocab = FieldKind::Categorical { vocab: 5000 };
-        c.input.fields.iter_mut().filter(|f| f.name == "user").for_each(|f| f.kind = vocab);
+        long_tables(c);
     })
 }
 
-/// A learner of that case for batches of 900 rows.
-pub fn fresh<B: Backend>(be: B, dtype: TableDtype, rule: Rule) -> Learner<B, AnyModel<B>> {
+/// That case, and one with every kind of field for every other kind of model.
+pub fn training_cases() -> Vec<Case> {
+    let others = Kind::ALL.iter().filter(|kind| **kind != Kind::OptMsm);
+    let others = others.map(|kind| {
+        let mut case = kind.cases().swap_remove(0);
+        long_tables(&mut case);
+        case
+    });
+    [training_case()].into_iter().chain(others).collect()
+}
+
+/// Tables whose rows make more than one parallel task.
+fn long_tables(case: &mut Case) {
+    case.config.embedding_dim = 6;
+    let vocab = FieldKind::Categorical { vocab: 5000 };
+    case.input.fields.iter_mut().filter(|f| f.name == "user").for_each(|f| f.kind = vocab);
+}
+
+/// A learner of a case for batches of 900 rows.
+pub fn fresh<B: Backend>(be: B, case: &Case, dtype: TableDtype, rule: Rule) -> Learner<B, AnyModel<B>> {
     let config = LearnerConfig {
         embedding_optimizer: Some(OptimizerConfig { rule, lr: 0.01, ..OptimizerConfig::default() }),
         clip_norm: Some(1.0),
         ..LearnerConfig::default()
     };
-    Learner::new(be, with_dtype(&training_case(), dtype), config, 900, 7).unwrap()
+    Learner::new(be, with_dtype(case, dtype), config, 900, 7).unwrap()
 }
 
 /// One step of it on random rows.
 pub fn step<B: Backend>(learner: &mut Learner<B, AnyModel<B>>, number: u64) {
-    let loss = learner.step(&random_batch(&training_case().input, 900, true, number)).unwrap();
+    let batch = random_batch(learner.spec().input(), 900, true, number);
+    let loss = learner.step(&batch).unwrap();
     assert!(loss.total().is_finite());
 }
 
@@ -122,7 +138,7 @@ pub fn resume_is_bit_equal<B: Backend>(be: impl Fn() -> B) {
     for (dtype, rule) in [(TableDtype::F16, Rule::Adam), (TableDtype::Bf16, Rule::RowwiseAdagrad)] {
         let whole = trained(be(), dtype, rule, 8);
         let first = trained(be(), dtype, rule, 4);
-        let mut second = fresh(be(), dtype, rule);
+        let mut second = fresh(be(), &training_case(), dtype, rule);
         second.import(&first.export().unwrap()).unwrap();
         second.import_state(&first.export_state().unwrap(), 4).unwrap();
         (4..8).for_each(|s| step(&mut second, s));
@@ -133,10 +149,11 @@ pub fn resume_is_bit_equal<B: Backend>(be: impl Fn() -> B) {
 
 /// A step on narrow tables is the step on f32 tables of the same numbers, each element then rounded by its own word:
 /// Philox of (row, column / 4, 2³¹ + table, step) under the seed.
-pub fn a_step_is_the_f32_step_rounded<B: Backend>(be: impl Fn() -> B) {
+pub fn a_step_is_the_f32_step_rounded<B: Backend>(be: impl Fn() -> B, cases: &[Case]) {
     let tables = ["user", "tags", "slot", "words"].map(|field| format!("embeddings.{field}.weight"));
-    for (dtype, rule) in [(TableDtype::F16, Rule::RowwiseAdagrad), (TableDtype::Bf16, Rule::Adam)] {
-        let (mut full, mut narrow) = (fresh(be(), TableDtype::F32, rule), fresh(be(), dtype, rule));
+    let types = [(TableDtype::F16, Rule::RowwiseAdagrad), (TableDtype::Bf16, Rule::Adam)];
+    for (case, (dtype, rule)) in cases.iter().flat_map(|case| types.map(|own| (case, own))) {
+        let [mut full, mut narrow] = [TableDtype::F32, dtype].map(|d| fresh(be(), case, d, rule));
         for number in 1..4 {
             full.import(&narrow.export().unwrap()).unwrap();
             step(&mut full, number.into());
@@ -153,8 +170,8 @@ pub fn a_step_is_the_f32_step_rounded<B: Backend>(be: impl Fn() -> B) {
                     *v = rounded;
                 }
             }
-            assert!(narrow.export().unwrap() == want, "{dtype:?}, {rule:?}, step {number}");
-            assert!(changed > 100, "{changed} elements were rounded");
+            assert!(narrow.export().unwrap() == want, "{}: {dtype:?}, {rule:?}, step {number}", case.name);
+            assert!(changed > 100, "{}: {changed} elements were rounded", case.name);
         }
     }
 }
