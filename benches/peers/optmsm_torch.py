@@ -9,6 +9,7 @@ JSON command a line on stdin, one JSON answer a line on stdout, so that compilat
     {"cmd": "mm", "m": 4096, "n": 256, "k": 512, "kind": "xwT", "count": 2, "reps": 9} on two threads
     {"cmd": "check", "file": "case.safetensors", "size": "small", "kind": "forward",
      "rows": 64, "modes": ["eager"]}
+    {"cmd": "model", "settings": {"kind": "ple", ...}, "weight": 0.0}   another model, which is then the work "model/ple/MODE"
 
 The model: 16 shared and 4 specific categorical fields of width 16, three experts [256, 128], specific encoding [64],
 gate, cosine penalty, tower [128, 64, 1] whose r × r cores are generated from the scenario's embedding. How it is written
@@ -56,6 +57,8 @@ ROWS = 4096
 BATCHES = 8
 
 TRAIN_MODES = ("eager", "eager-sparse", "compiled", "compiled-sparse")
+# Tables of a thousand rows are dense.
+MODEL_MODES = ("eager", "compiled")
 # What pays at so many rows: `tuned` times products written in C++ against MKL's while it compiles, `aot` is a compiled
 # program without Python's guards, for which one thread is the best number at one row.
 FORWARD_MODES = {
@@ -179,10 +182,6 @@ def loss_of_rows(p, rows, scenario, label):
     return F.binary_cross_entropy_with_logits(logits, label) + LAMBDA * penalty(e), logits
 
 
-def loss_of_ids(p, ids, scenario, label):
-    return loss_of_rows(p, F.embedding(ids, p["table"]), scenario, label)
-
-
 def logits_of(p, made, ids, scenario):
     mask = F.one_hot(scenario, SCENARIOS).to(torch.float32)
     e, g = encode(p, F.embedding(ids, p["table"]), mask)
@@ -195,15 +194,15 @@ def logits_of(p, made, ids, scenario):
 class Train:
     """One training step a call, on several batches in turn."""
 
-    def __init__(self, size, mode, params=None):
-        self.p = {n: v.clone().requires_grad_() for n, v in (params or initial(size)).items()}
+    def __init__(self, size, mode, params, loss=loss_of_rows):
+        self.p = {n: v.clone().requires_grad_() for n, v in params.items()}
         self.sparse = mode.endswith("sparse")
         table = self.p["table"]
         dense = [v for v in self.p.values() if not (self.sparse and v is table)]
         self.optimizers = [torch.optim.Adam(dense, lr=1e-3, fused=True)]
         if self.sparse:
             self.optimizers.append(torch.optim.SparseAdam([table], lr=1e-3))
-        self.loss = loss_of_rows if self.sparse else loss_of_ids
+        self.loss = loss if self.sparse else of_ids(loss)
         if mode.startswith("compiled"):
             self.loss = torch.compile(own(self.loss), dynamic=False)
         generator = torch.Generator().manual_seed(7)
@@ -224,6 +223,15 @@ class Train:
         self.gradients(ids, scenario, label)
         for o in self.optimizers:
             o.step()
+
+
+def of_ids(loss):
+    """The loss with the lookup in it."""
+
+    def of(p, ids, scenario, label):
+        return loss(p, F.embedding(ids, p["table"]), scenario, label)
+
+    return of
 
 
 class Forward:
@@ -304,11 +312,34 @@ def work(name):
     """The work of a name, built and warmed up on first use."""
     if name not in WORKS:
         kind, size, *rest = name.split("/")
-        made = Train(size, rest[0]) if kind == "train" else Forward(size, int(rest[0]), rest[1])
+        if kind == "model":
+            made = Train("small", rest[0], initial_of(MODELS[size]), MODELS[size].loss)
+        elif kind == "train":
+            made = Train(size, rest[0], initial(size))
+        else:
+            made = Forward(size, int(rest[0]), rest[1])
         for _ in range(3):
             made()
         WORKS[name] = made
     return WORKS[name]
+
+
+# The other models by kind, as they were described.
+MODELS = {}
+
+
+def model(settings, weight):
+    """Takes another model in; its fields are those of the standard work."""
+    from models_torch import Model
+
+    fields = [{"name": name.split(".")[1], "kind": "categorical"} for name in table_names()]
+    MODELS[settings["kind"]] = Model(settings, weight, SCENARIOS, fields)
+
+
+def initial_of(described):
+    """Values that no speed hangs on."""
+    p = {"table": torch.randn(shapes("small")["table"][0]) * 0.01}
+    return p | {name: torch.rand(shape) * 0.2 - 0.1 for name, shape in described.shapes().items()}
 
 
 @contextlib.contextmanager
@@ -349,13 +380,13 @@ def table_names():
     return [f"embeddings.{role}{i}.weight" for role, n in (("shared", SHARED), ("specific", SPECIFIC)) for i in range(n)]
 
 
-def load_case(file, size):
-    """Parameters, and (ids, scenarios, labels), of a safetensors file."""
+def load_case(file, size, names):
+    """Parameters of these names, and (ids, scenarios, labels), of a safetensors file."""
     from safetensors.torch import load_file
 
     t = load_file(file)
     params = {"table": torch.cat([t[n] for n in table_names()])}
-    params |= {n: t[n] for n in shapes(size) if n != "table"}
+    params |= {n: t[n] for n in names if n != "table"}
     vocab = torch.tensor(vocabularies(size))
     ids = t["ids"].long() + (torch.cumsum(vocab, 0) - vocab)
     return params, (ids, t["scenario"].long(), t["label"])
@@ -363,14 +394,18 @@ def load_case(file, size):
 
 def check(file, size, kind, rows, modes):
     """Logits, loss and gradient norms at the parameters and rows of a safetensors file, by each mode; the forward pass
-    takes `rows` of them at a time."""
-    params, (ids, scenario, label) = load_case(file, size)
+    takes `rows` of them at a time. Of another model, `size` is its kind."""
+    other = MODELS[size] if kind == "model" else None
+    size, names, loss_of = ("small", other.shapes(), other.loss) if other else (size, shapes(size), loss_of_rows)
+    params, (ids, scenario, label) = load_case(file, size, names)
     answers = {}
     for mode in modes:
-        if kind == "train":
-            model = Train(size, mode, params)
+        if kind != "forward":
+            model = Train(size, mode, params, loss_of)
             loss, logits = model.gradients(ids, scenario, label)
-            grad = {n: v.grad.to_dense() if v.grad.is_sparse else v.grad for n, v in model.p.items()}
+            # Running statistics have none.
+            grad = {n: v.grad for n, v in model.p.items() if v.grad is not None}
+            grad = {n: g.to_dense() if g.is_sparse else g for n, g in grad.items()}
             parts = grad["table"].split(vocabularies(size))
             norms = {n: float(g.norm()) for n, g in zip(table_names(), parts)}
             norms |= {n: float(g.norm()) for n, g in grad.items() if n != "table"}
@@ -393,6 +428,7 @@ def info():
         "mkl": torch.backends.mkl.is_available(),
         "environment": {k: v for k, v in os.environ.items() if k.startswith(("OMP_", "MKL_", "KMP_", "GOMP_", "ONEDNN_"))},
         "train": TRAIN_MODES,
+        "model": MODEL_MODES,
         "forward": FORWARD_MODES,
         "stock": STOCK_MODES,
     }
@@ -450,7 +486,7 @@ def main():
     torch._inductor.select_algorithm.PRINT_AUTOTUNE = False
     if not STOCK:
         keep_memory()
-    commands = {"info": info, "time": lambda work, reps: time_work(work, reps), "mm": mm, "check": check}
+    commands = {"info": info, "time": lambda work, reps: time_work(work, reps), "mm": mm, "check": check, "model": model}
     quick() if arguments.quick else serve(commands)
 
 

@@ -5,7 +5,8 @@ use optmsm_core::batch::{Batch, Column};
 use optmsm_core::config::{FieldKind, FieldSpec, InputSpec, ModelConfig, Role};
 use optmsm_core::error::Result;
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::models::OptMsm;
+use optmsm_core::model::AnyModel;
+use optmsm_core::models::{self, Kind};
 use optmsm_core::params::HostTensor;
 use optmsm_core::philox::Stream;
 use optmsm_core::plan::Plan;
@@ -25,6 +26,11 @@ pub fn standard(large: bool) -> (ModelConfig, InputSpec) {
         2..8 => 20_000,
         _ => 1_000,
     })
+}
+
+/// The inputs of the small standard work with another model, its settings as they are by default.
+pub fn other(kind: Kind) -> (ModelConfig, InputSpec) {
+    (ModelConfig { kind, ..ModelConfig::default() }, standard(false).1)
 }
 
 /// The standard work with tables of these sizes for the shared fields.
@@ -91,7 +97,7 @@ pub fn cpu(threads: usize) -> Result<Cpu> {
 
 /// Training steps on planned batches in turn, as the trainer does behind its loader.
 pub struct Training<B: Backend<Elem = f32> = Cpu> {
-    learner: Learner<B, OptMsm>,
+    learner: Learner<B, AnyModel<B>>,
     batches: Vec<Batch>,
     plans: Vec<Plan<f32>>,
     next: usize,
@@ -123,7 +129,7 @@ impl<B: Backend<Elem = f32>> Training<B> {
         learner: LearnerConfig,
         rows: usize,
     ) -> Result<Self> {
-        let model = OptMsm::new(config, input)?;
+        let model = models::build(config, input)?;
         let learner = Learner::new(be, model, learner, rows, 1)?;
         let batches: Vec<_> = (0..BATCHES as u64).map(|seed| self::rows(input, rows as u64, seed)).collect();
         let plan = |batch| {
@@ -146,7 +152,7 @@ impl<B: Backend<Elem = f32>> Training<B> {
     }
 
     /// The learner.
-    pub fn learner(&mut self) -> &mut Learner<B, OptMsm> {
+    pub fn learner(&mut self) -> &mut Learner<B, AnyModel<B>> {
         &mut self.learner
     }
 
@@ -168,7 +174,7 @@ impl<B: Backend<Elem = f32>> Training<B> {
 
 /// Predictions for batches in turn, as a server makes them: checking and ordering the rows included.
 pub struct Forward<B: Backend<Elem = f32> = Cpu> {
-    predictor: Predictor<B, OptMsm>,
+    predictor: Predictor<B, AnyModel<B>>,
     batches: Vec<Batch>,
     out: Vec<f32>,
     next: usize,
@@ -191,7 +197,7 @@ impl<B: Backend<Elem = f32>> Forward<B> {
     /// When memory is short.
     pub fn on(be: B, (config, input): &(ModelConfig, InputSpec), rows: usize) -> Result<Self> {
         let parameters = initial(config, input)?;
-        let model = OptMsm::new(config, input)?;
+        let model = models::build(config, input)?;
         let predictor = Predictor::new(be, model, &parameters, rows)?;
         let count = if rows > 1 { BATCHES as u64 } else { 64 };
         let batches = (0..count).map(|seed| self::rows(input, rows as u64, 100 + seed)).collect();
@@ -215,6 +221,6 @@ impl<B: Backend<Elem = f32>> Forward<B> {
 /// # Errors
 /// When memory is short.
 pub fn initial(config: &ModelConfig, input: &InputSpec) -> Result<Vec<HostTensor<f32>>> {
-    let model = OptMsm::new(config, input)?;
+    let model = models::build(config, input)?;
     Learner::new(cpu(1)?, model, LearnerConfig::default(), 1, 1)?.export()
 }

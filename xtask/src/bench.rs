@@ -22,24 +22,27 @@ pub(crate) struct Args {
     /// Times that every side of the comparison has its turn.
     #[arg(long, default_value_t = 7)]
     alternations: usize,
+    /// Trains the other models instead of the standard work.
+    #[arg(long)]
+    models: bool,
     /// Writes the report of the last run again, measuring nothing.
     #[arg(long)]
     written: bool,
 }
 
-/// Measures, then writes docs/benchmarks/cpu.md and cpu.svg. The raw numbers stay in target/benchmarks/.
+/// Measures, then writes docs/benchmarks/cpu.md and cpu.svg, or models-speed.md. The raw numbers stay in target/benchmarks/.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask has no parent folder")?;
     let (raw, docs) = (root.join("target/benchmarks"), root.join("docs/benchmarks"));
     fs::create_dir_all(&raw)?;
     fs::create_dir_all(&docs)?;
+    if args.models {
+        return models(root, args, &raw, &docs);
+    }
     let (compared, scaled, circumstances) =
         (raw.join("compare.json"), raw.join("scaling.json"), raw.join("run.json"));
     if !args.written {
-        let python = args.python.as_deref().ok_or("give --python")?;
-        let mut compare = binary(root, "compare", args, &compared);
-        compare.arg("--python").arg(python).args(["--alternations", &args.alternations.to_string()]);
-        finish(compare)?;
+        finish(compare(root, args, &compared)?)?;
         finish(binary(root, "scaling", args, &scaled))?;
         fs::write(&circumstances, now(root)?.to_string())?;
     }
@@ -48,6 +51,28 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     picture::ratios(&docs.join("cpu.svg"), &compared)?;
     println!("wrote {}", docs.join("cpu.md").display());
     Ok(())
+}
+
+fn models(root: &Path, args: &Args, raw: &Path, docs: &Path) -> Result<()> {
+    let (compared, circumstances) = (raw.join("models.json"), raw.join("models-run.json"));
+    if !args.written {
+        let mut compare = compare(root, args, &compared)?;
+        compare.arg("--models");
+        finish(compare)?;
+        fs::write(&circumstances, now(root)?.to_string())?;
+    }
+    let page = docs.join("models-speed.md");
+    fs::write(&page, report::models(&read(&compared)?, &read(&circumstances)?))?;
+    println!("wrote {}", page.display());
+    Ok(())
+}
+
+/// The comparison with PyTorch.
+fn compare(root: &Path, args: &Args, json: &Path) -> Result<Command> {
+    let python = args.python.as_deref().ok_or("give --python")?;
+    let mut compare = binary(root, "compare", args, json);
+    compare.arg("--python").arg(python).args(["--alternations", &args.alternations.to_string()]);
+    Ok(compare)
 }
 
 fn binary(root: &Path, name: &str, args: &Args, json: &Path) -> Command {

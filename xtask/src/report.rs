@@ -20,6 +20,45 @@ pub(crate) fn markdown(compared: &Value, scaled: &Value, run: &Value) -> String 
     page
 }
 
+/// docs/benchmarks/models-speed.md.
+pub(crate) fn models(compared: &Value, run: &Value) -> String {
+    let mut rows = String::new();
+    for work in works(compared) {
+        let best = &work["best"];
+        let _ = writeln!(
+            rows,
+            "| {} | {:.0} | {} | {} ({}) | **{:.2} ×** | {:.2}–{:.2} | {:.0} % |",
+            text(&work["name"]).trim_start_matches("model/"),
+            // Two operations each, and training takes three times the products of a prediction.
+            number(&work["flop"]) / 6e3 / number(&work["rows"]),
+            rate(work, number(&work["ours"])),
+            rate(work, number(&best["seconds"])),
+            text(&best["name"]),
+            number(&best["ratio"]),
+            number(&best["low"]),
+            number(&best["high"]),
+            100.0 * number(&work["share"]),
+        );
+    }
+    format!(
+        "# Training the other models on a CPU: ours and PyTorch\n\n\
+         Written by `cargo xtask bench --models --python PATH`, which measures; not by hand. OptMSM itself is in [cpu.md](cpu.md).\n\n\
+         {}\n\
+         Every kind with its default settings on the inputs of `train, small` in cpu.md: 20 categorical fields of width 16, \
+         tables of 1000 rows, three scenarios, B = 4096, Adam. Both sides take turns, {} times; a ratio is that of the medians of all \
+         steps (above 1: ours is faster), its spread the lowest and highest ratio of one turn. The peer is the PyTorch transcription \
+         of the model that the fixtures are made by, in f32, with faster forms where it gathers weights row by row \
+         ([models_torch.py](../../benches/peers/models_torch.py) names them); the fastest of eager and compiled, with a C allocator that \
+         keeps its memory, and of compiled as PyTorch comes (`stock`). Every mode was checked first to give our loss, our gradients \
+         and, except STAR's, which are by running statistics, our logits. The share of the limit counts a step as three times \
+         the products of a prediction.\n\n\
+         | model | thousand multiply-adds per row | ours | best peer | ratio | spread | share of limit |\n|---|---|---|---|---|---|---|\n{rows}\n{}",
+        circumstances(compared, run),
+        count(&compared["alternations"]),
+        modes(compared),
+    )
+}
+
 fn circumstances(compared: &Value, run: &Value) -> String {
     let (machine, peer, peak) = (&compared["machine"], &compared["peer"], &compared["peak"]);
     let caches: Vec<&str> =

@@ -14,11 +14,14 @@ use std::time::Duration;
 use clap::Parser;
 use optmsm_benches::product::{Product, SHAPES, Shape};
 use optmsm_benches::timing::{median, repetitions, seconds};
-use optmsm_benches::work::{Forward, ROWS, Training, forward_flop};
+use optmsm_benches::work::{Forward, ROWS, Training, forward_flop, other};
 use optmsm_benches::{machine, peak, peer, standard};
+use optmsm_core::config::{InputSpec, ModelConfig};
 use optmsm_core::learner::LearnerConfig;
+use optmsm_core::models::{Cost, Kind};
 use optmsm_cpu::Isa;
 use peer::Peer;
+use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
 #[path = "compare/check.rs"]
@@ -42,6 +45,9 @@ struct Args {
     /// Times that every side has its turn.
     #[arg(long, default_value_t = 7)]
     alternations: usize,
+    /// The other models instead of the standard work.
+    #[arg(long)]
+    models: bool,
     /// Only works whose name contains this, for example `train`, `forward/small` or `gemm`.
     #[arg(long)]
     only: Option<String>,
@@ -96,7 +102,11 @@ fn main() -> Result<()> {
     let peak = measure_peak(threads);
     println!("peak {peak}");
     let wanted = |name: &str| args.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
-    for name in every_name(threads).iter().filter(|name| wanted(name) && !name.starts_with("gemm")) {
+    let names = if args.models { every_model() } else { every_name(threads) };
+    for kind in Kind::ALL.iter().filter(|kind| args.models && **kind != Kind::OptMsm) {
+        peers.describe(*kind)?;
+    }
+    for name in names.iter().filter(|name| wanted(name) && !name.starts_with("gemm")) {
         check::outputs(&mut peers.tuned, &info, name)?;
     }
     let mut works = Vec::new();
@@ -104,7 +114,7 @@ fn main() -> Result<()> {
         "{:<34} {:>11} {:>11}  {:<22} {:>6} {:>13} {:>6}",
         "work", "ours", "best peer", "", "ratio", "spread", "limit"
     );
-    for name in every_name(threads) {
+    for name in names {
         if !wanted(&name) {
             continue;
         }
@@ -140,6 +150,31 @@ fn measure_peak(threads: usize) -> Value {
     json!(peak)
 }
 
+impl Peers {
+    /// Says what another model is.
+    fn describe(&mut self, kind: Kind) -> Result<()> {
+        let (config, _) = other(kind);
+        // Every setting, also those that a configuration may leave out.
+        let mut settings = serde_json::to_value(&config)?;
+        settings["kind"] = json!(kind);
+        settings[kind.name()] = serde_json::to_value(Own(&config))?;
+        let weight = if kind == Kind::Adasparse { config.adasparse.sparsity } else { 0.0 };
+        for peer in [&mut self.tuned, &mut self.stock] {
+            peer.ask(&json!({"cmd": "model", "settings": settings, "weight": weight}))?;
+        }
+        Ok(())
+    }
+}
+
+/// Settings of a kind alone.
+struct Own<'a>(&'a ModelConfig);
+
+impl Serialize for Own<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        self.0.serialize_own(to)
+    }
+}
+
 /// Names of the works of a model, `train` or `forward`.
 fn names(size: &str, kind: &str) -> Vec<String> {
     match kind {
@@ -151,17 +186,32 @@ fn names(size: &str, kind: &str) -> Vec<String> {
 /// Kind, size and rows of a call of a work on the model.
 fn parts(work: &str) -> Result<(&str, &str, usize)> {
     match work.split('/').collect::<Vec<_>>()[..] {
-        [kind @ "train", size] => Ok((kind, size, ROWS)),
+        [kind @ ("train" | "model"), size] => Ok((kind, size, ROWS)),
         [kind @ "forward", size, rows] => Ok((kind, size, rows.parse()?)),
         _ => Err(format!("{work} is not a work on the model").into()),
     }
 }
 
+/// Model and inputs of a work.
+fn inputs(kind: &str, size: &str) -> Result<(ModelConfig, InputSpec)> {
+    if kind != "model" {
+        return Ok(standard(size == "large"));
+    }
+    let kind = Kind::ALL.iter().find(|kind| kind.name() == size);
+    Ok(other(*kind.ok_or(format!("{size} is no kind of model"))?))
+}
+
 /// The peer's modes of a work on the model.
 fn modes<'a>(info: &'a Value, work: &str) -> Result<Vec<&'a str>> {
     let (kind, _, rows) = parts(work)?;
-    let modes = if kind == "train" { &info[kind] } else { &info[kind][rows.to_string()] };
+    let modes = if kind != "forward" { &info[kind] } else { &info[kind][rows.to_string()] };
     Ok(modes.as_array().ok_or("the peer has no such work")?.iter().filter_map(Value::as_str).collect())
+}
+
+/// Training of every kind that the peer has in the same file; OptMSM is the standard work.
+fn every_model() -> Vec<String> {
+    let others = Kind::ALL.iter().filter(|kind| **kind != Kind::OptMsm);
+    others.map(|kind| format!("model/{}", kind.name())).collect()
 }
 
 fn every_name(threads: usize) -> Vec<String> {
@@ -184,13 +234,16 @@ fn build(name: &str, info: &Value, threads: usize) -> Result<Work> {
         return product(name, threads.parse()?, shape);
     }
     let (kind, size, rows) = parts(name)?;
-    let standard = standard(size == "large");
-    let flop = forward_flop(&standard.0, &standard.1);
-    let (flop, run): (f64, Box<dyn FnMut()>) = if kind == "train" {
-        let mut training = Training::new(&standard, LearnerConfig::default(), rows, threads)?;
+    let inputs = inputs(kind, size)?;
+    let flop = match kind {
+        "model" => 2.0 * Cost::of(&inputs.0, &inputs.1)?.multiply_adds,
+        _ => forward_flop(&inputs.0, &inputs.1),
+    };
+    let (flop, run): (f64, Box<dyn FnMut()>) = if kind != "forward" {
+        let mut training = Training::new(&inputs, LearnerConfig::default(), rows, threads)?;
         (3.0 * flop, Box::new(move || training.step()))
     } else {
-        let mut forward = Forward::new(&standard, rows, threads)?;
+        let mut forward = Forward::new(&inputs, rows, threads)?;
         (flop, Box::new(move || forward.predict()))
     };
     let mut contestants = vec![Contestant::new("ours", Runner::Ours(run))];
