@@ -14,36 +14,140 @@ fn predictions(text: &str) -> Vec<f64> {
     text.lines().skip(1).map(|line| line.rsplit_once(',').unwrap().1.parse().unwrap()).collect()
 }
 
-/// Trains, resumes, predicts, scores and reports a kind; only its name is set.
-fn goes_all_the_way(kind: Kind) {
-    let place = Place::new(CONFIG, 64, 9);
-    let set = format!("model.kind={}", kind.name());
-    let train = |run: &str, epochs: &str| {
-        let args = ["train", "--config", "config.toml", "--run", run, "--set", &set, "--set", epochs];
-        code(&place.run(&[&args[..], &["--quiet"]].concat()), 0);
-    };
-    train("whole", "train.epochs=2");
-    train("parts", "train.epochs=1");
-    code(&place.run(&["train", "--resume", "--run", "parts", "--set", "train.epochs=2", "--quiet"]), 0);
-    let predict = |run: &str| {
-        code(&place.run(&["predict", run, "--data", "valid.csv", "--out", "p.csv"]), 0);
-        place.text("p.csv")
-    };
-    let whole = predict("whole");
-    assert_eq!(predict("parts"), whole, "{}: a resumed run is another", kind.name());
-    let found = predictions(&whole);
-    assert!(found.iter().all(|p| *p > 0.0 && *p < 1.0) && found.iter().any(|p| *p != found[0]));
-    let inspected: Value = serde_json::from_str(&good(&place, &["inspect", "whole", "--json"])).unwrap();
-    let named = inspected["tensors"].as_array().unwrap();
-    assert!(named.iter().all(|t| t["dtype"] != Value::Null), "{inspected}");
-    code(&place.run(&["evaluate", "whole", "--data", "valid.csv"]), 0);
-    code(&place.run(&["report", "whole", "--out", "report.html"]), 0);
-    code(&place.run(&["check", "config.toml", "--set", &set]), 0);
+/// Data that kinds are trained on.
+struct Rows<'a> {
+    place: Place,
+    /// Arguments of `train`: the configuration, and changes of it.
+    train: Vec<String>,
+    /// Labelled rows to answer.
+    answer: String,
+    /// Steps of an interrupted run, in the second of two passes.
+    stop: &'a str,
+}
+
+impl Rows<'_> {
+    /// Trains, stops, resumes, predicts, scores and reports every kind with its default settings; returns the scores.
+    fn go_all_the_way(&self) -> Vec<(Kind, Value)> {
+        Kind::ALL.iter().map(|&kind| (kind, self.goes_all_the_way(kind))).collect()
+    }
+
+    fn goes_all_the_way(&self, kind: Kind) -> Value {
+        let Self { place, answer, .. } = self;
+        let name = kind.name();
+        let [whole, parts] = ["whole", "parts"].map(|run| format!("{name}-{run}"));
+        let train = |run: &str, more: &[&str], exit: i32| {
+            let kind = format!("model.kind={name}");
+            let own: Vec<&str> = self.train.iter().map(String::as_str).collect();
+            let args = ["--run", run, "--quiet", "--set", "train.epochs=2", "--set", &kind];
+            code(&place.run(&[&["train"], &own[..], &args, more].concat()), exit);
+        };
+        train(&whole, &[], 0);
+        train(&parts, &["--max-steps", self.stop], 130);
+        code(&place.run(&["train", "--resume", "--run", &parts, "--quiet"]), 0);
+        let predict = |run: &str| good(place, &["predict", run, "--data", answer, "--out", "-"]);
+        let text = predict(&whole);
+        assert!(predict(&parts) == text, "{name}: a resumed run is another");
+        let found = predictions(&text);
+        assert!(found.iter().all(|p| *p > 0.0 && *p < 1.0), "{name}: {found:?}");
+        assert!(found.iter().any(|p| *p != found[0]), "{name}: {} for every row", found[0]);
+        let inspected: Value = serde_json::from_str(&good(place, &["inspect", &whole, "--json"])).unwrap();
+        let named = inspected["tensors"].as_array().unwrap();
+        assert!(named.iter().all(|t| t["dtype"] != Value::Null), "{inspected}");
+        code(&place.run(&["report", &whole, "--out", "report.html"]), 0);
+        serde_json::from_str(&good(place, &["evaluate", &whole, "--data", answer, "--json"])).unwrap()
+    }
+}
+
+/// Two passes over thousands of rows teach a model more than the share of positives: its log loss is below that share's entropy.
+fn all_have_learnt(scores: &[(Kind, Value)]) {
+    for (kind, score) in scores {
+        let [rows, positives, loss] =
+            ["rows", "positives", "log_loss"].map(|key| score["overall"][key].as_f64().unwrap());
+        let p = positives / rows;
+        let entropy = -p * p.ln() - (1.0 - p) * (1.0 - p).ln();
+        println!("{:15} log loss {loss:.4}, of a constant {entropy:.4}", kind.name());
+        assert!(loss < entropy, "{}: log loss {loss:.4}, of a constant {entropy:.4}", kind.name());
+    }
 }
 
 #[test]
 fn every_kind_trains_resumes_predicts_and_reports() {
-    Kind::ALL.iter().copied().for_each(goes_all_the_way);
+    let place = Place::new(CONFIG, 64, 9);
+    for kind in Kind::ALL {
+        code(&place.run(&["check", "config.toml", "--set", &format!("model.kind={}", kind.name())]), 0);
+    }
+    let train = ["--config", "config.toml"].map(String::from).to_vec();
+    Rows { place, train, answer: "valid.csv".into(), stop: "5" }.go_all_the_way();
+}
+
+#[test]
+fn every_kind_learns_the_built_in_data() {
+    let place = Place::empty();
+    code(&place.run(&["synth", "--rows", "2000", "--out", "rows.csv"]), 0);
+    let train = ["--rows", "20000", "--set", "train.batch_size=256"].map(String::from).to_vec();
+    all_have_learnt(&Rows { place, train, answer: "rows.csv".into(), stop: "80" }.go_all_the_way());
+}
+
+/// The coupons of the UCI repository, by the configuration that `init` writes.
+#[test]
+fn every_kind_learns_from_coupons() {
+    let Ok(data) = std::env::var("OPTMSM_COUPON") else {
+        println!("SKIPPED: OPTMSM_COUPON names no folder; see examples/README.md for the data");
+        return;
+    };
+    let (place, data) = (Place::empty(), format!("{data}/in-vehicle-coupon-recommendation.csv"));
+    code(&place.run(&["init", &data, "--scenario", "coupon", "--out", "coupon.toml"]), 0);
+    let split = "data.split={ valid = 0.1, test = 0.1, by = \"row\" }";
+    let train = ["--config", "coupon.toml", "--set", split].map(String::from).to_vec();
+    all_have_learnt(&Rows { place, train, answer: data, stop: "50" }.go_all_the_way());
+}
+
+#[test]
+fn every_kind_learns_movielens() {
+    let Ok(data) = std::env::var("OPTMSM_ML_100K") else {
+        println!("SKIPPED: OPTMSM_ML_100K names no folder; see examples/README.md for the data");
+        return;
+    };
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/ml-100k.toml");
+    let train = ["--config", shipped, "--set", &format!("data_dir={data}")].map(String::from).to_vec();
+    let answer = format!("{data}/test.csv");
+    all_have_learnt(&Rows { place: Place::empty(), train, answer, stop: "50" }.go_all_the_way());
+}
+
+/// Values that training has not seen: a vocabulary takes all of them for one, buckets tell them apart, one bucket tells nothing
+/// apart.
+#[test]
+fn every_kind_reads_hashed_fields() {
+    let place = Place::new(CONFIG, 64, 9);
+    let rows = [("u1", "a"), ("new", "a"), ("newer", "a"), ("u1", "unseen"), ("u1", "unheard")];
+    let lines: String = rows.iter().map(|(user, tag)| format!("home,{user},{tag},1.5\n")).collect();
+    place.write("rows.csv", format!("scenario,user,tags,price\n{lines}"));
+    for kind in Kind::ALL {
+        let name = kind.name();
+        let answers = |buckets: Option<usize>| {
+            let line = buckets.map_or(String::new(), |n| format!("hash_buckets = {n}\n"));
+            let run = format!("{name}-{}", buckets.unwrap_or(0));
+            let hashed = ["user", "tags"].iter().fold(CONFIG.to_string(), |config, field| {
+                let field = format!("name = \"{field}\"\n");
+                config.replace(&field, &format!("{field}{line}"))
+            });
+            place.write("hashed.toml", hashed);
+            let set = format!("model.kind={name}");
+            let args = ["train", "--config", "hashed.toml", "--run", &run, "--quiet", "--set", &set];
+            // Rows that no step has moved are of a size to be told apart by.
+            let more = ["--set", "train.epochs=1", "--set", "model.init_std=0.5"];
+            code(&place.run(&[&args[..], &more].concat()), 0);
+            predictions(&good(&place, &["predict", &run, "--data", "rows.csv", "--out", "-"]))
+        };
+        let vocabulary = answers(None);
+        assert!(vocabulary[1] == vocabulary[2] && vocabulary[3] == vocabulary[4], "{name}: {vocabulary:?}");
+        assert!(vocabulary[0] != vocabulary[1] && vocabulary[0] != vocabulary[3], "{name}: {vocabulary:?}");
+        let one = answers(Some(1));
+        assert!(one.iter().all(|p| *p == one[0]), "{name}, one bucket: {one:?}");
+        let many = answers(Some(1000));
+        let apart = |a: usize, b: usize| assert!(many[a] != many[b], "{name}, 1000 buckets: {many:?}");
+        [(0, 1), (1, 2), (0, 3), (3, 4)].into_iter().for_each(|(a, b)| apart(a, b));
+    }
 }
 
 #[test]
