@@ -13,7 +13,7 @@ import protocol
 import torch
 from scenario_wise_fit import DIM, SCENARIO, arguments, build, features, prepare, take
 
-STEPS, BATCH = 30, 512
+STEPS, BATCH = 10, 512
 ROWS = 32  # whose predictions are compared
 CALLS = 300  # of the model in between
 # Where each model keeps what belongs to the second scenario alone.
