@@ -48,8 +48,8 @@ pub(crate) fn models(compared: &Value, run: &Value) -> String {
          tables of 1000 rows, three scenarios, B = 4096, Adam. Both sides take turns, {} times; a ratio is that of the medians of all \
          steps (above 1: ours is faster), its spread the lowest and highest ratio of one turn. The peer is the PyTorch transcription \
          of the model that the fixtures are made by, in f32, with faster forms where it gathers weights row by row \
-         ([models_torch.py](../../benches/peers/models_torch.py) names them); the fastest of eager and compiled, with a C allocator that \
-         keeps its memory, and of compiled as PyTorch comes (`stock`). Every mode was checked first to give our loss, our gradients \
+         ([models_torch.py](../../benches/peers/models_torch.py) names them); the fastest of eager and compiled, both as PyTorch comes (`stock`) \
+         and with a C allocator that keeps its memory. Every mode was checked first to give our loss, our gradients \
          and, except STAR's, which are by running statistics, our logits. The share of the limit counts a step as three times \
          the products of a prediction.\n\n\
          | model | thousand multiply-adds per row | ours | best peer | ratio | spread | share of limit |\n|---|---|---|---|---|---|---|\n{rows}\n{}",
