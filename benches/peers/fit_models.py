@@ -2,7 +2,7 @@
 
     python fit_models.py --data ML100K --optmsm target/release/optmsm --results fit.json [--page models-fit.md]
 
-ML100K has train.csv and test.csv with the columns of examples/ml-100k.toml. Needs torch, numpy.
+ML100K has train.csv and test.csv with the columns of examples/ml-100k.toml. Needs torch and numpy.
 
 The PyTorch side is independent of ours: definitions are the transcriptions of tests/fixtures (f32 here, without their
 loops over rows), and reading the files, initial values, order of rows, steps and metrics are written in fit/. Each run
@@ -11,7 +11,7 @@ gradients. `--check` ends there. Our tensors must have the names and shapes of t
 sizes that are counted here, and our own metrics of a run must be those that are calculated here from its predictions.
 
 A kind passes if means over five seeds differ by at most two standard errors, both in AUC and in log loss. A kind that does
-not is looked at again with ten fresh seeds. Every kind has seeds of its own, since runs of one seed share tables and order
+not is looked at again with ten fresh seeds, and if it must be a third time with twenty. Every kind has seeds of its own, since runs of one seed share tables and order
 of rows, and what one kind shows would come again in others. `--results` keeps every finished run, so that an interrupted
 comparison goes on; the table, in Markdown, goes to standard output, and `--page` writes it with all that made it.
 """
@@ -26,7 +26,7 @@ from fit.forms import check
 from fit.ours import fit_ours
 from fit.page import page
 from fit.peer import fit_torch
-from fit.protocol import FIRST, SECOND, SETTINGS
+from fit.protocol import LOOKS, SETTINGS
 from fit.results import Results, report
 
 
@@ -53,11 +53,11 @@ def main():
         "ours": lambda kind, seed: fit_ours(kind, seed, data, folder, program),
     }
     results = Results(args.results)
-    for kind in args.kinds:
-        results.fill(kind, FIRST, fits, data, args.pause_while)
-    for kind in args.kinds:
-        if not results.passes(kind, FIRST):
-            results.fill(kind, SECOND, fits, data, args.pause_while)
+    kinds = args.kinds
+    for look in LOOKS:
+        for kind in kinds:
+            results.fill(kind, look, fits, data, args.pause_while)
+        kinds = [kind for kind in kinds if not results.passes(kind, look)]
     print(report(results, args.kinds))
     if args.page:
         args.page.write_text(page(results, data, program))

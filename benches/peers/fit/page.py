@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fit.ours import command, toml
-from fit.protocol import ADAM, BATCH_SIZE, DIM, EPOCHS, FIRST, INIT_STD, SETTINGS
+from fit.protocol import ADAM, BATCH_SIZE, DIM, EPOCHS, INIT_STD, LOOKS, SETTINGS
 from fit.results import report
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -48,8 +48,8 @@ Written by `benches/peers/fit_models.py`, which trains; not by hand. Tests hold 
 - Initial values of the same distributions ([model.md §7](../model.md#7-initialisation-choice), `init_std` {INIT_STD}), drawn by each side for itself, as is the order of rows. So runs differ as those of two seeds do, and means are compared.
 - PyTorch runs the transcriptions of `tests/fixtures` by autograd. Where these gather weights row by row, a faster form stands in, which was checked in f64 first (logits, penalty, gradients).
 - AUC and log loss of all test rows by one function for both sides; ours agree with what `optmsm train` says.
-- {len(FIRST)} seeds on each side: mean ± standard error of the mean, and the difference of the means (ours − PyTorch) in its standard errors, from both sides' spreads (Welch). Every kind has seeds of its own (kind n of the
-  table, from 0: 100 n + {FIRST[0]} to 100 n + {FIRST[-1]}), since runs of one seed share tables and the order of rows, and what one kind shows would come again in others.
+- {len(LOOKS[0])} seeds on each side: mean ± standard error of the mean, and the difference of the means (ours − PyTorch) in its standard errors, from both sides' spreads (Welch). Every kind has seeds of its own (kind n of the
+  table, from 0: 100 n + 1 and so on), since runs of one seed share tables and the order of rows, and what one kind shows would come again in others.
 
 ## Comparison
 

@@ -62,7 +62,8 @@ PROTOCOL = {
     "epochs": EPOCHS, "batch": BATCH_SIZE, "adam": ADAM,
 }
 
-FIRST, SECOND = range(1, 6), range(6, 16)  # runs of the first look, and of the second
+# Runs of the first look at all kinds, and of further ones at those that differed in the look before.
+LOOKS = [range(1, 6), range(6, 16), range(16, 36)]
 
 
 def seeds(kind, look):
