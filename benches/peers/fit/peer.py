@@ -43,24 +43,28 @@ def fit_torch(kind, seed, data):
     torch.manual_seed(seed)
     c = case_of(kind, data)
     p = {name: initial(name, shape).requires_grad_() for name, shape in shapes(c).items()}
+    rows = len(data.train["label"])
+    # As few batches as the size allows, which differ by one row at most.
+    order = (taken for _ in range(EPOCHS) for taken in torch.randperm(rows).tensor_split(-(-rows // BATCH_SIZE)))
+    return torch.sigmoid(predicted(train(c, p, order, data))).numpy()
+
+
+def train(c, p, order, data):
+    """Steps on these batches of rows; then the pass over the test rows."""
     tables = {cases.tensor(f) for f in data.fields}
     lr, betas, eps = ADAM["lr"], (ADAM["beta1"], ADAM["beta2"]), ADAM["eps"]
     steppers = [
         torch.optim.Adam([v for n, v in p.items() if n not in tables], lr=lr, betas=betas, eps=eps, fused=True),
         torch.optim.SparseAdam([v for n, v in p.items() if n in tables], lr=lr, betas=betas, eps=eps),
     ]
-    rows = len(data.train["label"])
-    for _ in range(EPOCHS):
-        # As few batches as the size allows, which differ by one row at most.
-        for taken in torch.randperm(rows).tensor_split(-(-rows // BATCH_SIZE)):
-            for stepper in steppers:
-                stepper.zero_grad()
-            run = forward(c, p, data.batch(data.train, taken))
-            run.loss.backward()
-            for stepper in steppers:
-                stepper.step()
-            for name, value in run.running.items():
-                p[name].data.copy_(value)
+    for taken in order:
+        for stepper in steppers:
+            stepper.zero_grad()
+        run = forward(c, p, data.batch(data.train, taken))
+        run.loss.backward()
+        for stepper in steppers:
+            stepper.step()
+        for name, value in run.running.items():
+            p[name].data.copy_(value)
     with torch.no_grad():
-        run = forward(c, p, data.batch(data.test, torch.arange(len(data.test["label"]))))
-        return torch.sigmoid(predicted(run)).numpy()
+        return forward(c, p, data.batch(data.test, torch.arange(len(data.test["label"]))))
