@@ -111,7 +111,7 @@ def report(results, kinds):
         fresh = range(LOOKS[1][0], LOOKS[-1][-1] + 1)
         title = (
             f"All {len(fresh)} fresh seeds together, which is what counts for a kind that was looked at three times; "
-            "a difference beyond two standard errors here is not explained by this page:"
+            "[models-same-start.md](models-same-start.md) has both sides from one start, without what chance does:"
         )
         lines += ["", title, "", results.table(kinds, fresh)]
     return "\n".join(lines)
