@@ -24,19 +24,13 @@ pub(crate) fn markdown(compared: &Value, scaled: &Value, run: &Value) -> String 
 pub(crate) fn models(compared: &Value, run: &Value) -> String {
     let mut rows = String::new();
     for work in works(compared) {
-        let best = &work["best"];
         let _ = writeln!(
             rows,
-            "| {} | {:.0} | {} | {} ({}) | **{:.2} ×** | {:.2}–{:.2} | {:.0} % |",
+            "| {} | {:.0} | {} | {:.0} % |",
             text(&work["name"]).trim_start_matches("model/"),
             // Two operations each, and training takes three times the products of a prediction.
             number(&work["flop"]) / 6e3 / number(&work["rows"]),
-            rate(work, number(&work["ours"])),
-            rate(work, number(&best["seconds"])),
-            text(&best["name"]),
-            number(&best["ratio"]),
-            number(&best["low"]),
-            number(&best["high"]),
+            against_best(work),
             100.0 * number(&work["share"]),
         );
     }
@@ -102,21 +96,11 @@ fn circumstances(compared: &Value, run: &Value) -> String {
 fn comparison(compared: &Value) -> String {
     let mut rows = String::new();
     for work in works(compared) {
-        let (best, stock) = (&work["best"], &work["stock"]);
+        let stock = &work["stock"];
         let share = work["share"].as_f64().map_or("–".into(), |share| format!("{:.0} %", 100.0 * share));
         let stock =
             stock["ratio"].as_f64().map_or("–".into(), |r| format!("{r:.2} × ({})", text(&stock["name"])));
-        let _ = writeln!(
-            rows,
-            "| {} | {} | {} ({}) | **{:.2} ×** | {:.2}–{:.2} | {stock} | {share} |",
-            title(work),
-            rate(work, number(&work["ours"])),
-            rate(work, number(&best["seconds"])),
-            text(&best["name"]),
-            number(&best["ratio"]),
-            number(&best["low"]),
-            number(&best["high"]),
-        );
+        let _ = writeln!(rows, "| {} | {} | {stock} | {share} |", title(work), against_best(work),);
     }
     format!(
         "## Comparison\n\n![Ratios](cpu.svg)\n\nBoth sides take turns, {} times; a ratio is that of the medians of all calls (above 1: ours is faster), \
@@ -128,6 +112,20 @@ fn comparison(compared: &Value) -> String {
          include packing the weights.\n\n\
          | work | ours | best peer | ratio | spread | to stock PyTorch | share of limit |\n|---|---|---|---|---|---|---|\n{rows}",
         count(&compared["alternations"]),
+    )
+}
+
+/// Cells of a table: ours, the best peer, the ratio, its spread.
+fn against_best(work: &Value) -> String {
+    let best = &work["best"];
+    format!(
+        "{} | {} ({}) | **{:.2} ×** | {:.2}–{:.2}",
+        rate(work, number(&work["ours"])),
+        rate(work, number(&best["seconds"])),
+        text(&best["name"]),
+        number(&best["ratio"]),
+        number(&best["low"]),
+        number(&best["high"]),
     )
 }
 

@@ -1,4 +1,4 @@
-"""What fit_models.py is made of."""
+"""Parts of fit_models.py and same_start.py."""
 
 import sys
 

@@ -56,7 +56,7 @@ SETTINGS = {
     "m2m": {"experts": {**THREE, "hidden": [48, 16]}, "layers": 1, "trunk": 32, "scenario_dim": 16},
     "apg": {"hidden": [256, 128], "rank": 16, "trunk": 32, "scenario_dim": 16, "condition": "scenario"},
 }
-# What kept results have to agree with.
+# Kept results have to agree with this.
 PROTOCOL = {
     "fields": FIELDS, "settings": SETTINGS, "dim": DIM, "init_std": INIT_STD,
     "epochs": EPOCHS, "batch": BATCH_SIZE, "adam": ADAM,

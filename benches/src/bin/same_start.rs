@@ -32,7 +32,7 @@ struct Args {
     logits: PathBuf,
 }
 
-/// What is trained.
+/// A model with its first values, and the rows that it is trained on.
 struct Case {
     model: ModelConfig,
     input: InputSpec,
