@@ -39,7 +39,7 @@ pub(crate) fn models(compared: &Value, run: &Value) -> String {
          Written by `cargo xtask bench --models --python PATH`, which measures; not by hand. OptMSM itself is in [cpu.md](cpu.md).\n\n\
          {}\n\
          Every kind with its default settings on the inputs of `train, small` in cpu.md: 20 categorical fields of width 16, \
-         tables of 1000 rows, three scenarios, B = 4096, Adam. Both sides take turns, {} times; a ratio is that of the medians of all \
+         16 tables of 1000 rows and 4 of 50, three scenarios, B = 4096, Adam. Both sides take turns, {} times; a ratio is that of the medians of all \
          steps (above 1: ours is faster), its spread the lowest and highest ratio of one turn. The peer is the PyTorch transcription \
          of the model that the fixtures are made by, in f32, with faster forms where it gathers weights row by row \
          ([models_torch.py](../../benches/peers/models_torch.py) names them); the fastest of eager and compiled, both as PyTorch comes (`stock`) \
