@@ -21,7 +21,7 @@ use crate::trainer::{Control, Data, Next, Observer};
 use crate::{say, seal};
 
 /// The program's choice of backend and architecture.
-pub trait Trainer {
+pub trait Trainer: Sync {
     /// Number of parameters of a run's model.
     ///
     /// # Errors
@@ -54,7 +54,7 @@ impl Study<'_> {
     }
 
     /// A line on the way, on standard error.
-    pub(crate) fn say(&self, text: &str) {
+    pub fn say(&self, text: &str) {
         if !self.quiet {
             say::line(text);
         }

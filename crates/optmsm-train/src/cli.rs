@@ -1,6 +1,7 @@
 //! Commands and their options.
 
 mod apply;
+mod bench;
 mod calibrate;
 mod check;
 mod compare;
@@ -79,6 +80,8 @@ enum Command {
     },
     /// Train configurations with the same seeds, and test how they differ.
     Compare(compare::Options),
+    /// Compare all models at the same number of trials, on the test rows of one or more data sets.
+    Bench(bench::Options),
     /// Search the settings that a configuration's [tune] table names.
     Tune(tune::Options),
     /// Make Parquet and a configuration from the raw files of a public data set; without a name, list all.
@@ -156,6 +159,7 @@ pub(crate) fn run() -> Result<u8> {
         Command::Evaluate { on, unsampled, output } => apply::evaluate(&on, unsampled, output)?,
         Command::Predict { on, out } => apply::predict(&on, &out)?,
         Command::Compare(options) => compare::run(&options)?,
+        Command::Bench(options) => bench::run(&options)?,
         Command::Tune(options) => tune::run(&options)?,
         Command::Recipe(options) => recipe::run(&options)?,
         Command::Synth(options) => synth::run(&options)?,

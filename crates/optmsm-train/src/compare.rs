@@ -1,35 +1,29 @@
 //! Several configurations, trained with the same seeds on the same rows and scored on the same test rows.
 //!
-//! `OUT/NAME/seed-N/` is a run folder with `result.json` and `test.f32` (labels, then predictions of the test rows, then
-//! their weights where metrics are weighted) once it is done; runs that are done are not repeated. Test rows choose nothing: early stopping watches validation
-//! rows alone, and every seed's result counts.
+//! `OUT/NAME/seed-N/` is a run folder, with its result once it is done ([`RunResult`]); runs that are done are not repeated. Test rows
+//! choose nothing: early stopping watches validation rows alone, and every seed's result counts.
 
-mod report;
+pub(crate) mod report;
 mod show;
 
-use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use optmsm_data::{NegativeRate, Schema, Split, write_atomic};
-use serde::{Deserialize, Serialize};
+use optmsm_data::{NegativeRate, Split, write_atomic};
+use serde::Serialize;
 
 use crate::attempt::{Attempt, OPTION, Study, fingerprint};
-use crate::batches::Batches;
-use crate::checkpoint::sha256;
 use crate::config::Config;
 use crate::data_files::{self, DataFile};
-use crate::error::{Error, FileErrorKind, Result};
-use crate::evaluate::Evaluation;
+use crate::error::{Error, Result};
 use crate::folder::Folder;
 use crate::record::{Hashes, Record};
 use crate::run::Run;
 use crate::sampling::Weighing;
-use crate::seal;
-use crate::trainer::Observer;
+use crate::scored::Scores;
 
-pub use report::{Comparison, Configuration, Difference, Verdict};
+pub use crate::scored::RunResult;
+pub use report::{Comparison, Configuration, Difference, Scored, Verdict};
 
 /// A configuration to compare.
 #[derive(Clone, Debug)]
@@ -40,37 +34,6 @@ pub struct Entry {
     pub path: String,
     /// Resolved.
     pub config: Config,
-}
-
-/// Result of one run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RunResult {
-    /// Hash of configuration, seed, data and program version.
-    pub fingerprint: String,
-    /// Seed of parameters, order of rows and dropout.
-    pub seed: u64,
-    /// Number of parameters.
-    pub parameters: u64,
-    /// Passes over the training rows, with the share of the last.
-    pub epochs: f64,
-    /// Those that the parameters had seen that were scored.
-    pub best_epoch: f64,
-    /// Rows that it trained on, each as often as it was.
-    pub rows: u64,
-    /// From setting up to the last validation.
-    pub seconds: f64,
-    /// SHA-256 of `test.f32`.
-    pub scores: String,
-    /// Metrics of the test rows.
-    pub test: Evaluation,
-}
-
-/// The test rows.
-pub(crate) struct Scores {
-    pub(crate) labels: Vec<f32>,
-    pub(crate) predictions: Vec<f32>,
-    /// Weights of the metrics; empty where every row counts once.
-    pub(crate) weights: Vec<f32>,
 }
 
 /// Trains what is not done, and compares.
@@ -106,7 +69,7 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, study: &Study) -> R
             let fingerprint =
                 fingerprint(&config, &[Split::Train, Split::Valid, Split::Test], &mut hashes, "")?;
             let attempt = Attempt::new(Run::new(&folder, config, schema.clone()), &fingerprint)?;
-            if let Some(result) = finished(&folder, &fingerprint, seed, schema)? {
+            if let Some(result) = RunResult::load(&folder, &fingerprint, seed, schema)? {
                 done.push(result);
                 continue;
             }
@@ -122,8 +85,8 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, study: &Study) -> R
                     none.insert(data_files::load(&entry.config, schema, true, record)?)
                 }
             };
-            let heard = Heard::default();
-            let seconds = attempt.train(data, study, &heard).map_err(|e| match e {
+            let made = RunResult::make(&attempt, fingerprint, data, &weighing, study);
+            let result = made.map_err(|e| match e {
                 Error::Interrupted { .. } => paused(),
                 Error::Diverged { step, loss, last, cause } => {
                     let cause = format!("{cause} (configuration {}, seed {seed})", entry.name);
@@ -131,37 +94,11 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, study: &Study) -> R
                 }
                 other => other,
             })?;
-            let Some((test, predictions)) = heard.0.into_inner() else {
-                return Err(data_files::missing(Split::Test));
-            };
-            let scored = data.test.as_ref().map(|test| test.scored(|_| Ok(()))).transpose()?;
-            let batch = scored
-                .as_ref()
-                .map(|scored| &scored.batch)
-                .ok_or_else(|| data_files::missing(Split::Test))?;
-            let weights = weighing.weights(batch);
-            let columns = batch.labels.iter().chain(&predictions).chain(&*weights);
-            let bytes: Vec<u8> = columns.flat_map(|v| v.to_le_bytes()).collect();
-            write_atomic(&folder.join(SCORES), &bytes)?;
-            let [last, best] = ["last", "best"].map(|name| attempt.run.checkpoint(name));
-            let (last, best) = (last?.position, best?.position);
-            let result = RunResult {
-                fingerprint,
-                seed,
-                parameters: study.trainer.parameters(&attempt.run)?,
-                epochs: attempt.run.passes(&last),
-                best_epoch: attempt.run.passes(&best),
-                rows: Batches::of(&attempt.run).rows_at(&last),
-                seconds,
-                scores: sha256([bytes]),
-                test,
-            };
-            seal::save(&folder.join(RESULT), &result)?;
             done.push(result);
         }
     }
     let comparison = Comparison::new(entries, seeds, files, &done, |entry, seed| {
-        scores(&out.join(&entries[entry].name).join(format!("seed-{seed}")), !weighing.is_plain())
+        Scores::load(&out.join(&entries[entry].name).join(format!("seed-{seed}")), !weighing.is_plain())
     })?;
     let [markdown, numbers] = FILES.map(|name| out.join(name));
     write_atomic(&markdown, comparison.markdown().as_bytes())?;
@@ -172,58 +109,10 @@ pub fn compare(entries: &[Entry], seeds: &[u64], out: &Path, study: &Study) -> R
 /// Files of the comparison, beside the folders of its configurations: a table, and all numbers.
 pub const FILES: [&str; 2] = ["compare.md", "compare.json"];
 const FIX: &str = "compare configurations of the same rows, labels and scenarios";
-const RESULT: &str = "result.json";
-const SCORES: &str = "test.f32";
 
 fn json(value: &impl Serialize) -> Result<String> {
     let text = serde_json::to_string_pretty(value);
     Ok(text.map_err(|e| Error::bug("result", e))? + "\n")
-}
-
-/// Hears of the test rows' predictions.
-#[derive(Debug, Default)]
-struct Heard(RefCell<Option<(Evaluation, Vec<f32>)>>);
-
-impl Observer for Heard {
-    fn tested(&self, evaluation: &Evaluation, predictions: &[f32]) {
-        *self.0.borrow_mut() = Some((evaluation.clone(), predictions.to_vec()));
-    }
-}
-
-/// The result of a run that is done.
-fn finished(folder: &Path, fingerprint: &str, seed: u64, schema: &Schema) -> Result<Option<RunResult>> {
-    let fix = "delete the folder: the run will be trained again";
-    let (path, scores) = (folder.join(RESULT), folder.join(SCORES));
-    let Some(result) = seal::load::<RunResult>(&path, fix)? else { return Ok(None) };
-    let scenarios = schema.scenarios.iter().map(|s| &s.name);
-    if result.fingerprint != fingerprint
-        || result.seed != seed
-        || !result.test.scenarios.iter().map(|s| &s.scenario).eq(scenarios)
-    {
-        return Err(Error::file(
-            FileErrorKind::Foreign,
-            path.display(),
-            "is of another run than the configuration beside it",
-            fix,
-        ));
-    }
-    let bytes = fs::read(&scores).map_err(|e| Error::io(scores.display(), "read", e, fix))?;
-    if result.scores != sha256([bytes]) {
-        let problem = format!("is damaged: it does not match its checksum in {RESULT}");
-        return Err(Error::file(FileErrorKind::Damaged, scores.display(), problem, fix));
-    }
-    Ok(Some(result))
-}
-
-/// Reads what [`finished`] has checked.
-fn scores(folder: &Path, weighted: bool) -> Result<Scores> {
-    let path = folder.join(SCORES);
-    let bytes = fs::read(&path).map_err(|e| Error::io(path.display(), "read", e, "delete the folder"))?;
-    let mut labels: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
-    let rows = labels.len() / if weighted { 3 } else { 2 };
-    let mut predictions = labels.split_off(rows);
-    let weights = predictions.split_off(rows);
-    Ok(Scores { labels, predictions, weights })
 }
 
 /// The files of all configurations, whose rows, labels and scenarios must be the same; and there must be test rows.

@@ -2,6 +2,7 @@
 //!
 //! [`gather()`] reads a run and a file, [`page()`] draws any number of runs as one HTML file that asks for nothing else.
 
+mod benchmark;
 mod chart;
 mod files;
 mod gather;
@@ -19,6 +20,7 @@ use serde::Serialize;
 
 use crate::coverage::FieldCoverage;
 
+pub(crate) use benchmark::bench_page;
 pub use files::{FileFacts, Files};
 pub use gather::gather;
 pub use page::page;

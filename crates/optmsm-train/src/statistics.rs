@@ -24,6 +24,13 @@ impl Spread {
         let sd = (n > 1).then(|| (squares / (n - 1) as f64).sqrt());
         (n > 0).then_some(Self { n, mean, sd })
     }
+
+    /// The mean's 95 % confidence interval, by Student's t; none of one value.
+    pub fn interval(&self) -> Option<[f64; 2]> {
+        let error = self.sd? / (self.n as f64).sqrt();
+        let half = t_quantile(0.95, self.n as u32 - 1) * error;
+        Some([self.mean - half, self.mean + half])
+    }
 }
 
 /// Student's paired t-test of differences.
@@ -47,10 +54,8 @@ const ROUNDING: f64 = 8.0 * f64::EPSILON;
 pub fn paired_t(differences: &[f64]) -> Option<PairedT> {
     let spread = Spread::of(differences)?;
     let sd = spread.sd.filter(|&sd| sd > ROUNDING * spread.mean.abs().max(1.0))?;
-    let degrees = spread.n as u32 - 1;
-    let error = sd / (spread.n as f64).sqrt();
-    let (t, half) = (spread.mean / error, t_quantile(0.95, degrees) * error);
-    let interval = [spread.mean - half, spread.mean + half];
+    let (degrees, interval) = (spread.n as u32 - 1, spread.interval()?);
+    let t = spread.mean / (sd / (spread.n as f64).sqrt());
     // Where no more than rounding is left of it, the difference may come out below 0.
     let p = (1.0 - t_within(t.abs(), degrees)).max(0.0);
     Some(PairedT { t, degrees, p, interval })
@@ -238,6 +243,12 @@ mod tests {
         let s = Spread::of(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]).unwrap();
         close(s.mean, 5.0, 12);
         close(s.sd.unwrap(), (32.0f64 / 7.0).sqrt(), 12);
+        // 2.365 is the tables' t for seven degrees; the mean's standard error is √(32/7) / √8.
+        let half = 2.365 * (32.0f64 / 7.0 / 8.0).sqrt();
+        let [low, high] = s.interval().unwrap();
+        close(low, 5.0 - half, 3);
+        close(high, 5.0 + half, 3);
+        assert_eq!(Spread { n: 1, mean: 3.0, sd: None }.interval(), None);
     }
 
     /// Upper percentage points as every table of Student's t prints them.

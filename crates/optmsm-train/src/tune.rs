@@ -25,7 +25,7 @@ use crate::run::Run;
 use crate::trainer::{Data, Next};
 use crate::{data_files, seal};
 
-use judge::Judge;
+pub(crate) use judge::Judge;
 pub use space::Space;
 
 /// A line of `trials.jsonl`.
@@ -58,14 +58,63 @@ pub enum State {
     Diverged,
     /// Its values do not go together.
     Refused,
+    /// The model, the device or this program failed, which is no result: a benchmark tries it again.
+    Failed,
 }
 
 impl Trial {
     /// Best monitored value and the number of its evaluation, from 1; none of a trial that may not win.
-    fn best(&self) -> Option<(f64, usize)> {
+    pub(crate) fn best(&self) -> Option<(f64, usize)> {
         let first = |best: (f64, usize), now: (f64, usize)| if now.0 > best.0 { now } else { best };
         let usable = matches!(self.state, State::Finished | State::Stopped);
         self.curve.iter().copied().zip(1..).reduce(first).filter(|_| usable)
+    }
+
+    /// The trial of the best value, of equal ones the first; none if no trial came to a result.
+    pub(crate) fn winner(trials: &[Self]) -> Option<&Self> {
+        let usable = trials.iter().filter(|t| t.best().is_some());
+        usable.reduce(|best, now| if value(now) > value(best) { now } else { best })
+    }
+
+    /// Trains `base` with `values` from where the run in `folder` stands to its end, or until `judge` stops it.
+    ///
+    /// # Errors
+    /// Whatever stops a run other than a diverging loss, or values that do not go together.
+    #[expect(clippy::too_many_arguments, reason = "each is of another kind")]
+    pub(crate) fn train(
+        trial: u64,
+        base: &Config,
+        values: Vec<(String, Value)>,
+        judge: &Judge,
+        folder: &Path,
+        schema: &Schema,
+        data: &Data,
+        study: &Study,
+    ) -> Result<Self> {
+        let ended = |state, problem, curve, seconds| {
+            Ok(Self { trial, values: values.clone(), state, problem, curve, seconds })
+        };
+        let made = base.with_values(&format!("trial {trial}"), &values).and_then(|config| {
+            config.model.validate(&schema.input_spec())?;
+            Ok(config)
+        });
+        let config = match made {
+            Ok(config) => config,
+            Err(e) => return ended(State::Refused, Some(e.to_string()), Vec::new(), 0.0),
+        };
+        let mark = fingerprint(&config, &[], &mut Hashes::default(), &schema.fingerprint())?;
+        let attempt = Attempt::new(Run::new(folder, config, schema.clone()), &mark)?;
+        // Killed between the judgement and its note: judge again rather than train on.
+        let judged = attempt.position()?.filter(|at| at.stretch.is_empty() && at.evaluations > 0);
+        let over = judged.is_some_and(|at| judge.decide(&at) == Next::Stop);
+        let done = if over { attempt.seconds() } else { attempt.train(data, study, judge) };
+        let (state, problem, seconds) = match done {
+            Ok(seconds) if judge.stopped() => (State::Stopped, None, seconds),
+            Ok(seconds) => (State::Finished, None, seconds),
+            Err(e @ Error::Diverged { .. }) => (State::Diverged, Some(e.to_string()), attempt.seconds()?),
+            Err(e) => return Err(e),
+        };
+        ended(state, problem, curve(&attempt, &base.train.monitor)?, seconds)
     }
 }
 
@@ -145,14 +194,16 @@ pub fn tune(config: &Config, space: &Space, out: &Path, study: &Study) -> Result
             }
         };
         let folder = out.join(format!("trial-{trial:03}"));
-        let ended = search.run(trial as u64, values, &folder, &schema, data, space.stop, study);
+        let usable = search.trials.iter().filter(|t| t.best().is_some());
+        let judge = Judge::new(usable.map(|t| &t.curve[..]).filter(|_| space.stop), &search.base.train);
+        let ended = Trial::train(trial as u64, &search.base, values, &judge, &folder, &schema, data, study);
         search.trials.push(ended.map_err(|e| match e {
             Error::Interrupted { .. } => Error::Paused { what: "search", done, total },
             other => other,
         })?);
         write(&path, &search.trials)?;
     }
-    if let Some(best) = search.winner() {
+    if let Some(best) = Trial::winner(&search.trials) {
         let config = search.base.with_values("best trial", &best.values)?;
         write_atomic(&out.join(BEST), config.anchored()?.to_toml()?.as_bytes())?;
         search.best = Some(config);
@@ -162,68 +213,9 @@ pub fn tune(config: &Config, space: &Space, out: &Path, study: &Study) -> Result
 }
 
 impl Search {
-    /// One trial from where it stands to its end.
-    #[expect(clippy::too_many_arguments, reason = "one caller, and each is of another kind")]
-    fn run(
-        &self,
-        trial: u64,
-        values: Vec<(String, Value)>,
-        folder: &Path,
-        schema: &Schema,
-        data: &Data,
-        stop: bool,
-        study: &Study,
-    ) -> Result<Trial> {
-        let ended = |state, problem, curve, seconds| {
-            Ok(Trial { trial, values: values.clone(), state, problem, curve, seconds })
-        };
-        let made = self.base.with_values(&format!("trial {trial}"), &values).and_then(|config| {
-            config.model.validate(&schema.input_spec())?;
-            Ok(config)
-        });
-        let config = match made {
-            Ok(config) => config,
-            Err(e) => return ended(State::Refused, Some(e.to_string()), Vec::new(), 0.0),
-        };
-        let mark = fingerprint(&config, &[], &mut Hashes::default(), &schema.fingerprint())?;
-        let usable = self.trials.iter().filter(|t| t.best().is_some());
-        let judge = Judge::new(usable.map(|t| &t.curve[..]).filter(|_| stop), &config.train);
-        let attempt = Attempt::new(Run::new(folder, config, schema.clone()), &mark)?;
-        // Killed between the judgement and its note: judge again rather than train on.
-        let judged = attempt.position()?.filter(|at| at.stretch.is_empty() && at.evaluations > 0);
-        let over = judged.is_some_and(|at| judge.decide(&at) == Next::Stop);
-        let done = if over { attempt.seconds() } else { attempt.train(data, study, &judge) };
-        let (state, problem, seconds) = match done {
-            Ok(seconds) if judge.stopped() => (State::Stopped, None, seconds),
-            Ok(seconds) => (State::Finished, None, seconds),
-            Err(e @ Error::Diverged { .. }) => (State::Diverged, Some(e.to_string()), attempt.seconds()?),
-            Err(e) => return Err(e),
-        };
-        ended(state, problem, self.curve(&attempt)?, seconds)
-    }
-
-    /// The monitored values in a run's `metrics.jsonl`.
-    fn curve(&self, attempt: &Attempt) -> Result<Vec<f64>> {
-        let lines = history::read(&attempt.run.folder)?;
-        let at = attempt.position()?.unwrap_or_default();
-        if let Some(gap) = attempt.run.gap(&lines, &at) {
-            let fix = "restore the file, or delete the folder: the trial will be trained again";
-            let path = history::file(&attempt.run.folder);
-            return Err(Error::file(FileErrorKind::Damaged, path.display(), gap, fix));
-        }
-        let value = |line: &Line| self.monitor.value(&line.evaluation).filter(|_| line.split == "valid");
-        Ok(lines.iter().filter_map(value).collect())
-    }
-
-    /// The trial with the best value; of equal ones the first.
-    fn winner(&self) -> Option<&Trial> {
-        let usable = self.trials.iter().filter(|t| t.best().is_some());
-        usable.reduce(|best, now| if value(now) > value(best) { now } else { best })
-    }
-
     /// Everything that a table shows.
     pub fn summary(&self) -> Summary<'_> {
-        let best = self.winner().and_then(|t| Some((t.trial, t.best()?)));
+        let best = Trial::winner(&self.trials).and_then(|t| Some((t.trial, t.best()?)));
         let best = best.map(|(trial, (value, evaluation))| Best {
             trial,
             value: self.monitor.sign() * value,
@@ -256,12 +248,25 @@ impl Search {
                 State::Finished => "finished".into(),
                 State::Stopped => "stopped".into(),
                 State::Diverged => "diverged".into(),
-                State::Refused => name(t.problem.as_deref().unwrap_or("refused")),
+                State::Refused | State::Failed => name(t.problem.as_deref().unwrap_or("refused")),
             });
             cells
         });
         table(&header, &rows.collect::<Vec<_>>())
     }
+}
+
+/// The monitored values in a run's `metrics.jsonl`.
+fn curve(attempt: &Attempt, monitor: &Monitor) -> Result<Vec<f64>> {
+    let lines = history::read(&attempt.run.folder)?;
+    let at = attempt.position()?.unwrap_or_default();
+    if let Some(gap) = attempt.run.gap(&lines, &at) {
+        let fix = "restore the file, or delete the folder: the trial will be trained again";
+        let path = history::file(&attempt.run.folder);
+        return Err(Error::file(FileErrorKind::Damaged, path.display(), gap, fix));
+    }
+    let value = |line: &Line| monitor.value(&line.evaluation).filter(|_| line.split == "valid");
+    Ok(lines.iter().filter_map(value).collect())
 }
 
 /// Best monitored value of a trial; below all others where there is none.
@@ -270,7 +275,7 @@ fn value(trial: &Trial) -> f64 {
 }
 
 /// Values in one line.
-fn shown(values: &[(String, Value)]) -> String {
+pub(crate) fn shown(values: &[(String, Value)]) -> String {
     let each: Vec<String> = values.iter().map(|(key, value)| format!("{key} = {value}")).collect();
     if each.is_empty() { "the configuration as it is".into() } else { each.join(", ") }
 }

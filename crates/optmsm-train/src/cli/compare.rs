@@ -45,12 +45,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
         let name = names.into_iter().find(|name| !taken(name)).unwrap_or(stem);
         entries.push(Entry { name, path: path.display().to_string(), config });
     }
-    let first = entries[0].config.train.seed;
-    if first > i64::MAX as u64 - options.seeds {
-        let problem = format!("{first} leaves no room for {} seeds", options.seeds);
-        return Err(optmsm_core::error::Error::config("train.seed", problem, "lower it").into());
-    }
-    let seeds: Vec<u64> = (first..first + options.seeds).collect();
+    let seeds = super::many::seeds(&entries[0].config, options.seeds)?;
     let names: Vec<&str> = entries.iter().map(|e| e.name.as_str()).collect();
     let default = || PathBuf::from(format!("runs/compare-{}", names.join("-")));
     let out = options.out.clone().unwrap_or_else(default);

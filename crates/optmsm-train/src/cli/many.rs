@@ -9,6 +9,7 @@ use optmsm_core::learner::Learner;
 use optmsm_core::model::Model;
 use optmsm_cpu::Cpu;
 use optmsm_train::attempt::{Study, Trainer};
+use optmsm_train::config::Config;
 use optmsm_train::error::Result;
 use optmsm_train::init;
 use optmsm_train::run::Run;
@@ -37,6 +38,19 @@ impl Common {
     pub(super) fn study(&self, stop: &'static AtomicBool) -> Study<'static> {
         Study { trainer: &Program, stop, max_steps: self.max_steps, quiet: self.quiet }
     }
+}
+
+/// Seeds of `count` runs: `train.seed` and those that follow it.
+///
+/// # Errors
+/// Not that many follow it.
+pub(super) fn seeds(config: &Config, count: u64) -> Result<Vec<u64>> {
+    let first = config.train.seed;
+    if first > i64::MAX as u64 - count {
+        let problem = format!("{first} leaves no room for {count} seeds");
+        return Err(optmsm_core::error::Error::config("train.seed", problem, "lower it").into());
+    }
+    Ok((first..first + count).collect())
 }
 
 /// Output of `--json`.

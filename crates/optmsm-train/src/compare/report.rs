@@ -4,11 +4,13 @@ use optmsm_core::metrics::{AUC, Better, METRICS, Metric, Metrics, rela_impr};
 use optmsm_data::SplitConfig;
 use serde::{Serialize, Serializer};
 
-use super::{Entry, RunResult, Scores};
+use super::{Entry, RunResult};
 use crate::checkpoint::sha256;
 use crate::data_files::DataFile;
 use crate::error::{Error, Result};
+use crate::evaluate::Evaluation;
 use crate::provenance::Provenance;
+use crate::scored::Scores;
 use crate::statistics::{Delong, PairedT, Spread, delong, holm, paired_t, signed_rank};
 
 /// Fewer seeds allow no verdict: at two or three, one lucky spread makes any t large.
@@ -149,7 +151,7 @@ impl Verdict {
 }
 
 /// Metrics whose differences are tested: those of which one of two values is better, whatever they are.
-pub(super) fn compared() -> impl Iterator<Item = &'static Metric> {
+pub(crate) fn compared() -> impl Iterator<Item = &'static Metric> {
     METRICS.iter().filter(|metric| !matches!(metric.better, Better::Near(_)))
 }
 
@@ -167,25 +169,26 @@ fn by_key<S: Serializer>(
 }
 
 /// Metrics of one set of rows of a run: all rows, or those of a scenario.
-fn metrics(run: &RunResult, scenario: Option<usize>) -> &Metrics {
-    scenario.map_or(&run.test.overall, |i| &run.test.scenarios[i].metrics)
+fn metrics(test: &Evaluation, scenario: Option<usize>) -> &Metrics {
+    scenario.map_or(&test.overall, |i| &test.scenarios[i].metrics)
 }
 
 /// Spread of a value over runs; none unless every run has it.
-fn spread(runs: &[RunResult], value: impl Fn(&RunResult) -> Option<f64>) -> Option<Spread> {
+pub(crate) fn spread<T>(runs: &[T], value: impl Fn(&T) -> Option<f64>) -> Option<Spread> {
     Spread::of(&runs.iter().map(value).collect::<Option<Vec<f64>>>()?)
 }
 
 impl Scored {
-    fn new(runs: &[RunResult], base: Option<&[RunResult]>, scenario: Option<usize>) -> Self {
+    /// Of the test rows of a configuration's runs; `base` are those that it is compared with.
+    pub(crate) fn new(runs: &[&Evaluation], base: Option<&[&Evaluation]>, scenario: Option<usize>) -> Self {
         let of = |metric: &Metric| spread(runs, |r| metrics(r, scenario).get(metric));
-        let improvement = |base: &[RunResult]| {
+        let improvement = |base: &[&Evaluation]| {
             let base = spread(base, |r| metrics(r, scenario).get(&AUC))?.mean;
             spread(runs, |r| rela_impr(metrics(r, scenario).get(&AUC)?, base))
         };
         let counts = runs.first().map(|r| metrics(r, scenario));
         Self {
-            scenario: scenario.map(|i| runs[0].test.scenarios[i].scenario.clone()),
+            scenario: scenario.map(|i| runs[0].scenarios[i].scenario.clone()),
             rows: counts.map_or(0, |m| m.rows),
             positives: counts.map_or(0, |m| m.positives),
             effective_rows: counts.and_then(|m| m.effective_rows),
@@ -196,10 +199,11 @@ impl Scored {
 }
 
 impl Difference {
-    fn new(
-        entry: &Entry,
-        runs: &[RunResult],
-        base: &[RunResult],
+    /// Between the test rows of two configurations' runs, of which `name` is the first; none where the metric is not defined.
+    pub(crate) fn new(
+        name: &str,
+        runs: &[&Evaluation],
+        base: &[&Evaluation],
         scenario: Option<usize>,
         metric: &'static Metric,
     ) -> Option<Self> {
@@ -208,8 +212,8 @@ impl Difference {
             .map(|(r, b)| Some(metrics(r, scenario).get(metric)? - metrics(b, scenario).get(metric)?))
             .collect::<Option<Vec<f64>>>()?;
         Some(Self {
-            configuration: entry.name.clone(),
-            scenario: scenario.map(|i| runs[0].test.scenarios[i].scenario.clone()),
+            configuration: name.into(),
+            scenario: scenario.map(|i| runs[0].scenarios[i].scenario.clone()),
             metric,
             spread: Spread::of(&by_seed),
             t: paired_t(&by_seed),
@@ -238,13 +242,15 @@ impl Comparison {
         scores: impl Fn(usize, u64) -> Result<Scores>,
     ) -> Result<Self> {
         let runs: Vec<&[RunResult]> = done.chunks(seeds.len()).collect();
-        let base = runs[0];
-        let count = base[0].test.scenarios.len();
+        let tests: Vec<Vec<&Evaluation>> =
+            runs.iter().map(|runs| runs.iter().map(|run| &run.test).collect()).collect();
+        let base = &tests[0];
+        let count = base[0].scenarios.len();
         let mut configurations = Vec::with_capacity(entries.len());
         let mut differences = Vec::new();
-        let first = base_scores(seeds, &scores)?;
+        let first = seeds.iter().map(|&seed| scores(0, seed)).collect::<Result<Vec<_>>>()?;
         for (i, (entry, &of)) in entries.iter().zip(&runs).enumerate() {
-            let against = (i > 0).then_some(base);
+            let (tests, against) = (&tests[i], (i > 0).then_some(&base[..]));
             let resolved = entry.config.to_toml()?;
             configurations.push(Configuration {
                 name: entry.name.clone(),
@@ -252,8 +258,8 @@ impl Comparison {
                 sha256: sha256([&resolved]),
                 resolved,
                 parameters: of[0].parameters,
-                overall: Scored::new(of, against, None),
-                scenarios: (0..count).map(|s| Scored::new(of, against, Some(s))).collect(),
+                overall: Scored::new(tests, against, None),
+                scenarios: (0..count).map(|s| Scored::new(tests, against, Some(s))).collect(),
                 best_epoch: spread(of, |r| Some(r.best_epoch)),
                 seconds: spread(of, |r| Some(r.seconds)),
                 rows_per_second: spread(of, |r| (r.seconds > 0.0).then(|| r.rows as f64 / r.seconds)),
@@ -263,13 +269,15 @@ impl Comparison {
                 continue;
             }
             for metric in compared() {
-                let mut difference = Difference::new(entry, of, base, None, metric);
+                let mut difference = Difference::new(&entry.name, tests, base, None, metric);
                 if let Some(d) = difference.as_mut().filter(|d| d.is_main()) {
-                    d.rows = on_rows(&first, seeds, |seed| scores(i, seed))?;
+                    let other = seeds.iter().map(|&seed| scores(i, seed)).collect::<Result<Vec<_>>>()?;
+                    d.rows = on_rows(&first, &other)?;
                 }
                 differences.extend(difference);
             }
-            let by_scenario = (0..count).filter_map(|s| Difference::new(entry, of, base, Some(s), &AUC));
+            let by_scenario =
+                (0..count).filter_map(|s| Difference::new(&entry.name, tests, base, Some(s), &AUC));
             differences.extend(by_scenario);
         }
         conclude(&mut differences);
@@ -278,8 +286,8 @@ impl Comparison {
             files,
             split: entries[0].config.data.split.clone(),
             seeds: seeds.to_vec(),
-            weighted_by: base[0].test.weighted_by.clone(),
-            negatives_weighted: base[0].test.negatives_weighted,
+            weighted_by: base[0].weighted_by.clone(),
+            negatives_weighted: base[0].negatives_weighted,
             valid: crate::data_files::has(&entries[0].config, optmsm_data::Split::Valid),
             configurations,
             differences,
@@ -287,32 +295,26 @@ impl Comparison {
     }
 }
 
-fn base_scores(seeds: &[u64], scores: &impl Fn(usize, u64) -> Result<Scores>) -> Result<Vec<Scores>> {
-    seeds.iter().map(|&seed| scores(0, seed)).collect()
-}
-
-/// The mean difference over seeds, and what other test rows would make of it.
-fn on_rows(
-    first: &[Scores],
-    seeds: &[u64],
-    scores: impl Fn(u64) -> Result<Scores>,
-) -> Result<Option<Delong>> {
-    let other = seeds.iter().map(|&seed| scores(seed)).collect::<Result<Vec<_>>>()?;
+/// The mean difference of `other` from `first` over seeds, and what other test rows would make of it.
+///
+/// # Errors
+/// They are not of the same rows.
+pub(crate) fn on_rows(first: &[Scores], other: &[Scores]) -> Result<Option<Delong>> {
     let Scores { labels, weights, .. } = &first[0];
     let other_rows =
         |s: &Scores| (&s.labels, &s.weights) != (labels, weights) || s.predictions.len() != labels.len();
-    if first.iter().chain(&other).any(other_rows) {
+    if first.iter().chain(other).any(other_rows) {
         let fix = "delete the folder of the comparison and start again";
         return Err(Error::rows("comparison", "its runs were scored on different test rows", fix));
     }
-    let share = 1.0 / seeds.len() as f64;
+    let share = 1.0 / first.len() as f64;
     let plus = other.iter().map(|s| (share, &s.predictions[..]));
     let minus = first.iter().map(|s| (-share, &s.predictions[..]));
     Ok(delong(labels, weights, &plus.chain(minus).collect::<Vec<_>>()))
 }
 
 /// Corrects the tests that verdicts are about for their number, and passes the verdicts.
-fn conclude(differences: &mut [Difference]) {
+pub(crate) fn conclude(differences: &mut [Difference]) {
     let main: Vec<&mut Difference> = differences.iter_mut().filter(|d| d.is_main()).collect();
     let p: Vec<f64> = main.iter().filter_map(|d| d.t.map(|t| t.p)).collect();
     let mut adjusted = holm(&p).into_iter();

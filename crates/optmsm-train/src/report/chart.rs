@@ -224,6 +224,65 @@ pub(super) fn bars(title: &str, names: &[&str], runs: &[Vec<Option<f64>>]) -> St
     svg + "</svg></figure>"
 }
 
+/// A value with its interval, as [`dots`] draws it.
+pub(super) struct Dot<'a> {
+    pub(super) name: &'a str,
+    pub(super) value: f64,
+    pub(super) interval: Option<[f64; 2]>,
+    /// Drawn in the colour of the first run rather than in a soft one.
+    pub(super) strong: bool,
+}
+
+/// A dot for each name on one axis, with a bar from end to end of its interval.
+pub(super) fn dots(title: &str, dots: &[Dot]) -> String {
+    let [line, name_width] = [14.0, 108.0];
+    let bottom = TOP + dots.len() as f64 * line;
+    let ends = range(dots.iter().flat_map(|d| d.interval.unwrap_or([d.value; 2])));
+    let px = |v: f64| name_width + (v - ends[0]) / (ends[1] - ends[0]) * (W - RIGHT - name_width);
+    let safe = escape(title);
+    let mut svg = format!(
+        "<figure><figcaption><bdi>{safe}</bdi></figcaption><svg viewBox=\"0 0 {W} {:.1}\" role=\"img\" aria-label=\"{safe}\">",
+        bottom + 20.0
+    );
+    let (xs, decimals) = ticks(ends, 4.0, false);
+    for v in xs {
+        let x = px(v);
+        let _ = write!(
+            svg,
+            "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{bottom:.1}\"/><text x=\"{x:.1}\" y=\"{:.1}\" \
+             text-anchor=\"middle\">{v:.decimals$}</text>",
+            bottom + 13.0
+        );
+    }
+    for (i, dot) in dots.iter().enumerate() {
+        let (y, colour) = (TOP + (i as f64 + 0.5) * line, if dot.strong { "run0" } else { "run7" });
+        let _ = write!(
+            svg,
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}<title>{}</title></text>",
+            name_width - 6.0,
+            y + 3.5,
+            escape(&shorten(dot.name, 17)),
+            escape(dot.name)
+        );
+        let mut says = format!("{}: {:.4}", escape(dot.name), dot.value);
+        if let Some([low, high]) = dot.interval {
+            says += &format!(", 95 % {low:.4} to {high:.4}");
+            let _ = write!(
+                svg,
+                "<line stroke=\"var(--{colour})\" stroke-width=\"2\" x1=\"{:.1}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>",
+                px(low),
+                px(high)
+            );
+        }
+        let _ = write!(
+            svg,
+            "<circle fill=\"var(--{colour})\" cx=\"{:.1}\" cy=\"{y:.1}\" r=\"3.5\"><title>{says}</title></circle>",
+            px(dot.value)
+        );
+    }
+    svg + "</svg></figure>"
+}
+
 /// Cuts a name to the room of at most `most` letters. Wide letters, as of Chinese, take the room of two.
 fn shorten(name: &str, most: usize) -> String {
     let wide = |c: char| if c >= '\u{1100}' { 2 } else { 1 };
@@ -254,6 +313,20 @@ mod tests {
         for [low, high] in [[-1e9, 1e9], [1e-9, 2e-9], [5.0, 5.0], [0.0, 0.0]] {
             assert!(ticks([low, high], 5.0, false).0.len() < 12, "{low} {high}");
         }
+    }
+
+    #[test]
+    fn dots_and_their_intervals_lie_where_the_axis_says() {
+        let dot = |name, value, interval, strong| Dot { name, value, interval, strong };
+        let drawn = dots("a & b", &[dot("<m>", 1.0, Some([0.0, 2.0]), true), dot("n", 2.0, None, false)]);
+        // The axis has 6 % of air at each end: 0 … 2 is −0.12 … 2.12, over 200 units from 108 on.
+        let px = |v: f64| format!("{:.1}", 108.0 + (v + 0.12) / 2.24 * 200.0);
+        assert!(drawn.contains(&format!("x1=\"{}\" x2=\"{}\" y1=\"17.0\"", px(0.0), px(2.0))), "{drawn}");
+        assert!(drawn.contains(&format!("cx=\"{}\" cy=\"17.0\"", px(1.0))), "{drawn}");
+        assert!(drawn.contains(&format!("cx=\"{}\" cy=\"31.0\"", px(2.0))), "{drawn}");
+        assert!(drawn.contains("<title>&lt;m&gt;: 1.0000, 95 % 0.0000 to 2.0000</title>"), "{drawn}");
+        // One bar, and two dots.
+        assert_eq!((drawn.matches("stroke-width=\"2\"").count(), drawn.matches("<circle").count()), (1, 2));
     }
 
     #[test]

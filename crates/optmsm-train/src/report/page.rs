@@ -59,22 +59,29 @@ pub fn page(runs: &[RunReport]) -> Result<String> {
         ("Settings", "", inside::settings(runs)),
         ("Files", "As they are now, not as they were when the run was trained.", inside::files(runs)),
     ];
-    let mut section = |heading: &str, says: &str, content: &str| {
-        let says = if says.is_empty() { String::new() } else { format!("<p>{says}</p>") };
-        body += &format!("<section><h2>{heading}</h2>{says}{content}</section>\n");
-    };
-    scored.iter().for_each(|(heading, says, content)| section(heading, says, content));
+    scored.iter().for_each(|(heading, says, content)| body += &section(heading, says, content));
     for (heading, says, content) in inside::exhibits(runs) {
-        section(&escape(&heading), &escape(&says), &content);
+        body += &section(&escape(&heading), &escape(&says), &content);
     }
-    inside.iter().for_each(|(heading, says, content)| section(heading, says, content));
-    Ok(format!(
+    inside.iter().for_each(|(heading, says, content)| body += &section(heading, says, content));
+    let legend = format!("<ul class=\"legend\" aria-label=\"runs\">{legend}</ul>\n");
+    Ok(document(&title, &legend, &body, &numbers))
+}
+
+/// A whole page: `legend` and `body` are HTML, `numbers` JSON that may stand inside a `script` element.
+pub(super) fn document(title: &str, legend: &str, body: &str, numbers: &str) -> String {
+    format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta http-equiv=\"Content-Security-Policy\" \
          content=\"{POLICY}\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><link rel=\"icon\" \
-         href=\"data:,\"><title>{title}</title>\n<style>\n{}</style></head>\n<body><h1><bdi>{title}</bdi></h1><ul \
-         class=\"legend\" aria-label=\"runs\">{legend}</ul>\n<main>{body}</main>\n<script type=\"application/json\" \
-         id=\"numbers\">{numbers}</script></body></html>\n",
+         href=\"data:,\"><title>{title}</title>\n<style>\n{}</style></head>\n<body><h1><bdi>{title}</bdi></h1>{legend}<main>{body}</main>\n\
+         <script type=\"application/json\" id=\"numbers\">{numbers}</script></body></html>\n",
         include_str!("style.css"),
-        title = escape(&title),
-    ))
+        title = escape(title),
+    )
+}
+
+/// A part of a page under a heading; all three are HTML.
+pub(super) fn section(heading: &str, says: &str, content: &str) -> String {
+    let says = if says.is_empty() { String::new() } else { format!("<p>{says}</p>") };
+    format!("<section><h2>{heading}</h2>{says}{content}</section>\n")
 }

@@ -13,7 +13,7 @@ const FEWEST_TRIALS: usize = 4;
 /// had as their best after e evaluations, or in all if they had fewer, is stopped (after Golovin et al., KDD 2017, who compare with
 /// running averages). It looks at earlier trials only, so it does not matter when a search was interrupted.
 #[derive(Debug)]
-pub(super) struct Judge {
+pub(crate) struct Judge {
     /// Best value so far after each evaluation, of each earlier trial.
     others: Vec<Vec<f64>>,
     epochs: u64,
@@ -23,7 +23,7 @@ pub(super) struct Judge {
 
 impl Judge {
     /// `curves` are the earlier trials' validation values, one per evaluation; without any, nothing is stopped.
-    pub(super) fn new<'a>(curves: impl Iterator<Item = &'a [f64]>, train: &TrainConfig) -> Self {
+    pub(crate) fn new<'a>(curves: impl Iterator<Item = &'a [f64]>, train: &TrainConfig) -> Self {
         let best = |curve: &[f64]| {
             let mut best = f64::NEG_INFINITY;
             let running = curve.iter().map(|v| {
@@ -37,12 +37,12 @@ impl Judge {
     }
 
     /// Whether it has stopped the trial.
-    pub(super) fn stopped(&self) -> bool {
+    pub(crate) fn stopped(&self) -> bool {
         self.stopped.get()
     }
 
     /// Judges the position, which is that of an evaluation.
-    pub(super) fn decide(&self, at: &Position) -> Next {
+    pub(crate) fn decide(&self, at: &Position) -> Next {
         let over = at.epoch >= self.epochs || at.stale >= self.patience;
         let (Some(best), false) = (at.best, over || self.others.len() < FEWEST_TRIALS) else {
             return Next::Continue;
