@@ -37,6 +37,6 @@ pub use source::{
     BY_ROW, InputFile, NULLS, NUMBER_NULLS, Paths, Progress, Quoting, Reading, Source, SourceFile, Spelling,
     Split, SplitConfig, is_url,
 };
-pub use synth::SynthConfig;
+pub use synth::{SynthConfig, SynthWorld};
 pub use util::{Lock, NewFile, is_taken, read_at, write_atomic, write_whole};
 pub use write::{ColumnType, OutputFormat, Predictions, TableWriter};

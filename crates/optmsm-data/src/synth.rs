@@ -2,15 +2,19 @@
 //!
 //! A row's log-odds are the sum of what all scenarios share (users and items meet in a latent space; both,
 //! segments, categories and tags have effects of their own) and what is the scenario's (another metric of
-//! the latent space, which segment likes which category, slopes of price, position and device). A model
+//! the latent space, which segment likes which category, slopes of price, position and device). A
+//! [`SynthWorld`] says how much there is of each and what scenarios have in common. In the demo, a model
 //! that treats all scenarios alike cannot reach the ceiling, and small scenarios profit from large ones.
 //!
 //! Row `i` depends on the seed and `i` alone, and only on sums, products and correctly rounded or
 //! [`libm`] functions: the data is the same on every platform, and any range of rows can be made alone.
 
+mod centre;
+mod effects;
 mod parquet;
 mod rng;
 mod world;
+mod worlds;
 
 use std::fmt::Write as _;
 use std::io::{BufWriter, Write};
@@ -24,11 +28,14 @@ use crate::config::{DataConfig, FieldConfig, Kind, Transform};
 use crate::error::{DataError, Result};
 pub use parquet::write_parquet;
 use world::World;
+pub use worlds::SynthWorld;
 
 /// Size and make-up of the data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SynthConfig {
+    /// How clicks come about; [`SynthWorld::config`] has the scenarios of each.
+    pub world: SynthWorld,
     /// Rows in all.
     pub rows: u64,
     /// Seed of everything.
@@ -54,20 +61,9 @@ pub struct SynthScenario {
 }
 
 impl Default for SynthConfig {
+    /// The demo.
     fn default() -> Self {
-        let scenario = |name: &str, share, bias| SynthScenario { name: name.to_owned(), share, bias };
-        Self {
-            rows: 200_000,
-            seed: 1,
-            users: 2_000,
-            items: 1_000,
-            scenarios: vec![
-                scenario("home", 0.60, -1.6),
-                scenario("search", 0.25, -0.6),
-                scenario("ads", 0.12, -2.4),
-                scenario("mail", 0.03, -1.0),
-            ],
-        }
+        SynthWorld::Demo.config()
     }
 }
 
@@ -83,6 +79,12 @@ impl SynthConfig {
             if n == 0 {
                 return fail(key, "must be at least 1, got 0".into(), "raise it");
             }
+        }
+        let (world, scenarios) = (self.world, self.scenarios.len());
+        if world != SynthWorld::Demo && scenarios != world.config().scenarios.len() {
+            let has = world.config().scenarios.len();
+            let problem = format!("are {scenarios}, but the world '{}' has {has}", world.name());
+            return fail("scenarios", problem, "begin with SynthWorld::config");
         }
         for (i, s) in self.scenarios.iter().enumerate() {
             if s.name.is_empty() {

@@ -86,7 +86,7 @@ enum Command {
     Tune(tune::Options),
     /// Make Parquet and a configuration from the raw files of a public data set; without a name, list all.
     Recipe(recipe::Options),
-    /// Write the built-in synthetic data as CSV or Parquet.
+    /// Write synthetic data whose true probabilities are known: the built-in one or that of another world.
     Synth(synth::Options),
     /// List the models that there are, with their sizes; with a kind's name, its equation and settings.
     Models(models::Options),

@@ -52,3 +52,4 @@ mod tensors;
 pub mod trainer;
 pub mod tune;
 mod verify;
+pub mod world;

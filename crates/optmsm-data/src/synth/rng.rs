@@ -4,6 +4,17 @@ use crate::util::mix;
 
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15; // SplitMix64's increment
 
+/// Purposes of the streams.
+pub(super) mod purpose {
+    pub(in super::super) const SHARED: u64 = 1;
+    pub(in super::super) const USER: u64 = 2;
+    pub(in super::super) const ITEM: u64 = 3;
+    pub(in super::super) const SCENARIO: u64 = 4;
+    pub(in super::super) const ROW: u64 = 5;
+    /// Effects that several scenarios have in common.
+    pub(in super::super) const COMMON: u64 = 6;
+}
+
 /// A SplitMix64 stream.
 pub(super) struct Stream(u64);
 
@@ -32,6 +43,11 @@ impl Stream {
     /// Standard normal but for its tails: a sum of 12 uniforms needs no logarithm.
     pub(super) fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
+    }
+
+    /// Normals of this standard deviation.
+    pub(super) fn normals<const N: usize>(&mut self, scale: f64) -> [f64; N] {
+        std::array::from_fn(|_| scale * self.normal())
     }
 }
 

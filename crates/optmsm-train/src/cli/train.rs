@@ -6,9 +6,8 @@ use clap::Args;
 use optmsm_core::backend::Backend;
 use optmsm_core::learner::Learner;
 use optmsm_core::model::AnyModel;
-use optmsm_core::optim::{Average, AverageConfig, OptimizerConfig};
 use optmsm_core::profile::Profiled;
-use optmsm_data::{SynthConfig, synth};
+use optmsm_data::SynthConfig;
 use optmsm_train::config::{BackendKind, Config};
 use optmsm_train::data_files;
 use optmsm_train::error::{Error, FileErrorKind, Result};
@@ -21,6 +20,7 @@ use optmsm_train::resume;
 use optmsm_train::run::Run;
 use optmsm_train::say;
 use optmsm_train::trainer::{self, Control, Data};
+use optmsm_train::world;
 use serde::Serialize;
 
 use super::{Device, Output};
@@ -255,7 +255,8 @@ fn folders(name: &str) -> impl Iterator<Item = PathBuf> {
 
 /// The built-in data's rows.
 fn synth_config(options: &Options) -> SynthConfig {
-    SynthConfig { rows: options.rows.unwrap_or(200_000), ..SynthConfig::default() }
+    let demo = SynthConfig::default();
+    SynthConfig { rows: options.rows.unwrap_or(demo.rows), ..demo }
 }
 
 fn data_path(folder: &Path, split: &str) -> PathBuf {
@@ -265,16 +266,8 @@ fn data_path(folder: &Path, split: &str) -> PathBuf {
 /// The configuration of the built-in data, which lies in the run folder.
 fn synthetic(folder: &Path, options: &Options) -> Result<Config> {
     synth_config(options).validate()?;
-    let mut config = Config { data: synth::data_config(), ..Config::default() };
-    // Chosen on the validation rows (docs/training.md). What users and items have in common is a product of latent factors, which
-    // tiny initial embeddings find only slowly; their decay and the average keep them from learning few rows by heart.
-    (config.model.embedding_dim, config.model.init_std) = (16, 0.1);
-    let train = &mut config.train;
-    (train.epochs, train.patience, train.batch_size, train.optimizer.lr) = (20, 6, 2048, 4e-3);
-    train.embedding_optimizer = Some(OptimizerConfig { weight_decay: 1e-2, ..train.optimizer.clone() });
-    train.average = Some(AverageConfig { kind: Average::Ema, decay: 0.995 });
-    config.data_dir = Some(folder.display().to_string());
-    let path = |split: &str| Some(format!("data/{split}.csv").into());
+    let mut config = world::config(folder.display().to_string())?;
+    let path = |split: &str| Some(format!("{DATA}/{split}.csv").into());
     (config.data.train, config.data.valid, config.data.test) = (path("train"), path("valid"), path("test"));
     config.override_with(&overrides(options))
 }
