@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use optmsm_core::models::ModelConfig;
 use optmsm_data::{Split, StreamConfig};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::checkpoint::{Position, sha256};
 use crate::config::Config;
@@ -61,8 +62,8 @@ impl Study<'_> {
     }
 }
 
-/// Hash of all that a run's result depends on. Threads are no part of it, as results do not depend on them, nor is where files lie:
-/// of the files of `parts` the content counts.
+/// Hash of all that a run's result depends on. Threads are no part of it, as results do not depend on them, nor are settings of models
+/// of other kinds, nor is where files lie: of the files of `parts` the content counts.
 ///
 /// # Errors
 /// One of the files cannot be read.
@@ -72,6 +73,36 @@ pub(crate) fn fingerprint(
     known: &mut Hashes,
     more: &str,
 ) -> Result<String> {
+    let bug = |e| Error::bug("settings", e);
+    let ModelConfig { kind, embedding_dim, init_std, embeddings, .. } = &config.model;
+    let common = (kind, embedding_dim, init_std, embeddings);
+    let own = serde_json::to_string(&(common, Own(&config.model))).map_err(bug)?;
+    hash(config, parts, known, &[&own, more])
+}
+
+/// The same without the model, for work on several.
+///
+/// # Errors
+/// As [`fingerprint`].
+pub(crate) fn fingerprint_without_model(
+    config: &Config,
+    parts: &[Split],
+    known: &mut Hashes,
+) -> Result<String> {
+    hash(config, parts, known, &[])
+}
+
+/// Settings that the model's kind alone reads.
+struct Own<'a>(&'a ModelConfig);
+
+impl Serialize for Own<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        self.0.serialize_own(to)
+    }
+}
+
+/// Hash of data, training, version, and `more`.
+fn hash(config: &Config, parts: &[Split], known: &mut Hashes, more: &[&str]) -> Result<String> {
     let mut plain = config.clone();
     plain.train.threads = None;
     (plain.data_dir, plain.data.stream.folder) = (None, StreamConfig::default().folder);
@@ -93,7 +124,11 @@ pub(crate) fn fingerprint(
             hashes.push(data_files::hash(&config.path(path))?.sha256);
         }
     }
-    Ok(sha256([plain.to_toml()?.as_str(), &hashes.join(" "), env!("CARGO_PKG_VERSION"), more]))
+    let mut settings = toml::Table::try_from(&plain).map_err(|e| Error::bug("settings", e))?;
+    settings.remove("model");
+    let (settings, hashes) = (settings.to_string(), hashes.join(" "));
+    let all = [&settings, &hashes, env!("CARGO_PKG_VERSION")];
+    Ok(sha256(all.into_iter().chain(more.iter().copied())))
 }
 
 /// Names the folder of a piece of work.

@@ -33,10 +33,18 @@ pub struct DataFile {
 /// # Errors
 /// As [`Schema::fit`]; `data.train` is missing; the model does not fit the schema.
 pub fn fit(config: &Config) -> Result<Schema> {
-    let schema = Schema::fit(&config.data, train_source(config)?)?;
+    let schema = schema(config)?;
     config.model.validate(&schema.input_spec())?;
     unread(config).iter().for_each(|text| say::warning(text));
     Ok(schema)
+}
+
+/// The schema of the training rows, whatever the model.
+///
+/// # Errors
+/// As [`Schema::fit`]; `data.train` is missing.
+pub(crate) fn schema(config: &Config) -> Result<Schema> {
+    Ok(Schema::fit(&config.data, train_source(config)?)?)
 }
 
 /// Warnings of settings of other models, which the configured one does not read.

@@ -206,6 +206,32 @@ fn an_interrupt_saves_all_runs_and_exits_130() {
     assert!(stderr.contains("b/data: holds work of another configuration, data, or version"), "{stderr}");
 }
 
+/// A model of changed settings is trained anew once its folder is gone; the work of the others stays.
+#[test]
+fn a_change_of_one_model_leaves_the_others() {
+    let place = place();
+    code(&run(&place, &["--out", "b"]), 0);
+    let before = numbers(&place, "b");
+    let changed = |path: &str| fs::metadata(place.path(path)).unwrap().modified().unwrap();
+    let noted = changed("b/data/shared_bottom/trial-000.json");
+    // Neither kind reads it.
+    code(&run(&place, &["--out", "b", "--set", "model.orthogonality=0.05"]), 0);
+    let other = ["--out", "b", "--set", "model.dnn.scenario_dim=2"];
+    let text = code(&run(&place, &other), 2);
+    let wanted = "error: b/data/dnn/trial-000.json: is of other settings of the model than this benchmark's; \
+                  delete b/data/dnn: dnn will be trained again\n";
+    assert_eq!(text, wanted);
+    fs::remove_dir_all(place.path("b/data/dnn")).unwrap();
+    code(&run(&place, &other), 0);
+    let after = numbers(&place, "b");
+    assert_eq!(noted, changed("b/data/shared_bottom/trial-000.json"));
+    let aucs_of = |name: &str| [&before, &after].map(|bench| aucs(standing(bench, name)));
+    let [was, is] = aucs_of("shared_bottom");
+    assert_eq!(was, is);
+    let [was, is] = aucs_of("dnn");
+    assert_ne!(was, is);
+}
+
 /// With the labels of the test rows turned around, trials and choice are the same, and each AUC is 1 less what it was.
 #[test]
 fn test_rows_choose_nothing() {
