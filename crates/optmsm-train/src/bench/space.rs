@@ -123,7 +123,7 @@ fn own(kind: Kind) -> &'static str {
 "model.apg.dropout" = { choices = [0.0, 0.1, 0.3] }
 "#
         }
-        // A kind from outside this list has the common space until it gets its own.
+        // A new kind, whose own the test below asks for.
         _ => "",
     }
 }
