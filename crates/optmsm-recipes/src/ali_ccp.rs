@@ -12,7 +12,7 @@ use optmsm_data::{ColumnType, Result, Split};
 
 use crate::output::Output;
 use crate::raw::{At, Raw};
-use crate::{Published, Recipe};
+use crate::{Published, Recipe, split};
 
 /// The owner publishes about 84 million in all, and no exact count.
 const BY: &str = "counted by its users";
@@ -27,6 +27,7 @@ pub(crate) const RECIPE: Recipe = Recipe {
         "sample_skeleton_test.csv",
         "common_features_test.csv",
     ],
+    any_file: false,
     licence: "terms of its page, for which one signs in",
     scenario: "value of field 301, the context of the impression",
     label: "click",
@@ -165,13 +166,7 @@ impl Common {
 
 /// Whether a common feature's impressions validate: one in ten does, whatever else is in the file.
 fn validates(key: &[u8]) -> bool {
-    // FNV-1a with the finalizer of SplitMix64, since the last digits of a key need not be random.
-    let hash = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (hash ^ (hash >> 31)) % 10 == 0
+    split::hash(key).is_multiple_of(10)
 }
 
 fn cook(raw: &mut Raw, out: &mut Output) -> Result<()> {

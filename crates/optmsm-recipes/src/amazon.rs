@@ -23,6 +23,7 @@ pub(crate) const RECIPE: Recipe = Recipe {
         "reviews_Clothing_Shoes_and_Jewelry_5.json",
         "reviews_Health_and_Personal_Care_5.json",
     ],
+    any_file: false,
     licence: "none stated; its page asks to cite its papers",
     scenario: "category: beauty, clothing, health",
     label: "rating of 4 or 5",

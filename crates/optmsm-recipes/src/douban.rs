@@ -24,6 +24,7 @@ pub(crate) const RECIPE: Recipe = Recipe {
         "musicreviews_cleaned.txt",
         "users_cleaned.txt",
     ],
+    any_file: false,
     licence: "terms of its page",
     scenario: "what is rated: book, movie, music",
     label: "rating of 4 or 5; rows without a rating are left out",

@@ -28,6 +28,7 @@ pub(crate) const ONE_K: Recipe = Recipe {
         "user_features_1k.csv",
         "video_features_basic_1k.csv",
     ],
+    any_file: false,
     licence: LICENCE,
     scenario: SCENARIO,
     label: LABEL,

@@ -2,14 +2,16 @@
 //!
 //! A [`Recipe`] says which files it reads and how many rows their owner publishes; [`Recipe::run`] writes
 //! `train.parquet`, `valid.parquet`, `test.parquet`, `NAME.toml` and `NAME.json`, a record of the sources' hashes and
-//! of all counts. Each recipe is one file here, over raw files (`raw`), a split by time (`split`) and the output
+//! of all counts. Each recipe is one file here, over raw files (`raw`), splits by time and hashes (`split`) and the output
 //! (`output`); what it chose is told in docs/recipes.md.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 
 mod ali_ccp;
 mod amazon;
+mod coupon;
 mod douban;
+mod frappe;
 mod history;
 mod kuairand;
 mod lookup;
@@ -42,6 +44,8 @@ pub struct Recipe {
     pub page: &'static str,
     /// Raw files: the ends of their paths; `.gz` may follow.
     pub files: &'static [&'static str],
+    /// Whether one of these files is enough.
+    pub any_file: bool,
     /// The owner's terms of use.
     pub licence: &'static str,
     /// Meaning of a scenario.
@@ -71,7 +75,7 @@ pub struct Published {
 }
 
 /// All recipes.
-pub static RECIPES: [&Recipe; 8] = [
+pub static RECIPES: [&Recipe; 10] = [
     &ml_100k::RECIPE,
     &ml_1m::RECIPE,
     &kuairand::ONE_K,
@@ -80,6 +84,8 @@ pub static RECIPES: [&Recipe; 8] = [
     &amazon::RECIPE,
     &douban::RECIPE,
     &mind::RECIPE,
+    &coupon::RECIPE,
+    &frappe::RECIPE,
 ];
 
 /// Input, output and options of a run.

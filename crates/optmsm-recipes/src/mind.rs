@@ -30,6 +30,7 @@ pub(crate) const RECIPE: Recipe = Recipe {
         "MINDsmall_dev/behaviors.tsv",
         "MINDsmall_dev/news.tsv",
     ],
+    any_file: false,
     licence: "Microsoft Research License Terms: research only",
     scenario: "clicks in the user's history: none (0), short (1 to 10), medium (11 to 50), long (more)",
     label: "clicked (-1)",

@@ -12,6 +12,7 @@ pub(crate) const RECIPE: Recipe = Recipe {
     title: "MovieLens-100K",
     page: "https://grouplens.org/datasets/movielens/100k/",
     files: &["u.data", "u.user", "u.item", "u.genre"],
+    any_file: false,
     licence: movielens::LICENCE,
     scenario: movielens::SCENARIO,
     label: movielens::LABEL,

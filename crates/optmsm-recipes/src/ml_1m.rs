@@ -12,6 +12,7 @@ pub(crate) const RECIPE: Recipe = Recipe {
     title: "MovieLens-1M",
     page: "https://grouplens.org/datasets/movielens/1m/",
     files: &["ratings.dat", "users.dat", "movies.dat"],
+    any_file: false,
     licence: movielens::LICENCE,
     scenario: movielens::SCENARIO,
     label: movielens::LABEL,

@@ -57,7 +57,7 @@ pub(crate) struct Raw<'a> {
 }
 
 impl<'a> Raw<'a> {
-    /// Looks for all files of the recipe.
+    /// Looks for the files of the recipe.
     pub(crate) fn open(recipe: &'a Recipe, job: Job<'a>, progress: &'a mut dyn FnMut(&str)) -> Result<Self> {
         let folder = job.raw;
         let mut present = Vec::new();
@@ -77,7 +77,9 @@ impl<'a> Raw<'a> {
             warnings: Vec::new(),
         };
         // All are looked for before the first is read, which can take long.
-        recipe.files.iter().try_for_each(|name| raw.find(name).map(drop))?;
+        let enough = recipe.any_file && recipe.files.iter().any(|name| raw.has(name));
+        let mut wanted = recipe.files.iter().filter(|name| !enough || raw.has(name));
+        wanted.try_for_each(|name| raw.find(name).map(drop))?;
         Ok(raw)
     }
 
@@ -86,13 +88,19 @@ impl<'a> Raw<'a> {
         self.recipe.files
     }
 
+    /// Whether a file is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.present.iter().any(|path| ends_in(path, name))
+    }
+
+    /// Warns of something in the folder.
+    pub(crate) fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
+    }
+
     /// The one file whose path ends in this.
     fn find(&self, name: &str) -> Result<&str> {
-        let is = |path: &&String| {
-            let plain = path.strip_suffix(".gz").unwrap_or(path);
-            plain == name || plain.strip_suffix(name).is_some_and(|rest| rest.ends_with('/'))
-        };
-        let mut found = self.present.iter().filter(is);
+        let mut found = self.present.iter().filter(|path| ends_in(path, name));
         match (found.next(), found.next()) {
             (Some(path), None) => Ok(path),
             (Some(a), Some(b)) => {
@@ -165,6 +173,12 @@ impl<'a> Raw<'a> {
     pub(crate) fn finish(self) -> (Vec<SourceRecord>, Vec<Check>, Vec<String>) {
         (self.sources, self.counts, self.warnings)
     }
+}
+
+/// Whether a path ends in a name, packed or not.
+fn ends_in(path: &str, name: &str) -> bool {
+    let plain = path.strip_suffix(".gz").unwrap_or(path);
+    plain.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
 }
 
 fn walk(folder: &Path, below: &str, depth: usize, files: &mut Vec<String>) -> io::Result<()> {

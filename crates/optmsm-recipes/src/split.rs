@@ -1,4 +1,4 @@
-//! A split by time.
+//! Splits by time and by hashes.
 
 use optmsm_data::{Result, Split};
 
@@ -54,9 +54,40 @@ impl TimeSplit {
     }
 }
 
+/// A number of a key that is random to the eye, and the same everywhere.
+pub(crate) fn hash(key: &[u8]) -> u64 {
+    // FNV-1a with the finalizer of SplitMix64, since the last digits of a key need not be random.
+    let hash = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+/// Training (80 %), validation (10 %) or test (10 %), by a key: equal ones stay together, whatever else is in the file.
+pub(crate) fn by_hash(key: &[u8]) -> Split {
+    match hash(key) % 10 {
+        8 => Split::Valid,
+        9 => Split::Test,
+        _ => Split::Train,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_by_hash_have_their_sizes() {
+        let mut counts = [0.0; 3];
+        (0..100_000).for_each(|i| counts[by_hash(i.to_string().as_bytes()) as usize] += 1.0);
+        for (count, share) in counts.into_iter().zip([0.8, 0.1, 0.1]) {
+            // Five standard errors of a binomial count.
+            let sigma = f64::sqrt(1e5 * share * (1.0 - share));
+            assert!((count - 1e5 * share).abs() < 5.0 * sigma, "{counts:?}");
+        }
+    }
 
     #[test]
     fn equal_times_stay_together() {

@@ -83,7 +83,7 @@ fn refusals() {
         ),
         (
             vec!["recipe", "ml1m", "--raw", "ml", "--out", "o"],
-            "error: recipe \"ml1m\": is not known; did you mean ml-1m? they are: ml-100k, ml-1m, kuairand-1k, kuairand-pure, ali-ccp, amazon, douban, mind",
+            "error: recipe \"ml1m\": is not known; did you mean ml-1m? they are: ml-100k, ml-1m, kuairand-1k, kuairand-pure, ali-ccp, amazon, douban, mind, coupon, frappe",
         ),
         (
             vec!["recipe", "mind", "--raw", "ml", "--out", "o"],
@@ -116,6 +116,6 @@ fn listing() {
     );
     let json: serde_json::Value =
         serde_json::from_slice(&run(&folder, &["recipe", "--json"]).stdout).unwrap();
-    assert_eq!(json.as_array().unwrap().len(), 8);
+    assert_eq!(json.as_array().unwrap().len(), 10);
     assert_eq!(json[3]["published"][0]["rows"], 1_436_609);
 }
