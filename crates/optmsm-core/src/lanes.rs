@@ -9,7 +9,7 @@ mod training;
 use crate::backend::{Backend, Groups, Mat, Write};
 use crate::batch::Batch;
 use crate::error::{BatchPart, Error, Result};
-use crate::model::{Cx, Measured, Model};
+use crate::model::{Cx, Measure, Measured, Model};
 use crate::params::Tensor;
 use crate::plan::Plan;
 use crate::runtime::Weights;
@@ -42,7 +42,7 @@ pub(crate) struct Work<B: Backend, M: Model<B>, G> {
     pub(crate) act: M::Activations,
     pub(crate) logits: Tensor<B>, // [rows of the lane, 1]
     pub(crate) sums: Tensor<B>,   // [1, 1 + n]: Σ w·BCE, then those of the model's measures over rows
-    by_scenario: Vec<Tensor<B>>, // of each measure over scenarios, [S, elements]; from the first pass on that asks for it
+    by_scenario: Vec<Tensor<B>>, // of each measure over scenarios its sums and those of squares, [2·S, elements]; from the first pass on that asks for it
     pub(crate) grads: G,
 }
 
@@ -186,7 +186,7 @@ impl<B: Backend, M: Model<B>, G: Send> Lanes<B, M, G> {
             batch.scenarios.iter().for_each(|&s| measured.rows[s as usize] += 1);
             let wanted = !measured.by_scenario.is_empty();
             for lane in self.lanes.iter_mut().filter(|lane| wanted && lane.work.by_scenario.is_empty()) {
-                let room = |(_, m): (_, &crate::model::Measure)| Tensor::new(be, input.scenarios, m.len());
+                let room = |(_, m): (_, &Measure)| Tensor::new(be, 2 * input.scenarios, m.len());
                 lane.work.by_scenario = spec.over_scenarios().map(room).collect::<Result<_>>()?;
             }
         }
@@ -201,7 +201,7 @@ impl<B: Backend, M: Model<B>, G: Send> Lanes<B, M, G> {
                     be.fill(work.sums.mat_mut(1), 0.0);
                 }
                 let sums = work.by_scenario.iter_mut().filter(|_| by_scenario);
-                sums.for_each(|sums| be.fill(sums.mat_mut(input.scenarios), 0.0));
+                sums.for_each(|sums| be.fill(sums.mat_mut(2 * input.scenarios), 0.0));
             };
             self.pass(on, plan, None, begin, |work, cx, own| {
                 let n = cx.x.rows;
@@ -211,8 +211,9 @@ impl<B: Backend, M: Model<B>, G: Send> Lanes<B, M, G> {
                 if by_scenario {
                     for ((number, _), sums) in spec.over_scenarios().zip(&mut work.by_scenario) {
                         let values = model.measured(&work.act, number, n);
-                        let (out, by) = (sums.mat_mut(input.scenarios), Groups::Rows(cx.x.groups));
-                        be.col_sum(out, Write::Add, values, by);
+                        let (s, by) = (input.scenarios, || Groups::Rows(cx.x.groups));
+                        be.col_sum(sums.mat_mut(s), Write::Add, values, by());
+                        be.col_dot(sums.mat_mut(2 * s).rows(s, s), Write::Add, values, values, by());
                     }
                 }
             });
@@ -227,7 +228,7 @@ impl<B: Backend, M: Model<B>, G: Send> Lanes<B, M, G> {
     /// Adds the measures of the last pass's lanes, in lane order.
     fn add_measured(&mut self, be: &B, measured: &mut Measured) -> Result<()> {
         use crate::backend::Elem;
-        let Measured { sums, by_scenario, .. } = measured;
+        let Measured { sums, by_scenario, squares, .. } = measured;
         let Self { lanes, active, host, .. } = self;
         for Work { sums: own, by_scenario: own_by_scenario, .. } in
             lanes[..*active].iter().map(|lane| &lane.work)
@@ -235,10 +236,11 @@ impl<B: Backend, M: Model<B>, G: Send> Lanes<B, M, G> {
             let host = &mut host[..sums.len()];
             be.download(host, own.buf(), 1)?;
             sums.iter_mut().zip(&*host).for_each(|(sum, v)| *sum += v.wide());
-            for (sums, own) in by_scenario.iter_mut().zip(own_by_scenario) {
-                let mut host = vec![B::Elem::default(); sums.len()];
+            for ((sums, squares), own) in by_scenario.iter_mut().zip(squares.iter_mut()).zip(own_by_scenario)
+            {
+                let mut host = vec![B::Elem::default(); sums.len() + squares.len()];
                 be.download(&mut host, own.buf(), 0)?;
-                sums.iter_mut().zip(&host).for_each(|(sum, v)| *sum += v.wide());
+                sums.iter_mut().chain(squares).zip(&host).for_each(|(sum, v)| *sum += v.wide());
             }
         }
         Ok(())

@@ -12,7 +12,7 @@ use crate::backend::{Backend, Elem, Mat, TableStep, Write};
 use crate::batch::Batch;
 use crate::error::{BatchPart, Error, Result};
 use crate::lanes::{StepKey, TrainingLanes};
-use crate::model::{Measured, Model, ModelSpec};
+use crate::model::{Exhibit, Measured, Model, ModelSpec};
 use crate::optim::{
     AverageConfig, Clip, DecayRows, OptimizerConfig, Period, Schedule, ScheduleConfig, Update,
 };
@@ -340,6 +340,15 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         let each = |row: usize, o: B::Elem| out[row] = answer(o.wide(), batch.scenarios[row]);
         lanes.predict((be, model, params), plan, batch, measured, each)?;
         Ok(out)
+    }
+
+    /// Tables to look at, made of the weights that predict and of measured rows.
+    ///
+    /// # Errors
+    /// When the device failed.
+    pub fn exhibits(&mut self, measured: &Measured) -> Result<Vec<Exhibit>> {
+        let Self { be, model, params, lanes, .. } = self;
+        lanes.exhibits((be, model, params), measured)
     }
 
     /// The parameters, or their averages where there are any, by the names of model.md §10.

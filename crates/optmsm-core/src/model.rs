@@ -16,7 +16,7 @@ use crate::uploaded::Block;
 
 pub use erased::AnyModel;
 pub(crate) use exhibit::root_mean_squares;
-pub use exhibit::{Exhibit, Heads, Measure, Measured};
+pub use exhibit::{Exhibit, Heads, Measure, Measured, Shows};
 pub use reader::{Fields, FirstLayer, Reader, ReaderGrads, Through};
 pub use spec::{Builder, ModelSpec};
 

@@ -20,6 +20,7 @@ pub mod error;
 pub mod evaluate;
 pub mod every;
 pub mod extreme;
+pub mod findings;
 pub mod folder;
 mod history;
 pub mod init;

@@ -14,11 +14,12 @@ mod sections;
 use std::collections::BTreeMap;
 
 use optmsm_core::metrics::{Bin, Metrics};
-use optmsm_core::model::{Exhibit, Heads};
+use optmsm_core::model::{Exhibit, Heads, Shows};
 use optmsm_data::Schema;
 use serde::Serialize;
 
 use crate::coverage::FieldCoverage;
+use crate::findings::Finding;
 
 pub(crate) use benchmark::bench_page;
 pub use files::{FileFacts, Files};
@@ -63,6 +64,8 @@ pub struct RunReport {
     pub scenarios: Vec<SetReport>,
     /// Means of the model's measures over all rows of the data, by name.
     pub diagnostics: BTreeMap<String, f64>,
+    /// Warnings about the model, from what follows and from its predictions.
+    pub findings: Vec<Finding>,
     /// Tables that the model shows of itself.
     pub exhibits: Vec<ExhibitReport>,
     /// Coverage of each field's vocabulary by the data.
@@ -104,12 +107,15 @@ pub struct ExhibitReport {
     /// Value of the strongest colour; without one, values have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub full: Option<f64>,
+    /// Meaning of the values.
+    #[serde(skip)]
+    pub shows: Shows,
 }
 
 impl ExhibitReport {
     /// With the names of the schema's scenarios.
-    fn new(exhibit: Exhibit, schema: &Schema) -> Self {
-        let Exhibit { title, says, rows, columns, values, full } = exhibit;
+    pub(crate) fn new(exhibit: Exhibit, schema: &Schema) -> Self {
+        let Exhibit { title, says, rows, columns, values, full, shows } = exhibit;
         let by_scenario = rows == Heads::Scenarios;
         let names = |heads| match heads {
             Heads::Named(names) => names,
@@ -117,6 +123,6 @@ impl ExhibitReport {
         };
         let (rows, columns) = (names(rows), names(columns));
         let values = values.chunks(columns.len().max(1)).map(<[_]>::to_vec).collect();
-        Self { title, says, rows, columns, by_scenario, values, full }
+        Self { title, says, rows, columns, by_scenario, values, full, shows }
     }
 }

@@ -13,12 +13,14 @@ use serde_json::Value;
 /// Would leave a cell, an attribute and a script, and change the title, if it were not escaped.
 const EVIL: &str = "</td></title><script>document.title=\"x\"</script>'&首页";
 const RUN: &str = "a <b>&'run";
-const HEADINGS: [&str; 10] = [
+const HEADINGS: [&str; 12] = [
     "Comparison",
     "Training",
     "Calibration",
     "ROC",
+    "Warnings about the model",
     "Experts apart",
+    "Outputs of the experts by scenario",
     "Gate by scenario",
     "Generated weights by scenario",
     "Vocabularies",

@@ -7,7 +7,7 @@ use crate::backend::{Backend, Elem, Mat};
 use crate::batch::Batch;
 use crate::embedding_grads::EmbeddingGrads;
 use crate::error::{BatchPart, Error, Result};
-use crate::model::{Grads, Measured, Model, Reader, ReaderGrads, Through};
+use crate::model::{Exhibit, Grads, Measured, Model, Reader, ReaderGrads, Through};
 use crate::params::Tensor;
 use crate::plan::Plan;
 use crate::runtime::{Params, Weights};
@@ -152,6 +152,17 @@ impl<B: Backend, M: Model<B>> TrainingLanes<B, M> {
         model.prepare(be, prepared, params.read(averaged), &params.running);
         let on = Weights { be, model, params, prepared, averaged };
         lanes.predict(&on, plan, batch, measured, each)
+    }
+
+    /// Tables to look at, of the averages where there are any.
+    pub(crate) fn exhibits(
+        &mut self,
+        (be, model, params): (&B, &M, &Params<B>),
+        measured: &Measured,
+    ) -> Result<Vec<Exhibit>> {
+        let dense = params.read(params.averaged());
+        model.prepare(be, &mut self.prepared, dense, &params.running);
+        model.exhibits(be, &self.prepared, dense, measured)
     }
 
     /// The dense gradients; `None` before [`TrainingLanes::gradients`].

@@ -8,7 +8,7 @@ use crate::backend::{Backend, Groups, Layout, Mat, MatMut, Products, Write};
 use crate::error::Result;
 use crate::layers::Mlp;
 use crate::layers::mlp::MlpActivations;
-use crate::model::{Builder, Cx, Exhibit, Grads, Heads, Measured, ModelSpec};
+use crate::model::{Builder, Cx, Exhibit, Grads, Heads, Measured, ModelSpec, Shows};
 use crate::params::{Flat, Init, ParamId, Tensor};
 
 /// Columns of a gate's input, [c ; z_s ; p].
@@ -232,5 +232,6 @@ pub fn factors_of_fields(spec: &ModelSpec, measured: &Measured, number: usize) -
         columns: Heads::Named(fields.iter().map(|f| f.name.clone()).collect()),
         values: measured.scenario_means(number).into_iter().flat_map(of).collect(),
         full: Some(2.0),
+        shows: Shows::Values,
     }
 }

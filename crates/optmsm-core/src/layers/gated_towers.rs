@@ -7,7 +7,7 @@ use crate::backend::{Backend, Mat, MatMut, Products, Write};
 use crate::error::Result;
 use crate::layers::gate_unit::{GateInput, GateUnit, GateUnitActivations, GateUnitPrepared};
 use crate::layers::scenario_linear::ScenarioLinear;
-use crate::model::{Builder, Cx, Exhibit, Grads, Heads, Measure, Measured};
+use crate::model::{Builder, Cx, Exhibit, Grads, Heads, Measure, Measured, Shows};
 use crate::params::{Flat, Tensor};
 
 /// Layers by scenario, and a gate for each except the last.
@@ -225,6 +225,7 @@ impl GatedTowers {
             columns: Heads::Named(layers.map(|l| format!("layer {l}")).collect()),
             values: (0..measured.rows.len()).flat_map(row).collect(),
             full: Some(1.0),
+            shows: Shows::Values,
         }
     }
 }

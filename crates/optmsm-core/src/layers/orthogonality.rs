@@ -4,7 +4,7 @@
 use crate::backend::{Backend, Mat, MatMut};
 use crate::error::Result;
 use crate::layers::gate::Mixture;
-use crate::model::{Exhibit, Heads, Measure, Measured, ModelSpec};
+use crate::model::{Exhibit, Heads, Measure, Measured, ModelSpec, Shows};
 use crate::params::Tensor;
 
 /// λ/B Σ_b 1/(K(K−1)) Σ_{i≠j} cos²(e_i, e_j), of experts that end in a ReLU.
@@ -93,8 +93,14 @@ impl Orthogonality {
         self.weight * sums[0] / rows
     }
 
-    /// The experts `names` by each other; none of a single expert.
-    pub fn exhibit(&self, spec: &ModelSpec, measured: &Measured, names: Vec<String>) -> Option<Exhibit> {
+    /// The experts `names` by each other; none of a single expert. `non_negative` says that they end in a ReLU.
+    pub fn exhibit(
+        &self,
+        spec: &ModelSpec,
+        measured: &Measured,
+        names: Vec<String>,
+        non_negative: bool,
+    ) -> Option<Exhibit> {
         let k = self.count;
         let means = measured.means(spec).into_iter().filter(|(name, _)| name.starts_with("abs_cos."));
         let mut values = vec![None; k * k];
@@ -111,6 +117,7 @@ impl Orthogonality {
             columns: Heads::Named(names),
             values,
             full: Some(1.0),
+            shows: Shows::Cosines { non_negative },
         })
     }
 }

@@ -55,19 +55,22 @@ pub struct Measured {
     pub sums: Vec<f64>,
     /// Of each measure over scenarios, `[S, elements]`; none where they are not wanted.
     pub by_scenario: Vec<Vec<f64>>,
+    /// Sums of the squares of the same values, in the same shapes.
+    pub squares: Vec<Vec<f64>>,
 }
 
 impl Measured {
     /// No rows yet.
     pub fn new(spec: &ModelSpec) -> Self {
         let s = spec.input().scenarios;
-        let by_scenario = spec.over_scenarios().map(|(_, m)| vec![0.0; s * m.len()]).collect();
-        Self { by_scenario, ..Self::of_rows(spec) }
+        let sums: Vec<_> = spec.over_scenarios().map(|(_, m)| vec![0.0; s * m.len()]).collect();
+        Self { by_scenario: sums.clone(), squares: sums, ..Self::of_rows(spec) }
     }
 
     /// No rows yet, and no measures over scenarios: for the means over rows alone, which cost less.
     pub fn of_rows(spec: &ModelSpec) -> Self {
-        Self { rows: vec![0; spec.input().scenarios], sums: vec![0.0; spec.sums()], by_scenario: Vec::new() }
+        let rows = vec![0; spec.input().scenarios];
+        Self { rows, sums: vec![0.0; spec.sums()], by_scenario: Vec::new(), squares: Vec::new() }
     }
 
     /// Means of the measures over rows, by name; NaN without rows.
@@ -79,7 +82,26 @@ impl Measured {
 
     /// Means of measure `number` among those over scenarios: `[S, elements]`; `None` for a scenario without rows.
     pub fn scenario_means(&self, number: usize) -> Vec<Option<Vec<f64>>> {
-        let sums = &self.by_scenario[number];
+        self.means_of(&self.by_scenario[number])
+    }
+
+    /// Means of the squares of measure `number` among those over scenarios, in the same way.
+    pub fn scenario_mean_squares(&self, number: usize) -> Vec<Option<Vec<f64>>> {
+        self.means_of(&self.squares[number])
+    }
+
+    /// Evenness of K weights that sum to 1 in each row, of measure `number` among those over scenarios: −ln E Σ_k α_k² / ln K,
+    /// 1 where all weights are 1/K, 0 where each row has one of them. This is Rényi's entropy of order 2 over its maximum, of
+    /// which the mean of Shannon's over the rows is at least as much (Jensen); near 1 it is as far from 1 twice. None without
+    /// rows or with a single weight.
+    pub fn evenness(&self, number: usize) -> Option<f64> {
+        let (rows, squares) = (self.rows.iter().sum::<u64>(), &self.squares[number]);
+        let count = squares.len() / self.rows.len().max(1);
+        let collisions = squares.iter().sum::<f64>() / rows as f64;
+        (rows > 0 && count > 1).then(|| -collisions.ln() / (count as f64).ln())
+    }
+
+    fn means_of(&self, sums: &[f64]) -> Vec<Option<Vec<f64>>> {
         let elements = sums.len() / self.rows.len().max(1);
         let mean = |(scenario, &rows): (usize, &u64)| {
             let own = &sums[scenario * elements..][..elements];
@@ -110,6 +132,33 @@ pub struct Exhibit {
     pub values: Vec<Option<f64>>,
     /// Value of the strongest colour; without one, values have none.
     pub full: Option<f64>,
+    /// Meaning of the values, for those who judge them.
+    pub shows: Shows,
+}
+
+/// Meaning of an exhibit's values, and figures of it that they do not hold.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shows {
+    /// Values to look at.
+    Values,
+    /// Mean weights of a softmax, by scenario.
+    Gate {
+        /// See [`Measured::evenness`].
+        evenness: Option<f64>,
+    },
+    /// Root mean squares of outputs, by scenario and by the part of the model that makes them.
+    Outputs,
+    /// Mean absolute cosines of two outputs over all rows.
+    Cosines {
+        /// No element of an output is below 0, so that two are orthogonal only where at most one of them is above 0.
+        non_negative: bool,
+    },
+    /// Norms of generated weights, by scenario.
+    Generated {
+        /// Each layer, and the largest distance of a scenario's weights from their mean over scenarios, as a share of the
+        /// mean's norm.
+        apart: Vec<(String, f64)>,
+    },
 }
 
 impl Exhibit {
@@ -129,6 +178,33 @@ impl Exhibit {
             columns: columns.into(),
             full: Some(values.iter().flatten().fold(0.0_f64, |a, &b| a.max(b))),
             values,
+            shows: Shows::Gate { evenness: measured.evenness(number) },
+        }
+    }
+
+    /// Size of the outputs `[rows, K·m]` of the K experts `names` in the rows of each scenario, of measure `number` among
+    /// those over scenarios.
+    pub fn outputs(measured: &Measured, number: usize, names: Vec<String>) -> Self {
+        let root_means = |squares: Option<Vec<f64>>| match squares {
+            Some(squares) => {
+                let width = squares.len() / names.len();
+                let root_mean = |own: &[f64]| (own.iter().sum::<f64>() / width as f64).sqrt();
+                squares.chunks(width).map(|own| Some(root_mean(own))).collect()
+            }
+            None => vec![None; names.len()],
+        };
+        let values: Vec<_> =
+            measured.scenario_mean_squares(number).into_iter().flat_map(root_means).collect();
+        Self {
+            title: "Outputs of the experts by scenario".into(),
+            says: "Root mean square of an expert's output over its units and the rows of a scenario: 0 of an expert that \
+                   says nothing. The largest has the strongest colour."
+                .into(),
+            rows: Heads::Scenarios,
+            columns: Heads::Named(names),
+            full: Some(values.iter().flatten().fold(0.0_f64, |a, &b| a.max(b))),
+            values,
+            shows: Shows::Outputs,
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::layers::pruned_linear::{PrunedLinearActivations, PrunedLinearPrepared
 use crate::layers::{Linear, PrunedLinear, Pruner, Pruning};
 use crate::model::{
     Builder, Cx, Exhibit, Fields, Grads, Heads, Measure, Measured, Model, ModelSpec, Reader, ReaderGrads,
+    Shows,
 };
 use crate::params::{Flat, Init, ParamId, Tensor};
 
@@ -318,6 +319,7 @@ impl<B: Backend> Model<B> for Adasparse {
             columns: Heads::Named(layers.map(|l| format!("layer {l}")).collect()),
             values: (0..measured.rows.len()).flat_map(row).collect(),
             full: Some(1.0),
+            shows: Shows::Values,
         }])
     }
 }

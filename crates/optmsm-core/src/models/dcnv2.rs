@@ -16,7 +16,7 @@ use crate::gradcheck::{Case, cases_of_fields};
 use crate::layers::input_mlp::{InputMlpActivations, InputMlpPrepared};
 use crate::layers::{InputMlp, Linear, Mlp};
 use crate::model::{
-    Builder, Cx, Exhibit, Fields, Grads, Heads, Measured, Model, ModelSpec, Reader, ReaderGrads,
+    Builder, Cx, Exhibit, Fields, Grads, Heads, Measured, Model, ModelSpec, Reader, ReaderGrads, Shows,
 };
 use crate::params::{Flat, Init, ParamId, ParamLayout, Tensor};
 
@@ -356,6 +356,7 @@ impl<B: Backend> Model<B> for Dcnv2 {
             rows: Heads::Named(names.clone()),
             columns: Heads::Named(names),
             full: Some(norms.iter().fold(0.0, |a: f64, &b| a.max(b))),
+            shows: Shows::Values,
             values: norms.into_iter().map(Some).collect(),
         }])
     }

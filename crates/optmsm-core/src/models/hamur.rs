@@ -16,7 +16,7 @@ use crate::gradcheck::{Case, cases_of_fields};
 use crate::layers::mlp::MlpActivations;
 use crate::layers::{Linear, Mlp};
 use crate::model::{
-    Builder, Cx, Exhibit, Fields, Grads, Heads, Measured, Model, ModelSpec, Reader, ReaderGrads,
+    Builder, Cx, Exhibit, Fields, Grads, Heads, Measured, Model, ModelSpec, Reader, ReaderGrads, Shows,
     root_mean_squares,
 };
 use crate::params::{Flat, Tensor};
@@ -288,6 +288,7 @@ impl<B: Backend> Model<B> for Hamur {
             columns: Heads::Named((0..self.adapters.len()).map(|l| format!("layer {l}")).collect()),
             values,
             full: None,
+            shows: Shows::Values,
         }])
     }
 }

@@ -148,7 +148,10 @@ impl Hmoe {
         });
         let read = |first| Reader::linear(build.embedding(), Fields::All, first);
         let readers = vec![read(experts.first()), read(gates.first()), read(relation.first())];
-        let spec = build.build(readers, vec![Measure::of_scenarios(s)]);
+        let spec = build.build(
+            readers,
+            vec![Measure::of_scenarios(s), Measure::of_scenarios(experts.count() * experts.width())],
+        );
         Ok(Self { spec, experts, gates, towers, relation, stop_gradient: *stop_gradient })
     }
 
@@ -289,8 +292,8 @@ impl<B: Backend> Model<B> for Hmoe {
         self.relation.finish(be, grads, &prepared.relation, params);
     }
 
-    fn measured<'a>(&self, act: &'a Activations<B>, _: usize, rows: usize) -> Mat<'a, B::Buf> {
-        act.w.mat(rows)
+    fn measured<'a>(&self, act: &'a Activations<B>, measure: usize, rows: usize) -> Mat<'a, B::Buf> {
+        if measure == 0 { act.w.mat(rows) } else { act.outputs.mat(rows) }
     }
 
     fn exhibits(&self, _: &B, _: &Prepared<B>, _: &Flat<B>, measured: &Measured) -> Result<Vec<Exhibit>> {
@@ -299,7 +302,7 @@ impl<B: Backend> Model<B> for Hmoe {
             says: "Mean weight that the rows of a scenario (down) give each scenario's prediction (across); a row sums to 1."
                 .into(),
             ..Exhibit::gate(measured, 0, Heads::Scenarios)
-        }])
+        }, Exhibit::outputs(measured, 1, self.experts.names())])
     }
 }
 

@@ -162,7 +162,7 @@ impl M2m {
         let v = build.params.add("attention.v", &[1, m], Init::Normal((1.0 / m as f64).sqrt()));
         let logit = Linear::new(&mut build.params, "logit", m, 1, false);
         let readers = vec![Reader::linear(build.embedding(), Fields::All, experts.first())];
-        let spec = build.build(readers, vec![Measure::of_scenarios(count)]);
+        let spec = build.build(readers, vec![Measure::of_scenarios(count), Measure::of_scenarios(count * m)]);
         Ok(Self { spec, experts, hyper, generated, v, logit })
     }
 }
@@ -323,8 +323,8 @@ impl<B: Backend> Model<B> for M2m {
         self.hyper.finish(be, &mut grads.dense, d_u, &prepared.hyper, params);
     }
 
-    fn measured<'a>(&self, act: &'a Activations<B>, _: usize, rows: usize) -> Mat<'a, B::Buf> {
-        act.attention.alpha(rows)
+    fn measured<'a>(&self, act: &'a Activations<B>, measure: usize, rows: usize) -> Mat<'a, B::Buf> {
+        if measure == 0 { act.attention.alpha(rows) } else { act.outputs.mat(rows) }
     }
 
     fn exhibits(
@@ -339,7 +339,8 @@ impl<B: Backend> Model<B> for M2m {
             layers.filter_map(|(l, p)| l.norms(be, p, params).transpose()).collect::<Result<_>>()?;
         let name = |l: usize| if l == 0 { "the attention".into() } else { format!("layer {}", l - 1) };
         let attention = Exhibit::gate(measured, 0, self.experts.names());
-        let mut shown = vec![Exhibit { title: "Attention by scenario".into(), ..attention }];
+        let outputs = Exhibit::outputs(measured, 1, self.experts.names());
+        let mut shown = vec![Exhibit { title: "Attention by scenario".into(), ..attention }, outputs];
         let generated = GeneratedNorms::exhibit(&norms, name);
         let title = "Generated attention and tower by scenario".to_string();
         shown.extend(generated.map(|e| Exhibit { title, ..e }));

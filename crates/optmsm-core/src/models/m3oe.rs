@@ -20,6 +20,7 @@ use crate::layers::star::StarLinearPrepared;
 use crate::layers::{Experts, ScenarioLinear, ScenarioTowers, StarLinear};
 use crate::model::{
     Builder, Cx, Exhibit, Fields, Grads, Heads, Measure, Measured, Model, ModelSpec, Reader, ReaderGrads,
+    Shows,
 };
 use crate::params::{Flat, Tensor};
 use fusion::{Fusion, FusionPrepared, FusionScratch};
@@ -316,6 +317,7 @@ impl<B: Backend> Model<B> for M3oe {
                 says: "Factor that the rows of a scenario (down) give the expert of each scenario (across): λ_s ω_s for its own, \
                        λ_s (1 − ω_s)/(S − 1) for the others."
                     .into(),
+                shows: Shows::Values,
                 ..Exhibit::gate(measured, 1, Heads::Scenarios)
             },
         ])

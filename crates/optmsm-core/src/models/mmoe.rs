@@ -97,7 +97,8 @@ impl Mmoe {
             Reader::linear(build.embedding(), Fields::All, experts.first()),
             Reader::embedded(build.embedding(), Fields::All),
         ];
-        let spec = build.build(readers, vec![Measure::of_scenarios(count)]);
+        let spec =
+            build.build(readers, vec![Measure::of_scenarios(count), Measure::of_scenarios(count * width)]);
         Ok(Self { spec, experts, gate, towers })
     }
 }
@@ -191,12 +192,13 @@ impl<B: Backend> Model<B> for Mmoe {
 
     fn finish(&self, _: &B, _: &mut Grads<B>, (): &mut (), _: &Prepared<B>, _: &Flat<B>) {}
 
-    fn measured<'a>(&self, act: &'a Activations<B>, _: usize, rows: usize) -> Mat<'a, B::Buf> {
-        act.gate.alpha(rows)
+    fn measured<'a>(&self, act: &'a Activations<B>, measure: usize, rows: usize) -> Mat<'a, B::Buf> {
+        if measure == 0 { act.gate.alpha(rows) } else { act.outputs.mat(rows) }
     }
 
     fn exhibits(&self, _: &B, _: &Prepared<B>, _: &Flat<B>, measured: &Measured) -> Result<Vec<Exhibit>> {
-        Ok(vec![Exhibit::gate(measured, 0, self.experts.names())])
+        let names = || self.experts.names();
+        Ok(vec![Exhibit::gate(measured, 0, names()), Exhibit::outputs(measured, 1, names())])
     }
 }
 

@@ -100,6 +100,7 @@ impl OptMsm {
         ];
         let orthogonality = Orthogonality::new(config.orthogonality, count);
         let mut measures = orthogonality.measures().to_vec();
+        measures.push(Measure::of_scenarios(count * width));
         measures.extend(gate.as_ref().map(|_| Measure::of_scenarios(count)));
         let spec = build.build(readers, measures);
         Ok(Self { spec, experts, orthogonality, specific, gate, tower, width, encoding })
@@ -242,8 +243,8 @@ impl<B: Backend> Model<B> for OptMsm {
         self.orthogonality.penalty(sums, rows)
     }
 
-    fn measured<'a>(&self, act: &'a Activations<B>, _: usize, rows: usize) -> Mat<'a, B::Buf> {
-        act.gate.alpha(rows)
+    fn measured<'a>(&self, act: &'a Activations<B>, measure: usize, rows: usize) -> Mat<'a, B::Buf> {
+        if measure == self.orthogonality.measures().len() { act.e.mat(rows) } else { act.gate.alpha(rows) }
     }
 
     fn exhibits(
@@ -254,8 +255,10 @@ impl<B: Backend> Model<B> for OptMsm {
         measured: &Measured,
     ) -> Result<Vec<Exhibit>> {
         let mut shown = Vec::new();
-        shown.extend(self.orthogonality.exhibit(&self.spec, measured, self.experts.names()));
-        shown.extend(self.gate.as_ref().map(|_| Exhibit::gate(measured, 0, self.experts.names())));
+        let names = || self.experts.names();
+        shown.extend(self.orthogonality.exhibit(&self.spec, measured, names(), true));
+        shown.push(Exhibit::outputs(measured, 0, names()));
+        shown.extend(self.gate.as_ref().map(|_| Exhibit::gate(measured, 1, names())));
         let norms = self.tower.norms(be, &prepared.tower, params)?;
         shown.extend(GeneratedNorms::exhibit(&norms, |l| format!("layer {l}")));
         Ok(shown)

@@ -15,7 +15,7 @@ use crate::layers::mlp::MlpActivations;
 use crate::layers::{Gate, Linear, Mixture, Mlp, ScenarioLinear};
 use crate::model::{
     Builder, Cx, Exhibit, Fields, Grads, Heads, Measure, Measured, Model, ModelSpec, Reader, ReaderGrads,
-    root_mean_squares,
+    Shows, root_mean_squares,
 };
 use crate::params::{Flat, Init, ParamId, Tensor};
 
@@ -118,7 +118,10 @@ impl Sarnet {
         let mlp =
             Mlp::to_linear(&mut build.params, "mlp", *width, hidden, 1).with_dropout(*dropout, mlp_site);
         let readers = vec![Reader::embedded(build.embedding(), Fields::All)];
-        let spec = build.build(readers, vec![Measure::of_scenarios(own + shared)]);
+        let spec = build.build(
+            readers,
+            vec![Measure::of_scenarios(own + shared), Measure::of_scenarios((own + shared) * width)],
+        );
         let (shared, dropout, width) = (common, *dropout, *width);
         Ok(Self { spec, scale, shift, own: experts, shared, gate, mlp, dropout, site, width })
     }
@@ -248,8 +251,8 @@ impl<B: Backend> Model<B> for Sarnet {
 
     fn finish(&self, _: &B, _: &mut Grads<B>, (): &mut (), _: &Prepared<B>, _: &Flat<B>) {}
 
-    fn measured<'a>(&self, act: &'a Activations<B>, _: usize, rows: usize) -> Mat<'a, B::Buf> {
-        act.gate.alpha(rows)
+    fn measured<'a>(&self, act: &'a Activations<B>, measure: usize, rows: usize) -> Mat<'a, B::Buf> {
+        if measure == 0 { act.gate.alpha(rows) } else { act.outputs.mat(rows) }
     }
 
     fn exhibits(
@@ -273,8 +276,10 @@ impl<B: Backend> Model<B> for Sarnet {
             columns: Heads::Named(vec!["scale from 1".into(), "shift".into()]),
             values: scale.zip(shift).flat_map(|(a, b)| [Some(a), Some(b)]).collect(),
             full: None,
+            shows: Shows::Values,
         };
-        Ok(vec![Exhibit::gate(measured, 0, names.collect::<Vec<_>>()), transform])
+        let names: Vec<String> = names.collect();
+        Ok(vec![Exhibit::gate(measured, 0, names.clone()), Exhibit::outputs(measured, 1, names), transform])
     }
 }
 

@@ -16,7 +16,7 @@ use crate::layers::norm::{PartitionedNormActivations, PartitionedNormPrepared, P
 use crate::layers::star::StarLinearPrepared;
 use crate::layers::{InputMlp, Mlp, PartitionedNorm, StarLinear};
 use crate::model::{
-    Builder, Cx, Exhibit, Fields, Grads, Heads, Measured, Model, ModelSpec, Reader, ReaderGrads,
+    Builder, Cx, Exhibit, Fields, Grads, Heads, Measured, Model, ModelSpec, Reader, ReaderGrads, Shows,
     root_mean_squares,
 };
 use crate::params::{Flat, Init, ParamId, Tensor};
@@ -299,6 +299,7 @@ impl<B: Backend> Model<B> for Star {
             columns: Heads::Named(vec!["distance from 1".into()]),
             values: root_mean_squares(&w, self.spec.input().scenarios, 1.0).map(Some).collect(),
             full: None,
+            shows: Shows::Values,
         }])
     }
 }

@@ -12,6 +12,7 @@ use optmsm_train::config::{BackendKind, Config};
 use optmsm_train::data_files;
 use optmsm_train::error::{Error, FileErrorKind, Result};
 use optmsm_train::evaluate::Evaluation;
+use optmsm_train::findings::{self, Finding};
 use optmsm_train::folder::{Folder, is_there};
 use optmsm_train::init;
 use optmsm_train::profile;
@@ -68,6 +69,8 @@ struct Done {
     run: String,
     /// Evaluation of the test file by the best parameters; null without one.
     test: Option<Evaluation>,
+    /// Warnings about the model, on the validation rows.
+    findings: Vec<Finding>,
 }
 
 /// A run that is ready to train.
@@ -89,24 +92,36 @@ pub(super) fn run(options: &Options) -> Result<()> {
     };
     let Options { max_steps, quiet, .. } = *options;
     let control = Control { resume, stop, max_steps, quiet, observer: None };
-    let test = match device {
+    let (test, findings) = match device {
         Device::Cpu(be) if options.profile => {
             let mut learner = begin(Profiled::new(be), &run, resume, options)?;
             let done = trainer::train(&mut learner, &run, &data, &control);
             // Of an interrupted run, too.
             let be = learner.backend();
             super::print(format!("{}\n", profile::table(&be.take(), be.inner().threads())).as_bytes())?;
-            done?
+            (done?, findings::after_training(&mut learner, &run, &data)?)
         }
-        Device::Cpu(be) => trainer::train(&mut begin(be, &run, resume, options)?, &run, &data, &control)?,
-        Device::Cuda(be) => trainer::train(&mut begin(be, &run, resume, options)?, &run, &data, &control)?,
+        Device::Cpu(be) => train(&mut begin(be, &run, resume, options)?, &run, &data, &control)?,
+        Device::Cuda(be) => train(&mut begin(be, &run, resume, options)?, &run, &data, &control)?,
     };
+    findings.iter().for_each(|finding| say::warning(&finding.to_string()));
     let folder = run.folder.display().to_string();
     if options.output.json {
-        return super::print_json(&Done { run: folder, test });
+        return super::print_json(&Done { run: folder, test, findings });
     }
     let table = test.map_or(String::new(), |test| format!("{}\n", test.table()));
     super::print(format!("{table}run folder: {folder}\n").as_bytes())
+}
+
+/// A run to its end, and the findings of its model.
+fn train<B: Backend<Elem = f32>>(
+    learner: &mut Learner<B, AnyModel<B>>,
+    run: &Run,
+    data: &Data,
+    control: &Control,
+) -> Result<(Option<Evaluation>, Vec<Finding>)> {
+    let test = trainer::train(learner, run, data, control)?;
+    Ok((test, findings::after_training(learner, run, data)?))
 }
 
 /// The learner of a run; a new run is written once there is memory for it.

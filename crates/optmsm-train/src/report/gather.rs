@@ -14,7 +14,7 @@ use crate::coverage::{Counter, FieldCoverage};
 use crate::error::{Error, Result};
 use crate::run::Run;
 use crate::sampling::Weighing;
-use crate::{data_files, evaluate, history, say, settings};
+use crate::{data_files, evaluate, findings, history, say, settings};
 
 /// Points of a drawn ROC curve.
 const ROC_POINTS: usize = 200;
@@ -78,6 +78,8 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
     let mean = |(name, v): (String, f64)| v.is_finite().then_some((name, v));
     let measured = &scored.measured;
     let exhibits = predictor.exhibits(measured)?.into_iter();
+    let exhibits: Vec<_> = exhibits.map(|exhibit| ExhibitReport::new(exhibit, &run.schema)).collect();
+    let findings = findings::find(run, &exhibits, (&scored.rows, &scored.predictions), &weighing)?;
     Ok(RunReport {
         run: run.folder.display().to_string(),
         settings: settings::flatten(&run.config, false)?,
@@ -91,7 +93,8 @@ pub fn gather<B: Backend<Elem = f32>, M: Model<B>>(
         weighted_by: weighing.column,
         negatives_weighted: weighing.negatives.is_some(),
         diagnostics: measured.means(spec).into_iter().filter_map(mean).collect(),
-        exhibits: exhibits.map(|exhibit| ExhibitReport::new(exhibit, &run.schema)).collect(),
+        findings,
+        exhibits,
         coverage: scored.coverage,
         overall,
         scenarios,

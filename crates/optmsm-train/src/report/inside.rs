@@ -5,6 +5,7 @@ use super::html::{Cell, count, details, escape, head, number, percent, table};
 use super::sections::{left_out, pictured};
 use super::{ExhibitReport, RunReport};
 use crate::coverage::FieldCoverage;
+use crate::findings::Finding;
 use crate::settings::differences;
 
 /// One block per run, beside each other where there is room.
@@ -13,6 +14,17 @@ fn side(runs: &[RunReport], block: impl Fn(usize, &RunReport) -> String) -> Stri
         format!("<div><h3>{}<bdi>{}</bdi></h3>{}</div>", chart::swatch(i), escape(&r.run), block(i, r))
     };
     format!("<div class=\"side\">{}</div>", runs.iter().enumerate().map(one).collect::<String>())
+}
+
+/// Warnings about the models.
+pub(super) fn findings(runs: &[RunReport]) -> String {
+    side(runs, |_, r| {
+        let item = |f: &Finding| format!("<li><bdi>{}</bdi></li>", escape(&f.to_string()));
+        match r.findings.is_empty() {
+            true => "<p>None.</p>".into(),
+            false => format!("<ul>{}</ul>", r.findings.iter().map(item).collect::<String>()),
+        }
+    })
 }
 
 /// Exhibits of the models: title, how to read it, and what all runs show.

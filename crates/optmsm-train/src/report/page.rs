@@ -48,6 +48,11 @@ pub fn page(runs: &[RunReport]) -> Result<String> {
             "The area under a curve is its AUC. The dashed line is a model that knows nothing. Rows of one class have no curve.",
             sections::roc(runs),
         ),
+        (
+            "Warnings about the model",
+            "Parts that do nothing, and scenarios where a constant does as well, as the rows named above tell.",
+            inside::findings(runs),
+        ),
     ];
     let inside = [
         (

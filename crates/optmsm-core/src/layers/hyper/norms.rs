@@ -3,7 +3,7 @@
 use super::generated::{GeneratedLinear, GeneratedPrepared};
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::model::{Exhibit, Heads};
+use crate::model::{Exhibit, Heads, Shows};
 use crate::params::{Flat, to_host};
 
 /// Frobenius norms of one generated layer, each `[S]`.
@@ -13,14 +13,30 @@ pub struct GeneratedNorms {
     pub weight: Vec<f64>,
     /// Of b_s.
     pub bias: Vec<f64>,
+    /// Largest distance of a W_s from their mean over scenarios, as a share of the mean's norm; 0 of a mean of 0.
+    pub apart: f64,
 }
 
 impl GeneratedNorms {
+    /// Of `len` elements per scenario, from which `norm`, of their differences too, is that of the weights.
+    fn of(elements: &[f64], len: usize, bias: Vec<f64>, norm: impl Fn(&[f64]) -> f64) -> Self {
+        let scenarios = bias.len() as f64;
+        let mut mean = vec![0.0; len];
+        for own in elements.chunks(len) {
+            mean.iter_mut().zip(own).for_each(|(mean, v)| *mean += v / scenarios);
+        }
+        let distance = |own: &[f64]| norm(&own.iter().zip(&mean).map(|(v, m)| v - m).collect::<Vec<_>>());
+        let (farthest, of_mean) = (elements.chunks(len).map(distance).fold(0.0, f64::max), norm(&mean));
+        let apart = if of_mean > 0.0 { farthest / of_mean } else { 0.0 };
+        Self { weight: elements.chunks(len).map(norm).collect(), bias, apart }
+    }
+
     /// Norms of layers by scenario; none where there are none. `name` says what layer l is.
     pub fn exhibit(norms: &[Self], name: impl Fn(usize) -> String) -> Option<Exhibit> {
         let scenarios = norms.first()?.weight.len();
-        let columns = (0..norms.len()).map(name);
-        let columns = columns.flat_map(|layer| [format!("weights of {layer}"), format!("bias of {layer}")]);
+        let names: Vec<String> = (0..norms.len()).map(name).collect();
+        let columns =
+            names.iter().flat_map(|layer| [format!("weights of {layer}"), format!("bias of {layer}")]);
         let row = |s: usize| norms.iter().flat_map(move |n| [Some(n.weight[s]), Some(n.bias[s])]);
         Some(Exhibit {
             title: "Generated weights by scenario".into(),
@@ -30,6 +46,7 @@ impl GeneratedNorms {
             columns: Heads::Named(columns.collect()),
             values: (0..scenarios).flat_map(row).collect(),
             full: None,
+            shows: Shows::Generated { apart: names.into_iter().zip(norms.iter().map(|n| n.apart)).collect() },
         })
     }
 }
@@ -60,7 +77,7 @@ impl GeneratedLinear {
         let (Some((left, _)), Some(own)) = (self.factors, &p.left) else {
             let whole = self.outputs * self.inputs;
             let weight = to_host(be, p.core.buf(), 0, s * whole)?;
-            return Ok(GeneratedNorms { weight: weight.chunks(whole).map(norm).collect(), bias });
+            return Ok(GeneratedNorms::of(&weight, whole, bias, norm));
         };
         // With M = C_s Q: ‖P M‖² = Σ_ij (PᵀP)_ij (M Mᵀ)_ij, so that the product of size in × out is never made.
         let p_l = left.mat(own, params);
@@ -72,12 +89,12 @@ impl GeneratedLinear {
             }
         }
         let product = to_host(be, p.product.buf(), 0, s * r * self.outputs)?;
-        let weight = product.chunks(r * self.outputs).map(|m| {
+        let norm = |m: &[f64]| {
             let row = |i: usize| &m[i * self.outputs..][..self.outputs];
             let pairs = (0..r).flat_map(|i| (0..r).map(move |j| (i, j)));
             pairs.map(|(i, j)| gram[i * r + j] * dot(row(i), row(j))).sum::<f64>().max(0.0).sqrt()
-        });
-        Ok(GeneratedNorms { weight: weight.collect(), bias })
+        };
+        Ok(GeneratedNorms::of(&product, r * self.outputs, bias, norm))
     }
 }
 
