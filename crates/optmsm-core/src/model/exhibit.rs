@@ -223,3 +223,104 @@ impl From<Vec<String>> for Heads {
         Heads::Named(names)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Batch;
+    use crate::gradcheck::{case, random_batch};
+    use crate::learner::{Learner, LearnerConfig};
+    use crate::models::OptMsm;
+    use crate::predictor::Predictor;
+    use crate::reference::Reference;
+
+    /// Two scenarios with 2 rows and 1, and one without; a measure of two elements.
+    fn measured(squares: [f64; 6]) -> Measured {
+        let by_scenario = vec![vec![1.0, 1.0, 0.5, 0.5, 0.0, 0.0]];
+        Measured { rows: vec![2, 1, 0], sums: Vec::new(), by_scenario, squares: vec![squares.into()] }
+    }
+
+    #[test]
+    fn evenness_is_1_of_even_weights_and_0_of_a_choice() {
+        let close = |found: Option<f64>, wanted: f64| (found.unwrap() - wanted).abs() < 1e-12;
+        assert!(close(measured([0.5, 0.5, 0.25, 0.25, 0.0, 0.0]).evenness(0), 1.0));
+        // (1, 0), (0, 1), (1, 0): the means say nothing of it.
+        assert!(close(measured([1.0, 1.0, 1.0, 0.0, 0.0, 0.0]).evenness(0), 0.0));
+        // (0.9, 0.1), (0.1, 0.9), (0.5, 0.5): Σα² is 0.82, 0.82 and 0.5, their mean 2.14/3.
+        let found = measured([0.82, 0.82, 0.25, 0.25, 0.0, 0.0]).evenness(0);
+        assert!(close(found, (3.0_f64 / 2.14).log2()));
+        // At most the mean of Shannon's entropies, in bits: 0.469, 0.469 and 1.
+        let shannon = |p: f64| -(p * p.log2() + (1.0 - p) * (1.0 - p).log2());
+        assert!(found.unwrap() < (2.0 * shannon(0.1) + 1.0) / 3.0);
+        let none = Measured { rows: vec![0; 3], ..measured([0.0; 6]) };
+        assert_eq!(none.evenness(0), None);
+    }
+
+    #[test]
+    fn outputs_are_root_mean_squares_over_units_and_rows() {
+        // Two experts of one unit: E e² is 2 and 8 in the first scenario, 0 and 9 in the second.
+        let shown =
+            Exhibit::outputs(&measured([4.0, 16.0, 0.0, 9.0, 0.0, 0.0]), 0, vec!["a".into(), "b".into()]);
+        let root = |v: f64| Some(v.sqrt());
+        assert_eq!(shown.values, [root(2.0), root(8.0), Some(0.0), Some(3.0), None, None]);
+        // One expert of two units: (2 + 8) / 2 and 9 / 2.
+        let shown = Exhibit::outputs(&measured([4.0, 16.0, 0.0, 9.0, 0.0, 0.0]), 0, vec!["a".into()]);
+        assert_eq!((shown.values, shown.full), (vec![root(5.0), root(4.5), None], root(5.0)));
+    }
+
+    /// A predictor of OptMSM with these weights in its gate, by expert, and the rest as it begins.
+    fn gated(weight: impl Fn(usize) -> f64) -> (Predictor<Reference<f64>, OptMsm>, Batch) {
+        let case = case("gated", |_| {});
+        let model = OptMsm::new(&case.config, &case.input).unwrap();
+        let be = Reference::<f64>::new();
+        let learner = Learner::new(be.clone(), model.clone(), LearnerConfig::default(), 1, 1).unwrap();
+        let mut params = learner.export().unwrap();
+        for tensor in params.iter_mut().filter(|t| t.name.starts_with("gate.")) {
+            let inputs = tensor.data.len() / tensor.shape[0];
+            tensor.data.iter_mut().enumerate().for_each(|(i, v)| *v = weight(i / inputs));
+        }
+        (Predictor::new(be, model, &params, 4).unwrap(), random_batch(&case.input, 12, false, 3))
+    }
+
+    fn of_rows(predictor: &Predictor<Reference<f64>, OptMsm>, batch: &Batch) -> Measured {
+        let mut measured = Measured::new(predictor.spec());
+        predictor.predict_measuring(batch, &mut measured).unwrap();
+        measured
+    }
+
+    /// Evenness of the gate that is shown.
+    fn evenness(predictor: &Predictor<Reference<f64>, OptMsm>, measured: &Measured) -> f64 {
+        let shown = predictor.exhibits(measured).unwrap();
+        let gate = shown.iter().find_map(|e| match e.shows {
+            Shows::Gate { evenness } => evenness,
+            _ => None,
+        });
+        gate.unwrap()
+    }
+
+    #[test]
+    fn squares_are_those_of_each_row() {
+        let (predictor, batch) = gated(|k| k as f64);
+        let all = of_rows(&predictor, &batch);
+        let mut squares: Vec<Vec<f64>> = all.squares.iter().map(|own| vec![0.0; own.len()]).collect();
+        for row in 0..batch.rows() as u32 {
+            let mut one = Batch::new(predictor.spec().input());
+            one.push_rows(&batch, &[row]);
+            // Of one row the sums are its values.
+            for (sums, values) in squares.iter_mut().zip(of_rows(&predictor, &one).by_scenario) {
+                sums.iter_mut().zip(values).for_each(|(sum, v)| *sum += v * v);
+            }
+        }
+        let pairs = || all.squares.iter().flatten().zip(squares.iter().flatten());
+        assert!(pairs().all(|(a, b)| (a - b).abs() < 1e-12) && pairs().any(|(a, _)| *a > 0.1));
+    }
+
+    #[test]
+    fn a_gate_of_zeros_is_even_and_one_of_large_weights_is_not() {
+        let (predictor, batch) = gated(|_| 0.0);
+        assert!((evenness(&predictor, &of_rows(&predictor, &batch)) - 1.0).abs() < 1e-12);
+        // Expert k has logit 50 k (Σ g + 1), of g ≥ 0: the last one has all the weight.
+        let (predictor, batch) = gated(|k| 50.0 * k as f64);
+        assert!(evenness(&predictor, &of_rows(&predictor, &batch)) < 1e-12);
+    }
+}

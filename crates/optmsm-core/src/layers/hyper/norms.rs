@@ -105,3 +105,18 @@ fn dot(x: &[f64], y: &[f64]) -> f64 {
 fn norm(x: &[f64]) -> f64 {
     dot(x, x).sqrt()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scenarios_are_as_far_apart_as_the_farthest_is_from_their_mean() {
+        // (3, 0), (3, 4), (0, 2): mean (2, 2), distances √5, √5 and 2, norm of the mean √8.
+        let of = |elements: &[f64]| GeneratedNorms::of(elements, 2, vec![0.0; 3], norm);
+        let found = of(&[3.0, 0.0, 3.0, 4.0, 0.0, 2.0]);
+        assert_eq!(found.weight, [3.0, 5.0, 2.0]);
+        assert!((found.apart - (5.0_f64 / 8.0).sqrt()).abs() < 1e-12);
+        assert_eq!((of(&[3.0, 1.0, 3.0, 1.0, 3.0, 1.0]).apart, of(&[0.0; 6]).apart), (0.0, 0.0));
+    }
+}
