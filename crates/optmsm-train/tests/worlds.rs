@@ -86,3 +86,36 @@ fn help_says_what_the_worlds_are() {
         assert!(line.is_some_and(|line| line.ends_with(world.about())), "{help}");
     }
 }
+
+/// Warnings about the gate among the findings.
+fn of_the_gate(findings: &serde_json::Value) -> usize {
+    let found = findings.as_array().unwrap().iter();
+    found.filter(|f| f["place"] == "Gate by scenario" && f["what"].as_str().unwrap().contains("even")).count()
+}
+
+#[test]
+fn a_gate_that_nothing_needs_is_warned_of() {
+    let place = Place::empty();
+    good(
+        &place,
+        &["synth", "--world", "alike", "--rows", "2000", "--users", "50", "--items", "20", "--dir", "w"],
+    );
+    let args = ["train", "--quiet", "--json", "--config", "w/alike.toml", "--set", "train.epochs=1"];
+    let out = place.run(&[&args[..], &["--run", "r"]].concat());
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let done: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(of_the_gate(&done["findings"]), 1, "{}", done["findings"]);
+    let said = String::from_utf8(out.stderr).unwrap();
+    let warnings = said.lines().filter(|line| line.starts_with("warning: ")).count();
+    assert_eq!(warnings, done["findings"].as_array().unwrap().len(), "{said}");
+    assert!(said.contains("warning: Gate by scenario: the weights are nearly even in all rows"), "{said}");
+
+    // The report says the same of the same rows, and nothing of a gate that there is not.
+    let select = ["--set", "model.combine=select", "--set", "model.experts.count=4", "--run", "s"];
+    let out = place.run(&[&args[..], &select].concat());
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    good(&place, &["report", "r", "s", "--out", "r.html", "--json", "r.json"]);
+    let runs: serde_json::Value = serde_json::from_str(&place.text("r.json")).unwrap();
+    assert_eq!((&runs[0]["findings"], of_the_gate(&runs[1]["findings"])), (&done["findings"], 0));
+    assert!(place.text("r.html").contains("<h2>Warnings about the model</h2>"));
+}

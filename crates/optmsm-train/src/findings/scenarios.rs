@@ -56,7 +56,7 @@ pub(super) fn find(
             ));
         }
         let what = (!what.is_empty()).then(|| format!("{} ({} rows)", what.join(", "), rows.len()))?;
-        let advice = "it does no better there than a constant: see whether the scenario has rows enough, and compare with a model \
+        let advice = "nothing shows that it does better there than a constant: see whether the scenario has rows enough, and compare with a model \
                       that shares everything (model.kind = \"dnn\")";
         Some(Finding { place: format!("scenario {}", scenario.name), what, advice: advice.into() })
     };
