@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{CONFIG, Place, code};
+use common::{CONFIG, Place, besides_the_model, code};
 
 const TRAIN: [&str; 5] = ["train", "--config", "config.toml", "--run", "r"];
 
@@ -104,7 +104,7 @@ fn said(place: &Place, data: &str) -> [Vec<String>; 4] {
     let said = |args: &[&str]| {
         let out = place.run(args);
         assert!(!String::from_utf8_lossy(&out.stdout).contains("warning"));
-        let lines = code(&out, 0);
+        let lines = besides_the_model(&code(&out, 0));
         lines.lines().filter(|line| line.contains(" of ")).map(String::from).collect()
     };
     let found = [&evaluate[..], &predict, &check, &train].map(said);
@@ -186,7 +186,7 @@ fn what_training_leaves_out_itself_is_measured_by_that() {
         place.write(&file, text);
         if !place.path("r").exists() {
             let stderr = code(&place.run(&[&TRAIN[..], &["-q"]].concat()), 0);
-            assert_eq!(stderr, "");
+            assert_eq!(besides_the_model(&stderr), "");
         }
         for said in said(&place, &file) {
             assert_eq!(said.len(), warnings, "{name}: {said:?}");

@@ -114,7 +114,7 @@ fn scoring_what_was_trained_on_is_said() {
         let out =
             place.run(&[&["train", "--quiet", "--config", "config.toml", "--run", &run], &set[..]].concat());
         assert!(out.status.success());
-        String::from_utf8(out.stderr).unwrap()
+        common::besides_the_model(&String::from_utf8(out.stderr).unwrap())
     };
     assert_eq!(said(&["data.test=./train-test.csv"]), "");
     assert_eq!(

@@ -118,6 +118,15 @@ impl Place {
     }
 }
 
+/// What was said except the warnings about the model: a tiny one on a few rows has many.
+pub(crate) fn besides_the_model(said: &str) -> String {
+    let places =
+        ["Experts apart", "Outputs of the experts", "Gate by scenario", "Generated weights", "scenario "];
+    let of_the_model =
+        |line: &&str| line.strip_prefix("warning: ").is_some_and(|w| places.iter().any(|p| w.starts_with(p)));
+    said.lines().filter(|line| !of_the_model(line)).map(|line| format!("{line}\n")).collect()
+}
+
 /// Checks an exit code; returns what the program wrote to standard error.
 pub(crate) fn code(out: &Output, wanted: i32) -> String {
     let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
