@@ -21,8 +21,7 @@ const EQUAL: f64 = 0.01;
 
 /// Findings of all exhibits, in their order.
 pub(super) fn find(exhibits: &[ExhibitReport]) -> Vec<Finding> {
-    let silent: Vec<&str> =
-        exhibits.iter().filter(|e| e.shows == Shows::Outputs).flat_map(|e| dead(e)).collect();
+    let silent: Vec<&str> = exhibits.iter().filter(|e| e.shows == Shows::Outputs).flat_map(dead).collect();
     let of = |e: &ExhibitReport| match &e.shows {
         Shows::Values => Vec::new(),
         Shows::Gate { evenness } => gate(e, *evenness),
