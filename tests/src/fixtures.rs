@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use optmsm_core::backend::{Backend, Elem};
 use optmsm_core::batch::{Batch, Column};
-use optmsm_core::config::{Combine, Condition, FieldKind, FieldSpec, InputSpec, ModelConfig, Pooling, Role};
+use optmsm_core::config::{
+    Activation, Combine, Condition, FieldKind, FieldSpec, InputSpec, ModelConfig, Pooling, Role,
+};
 use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::model::AnyModel;
 use optmsm_core::models;
@@ -134,7 +136,9 @@ impl Fixture {
             orthogonality: self.lambda(),
             ..ModelConfig::default()
         };
-        c.combine = if self.case["combine"] == "gate" { Combine::Gate } else { Combine::Select };
+        let named = |key: &str| self.case.get(key).cloned().unwrap_or_else(|| "relu".into());
+        c.combine = Combine::deserialize(named("combine")).unwrap();
+        c.expert_output = Activation::deserialize(named("expert_output")).unwrap();
         c.experts.hidden = self.widths("experts");
         c.experts.count = self.case["experts"]["count"].as_u64().unwrap() as usize;
         c.specific.hidden = self.widths("specific");
@@ -144,8 +148,7 @@ impl Fixture {
         c.hyper.rank = self.usize("rank").min(widest);
         c.hyper.trunk = self.usize("trunk");
         c.hyper.scenario_dim = self.usize("scenario_dim");
-        c.hyper.condition =
-            if self.case["condition"] == "scenario" { Condition::Scenario } else { Condition::Instance };
+        c.hyper.condition = Condition::deserialize(named("condition")).unwrap();
         c
     }
 

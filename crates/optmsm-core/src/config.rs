@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::rounding::TableDtype;
 
 pub use crate::input::{FieldKind, FieldSpec, InputSpec, Pooling, Role};
-pub use crate::models::optmsm::{Combine, SpecificConfig};
+pub use crate::models::optmsm::{Activation, Combine, SpecificConfig};
 pub use crate::models::{Kind, ModelConfig};
 
 /// Embedding tables of categorical and multi-hot fields.
@@ -32,6 +32,8 @@ pub enum Condition {
     Scenario,
     /// The scenario's embedding and the row's specific encoding: one tower per row.
     Instance,
+    /// A vector that all scenarios share: one tower for all, an ablation.
+    Shared,
 }
 
 /// Experts: MLPs of one shape that read the same input.

@@ -1,6 +1,7 @@
 //! Layers with handwritten forward and backward; docs/derivations.md derives what is not textbook.
 
 pub mod embedding;
+pub mod expert_output;
 pub mod experts;
 pub mod gate;
 pub mod gate_unit;
@@ -17,6 +18,7 @@ pub mod star;
 pub mod tower;
 
 pub use embedding::{Embedding, EmbeddingConfig};
+pub use expert_output::ExpertOutput;
 pub use experts::Experts;
 pub use gate::{Gate, Mixture};
 pub use gate_unit::{GateInput, GateUnit};

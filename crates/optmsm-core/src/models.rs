@@ -34,7 +34,7 @@ use crate::model::AnyModel;
 use crate::rounding::TableDtype;
 
 pub use cost::Cost;
-pub use optmsm::{Combine, OptMsm, SpecificConfig};
+pub use optmsm::{Activation, Combine, OptMsm, SpecificConfig};
 
 /// An architecture in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +106,8 @@ macro_rules! kinds {
             /// Embedding tables.
             #[serde(skip_serializing_if = "EmbeddingsConfig::is_default")]
             pub embeddings: EmbeddingsConfig,
+            /// What follows the last layer of OptMSM's experts.
+            pub expert_output: Activation,
             /// OptMSM's shared-information experts.
             pub experts: ExpertsConfig,
             /// OptMSM's specific-information encoding.
@@ -130,6 +132,7 @@ macro_rules! kinds {
                     orthogonality: 0.1,
                     combine: Combine::Gate,
                     embeddings: EmbeddingsConfig::default(),
+                    expert_output: Activation::Relu,
                     experts: ExpertsConfig::default(),
                     specific: SpecificConfig::default(),
                     tower: TowerConfig::default(),
@@ -151,6 +154,7 @@ macro_rules! kinds {
                     embeddings: self.embeddings.clone(),
                     orthogonality: own.orthogonality,
                     combine: own.combine,
+                    expert_output: own.expert_output,
                     experts: own.experts.clone(),
                     specific: own.specific.clone(),
                     tower: own.tower.clone(),
@@ -167,6 +171,7 @@ macro_rules! kinds {
                 if self.kind != Kind::OptMsm {
                     check("model.orthogonality", self.orthogonality == plain.orthogonality);
                     check("model.combine", self.combine == plain.combine);
+                    check("model.expert_output", self.expert_output == plain.expert_output);
                     check("model.experts", self.experts == plain.experts);
                     check("model.specific", self.specific == plain.specific);
                     check("model.tower", self.tower == plain.tower);

@@ -248,6 +248,11 @@ fn bad_settings_are_refused() {
          S = 3; set experts.count = 3 (or 0), or combine = \"gate\"",
     );
     place.refused_set(
+        &["model.expert_output=normalized", "model.experts.hidden=[4, 1]"],
+        "--set model.experts.hidden=[4, 1], `model.experts.hidden`: ends in a width of 1, and a normalized output of one element is \
+         always 0; make the last width at least 2, or set model.expert_output = \"linear\"",
+    );
+    place.refused_set(
         &["model.hyper.rank=5"],
         "--set model.hyper.rank=5, `model.hyper.rank`: 5 is larger than every tower layer can use (4); set it to 4 or less, or 0 to \
          generate whole matrices",

@@ -10,7 +10,7 @@ use crate::layers::{Linear, Mlp};
 use crate::model::{Builder, Cx, FirstLayer};
 use crate::params::Flat;
 
-/// e `[rows, K·m]` with e_k = E_k(x); every layer has ReLU (+ dropout).
+/// e `[rows, K·m]` with e_k = E_k(x); every layer has ReLU (+ dropout), the last one unless it is [linear](Experts::to_linear_end).
 #[derive(Clone, Debug)]
 pub struct Experts {
     mlp: Mlp,
@@ -43,6 +43,11 @@ impl Experts {
     /// The same as the layers of a linear reader: [`Mlp::reading_fields`].
     pub fn reading_fields(self) -> Self {
         Self { mlp: self.mlp.reading_fields(), ..self }
+    }
+
+    /// The same with no ReLU and no dropout behind the last layer.
+    pub fn to_linear_end(self) -> Self {
+        Self { mlp: self.mlp.to_linear_end(), ..self }
     }
 
     /// K.

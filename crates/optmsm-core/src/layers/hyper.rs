@@ -15,7 +15,7 @@ use crate::config::{Condition, HyperConfig};
 use crate::error::Result;
 use crate::layers::Linear;
 use crate::model::{Builder, Cx};
-use crate::params::{Flat, ParamId, Tensor};
+use crate::params::{Flat, Init, ParamId, Tensor};
 
 pub use generated::{GeneratedActivations, GeneratedLinear, GeneratedPrepared};
 pub use norms::GeneratedNorms;
@@ -26,8 +26,8 @@ pub struct Hyper {
     scenario: ParamId, // [S, q]
     trunk: Linear,
     config: HyperConfig,
-    scenarios: usize,
-    row: usize, // p: columns of g
+    scenarios: usize, // 1 where all share a condition
+    row: usize,       // p: columns of g
 }
 
 /// Packed weights, and u of the scenarios.
@@ -50,11 +50,18 @@ impl Hyper {
     /// `{name}.trunk` of the scenarios' embeddings `scenario` `[S, q]` and, with `condition = "instance"`, of `row` columns more.
     pub fn new(build: &mut Builder, name: &str, scenario: ParamId, row: usize, config: &HyperConfig) -> Self {
         let inputs = match config.condition {
-            Condition::Scenario => config.scenario_dim,
+            Condition::Scenario | Condition::Shared => config.scenario_dim,
             Condition::Instance => config.scenario_dim + row,
         };
         let trunk = Linear::new(&mut build.params, &format!("{name}.trunk"), inputs, config.trunk, true);
-        Self { scenario, trunk, config: config.clone(), scenarios: build.scenarios(), row }
+        let (scenario, scenarios) = match config.condition {
+            Condition::Shared => {
+                let init = Init::Normal(1.0);
+                (build.params.add(format!("{name}.condition"), &[1, config.scenario_dim], init), 1)
+            }
+            Condition::Scenario | Condition::Instance => (scenario, build.scenarios()),
+        };
+        Self { scenario, trunk, config: config.clone(), scenarios, row }
     }
 
     /// Whether every row has its own weights.
@@ -62,9 +69,14 @@ impl Hyper {
         self.config.condition == Condition::Instance
     }
 
-    /// Scenarios that have a u of their own.
+    /// Vectors u that a step makes.
     fn conditions(&self) -> usize {
         if self.by_row() { 0 } else { self.scenarios }
+    }
+
+    /// Whether all rows have the same weights.
+    fn shared(&self) -> bool {
+        self.config.condition == Condition::Shared
     }
 
     /// Room for what is made once per step.

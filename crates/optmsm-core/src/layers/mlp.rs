@@ -56,6 +56,13 @@ impl Mlp {
         mlp
     }
 
+    /// The same with no ReLU and no dropout behind the last layer.
+    pub fn to_linear_end(mut self) -> Self {
+        let last = self.layers.pop().map(Linear::without_relu);
+        self.layers.extend(last);
+        self
+    }
+
     /// `count` stacks of one shape to a logit each, side by side: of x `[rows, count · inputs]`, in which each has its own
     /// columns, to `[rows, count]`.
     pub fn logits(

@@ -7,7 +7,7 @@ use crate::layers::gate::Mixture;
 use crate::model::{Exhibit, Heads, Measure, Measured, ModelSpec, Shows};
 use crate::params::Tensor;
 
-/// λ/B Σ_b 1/(K(K−1)) Σ_{i≠j} cos²(e_i, e_j), of experts that end in a ReLU.
+/// λ/B Σ_b 1/(K(K−1)) Σ_{i≠j} cos²(e_i, e_j).
 #[derive(Clone, Copy, Debug)]
 pub struct Orthogonality {
     weight: f64,  // λ
@@ -53,20 +53,19 @@ impl Orthogonality {
         be.orthogonality(act.inv_norm.mat_mut(e.rows), sums, e);
     }
 
-    /// Adds to d_e the gradient of the penalty; d_e is then that before the experts' last ReLU.
+    /// Adds to d_e the gradient of the penalty.
     pub fn backward<B: Backend>(
         &self,
         be: &B,
-        mut d_e: MatMut<B::Buf>,
+        d_e: MatMut<B::Buf>,
         act: &OrthogonalityActivations<B>,
         e: Mat<B::Buf>,
         batch_rows: usize,
     ) {
-        be.orthogonality_bwd(d_e.again(), e, act.inv_norm.mat(e.rows), self.scale(batch_rows));
-        be.relu_bwd(d_e, e);
+        be.orthogonality_bwd(d_e, e, act.inv_norm.mat(e.rows), self.scale(batch_rows));
     }
 
-    /// [`Mixture::backward`], then [`Orthogonality::backward`], in one pass.
+    /// [`Mixture::backward`], then [`Orthogonality::backward`], then that of the ReLU which made e, in one pass.
     #[allow(clippy::too_many_arguments)] // the sides of a backward pass
     pub fn backward_with_mixture<B: Backend>(
         &self,

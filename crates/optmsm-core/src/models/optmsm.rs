@@ -6,12 +6,13 @@ mod config;
 use crate::backend::{Backend, Mat, MatMut, Products, Write};
 use crate::config::{InputSpec, ModelConfig, Role};
 use crate::error::Result;
+use crate::layers::expert_output::ExpertOutputActivations;
 use crate::layers::hyper::GeneratedNorms;
 use crate::layers::input_mlp::{InputMlpActivations, InputMlpPrepared};
 use crate::layers::mlp::MlpActivations;
 use crate::layers::orthogonality::OrthogonalityActivations;
 use crate::layers::tower::{TowerActivations, TowerPrepared, TowerScratch};
-use crate::layers::{Experts, Gate, InputMlp, Mixture, Mlp, Orthogonality, Tower, TowerSpec};
+use crate::layers::{ExpertOutput, Experts, Gate, InputMlp, Mixture, Mlp, Orthogonality, Tower, TowerSpec};
 use crate::model::{
     Builder, Cx, Exhibit, Fields, Grads, Measure, Measured, Model, ModelSpec, Reader, ReaderGrads,
 };
@@ -19,7 +20,7 @@ use crate::models::About;
 use crate::params::{Flat, Init, Tensor};
 
 pub use cases::{cases, field_cases};
-pub use config::{Combine, SpecificConfig};
+pub use config::{Activation, Combine, SpecificConfig};
 pub(crate) use config::{starter, validate, validate_roles};
 
 /// In words.
@@ -39,8 +40,10 @@ const SPECIFIC: usize = 1;
 pub struct OptMsm {
     spec: ModelSpec,
     experts: Experts,
+    output: ExpertOutput,
     orthogonality: Orthogonality,
     specific: InputMlp,
+    combine: Combine,
     gate: Option<Gate>,
     tower: Tower,
     width: usize,    // m
@@ -61,6 +64,7 @@ pub struct Prepared<B: Backend> {
 pub struct Activations<B: Backend> {
     e_sh: Tensor<B>, // [rows, d·F_sh]
     experts: MlpActivations<B>,
+    output: ExpertOutputActivations<B>,
     specific: InputMlpActivations<B>,
     e: Tensor<B>,   // [rows, K·m]
     d_e: Tensor<B>, // [rows, K·m]
@@ -82,12 +86,16 @@ impl OptMsm {
         let (s, q) = (input.scenarios, config.hyper.scenario_dim);
         let scenario = build.params.add("scenario.weight", &[s, q], Init::Normal(config.init_std));
         let shared = build.embedding().width(Fields::Role(Role::Shared));
-        let experts = Experts::new(&mut build, "experts", shared, &config.experts).reading_fields();
+        let mut experts = Experts::new(&mut build, "experts", shared, &config.experts).reading_fields();
+        if config.expert_output != Activation::Relu {
+            experts = experts.to_linear_end();
+        }
         let specific =
             InputMlp::new(&mut build, "specific", Fields::Role(Role::Specific), scenario, |build, inputs| {
                 Mlp::new(&mut build.params, "specific", inputs, &config.specific.hidden)
             });
         let (count, width, encoding) = (experts.count(), experts.width(), specific.width());
+        let output = ExpertOutput::new(config.expert_output, count, width);
         let gate =
             (config.combine == Combine::Gate).then(|| Gate::shared(&mut build, "gate", [encoding, count]));
         let (tower, hyper) = (&config.tower, &config.hyper);
@@ -101,9 +109,10 @@ impl OptMsm {
         let orthogonality = Orthogonality::new(config.orthogonality, count);
         let mut measures = orthogonality.measures().to_vec();
         measures.push(Measure::of_scenarios(count * width));
+        let combine = config.combine;
         measures.extend(gate.as_ref().map(|_| Measure::of_scenarios(count)));
         let spec = build.build(readers, measures);
-        Ok(Self { spec, experts, orthogonality, specific, gate, tower, width, encoding })
+        Ok(Self { spec, experts, orthogonality, specific, combine, gate, tower, output, width, encoding })
     }
 }
 
@@ -130,10 +139,11 @@ impl<B: Backend> Model<B> for OptMsm {
         let forward = |cols: usize| Tensor::new(be, rows, cols);
         let backward = |cols: usize| Tensor::new(be, if training { rows } else { 0 }, cols);
         let (count, experts) = (self.experts.count(), self.experts.count() * self.width);
-        let gates = if self.gate.is_some() { count } else { 0 };
+        let gates = if self.combine == Combine::Select { 0 } else { count };
         Ok(Activations {
             e_sh: forward(self.spec.readers()[SHARED].width())?,
             experts: self.experts.activations(be, rows, training)?,
+            output: self.output.activations(be, rows)?,
             specific: self.specific.activations(be, rows, training)?,
             e: forward(experts)?,
             d_e: backward(experts)?,
@@ -168,7 +178,10 @@ impl<B: Backend> Model<B> for OptMsm {
     ) {
         let (be, n, m, p) = (cx.be, cx.x.rows, self.width, self.encoding);
         self.spec.embed(cx, SHARED, act.e_sh.mat_mut(n));
-        self.experts.forward(cx, act.e.mat_mut(n), &mut act.experts, act.e_sh.mat(n), &prepared.experts);
+        let Activations { e, experts, output, e_sh, .. } = act;
+        self.output.forward(be, e.mat_mut(n), output, |y| {
+            self.experts.forward(cx, y, experts, e_sh.mat(n), &prepared.experts);
+        });
         if let Some(sums) = sums {
             self.orthogonality.forward(be, sums, &mut act.orthogonality, act.e.mat(n));
         }
@@ -177,9 +190,15 @@ impl<B: Backend> Model<B> for OptMsm {
         self.specific.forward(cx, g, &mut act.specific, embed, &prepared.specific);
         if let (Some(gate), Some(packed)) = (&self.gate, &prepared.gate) {
             gate.forward(cx, &mut act.gate, act.h0.mat(n).cols(m, p), packed);
-            act.gate.forward(be, act.h0.mat_mut(n).cols(0, m), act.e.mat(n));
-        } else {
-            be.select(act.h0.mat_mut(n).cols(0, m), act.e.mat(n), cx.x.groups);
+        }
+        let mix = act.h0.mat_mut(n).cols(0, m);
+        match self.combine {
+            Combine::Gate => act.gate.forward(be, mix, act.e.mat(n)),
+            Combine::Mean => {
+                be.fill(act.gate.logits_mut(n), 0.0);
+                act.gate.forward(be, mix, act.e.mat(n));
+            }
+            Combine::Select => be.select(mix, act.e.mat(n), cx.x.groups),
         }
         let h0 = act.h0.mat(n);
         self.tower.forward(cx, logits, &mut act.tower, h0, h0.cols(m, p), &prepared.tower);
@@ -208,17 +227,23 @@ impl<B: Backend> Model<B> for OptMsm {
         let (d_g, tower) = ((act.d_h0.mat_mut(n).cols(m, p), Write::Add), &mut act.tower);
         self.tower.backward_to_condition(cx, &mut grads.dense, d_g, tower, &prepared.tower);
 
-        // Leaves in d_e the gradient before the experts' last ReLU.
+        // Leaves in d_e the gradient of the experts' last layer before what follows it.
         let (mut d_e, e) = (act.d_e.mat_mut(n), act.e.mat(n));
         let (d_mix, apart) = (act.d_h0.mat(n).cols(0, m), &act.orthogonality);
-        if let (Some(gate), Some(packed)) = (&self.gate, &prepared.gate) {
+        if self.output.is_relu() && self.combine != Combine::Select {
             let mixture = &mut act.gate;
             self.orthogonality.backward_with_mixture(be, d_e, d_mix, mixture, apart, e, batch_rows);
+        } else {
+            match self.combine {
+                Combine::Select => be.select_bwd(d_e.again(), Write::Set, d_mix, cx.x.groups),
+                Combine::Gate | Combine::Mean => act.gate.backward(be, d_e.again(), d_mix, e),
+            }
+            self.orthogonality.backward(be, d_e.again(), apart, e, batch_rows);
+            self.output.backward(be, d_e, &act.output, e);
+        }
+        if let (Some(gate), Some(packed)) = (&self.gate, &prepared.gate) {
             let d_g = (act.d_h0.mat_mut(n).cols(m, p), Write::Add);
             gate.backward(cx, &mut grads.dense, d_g, &act.gate, h0.cols(m, p), packed);
-        } else {
-            be.select_bwd(d_e.again(), Write::Set, d_mix, cx.x.groups);
-            self.orthogonality.backward(be, d_e, apart, e, batch_rows);
         }
         let (delta, d_e, packed) = (readers.reader(SHARED), act.d_e.mat_mut(n), &prepared.experts);
         let dense = &mut grads.dense;
@@ -256,7 +281,7 @@ impl<B: Backend> Model<B> for OptMsm {
     ) -> Result<Vec<Exhibit>> {
         let mut shown = Vec::new();
         let names = || self.experts.names();
-        shown.extend(self.orthogonality.exhibit(&self.spec, measured, names(), true));
+        shown.extend(self.orthogonality.exhibit(&self.spec, measured, names(), self.output.is_relu()));
         shown.push(Exhibit::outputs(measured, 0, names()));
         shown.extend(self.gate.as_ref().map(|_| Exhibit::gate(measured, 1, names())));
         let norms = self.tower.norms(be, &prepared.tower, params)?;

@@ -10,9 +10,13 @@ use crate::error::{Error, Result};
 use crate::tune::Space;
 
 /// OptMSM with one idea taken away or changed: name, and what is fixed.
-const ABLATIONS: [(&str, &[&str]); 8] = [
+const ABLATIONS: [(&str, &[&str]); 12] = [
     ("optmsm", &[]),
     ("without penalty", &["model.orthogonality=0"]),
+    ("without gate", &["model.combine=\"mean\""]),
+    ("without hypernetwork", &["model.hyper.condition=\"shared\""]),
+    ("linear experts", &["model.expert_output=\"linear\""]),
+    ("normalized experts", &["model.expert_output=\"normalized\""]),
     ("K = 1", &["model.experts.count=1"]),
     ("K = 2", &["model.experts.count=2"]),
     ("K = 4", &["model.experts.count=4"]),

@@ -2,7 +2,7 @@
 
 use super::left::{Left, LeftPrepared};
 use super::{Hyper, HyperActivations, HyperPrepared};
-use crate::backend::{Backend, Layout, Mat, MatMut, Products, Write};
+use crate::backend::{Backend, Groups, Layout, Mat, MatMut, Products, Write};
 use crate::error::Result;
 use crate::layers::Linear;
 use crate::model::{Builder, Cx, Grads};
@@ -24,7 +24,8 @@ pub struct GeneratedLinear {
     pub(super) outputs: usize,
     pub(super) rank: usize,
     pub(super) relu: bool,
-    pub(super) scenarios: usize,
+    pub(super) scenarios: usize, // 1 where all rows have the same weights
+    pub(super) shared: bool,
     trunk: usize, // t
 }
 
@@ -90,7 +91,8 @@ impl GeneratedLinear {
             let init = [std(t * inputs), Init::Zero];
             (Linear::with_init(&mut build.params, &own("full"), shape, false, init[0], init[1]), None)
         };
-        let (scenarios, Builder { params, derived, .. }) = (build.scenarios(), build);
+        let (scenarios, Builder { params, derived, .. }) = (hyper.scenarios, build);
+        let shared = hyper.shared();
         let init = Init::Normal((0.2 / t as f64).sqrt());
         let shift = Linear::with_init(params, &own("shift"), [t, outputs], false, init, Init::Zero);
         let rows = if rank > 0 { rank } else { inputs };
@@ -98,7 +100,7 @@ impl GeneratedLinear {
             let weight = derived.add(own("generated"), &[scenarios, rows * outputs], Init::Zero);
             (weight, derived.add(own("bias"), &[scenarios, outputs], Init::Zero))
         });
-        Self { weight, shift, factors, d_generated, inputs, outputs, rank, relu, scenarios, trunk: t }
+        Self { weight, shift, factors, d_generated, inputs, outputs, rank, relu, scenarios, shared, trunk: t }
     }
 
     /// Columns of h.
@@ -244,6 +246,11 @@ impl GeneratedLinear {
         if let Some(generated) = self.d_generated {
             self.finish_scenarios(be, grads, generated, (d_u.mat_mut(s), write), scratch, hyper.u.mat(s), p);
         }
+    }
+
+    /// Which rows have the same weights, where a step generates them.
+    pub(super) fn groups<'a, B: Backend>(&self, cx: Cx<'a, B>) -> Groups<'a, B::Ids> {
+        if self.shared { Groups::One(0) } else { Groups::Rows(cx.x.groups) }
     }
 
     /// Rows `i` of A that generate row `i` of the matrix: `[cols, t]`.

@@ -52,7 +52,7 @@ impl GeneratedNorms {
 }
 
 impl GeneratedLinear {
-    /// Norms of what [`GeneratedLinear::generate`] made; none where every row has its own.
+    /// Norms of what [`GeneratedLinear::generate`] made; none where every row has its own, or all have the same.
     ///
     /// # Errors
     /// When the device failed.
@@ -62,7 +62,8 @@ impl GeneratedLinear {
         p: &GeneratedPrepared<B>,
         params: &Flat<B>,
     ) -> Result<Option<GeneratedNorms>> {
-        self.d_generated.map(|_| self.norms_of_scenarios(be, p, params)).transpose()
+        let by_scenario = self.d_generated.filter(|_| !self.shared);
+        by_scenario.map(|_| self.norms_of_scenarios(be, p, params)).transpose()
     }
 
     fn norms_of_scenarios<B: Backend>(

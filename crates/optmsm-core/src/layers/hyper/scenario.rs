@@ -46,7 +46,7 @@ impl GeneratedLinear {
             be.linear(act.a.mat_mut(h.rows), h, &left.packed, Groups::One(0), Epilogue::NONE);
             x = act.a.mat(h.rows);
         }
-        be.linear(y, x, &p.generated, Groups::Rows(cx.x.groups), then);
+        be.linear(y, x, &p.generated, self.groups(cx), then);
     }
 
     /// Adds to the gradients of the generated weights in `derived`, and to that of P; sets d_h, before the ReLU that made h when
@@ -63,7 +63,7 @@ impl GeneratedLinear {
         (h, relu): (Mat<B::Buf>, Option<Mat<B::Buf>>),
         p: &GeneratedPrepared<B>,
     ) {
-        let (be, s, by) = (cx.be, self.scenarios, Groups::Rows(cx.x.groups));
+        let (be, s, by) = (cx.be, self.scenarios, self.groups(cx));
         let derived = &mut grads.derived;
         be.col_sum(derived.mat_mut(d_bias), Write::Add, d_y, by);
         let (Some((left, _)), Some(own)) = (self.factors, &p.left) else {

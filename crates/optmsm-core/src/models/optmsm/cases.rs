@@ -1,6 +1,6 @@
 //! Gradient cases of OptMSM.
 
-use crate::config::{Combine, Condition, Role};
+use crate::config::{Activation, Combine, Condition, Role};
 use crate::gradcheck::{Case, case};
 
 /// Every combination of combine × condition × rank, K from 1 to 8, dropout, no specific field, and [`field_cases`].
@@ -37,6 +37,21 @@ pub fn cases() -> Vec<Case> {
     cases.push(case("tower without hidden layer", |c| {
         c.config.tower.hidden.clear();
         c.config.hyper.rank = 1;
+    }));
+    for output in [Activation::Linear, Activation::Normalized] {
+        for combine in [Combine::Gate, Combine::Select, Combine::Mean] {
+            let name = format!("{output:?} experts, {combine:?}").to_lowercase();
+            cases.push(case(&name, |c| {
+                c.config.expert_output = output;
+                c.config.combine = combine;
+            }));
+        }
+    }
+    cases.push(case("mean", |c| c.config.combine = Combine::Mean));
+    cases.push(case("one tower for all scenarios", |c| c.config.hyper.condition = Condition::Shared));
+    cases.push(case("one whole tower for all scenarios", |c| {
+        c.config.hyper.condition = Condition::Shared;
+        c.config.hyper.rank = 0;
     }));
     cases.extend(field_cases());
     cases

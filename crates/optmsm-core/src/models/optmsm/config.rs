@@ -13,6 +13,20 @@ pub enum Combine {
     Gate,
     /// Expert `s` belongs to scenario `s`; needs K = S.
     Select,
+    /// The mean of all experts, an ablation.
+    Mean,
+}
+
+/// What follows the last layer of the experts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    /// ReLU, then dropout: orthogonal vectors have disjoint supports.
+    Relu,
+    /// Nothing.
+    Linear,
+    /// Layer normalization of each expert's output.
+    Normalized,
 }
 
 /// Specific-information encoding.
@@ -47,11 +61,12 @@ pub(crate) fn validate(config: &ModelConfig, input: &InputSpec) -> Result<()> {
     check::dropout("model.tower.dropout", config.tower.dropout)?;
     check::at_least_zero("model.orthogonality", config.orthogonality)?;
     let other = match config.combine {
-        Combine::Gate => "",
+        Combine::Gate | Combine::Mean => "",
         Combine::Select => "model.combine = \"gate\" and ",
     };
     check::experts("model.experts", &config.experts, input.scenarios, other)?;
     select(config, input)?;
+    normalized(config)?;
     let widest = config.tower_widths().windows(2).map(|w| w[0].min(w[1])).max().unwrap_or(1);
     if config.hyper.rank > widest {
         return Err(Error::config(
@@ -81,6 +96,16 @@ fn select(config: &ModelConfig, input: &InputSpec) -> Result<()> {
             format!("combine = \"select\" gives each scenario its own expert, but K = {k} and S = {s}"),
             format!("set experts.count = {s} (or 0), or combine = \"gate\""),
         ));
+    }
+    Ok(())
+}
+
+/// Checks that there is something to normalize.
+fn normalized(config: &ModelConfig) -> Result<()> {
+    if config.expert_output == Activation::Normalized && config.experts.hidden.last() == Some(&1) {
+        let problem = "ends in a width of 1, and a normalized output of one element is always 0";
+        let fix = "make the last width at least 2, or set model.expert_output = \"linear\"";
+        return Err(Error::config("model.experts.hidden", problem, fix));
     }
     Ok(())
 }
