@@ -121,13 +121,15 @@ fn mean_gate_weights_are_those_of_the_formula() {
 
 #[test]
 fn a_model_without_a_gate_has_no_gate_weights() {
-    let case = case("select", |c| c.config.combine = Combine::Select);
-    let p = predictor(cpu(), &case, 8);
-    let batch = random_batch(&case.input, 20, false, 9);
-    let mut measured = Measured::new(p.spec());
-    assert_eq!(p.predict_measuring(&batch, &mut measured).unwrap(), p.predict(&batch).unwrap());
-    assert!(measured.by_scenario.is_empty());
-    assert!(p.exhibits(&measured).unwrap().iter().all(|e| e.title != "Gate by scenario"));
+    for combine in [Combine::Select, Combine::Mean] {
+        let case = case("no gate", |c| c.config.combine = combine);
+        let p = predictor(cpu(), &case, 8);
+        let batch = random_batch(&case.input, 20, false, 9);
+        let mut measured = Measured::new(p.spec());
+        assert_eq!(p.predict_measuring(&batch, &mut measured).unwrap(), p.predict(&batch).unwrap());
+        assert!(measured.by_scenario.is_empty());
+        assert!(p.exhibits(&measured).unwrap().iter().all(|e| e.title != "Gate by scenario"));
+    }
 }
 
 /// Norms of W_s and b_s with every matrix made in full: u = ReLU(W_u z_s + b_u), W = reshape(A u + a), or P C Q.
@@ -189,7 +191,8 @@ fn norms_of_generated_weights_are_those_of_the_whole_matrices() {
     for case in Kind::OptMsm.cases() {
         let expected = match case.config.hyper.condition {
             Condition::Scenario => norms_by_hand(&case),
-            Condition::Instance => Vec::new(),
+            // Every row has weights of its own, or all rows have the same.
+            Condition::Instance | Condition::Shared => Vec::new(),
         };
         seen += usize::from(!expected.is_empty());
         check(&predictor(Reference::<f64>::new(), &case, 4), &expected, 1e-12, &case.name);
