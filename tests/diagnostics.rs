@@ -79,7 +79,7 @@ fn mean_gate_weights_are_those_of_the_formula() {
             let mut measured = Measured::new(p.spec());
             let answers = p.predict_measuring(batch, &mut measured).unwrap();
             assert_eq!(answers, p.predict(batch).unwrap());
-            let [gates] = &measured.by_scenario[..] else { panic!("one measure by scenario: the gate") };
+            let [_, gates] = &measured.by_scenario[..] else { panic!("two measures: outputs, gate") };
             assert_eq!(gates.len(), expected.len());
             for (found, wanted) in gates.iter().zip(expected) {
                 assert!((found - wanted).abs() <= bound, "{gates:?} {expected:?}");
@@ -95,7 +95,7 @@ fn mean_gate_weights_are_those_of_the_formula() {
             }
             // Sums that are there already stay.
             p.predict_measuring(batch, &mut measured).unwrap();
-            for (found, wanted) in measured.by_scenario[0].iter().zip(expected) {
+            for (found, wanted) in measured.by_scenario[1].iter().zip(expected) {
                 assert!((found - 2.0 * wanted).abs() <= 2.0 * bound, "{measured:?} {expected:?}");
             }
         }
