@@ -107,6 +107,7 @@ macro_rules! kinds {
             #[serde(skip_serializing_if = "EmbeddingsConfig::is_default")]
             pub embeddings: EmbeddingsConfig,
             /// What follows the last layer of OptMSM's experts.
+            #[serde(skip_serializing_if = "is_default")]
             pub expert_output: Activation,
             /// OptMSM's shared-information experts.
             pub experts: ExpertsConfig,
@@ -132,7 +133,7 @@ macro_rules! kinds {
                     orthogonality: 0.1,
                     combine: Combine::Gate,
                     embeddings: EmbeddingsConfig::default(),
-                    expert_output: Activation::Relu,
+                    expert_output: Activation::default(),
                     experts: ExpertsConfig::default(),
                     specific: SpecificConfig::default(),
                     tower: TowerConfig::default(),

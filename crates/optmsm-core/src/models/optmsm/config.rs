@@ -18,10 +18,11 @@ pub enum Combine {
 }
 
 /// What follows the last layer of the experts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {
     /// ReLU, then dropout: orthogonal vectors have disjoint supports.
+    #[default]
     Relu,
     /// Nothing.
     Linear,
