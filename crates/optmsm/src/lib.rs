@@ -117,7 +117,8 @@ pub mod prelude {
     pub use optmsm_core::backend::Backend;
     pub use optmsm_core::batch::{Batch, Column, Row, Value};
     pub use optmsm_core::config::{
-        Combine, Condition, EmbeddingsConfig, FieldKind, FieldSpec, InputSpec, ModelConfig, Pooling, Role,
+        Activation, Combine, Condition, EmbeddingsConfig, FieldKind, FieldSpec, InputSpec, ModelConfig,
+        Pooling, Role,
     };
     pub use optmsm_core::error::{Error, Result};
     pub use optmsm_core::learner::{Learner, LearnerBuilder, LearnerConfig, StepLoss};
