@@ -1,7 +1,7 @@
 //! Many models on one data set: the same rows and fields, as many trials for each, then several seeds of what the trials chose.
 //!
 //! `OUT/NAME/trial-N.json` is a finished trial of a contestant, `OUT/NAME/trial-N/seed-M/` a run with the settings of the trial that
-//! it chose ([`crate::scored`]). Trials are judged by validation rows. Test rows are scored once by each of these runs, and choose
+//! it chose (`scored.rs`). Trials are judged by validation rows. Test rows are scored once by each of these runs, and choose
 //! nothing. Runs stand on threads beside each other, so that rows are read and held once for all.
 
 mod contestant;
