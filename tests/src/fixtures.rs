@@ -136,9 +136,10 @@ impl Fixture {
             orthogonality: self.lambda(),
             ..ModelConfig::default()
         };
-        let named = |key: &str| self.case.get(key).cloned().unwrap_or_else(|| "relu".into());
-        c.combine = Combine::deserialize(named("combine")).unwrap();
-        c.expert_output = Activation::deserialize(named("expert_output")).unwrap();
+        c.combine = Combine::deserialize(&self.case["combine"]).unwrap();
+        // Fixtures from before there was a choice do not name it.
+        c.expert_output =
+            self.case.get("expert_output").map_or(Activation::Relu, |v| Activation::deserialize(v).unwrap());
         c.experts.hidden = self.widths("experts");
         c.experts.count = self.case["experts"]["count"].as_u64().unwrap() as usize;
         c.specific.hidden = self.widths("specific");
@@ -148,7 +149,7 @@ impl Fixture {
         c.hyper.rank = self.usize("rank").min(widest);
         c.hyper.trunk = self.usize("trunk");
         c.hyper.scenario_dim = self.usize("scenario_dim");
-        c.hyper.condition = Condition::deserialize(named("condition")).unwrap();
+        c.hyper.condition = Condition::deserialize(&self.case["condition"]).unwrap();
         c
     }
 

@@ -106,7 +106,7 @@ macro_rules! kinds {
             /// Embedding tables.
             #[serde(skip_serializing_if = "EmbeddingsConfig::is_default")]
             pub embeddings: EmbeddingsConfig,
-            /// What follows the last layer of OptMSM's experts.
+            /// Function behind the last layer of OptMSM's experts.
             #[serde(skip_serializing_if = "is_default")]
             pub expert_output: Activation,
             /// OptMSM's shared-information experts.

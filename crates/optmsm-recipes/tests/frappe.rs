@@ -88,7 +88,7 @@ fn errors() {
     assert!(place.refused(true).starts_with("raw: has frappe.test.libfm twice, as "));
 }
 
-/// What the folder has of the real files: every row comes out once.
+/// Every row of the real files that the folder has comes out once.
 #[test]
 fn real_frappe() {
     let Ok(data) = std::env::var("OPTMSM_FRAPPE") else {

@@ -1,7 +1,9 @@
 //! Tables and numbers as Markdown.
 
-use optmsm_data::printable;
+use optmsm_data::{SplitConfig, printable};
 
+use crate::data_files::DataFile;
+use crate::provenance::Provenance;
 use crate::statistics::Spread;
 
 /// A table: the first column to the left, the others to the right.
@@ -41,4 +43,19 @@ pub(crate) fn p(value: Option<f64>) -> String {
 /// An interval with five decimals and signs.
 pub(crate) fn interval(value: Option<[f64; 2]>) -> String {
     value.map_or(NONE.into(), |[low, high]| format!("{low:+.5} … {high:+.5}"))
+}
+
+/// Lines on the files and on how they were split.
+pub(crate) fn made_from(files: &[DataFile], split: Option<&SplitConfig>) -> String {
+    let file = |f: &DataFile| format!("- {}: {} bytes, SHA-256 {}\n", name(&f.path), f.bytes, f.sha256);
+    let split = split.map(|s| {
+        let by = name(&s.by);
+        format!("- split: valid {}, test {}, seed {}, by {by}\n", s.valid, s.test, s.seed)
+    });
+    files.iter().map(file).chain(split).collect()
+}
+
+/// A line on the program and the machine.
+pub(crate) fn made_by(here: &Provenance) -> String {
+    format!("- optmsm {}; {}, {} cores, {}\n", here.version, here.cpu, here.cores, here.system)
 }

@@ -166,7 +166,7 @@ fn a_resumed_benchmark_equals_an_uninterrupted_one() {
     stopped(&["--jobs", "1", "--max-steps", "40"], "1 of 8");
     code(&run(&place, &["--out", "parts", "--jobs", "3"]), 0);
     assert_eq!(numbers(&place, "whole"), numbers(&place, "parts"));
-    // What is done is not done again, in any number of jobs.
+    // Nothing is done twice, in any number of jobs.
     let wall =
         || fs::metadata(place.path("parts/data/shared_bottom/trial-001.json")).unwrap().modified().unwrap();
     let before = wall();

@@ -1,4 +1,4 @@
-//! What the experts' outputs are made of: their last layer with a ReLU, as it is, or normalized (model.md §2;
+//! Function behind the experts' last layer: a ReLU, nothing, or layer normalization (model.md §2;
 //! docs/derivations.md#experts).
 
 use crate::backend::{Backend, Mat, MatMut};
@@ -21,7 +21,7 @@ pub struct ExpertOutput {
 #[derive(Debug)]
 pub struct ExpertOutputActivations<B: Backend> {
     y: Tensor<B>,       // [rows, K·m]
-    inv_std: Tensor<B>, // [rows, K]
+    inv_std: Tensor<B>, // [rows·K, 1]
 }
 
 impl ExpertOutput {
@@ -30,59 +30,56 @@ impl ExpertOutput {
         Self { activation, count, width }
     }
 
-    fn normalizes(self) -> bool {
-        self.activation == Activation::Normalized
-    }
-
-    /// Memory for `rows` rows.
-    pub fn activations<B: Backend>(self, be: &B, rows: usize) -> Result<ExpertOutputActivations<B>> {
-        let rows = if self.normalizes() { rows } else { 0 };
-        let (y, inv_std) =
-            (Tensor::new(be, rows, self.count * self.width)?, Tensor::new(be, rows, self.count)?);
-        Ok(ExpertOutputActivations { y, inv_std })
-    }
-
-    /// Sets e `[rows, K·m]`, the last layer's output being what `experts` writes.
-    pub fn forward<B: Backend>(
-        self,
-        be: &B,
-        mut e: MatMut<B::Buf>,
-        act: &mut ExpertOutputActivations<B>,
-        experts: impl FnOnce(MatMut<B::Buf>),
-    ) {
-        if !self.normalizes() {
-            return experts(e);
-        }
-        let (n, m) = (e.rows, self.width);
-        experts(act.y.mat_mut(n));
-        for k in 0..self.count {
-            let (e_k, y_k) = (e.again().cols(k * m, m), act.y.mat(n).cols(k * m, m));
-            be.layer_norm(e_k, act.inv_std.mat_mut(n).cols(k, 1), y_k, EPS);
-        }
-    }
-
     /// Whether a ReLU made e.
     pub fn is_relu(self) -> bool {
         self.activation == Activation::Relu
     }
 
-    /// Makes of the gradient of e that of what the last layer's linear map gave.
+    /// Memory for `rows` rows.
+    pub fn activations<B: Backend>(self, be: &B, rows: usize) -> Result<ExpertOutputActivations<B>> {
+        let rows = if self.activation == Activation::Normalized { rows } else { 0 };
+        let (y, inv_std) =
+            (Tensor::new(be, rows, self.count * self.width)?, Tensor::new(be, rows * self.count, 1)?);
+        Ok(ExpertOutputActivations { y, inv_std })
+    }
+
+    /// Sets e `[rows, K·m]` of `rows` rows; `experts` writes what their last layer gives, after its ReLU if it has one.
+    pub fn forward<B: Backend>(
+        self,
+        be: &B,
+        e: &mut Tensor<B>,
+        act: &mut ExpertOutputActivations<B>,
+        rows: usize,
+        experts: impl FnOnce(MatMut<B::Buf>),
+    ) {
+        match self.activation {
+            Activation::Relu | Activation::Linear => experts(e.mat_mut(rows)),
+            Activation::Normalized => {
+                experts(act.y.mat_mut(rows));
+                // The experts' outputs lie one behind the other, so that each is a row of [rows·K, m].
+                let (each, m) = (rows * self.count, self.width);
+                let e = MatMut::new(e.buf_mut(), each, m);
+                be.layer_norm(e, act.inv_std.mat_mut(each), Mat::new(act.y.buf(), each, m), EPS);
+            }
+        }
+    }
+
+    /// Makes of the gradient of e `[rows, K·m]` that of what the last layer's linear map gave.
     pub fn backward<B: Backend>(
         self,
         be: &B,
-        mut d_e: MatMut<B::Buf>,
+        d_e: &mut Tensor<B>,
         act: &ExpertOutputActivations<B>,
-        e: Mat<B::Buf>,
+        e: &Tensor<B>,
+        rows: usize,
     ) {
         match self.activation {
-            Activation::Relu => be.relu_bwd(d_e, e),
+            Activation::Relu => be.relu_bwd(d_e.mat_mut(rows), e.mat(rows)),
             Activation::Linear => {}
             Activation::Normalized => {
-                let (n, m) = (e.rows, self.width);
-                for k in 0..self.count {
-                    let inv_std = act.inv_std.mat(n).cols(k, 1);
-                    be.layer_norm_bwd(d_e.again().cols(k * m, m), e.cols(k * m, m), inv_std);
-                }
+                let (each, m) = (rows * self.count, self.width);
+                let d_e = MatMut::new(d_e.buf_mut(), each, m);
+                be.layer_norm_bwd(d_e, Mat::new(e.buf(), each, m), act.inv_std.mat(each));
             }
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! [`Hyper`] is the trunk u = ReLU(W_u z + b_u), of which every [`GeneratedLinear`] makes its weights. With
 //! `condition = "scenario"`, z = z_s: a step generates the weights of S scenarios once and all rows share them. With
-//! `condition = "instance"`, z = [z_s ; g] with columns g of the row: every row has its own weights, which are never stored.
+//! `condition = "instance"`, z = [z_s ; g] with columns g of the row: every row has its own weights, which are never stored. With
+//! `condition = "shared"`, z is a parameter: the same as of a single scenario, which all rows are of.
 
 mod generated;
 mod instance;
@@ -23,7 +24,7 @@ pub use norms::GeneratedNorms;
 /// The trunk.
 #[derive(Clone, Debug)]
 pub struct Hyper {
-    scenario: ParamId, // [S, q]
+    scenario: ParamId, // [S, q]; [1, q] where all share a condition
     trunk: Linear,
     config: HyperConfig,
     scenarios: usize, // 1 where all share a condition
@@ -47,7 +48,8 @@ pub struct HyperActivations<B: Backend> {
 }
 
 impl Hyper {
-    /// `{name}.trunk` of the scenarios' embeddings `scenario` `[S, q]` and, with `condition = "instance"`, of `row` columns more.
+    /// `{name}.trunk` of the scenarios' embeddings `scenario` `[S, q]` and, with `condition = "instance"`, of `row` columns more; with
+    /// `condition = "shared"` of `{name}.condition` `[1, q]` instead.
     pub fn new(build: &mut Builder, name: &str, scenario: ParamId, row: usize, config: &HyperConfig) -> Self {
         let inputs = match config.condition {
             Condition::Scenario | Condition::Shared => config.scenario_dim,

@@ -179,7 +179,7 @@ impl<B: Backend> Model<B> for OptMsm {
         let (be, n, m, p) = (cx.be, cx.x.rows, self.width, self.encoding);
         self.spec.embed(cx, SHARED, act.e_sh.mat_mut(n));
         let Activations { e, experts, output, e_sh, .. } = act;
-        self.output.forward(be, e.mat_mut(n), output, |y| {
+        self.output.forward(be, e, output, n, |y| {
             self.experts.forward(cx, y, experts, e_sh.mat(n), &prepared.experts);
         });
         if let Some(sums) = sums {
@@ -238,8 +238,8 @@ impl<B: Backend> Model<B> for OptMsm {
                 Combine::Select => be.select_bwd(d_e.again(), Write::Set, d_mix, cx.x.groups),
                 Combine::Gate | Combine::Mean => act.gate.backward(be, d_e.again(), d_mix, e),
             }
-            self.orthogonality.backward(be, d_e.again(), apart, e, batch_rows);
-            self.output.backward(be, d_e, &act.output, e);
+            self.orthogonality.backward(be, d_e, apart, e, batch_rows);
+            self.output.backward(be, &mut act.d_e, &act.output, &act.e, n);
         }
         if let (Some(gate), Some(packed)) = (&self.gate, &prepared.gate) {
             let d_g = (act.d_h0.mat_mut(n).cols(m, p), Write::Add);

@@ -36,7 +36,7 @@ pub(super) const FEW: u64 = 500;
 const GROUPS: usize = 3;
 /// Dimensions of the scenarios' effects in `many`.
 pub(super) const RANK: usize = 3;
-/// What a scenario has of its own beside what it has in common with those like it.
+/// Weight of what a scenario has alone beside what those like it have, too.
 const WEAK: f64 = 0.3;
 
 /// Strengths that put the AUC of the true probabilities between 0.80 and 0.85; about half of the variance is a scenario's own.
@@ -45,7 +45,7 @@ const OWN: Strengths =
     Strengths { metric: 0.6, category: 0.5, taste: 0.7, price: 0.4, position: 2.0, device: 0.3, bias: 0.0 };
 /// Interactions alone.
 const PAIRS: Strengths = Strengths { metric: 1.0, taste: 1.2, ..Strengths::NONE };
-/// What the scenarios of `conflict` disagree about: who meets what, tastes, and the circumstances.
+/// Disputes of the scenarios of `conflict`: who meets what, tastes, and the circumstances.
 const DISPUTES: [Strengths; 3] = [
     Strengths { metric: 0.9, ..Strengths::NONE },
     Strengths { category: 0.8, taste: 1.0, ..Strengths::NONE },

@@ -20,7 +20,7 @@ use crate::seal;
 use crate::trainer::Data;
 use crate::tune::{Judge, State, Trial, shown};
 
-/// What all runs of a benchmark share.
+/// Parts that all runs of a benchmark share.
 pub(super) struct Race<'a> {
     pub(super) plan: &'a Plan,
     pub(super) out: &'a Path,
@@ -285,7 +285,7 @@ impl Race<'_> {
         }
     }
 
-    /// What the tables show of a contestant.
+    /// Results of a contestant, as the tables show them.
     ///
     /// # Errors
     /// As [`Ended::model`].

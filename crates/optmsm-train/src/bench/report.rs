@@ -71,10 +71,10 @@ pub struct Standing {
     pub overall: Scored,
     /// Those of each scenario.
     pub scenarios: Vec<Scored>,
-    /// What is known of a model of this program.
+    /// Facts of a model of this program.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<Model>,
-    /// What is known of another program's.
+    /// Facts of another program's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<PeerFacts>,
     /// Metrics by seed.
@@ -98,7 +98,7 @@ pub struct Model {
     pub kind: &'static str,
     /// The search space: ranges by key.
     pub space: BTreeMap<String, String>,
-    /// What was chosen in it.
+    /// Choice in it.
     pub chosen: Chosen,
     /// All trials, in order.
     pub trials: Vec<Trial>,

@@ -4,7 +4,7 @@ use optmsm_core::metrics::{AUC, ECE, GAUC, LOG_LOSS, Metric};
 
 use super::report::{Bench, Measure, Standing};
 use crate::compare::Difference;
-use crate::markdown::{NONE, interval, name, p, spread, table};
+use crate::markdown::{NONE, interval, made_by, made_from, name, p, spread, table};
 use crate::sampling::weighed_by;
 use crate::statistics::Spread;
 
@@ -41,7 +41,7 @@ impl Bench {
         text += "\n## Settings\n\nWhat was searched, and what was chosen.\n\n";
         text += &self.settings();
         text += "\n## Made from\n\n";
-        text + &self.made_from()
+        text + &made_from(&self.files, self.split.as_ref()) + &made_by(&self.program)
     }
 
     /// A sentence on how rows are weighed, if they are.
@@ -158,19 +158,6 @@ impl Bench {
             text += "\n";
         }
         text
-    }
-
-    fn made_from(&self) -> String {
-        let mut text = String::new();
-        for f in &self.files {
-            text += &format!("- {}: {} bytes, SHA-256 {}\n", name(&f.path), f.bytes, f.sha256);
-        }
-        if let Some(s) = &self.split {
-            let by = name(&s.by);
-            text += &format!("- split: valid {}, test {}, seed {}, by {by}\n", s.valid, s.test, s.seed);
-        }
-        let here = &self.program;
-        text + &format!("- optmsm {}; {}, {} cores, {}\n", here.version, here.cpu, here.cores, here.system)
     }
 }
 

@@ -304,8 +304,8 @@ pub(crate) fn on_rows(first: &[Scores], other: &[Scores]) -> Result<Option<Delon
     let other_rows =
         |s: &Scores| (&s.labels, &s.weights) != (labels, weights) || s.predictions.len() != labels.len();
     if first.iter().chain(other).any(other_rows) {
-        let fix = "delete the folder of the comparison and start again";
-        return Err(Error::rows("comparison", "its runs were scored on different test rows", fix));
+        let fix = "delete the folder of the runs and start again";
+        return Err(Error::rows("test", "runs were scored on different rows", fix));
     }
     let share = 1.0 / first.len() as f64;
     let plus = other.iter().map(|s| (share, &s.predictions[..]));

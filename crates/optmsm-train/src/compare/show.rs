@@ -1,7 +1,7 @@
 //! A comparison as Markdown.
 
 use super::report::{Comparison, Difference, Scored, Verdict, compared};
-use crate::markdown::{NONE, interval, name, p, spread, table};
+use crate::markdown::{NONE, interval, made_by, made_from, name, p, spread, table};
 use crate::sampling::weighed_by;
 
 impl Comparison {
@@ -152,20 +152,12 @@ impl Comparison {
     }
 
     fn made_from(&self) -> String {
-        let mut text = String::new();
-        for f in &self.files {
-            text += &format!("- {}: {} bytes, SHA-256 {}\n", name(&f.path), f.bytes, f.sha256);
-        }
-        if let Some(s) = &self.split {
-            let by = name(&s.by);
-            text += &format!("- split: valid {}, test {}, seed {}, by {by}\n", s.valid, s.test, s.seed);
-        }
+        let mut text = made_from(&self.files, self.split.as_ref());
         for c in &self.configurations {
             let (called, path) = (name(&c.name), name(&c.path));
             text += &format!("- {called}: {path}, SHA-256 {} when resolved\n", c.sha256);
         }
-        let here = &self.program;
-        text + &format!("- optmsm {}; {}, {} cores, {}\n", here.version, here.cpu, here.cores, here.system)
+        text + &made_by(&self.program)
     }
 }
 

@@ -103,7 +103,7 @@ fn disjoint(e: &ExhibitReport, silent: &[&str]) -> Option<Finding> {
             "{apart} of {all} pairs are orthogonal only since at most one of the two is active (mean |cos| below {DISJOINT})"
         )
     };
-    let advice = "they share the rows' units out instead of saying different things: lower the penalty, model.orthogonality, or compare with 0";
+    let advice = "they share the rows' units out instead of saying different things: compare with model.orthogonality = 0, and with model.expert_output = \"linear\"";
     (apart > 0).then(|| finding(e, what(), advice))
 }
 

@@ -118,7 +118,7 @@ impl Place {
     }
 }
 
-/// What was said except the warnings about the model: a tiny one on a few rows has many.
+/// Standard error without the warnings about the model, of which a tiny one on a few rows has many.
 pub(crate) fn besides_the_model(said: &str) -> String {
     let places =
         ["Experts apart", "Outputs of the experts", "Gate by scenario", "Generated weights", "scenario "];

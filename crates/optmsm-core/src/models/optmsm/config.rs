@@ -17,7 +17,7 @@ pub enum Combine {
     Mean,
 }
 
-/// What follows the last layer of the experts.
+/// Function behind the last layer of the experts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activation {

@@ -97,7 +97,7 @@ fn a_scenario_is_small_and_like_the_others() {
 fn ten_scenarios_are_alike_in_groups() {
     let (config, world, rows) = made(SynthWorld::Ten);
     let mut odds = log_odds(&config, &world, &rows[..5000]);
-    // What all share is taken out by the mean over one scenario of each group.
+    // Takes out the part that all share by the mean over one scenario of each group.
     for o in &mut odds {
         let mean = o[..GROUPS].iter().sum::<f64>() / GROUPS as f64;
         o.iter_mut().for_each(|v| *v -= mean);
@@ -131,7 +131,7 @@ fn pivots(mut matrix: Vec<Vec<f64>>, n: usize) -> Vec<f64> {
 fn many_scenarios_lie_in_three_dimensions() {
     let (config, world, rows) = made(SynthWorld::Many);
     let mut odds = log_odds(&config, &world, &rows[..300]);
-    // What all share is gone from the differences between scenarios.
+    // Leaves out the part that all share from the differences between scenarios.
     for o in &mut odds {
         let first = o[0];
         o.iter_mut().for_each(|v| *v -= first);
@@ -188,7 +188,7 @@ fn interactions_have_no_main_effects() {
         }
     }
     assert!(tested > 400, "{tested}");
-    // What is left is large, and no scenario's is another's.
+    // Sees that the rest is large, and no scenario's is another's.
     let correlations = [(0, 1), (0, 2), (1, 3)].map(|(a, b)| correlation(&odds, a, b));
     assert!(correlations.iter().all(|c| c.abs() < 0.5), "{correlations:?}");
 }

@@ -21,7 +21,7 @@ fn gate(evenness: f64, values: &[&[Option<f64>]]) -> ExhibitReport {
     exhibit("gate", Shows::Gate { evenness: Some(evenness) }, values)
 }
 
-/// What is found, each with the exhibit that it is of.
+/// Findings, each with the exhibit that it is of.
 fn found(exhibits: &[ExhibitReport]) -> Vec<String> {
     find(exhibits).into_iter().map(|f| format!("{}: {}", f.place, f.what)).collect()
 }
