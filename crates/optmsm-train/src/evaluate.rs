@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use optmsm_core::batch::Batch;
-use optmsm_core::metrics::{self, AUC, METRICS, Metric, Metrics, Report, Rows};
+use optmsm_core::metrics::{self, AUC, METRICS, Metrics, Report, Rows};
 use optmsm_data::{Dataset, RowReader, ScenarioSchema, Schema, printable};
 use serde::{Deserialize, Serialize};
 
@@ -96,8 +96,18 @@ impl Evaluation {
         self
     }
 
+    /// Metrics of each scenario, then of all rows.
+    fn each(&self) -> impl Iterator<Item = &Metrics> {
+        self.scenarios.iter().map(|s| &s.metrics).chain([&self.overall])
+    }
+
     /// A line for each scenario, then one for all rows; beside the ceiling where it is known. Weighted metrics say so above.
     pub fn table(&self) -> String {
+        self.table_beside(None)
+    }
+
+    /// The same with the AUC of another model, by its name, on the same rows.
+    pub fn table_beside(&self, other: Option<(&str, &Self)>) -> String {
         let column = self.weighted_by.as_ref().map(|column| format!("column '{}'", printable(column)));
         let by = sampling::weighed_by(column, self.negatives_weighted);
         let mut caption = by.map_or(String::new(), |by| format!("metrics weighted by {by}\n"));
@@ -112,26 +122,31 @@ impl Evaluation {
         if effective {
             header.push("effective rows");
         }
-        let has_ceiling = |metric: &Metric| *metric == AUC && self.ceiling.is_some();
+        // Columns beside the AUC.
+        let other = other.map(|(name, of)| (name, of.each().collect::<Vec<&Metrics>>()));
+        let ceiling = self.ceiling.as_ref();
+        let ceiling = ceiling.map(|of| ("ceiling", of.scenarios.iter().chain([&of.overall]).collect()));
+        let beside: Vec<(&str, Vec<&Metrics>)> = other.into_iter().chain(ceiling).collect();
         for metric in METRICS {
             header.push(metric.title);
-            header.extend(has_ceiling(metric).then_some("ceiling"));
+            header.extend(beside.iter().filter(|_| *metric == AUC).map(|(name, _)| *name));
         }
         table.set_header(header);
         let number = |v: Option<f64>| v.map_or("–".to_string(), |v| format!("{v:.4}"));
-        let mut line = |name: &str, m: &Metrics, ceiling: Option<&Metrics>| {
+        let names = self.scenarios.iter().map(|s| s.scenario.as_str()).chain(["all"]);
+        let last = self.scenarios.len();
+        for (i, (name, m)) in
+            names.zip(self.each()).enumerate().filter(|&(i, (_, m))| i == last || m.rows > 0)
+        {
             let mut cells = vec![printable(name).into_owned(), m.rows.to_string(), m.positives.to_string()];
             cells.extend(effective.then(|| m.effective_rows.map_or("–".to_string(), |n| format!("{n:.0}"))));
             for metric in METRICS {
                 cells.push(number(m.get(metric)));
-                cells.extend(ceiling.filter(|_| has_ceiling(metric)).map(|c| number(c.get(metric))));
+                let others = beside.iter().filter(|_| *metric == AUC);
+                cells.extend(others.map(|(_, of)| number(of[i].get(metric))));
             }
             table.add_row(cells);
-        };
-        for (i, s) in self.scenarios.iter().enumerate().filter(|(_, s)| s.metrics.rows > 0) {
-            line(&s.scenario, &s.metrics, self.ceiling.as_ref().map(|c| &c.scenarios[i]));
         }
-        line("all", &self.overall, self.ceiling.as_ref().map(|c| &c.overall));
         for column in table.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
         }

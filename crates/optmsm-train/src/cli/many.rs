@@ -69,7 +69,7 @@ impl<'a, T: Serialize> Done<'a, T> {
 }
 
 /// The program's backends and architecture.
-struct Program;
+pub(super) struct Program;
 
 impl Trainer for Program {
     fn parameters(&self, run: &Run) -> Result<u64> {

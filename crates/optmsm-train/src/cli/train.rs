@@ -1,11 +1,14 @@
 //! `optmsm train`.
 
+mod baseline;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use optmsm_core::backend::Backend;
 use optmsm_core::learner::Learner;
 use optmsm_core::model::AnyModel;
+use optmsm_core::models::Kind;
 use optmsm_core::profile::Profiled;
 use optmsm_data::SynthConfig;
 use optmsm_train::config::{BackendKind, Config};
@@ -71,6 +74,9 @@ struct Done {
     test: Option<Evaluation>,
     /// Warnings about the model, on the validation rows.
     findings: Vec<Finding>,
+    /// Evaluation of the same rows by `dnn`, on the built-in data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dnn: Option<Evaluation>,
 }
 
 /// A run that is ready to train.
@@ -105,12 +111,19 @@ pub(super) fn run(options: &Options) -> Result<()> {
         Device::Cuda(be) => train(&mut begin(be, &run, resume, options)?, &run, &data, &control)?,
     };
     findings.iter().for_each(|finding| say::warning(&finding.to_string()));
+    let compared = is_built_in(&run) && run.config.model.kind != Kind::Dnn;
+    let dnn = if compared { baseline::train(&run, &data, &control) } else { Ok(None) };
+    // The run itself is done, and its results are not lost with the other one's.
+    let (dnn, ended) = dnn.map_or_else(|e| (None, Err(e)), |dnn| (dnn, Ok(())));
     let folder = run.folder.display().to_string();
     if options.output.json {
-        return super::print_json(&Done { run: folder, test, findings });
+        super::print_json(&Done { run: folder, test, findings, dnn })?;
+        return ended;
     }
-    let table = test.map_or(String::new(), |test| format!("{}\n", test.table()));
-    super::print(format!("{table}run folder: {folder}\n").as_bytes())
+    let beside = dnn.as_ref().map(|dnn| (Kind::Dnn.name(), dnn));
+    let table = test.map_or(String::new(), |test| format!("{}\n", test.table_beside(beside)));
+    super::print(format!("{table}run folder: {folder}\n").as_bytes())?;
+    ended
 }
 
 /// A run to its end, and the findings of its model.
@@ -275,14 +288,25 @@ fn synth_config(options: &Options) -> SynthConfig {
 }
 
 fn data_path(folder: &Path, split: &str) -> PathBuf {
-    folder.join(DATA).join(format!("{split}.csv"))
+    folder.join(built_in(split))
+}
+
+/// Whether a run's rows are the built-in ones, which lie in its own folder.
+fn is_built_in(run: &Run) -> bool {
+    let train = run.config.data.train.as_ref();
+    run.folder.join(DATA).is_dir() && train.is_some_and(|path| *path == built_in("train").into())
+}
+
+/// A part of the built-in data, from the run folder.
+fn built_in(split: &str) -> String {
+    format!("{DATA}/{split}.csv")
 }
 
 /// The configuration of the built-in data, which lies in the run folder.
 fn synthetic(folder: &Path, options: &Options) -> Result<Config> {
     synth_config(options).validate()?;
     let mut config = world::config(folder.display().to_string())?;
-    let path = |split: &str| Some(format!("{DATA}/{split}.csv").into());
+    let path = |split: &str| Some(built_in(split).into());
     (config.data.train, config.data.valid, config.data.test) = (path("train"), path("valid"), path("test"));
     config.override_with(&overrides(options))
 }

@@ -1,0 +1,41 @@
+//! `dnn` on the built-in data: a model that knows the scenario as one more feature, to measure others by.
+
+use std::cell::RefCell;
+
+use optmsm_core::models::Kind;
+use optmsm_train::attempt::Trainer;
+use optmsm_train::error::Result;
+use optmsm_train::evaluate::Evaluation;
+use optmsm_train::run::Run;
+use optmsm_train::say;
+use optmsm_train::trainer::{Control, Data, Observer};
+
+use super::super::many::Program;
+
+/// Keeps what a run ends with.
+#[derive(Debug, Default)]
+struct Ended(RefCell<Option<Evaluation>>);
+
+impl Observer for Ended {
+    fn tested(&self, evaluation: &Evaluation, _predictions: &[f32]) {
+        *self.0.borrow_mut() = Some(evaluation.clone());
+    }
+}
+
+/// Trains `dnn` on the rows of a run and with its settings, in a folder `dnn` of the run's, or goes on with it.
+///
+/// # Errors
+/// As [`optmsm_train::trainer::train`].
+pub(super) fn train(run: &Run, data: &Data, control: &Control) -> Result<Option<Evaluation>> {
+    let folder = run.folder.join(Kind::Dnn.name());
+    let config = run.config.override_with(&[format!("model.kind=\"{}\"", Kind::Dnn.name())])?;
+    let resume = Run::has_begun(&folder)?;
+    let run = Run::new(&folder, config, run.schema.clone());
+    if !control.quiet {
+        say::line(&format!("{}: dnn on the same rows, to compare with", folder.display()));
+    }
+    let ended = Ended::default();
+    let control = Control { resume, quiet: true, max_steps: None, observer: Some(&ended), ..*control };
+    Program.train(&run, data, &control)?;
+    Ok(ended.0.into_inner())
+}
