@@ -1,13 +1,16 @@
 """Fits LightGBM on the rows, fields and split of a configuration of `optmsm`, and judges the test rows once per seed.
 
-    python lightgbm_fit.py --config examples/ml-100k.toml --data FOLDER --seeds 1 2 3 4 5 --json lightgbm.json
+    python lightgbm_fit.py --config examples/ml-100k.toml --data FOLDER --seeds 1 2 3 4 5 --json lightgbm.json --predictions lightgbm/ml-100k
+    optmsm bench examples/ml-100k.toml --set data_dir=FOLDER --peer LightGBM=lightgbm
 
 The scenario is one more categorical field. Categorical fields are LightGBM's own categories, a list is a column of 0 and 1 per value.
 Settings are drawn at random `--trials` times, the first trial being LightGBM's defaults; the validation AUC chooses among trials, and where each
-fit stops. Then each seed is fitted with the settings chosen. One thread. Needs `lightgbm` beside what protocol.py needs.
+fit stops. Then each seed is fitted with the settings chosen. A field's transform is left out, since trees do not feel it. One thread. Needs `lightgbm` beside what protocol.py needs.
 """
 
+import pathlib
 import platform
+import statistics
 import time
 
 import lightgbm
@@ -71,14 +74,22 @@ def fit(settings, seed, parts):
     return model, time.process_time() - start
 
 
+def write(folder, seed, predictions):
+    """Writes the probabilities of a seed's test rows as `optmsm predict` does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "prediction\n" + "".join(f"{p:.9g}\n" for p in predictions)
+    (folder / f"seed-{seed}.csv").write_text(text, encoding="utf-8")
+
+
 def main():
     parser = protocol.arguments(__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--trials", type=int, default=20, help="settings that are tried on the validation rows")
     parser.add_argument("--search-seed", type=int, default=0)
     parser.add_argument("--numbers", nargs="*", default=[], help="categorical fields to read as numbers, which trees split in their order")
+    parser.add_argument("--predictions", help="folder for what `optmsm bench --peer` reads")
     args = parser.parse_args()
-    data = protocol.load(args.config, args.data)
+    data = protocol.load(args.config, args.data, ignored=("transform",))
     parts = {}
     for name in PARTS:
         part = getattr(data, name)
@@ -95,8 +106,14 @@ def main():
     runs = []
     for seed in args.seeds:
         model, seconds = fit(chosen, seed, parts)
-        judged = protocol.judge(data.test, data.scenarios, model.predict(parts["test"][0]))
+        predictions = model.predict(parts["test"][0])
+        judged = protocol.judge(data.test, data.scenarios, predictions)
+        if args.predictions:
+            write(pathlib.Path(args.predictions), seed, predictions)
         runs.append({"seed": seed, **judged, "valid_auc": model.best_score["valid_0"]["auc"], "rounds": model.best_iteration, "seconds": seconds})
+    if args.predictions:
+        facts = {"trials": args.trials, "settings": chosen, "seconds": statistics.mean(r["seconds"] for r in runs)}
+        protocol.save(pathlib.Path(args.predictions) / "peer.json", facts)
     protocol.report("lightgbm", runs)
     version = f"lightgbm {lightgbm.__version__}, Python {platform.python_version()}"
     print(f"{version}, settings {chosen}")

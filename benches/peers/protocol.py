@@ -1,11 +1,11 @@
 """Rows, fields, split and metrics of a configuration of `optmsm`, for the peers that are other libraries.
 
-A configuration names the fields; train, valid and test are the CSV files `train.csv`, `valid.csv` and `test.csv` of a folder. Whatever is
+A configuration names the fields; train, valid and test are the files `train.csv`, `valid.csv` and `test.csv` of a folder, or `train.parquet` and so on. Whatever is
 learnt of the data (values, means) is learnt of the training rows. As a program, judges predictions that `optmsm predict` wrote:
 
     python protocol.py --config examples/ml-100k.toml --data FOLDER --name optmsm seed1.csv seed2.csv …
 
-Needs `numpy` and `scikit-learn`, Python 3.11 or newer.
+Needs `numpy` and `scikit-learn`, for Parquet `pyarrow`, Python 3.11 or newer.
 """
 
 import argparse
@@ -96,18 +96,41 @@ def read_csv(path):
         return list(csv.DictReader(file))
 
 
-def load(config, folder):
-    """Reads the fields from the file `config` and the rows from `folder`. Settings of a field that change its ids beyond these are an error."""
+def read_parquet(path, separators):
+    """The rows of a Parquet file as those of a CSV file; a list's values stand beside each other with their field's separator between them."""
+    from pyarrow import parquet
+
+    def cell(name, value):
+        if value is None:
+            return ""
+        return separators.get(name, "|").join(map(str, value)) if isinstance(value, list) else str(value)
+
+    return [{name: cell(name, value) for name, value in row.items()} for row in parquet.read_table(path).to_pylist()]
+
+
+def read(folder, part, fields):
+    """The rows of a part: those of its CSV file, or of its Parquet file where there is none."""
+    path = pathlib.Path(folder) / f"{part}.csv"
+    if path.exists():
+        return read_csv(path)
+    return read_parquet(path.with_suffix(".parquet"), {f.column: f.separator for f in fields})
+
+
+def load(config, folder, ignored=()):
+    """Reads the fields from the file `config` and the rows from `folder`. Settings of a field that change its ids beyond these are an error,
+    unless they are `ignored`."""
     table = tomllib.loads(pathlib.Path(config).read_text(encoding="utf-8"))["data"]
     fields = []
     for entry in table["fields"]:
         entry = {"kind": "categorical", "column": entry["name"], **entry}
         entry.pop("role", None)  # peers see all fields alike
+        for key in ignored:
+            entry.pop(key, None)
         unknown = set(entry) - {"name", "column", "kind", "min_frequency", "separator"}
         if unknown:
             raise SystemExit(f"{config}: field `{entry['name']}`: the peers do not know {', '.join(sorted(unknown))}; take it out")
         fields.append(Field(**entry))
-    rows = {part: read_csv(pathlib.Path(folder) / f"{part}.csv") for part in PARTS}
+    rows = {part: read(folder, part, fields) for part in PARTS}
     for field in fields:
         field.fit([r[field.column] for r in rows["train"]])
     names = sorted({r[table["scenario"]] for r in rows["train"]})
@@ -175,7 +198,7 @@ def arguments(text):
     """The arguments that all peers take."""
     parser = argparse.ArgumentParser(description=text.split("\n", 1)[0])
     parser.add_argument("--config", required=True, help="configuration of optmsm whose fields are read")
-    parser.add_argument("--data", required=True, help="folder with train.csv, valid.csv and test.csv")
+    parser.add_argument("--data", required=True, help="folder with train.csv, valid.csv and test.csv, or the same as Parquet")
     parser.add_argument("--json", help="file for all numbers")
     return parser
 
