@@ -245,9 +245,9 @@ kinds! {
 }
 
 /// Settings of the default kind for a new configuration, which follow those of all kinds in `[model]`: for a data set with
-/// `scenarios` scenarios, of which `most` are worth parameters of their own.
-pub fn starter(scenarios: usize, most: usize) -> String {
-    optmsm::starter(scenarios, most)
+/// `scenarios` scenarios, of which `most` are worth parameters of their own, and many or `few_rows`.
+pub fn starter(scenarios: usize, most: usize, few_rows: bool) -> String {
+    optmsm::starter(scenarios, most, few_rows)
 }
 
 /// The settings of a model of this kind, checked; whatever kind they name.

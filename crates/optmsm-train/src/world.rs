@@ -10,6 +10,8 @@ use crate::origin::Origin;
 
 /// Files, fields and settings; all but the folder.
 const SETTINGS: &str = include_str!("world.toml");
+/// Passes that are enough for the demo, and for other worlds, which have less than half of its rows.
+const PASSES: [&str; 2] = ["epochs = 20\n", "epochs = 60\n"];
 
 /// The configuration of `train.csv`, `valid.csv` and `test.csv` of a folder.
 ///
@@ -34,10 +36,22 @@ pub fn text(world: SynthWorld, folder: &Path) -> Result<String> {
         return Err(Error::file(FileErrorKind::Unfit, shown, problem, "write to another folder"));
     };
     let (name, about) = (world.name(), world.about());
+    let settings = match world {
+        SynthWorld::Demo => SETTINGS.into(),
+        _ => for_few_rows(world),
+    };
     Ok(format!(
-        "# {about}: `optmsm synth --world {name}`.\n# docs/worlds.md says how clicks come about.\n\ndata_dir = {}\n{SETTINGS}",
+        "# {about}: `optmsm synth --world {name}`.\n# docs/worlds.md says how clicks come about.\n\ndata_dir = {}\n{settings}",
         toml::Value::from(path)
     ))
+}
+
+/// The settings with dropout and more passes; experts for a few groups where scenarios are many.
+fn for_few_rows(world: SynthWorld) -> String {
+    let count = if world == SynthWorld::Many { "count = 16\n" } else { "" };
+    let [demo, others] = PASSES;
+    let settings = SETTINGS.replace(demo, others);
+    format!("{settings}\n[model.experts]\n{count}dropout = 0.2\n\n[model.tower]\ndropout = 0.1\n")
 }
 
 #[cfg(test)]
@@ -60,6 +74,12 @@ mod tests {
             let folder = Path::new("/data/it's \"all\" \\ mine\u{7f}\n#");
             let config = Config::parse("world.toml", &text(world, folder).unwrap(), &[]).unwrap();
             assert_eq!(config.data_dir.as_deref(), folder.to_str());
+            let few = world != SynthWorld::Demo;
+            assert_eq!(
+                (config.train.epochs, config.model.tower.dropout > 0.0),
+                (if few { 60 } else { 20 }, few)
+            );
+            assert_eq!(config.model.experts.count, if world == SynthWorld::Many { 16 } else { 0 });
         }
     }
 }

@@ -214,6 +214,9 @@ fn field_text(column: &Column, field: &Field, rows: u64) -> String {
     text
 }
 
+/// Rows below which dropout is worth its time, and a pass is few steps (docs/benchmarks/ideas.md).
+const FEW_ROWS: u64 = 100_000;
+
 /// Model and training: the first settings to try, and defaults except where the number of rows decides.
 fn rest(rows: u64, valid: bool, scenarios: usize) -> String {
     // Measured on two data sets of about 100,000 rows (docs/training.md); beyond that ids have more rows each, and less decay is safer.
@@ -224,13 +227,15 @@ fn rest(rows: u64, valid: bool, scenarios: usize) -> String {
     };
     let dim = if rows < 20_000 { 8 } else { 16 };
     let (average, steps) = if rows < 5_000_000 { (0.995, 200) } else { (0.999, 1000) };
+    let few_rows = rows < FEW_ROWS;
     let (epochs, why) = match valid {
-        true => (20, "at most: early stopping ends it"),
+        true => (if few_rows { 60 } else { 20 }, "at most: early stopping ends it"),
         false => (3, "few: nothing watches for overfitting without data.valid"),
     };
-    let model = models::starter(scenarios, MOST_SCENARIOS);
+    let model = models::starter(scenarios, MOST_SCENARIOS, few_rows);
     format!(
-        "\n[model]\nembedding_dim = {dim}\ninit_std = 0.1\n{model}\n\
+        "\n# docs/choosing.md says which model for which data; optmsm bench THIS_FILE compares them all on these rows.\n\
+         [model]\nembedding_dim = {dim}\ninit_std = 0.1\n{model}\n\
          # The first setting to try (docs/training.md); optmsm tune searches it with the learning rate.\n\
          [train.embedding_optimizer]\nweight_decay = {decay}   # of embedding tables: from 1e-4 to 3e-2, more where values are seldom\n\n\
          [train]\nbatch_size = {batch}\nepochs = {epochs}            # {why}\n\
