@@ -93,7 +93,7 @@ pub(crate) fn fingerprint_without_model(
 }
 
 /// Settings that the model's kind alone reads.
-struct Own<'a>(&'a ModelConfig);
+pub(crate) struct Own<'a>(pub(crate) &'a ModelConfig);
 
 impl Serialize for Own<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {

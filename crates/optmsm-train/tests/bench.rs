@@ -361,10 +361,17 @@ fn ablations_are_contestants_and_do_not_search_what_they_fix() {
     good(&place, &args);
     let bench = json(&place, "b");
     let keys = |name: &str| standing(&bench, name)["model"]["space"].as_object().unwrap().len();
-    assert_eq!([keys("optmsm"), keys("without penalty"), keys("K = 4"), keys("instance")], [5, 4, 5, 5]);
+    assert_eq!([keys("optmsm"), keys("select"), keys("K = 4"), keys("instance")], [5, 5, 5, 5]);
+    // With one trial the choice is the configuration as it is.
+    let chosen = standing(&bench, "optmsm")["model"]["chosen"]["settings"].as_object().unwrap();
+    assert!(chosen.values().all(|value| !value.as_str().unwrap().is_empty()), "{chosen:?}");
     // Four scenarios: as many experts as "K = 4" has are what the default has.
     assert_eq!(aucs(standing(&bench, "optmsm")), aucs(standing(&bench, "K = 4")));
     assert_ne!(aucs(standing(&bench, "optmsm")), aucs(standing(&bench, "without penalty")));
+    // The default has a penalty of this weight, experts that end in a ReLU, and no dropout.
+    let left_out = bench["left_out"].as_array().unwrap();
+    let names: Vec<&str> = left_out.iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["with penalty", "without dropout", "ReLU experts"]);
 }
 
 #[test]
@@ -381,4 +388,35 @@ fn wrong_arguments_are_refused() {
     refused(&["data.toml"], "data.toml: has the name of another configuration");
     place.write("data.toml", place.text("data.toml").replace("test = \"test.csv\"", ""));
     refused(&[], "`data.test`: is missing; ");
+}
+
+/// The 95 % interval of a mean over five seeds: Student's t of four degrees of freedom.
+fn interval(spread: &Value) -> [f64; 2] {
+    assert_eq!(spread["n"], 5);
+    let [mean, sd] = ["mean", "sd"].map(|key| spread[key].as_f64().unwrap());
+    let half = 2.776 * sd / 5f64.sqrt();
+    [mean - half, mean + half]
+}
+
+/// The table of `fixtures/bench/conflict.json`, which says how it was made, is made again with other seeds: the intervals
+/// of all means overlap.
+#[test]
+fn a_small_table_is_remade_within_its_intervals() {
+    let text = include_str!("fixtures/bench/conflict.json");
+    let stored: Value = serde_json::from_str(text).unwrap();
+    let place = Place::empty();
+    good(&place, &["synth", "--world", "conflict", "--rows", "12000", "--dir", "data"]);
+    let stored = stored["overall"].as_object().unwrap();
+    assert!(stored.len() > 2);
+    let names = stored.keys().cloned().collect::<Vec<_>>().join(",");
+    let args = ["bench", "data/conflict.toml", "--models", &names, "--trials", "2", "--seeds", "5"];
+    good(&place, &[&args[..], &["--set", "train.seed=1", "--out", "b", "--quiet"]].concat());
+    let bench: Value = serde_json::from_str(&place.text("b/conflict/bench.json")).unwrap();
+    for (name, stored) in stored {
+        let found = &standing(&bench, name)["overall"];
+        for metric in ["auc", "log_loss"] {
+            let [before, now] = [stored, found].map(|of| interval(&of[metric]));
+            assert!(before[0] <= now[1] && now[0] <= before[1], "{name}, {metric}: {before:?}, {now:?}");
+        }
+    }
 }

@@ -9,13 +9,15 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::tune::Space;
 
-/// OptMSM with one idea taken away or changed: name, and what is fixed.
-const ABLATIONS: [(&str, &[&str]); 12] = [
+/// OptMSM with one idea changed, added or taken away: name, and what is fixed.
+const ABLATIONS: [(&str, &[&str]); 14] = [
     ("optmsm", &[]),
-    ("without penalty", &["model.orthogonality=0"]),
+    ("with penalty", &["model.orthogonality=0.1"]),
+    ("without penalty", &["model.orthogonality=0.0"]),
     ("without gate", &["model.combine=\"mean\""]),
     ("without hypernetwork", &["model.hyper.condition=\"shared\""]),
-    ("linear experts", &["model.expert_output=\"linear\""]),
+    ("without dropout", &["model.experts.dropout=0", "model.tower.dropout=0"]),
+    ("ReLU experts", &["model.expert_output=\"relu\""]),
     ("normalized experts", &["model.expert_output=\"normalized\""]),
     ("K = 1", &["model.experts.count=1"]),
     ("K = 2", &["model.experts.count=2"]),
@@ -92,6 +94,10 @@ impl Contestant {
         let made = || -> Result<Ready> {
             let config = base.override_with(&self.overrides)?;
             config.model.validate(&schema.input_spec())?;
+            if self.overrides.len() > 1 && base.override_with(&self.overrides[..1])?.model == config.model {
+                let fix = "it is what the configuration has: see optmsm";
+                return Err(Error::configuration(&self.name, "changes nothing", fix));
+            }
             let keys = self.overrides.iter().filter_map(|text| text.split_once('='));
             let fixed: Vec<&str> = keys.map(|(key, _)| key).collect();
             let table = space::of(config.model.kind, &fixed)?;

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::contestant::Ready;
 use super::peer::PeerFacts;
 use super::{LeftOut, Plan};
+use crate::attempt::Own;
 use crate::compare::report::{compared, conclude, on_rows, spread};
 use crate::compare::{Difference, Scored, Verdict};
 use crate::config::{Config, Monitor};
@@ -169,7 +170,16 @@ impl Ended {
         let flat = flatten(config, false)?;
         // Where tables have no rule of their own, theirs is the dense one.
         let dense = |key: &str| flat.get(&key.replace("embedding_optimizer", "optimizer")).cloned();
-        let setting = |key: &str| flat.get(key).cloned().or_else(|| dense(key)).unwrap_or_default();
+        let own = toml::Value::try_from(Own(&config.model)).map_err(|e| Error::bug("settings", e))?;
+        // The table of a kind is not written where all of it is as it always is.
+        let prefix = format!("model.{}.", config.model.kind.name());
+        let default = |key: &str| {
+            let mut names = key.strip_prefix(&prefix)?.split('.');
+            Some(names.try_fold(&own, |table, name| table.get(name))?.to_string())
+        };
+        let setting = |key: &str| {
+            flat.get(key).cloned().or_else(|| dense(key)).or_else(|| default(key)).unwrap_or_default()
+        };
         let settings = ready.written.iter().map(|(key, _)| (key.clone(), setting(key))).collect();
         let model = Model {
             kind: config.model.kind.name(),

@@ -17,7 +17,7 @@ fn own(kind: Kind) -> &'static str {
     match kind {
         Kind::OptMsm => {
             r#"
-"model.orthogonality" = { choices = [0.1, 0.01, 0.0] }
+"model.experts.hidden" = { choices = [[64, 32], [32, 16], [128, 64]] }
 "model.experts.dropout" = { choices = [0.0, 0.1, 0.3] }
 "#
         }
@@ -160,7 +160,7 @@ mod tests {
             let keys: Vec<&str> = space.keys().collect();
             assert_eq!(keys.len(), 5, "{keys:?}");
             let is_own = |key: &&&str| match kind {
-                Kind::OptMsm => ["model.orthogonality", "model.experts.dropout"].contains(*key),
+                Kind::OptMsm => ["model.experts.hidden", "model.experts.dropout"].contains(*key),
                 _ => key.starts_with(&own),
             };
             assert_eq!(keys.iter().filter(is_own).count(), 2, "{keys:?}");
@@ -172,9 +172,9 @@ mod tests {
     fn what_is_fixed_is_not_searched() {
         let keys = |fixed: &[&str]| of(Kind::OptMsm, fixed).unwrap().keys().cloned().collect::<Vec<_>>();
         let all = keys(&[]);
-        assert!(all.contains(&"model.orthogonality".into()) && all.contains(&"model.experts.dropout".into()));
-        assert_eq!(keys(&["model.orthogonality"]).len(), 4);
-        assert_eq!(keys(&["model.experts"]).len(), 4);
+        assert!(all.contains(&"model.init_std".into()) && all.contains(&"model.experts.dropout".into()));
+        assert_eq!(keys(&["model.init_std"]).len(), 4);
+        assert_eq!(keys(&["model.experts"]).len(), 3);
         assert_eq!(keys(&["model.exp"]).len(), 5);
     }
 }
