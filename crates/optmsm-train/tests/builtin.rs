@@ -19,7 +19,8 @@ fn the_built_in_data_is_learned_as_well_as_by_its_own_form() {
         // Within 5 %, or two standard errors of the number of positives where that is more.
         let error = 2.0 / scenario["positives"].as_f64().unwrap().sqrt();
         assert!((calibration - 1.0).abs() < error.max(0.05), "{scenario}");
-    } // dnn is trained on the same rows, as a run of its own.
+    }
+    // Trained on the same rows, as a run of its own.
     let dnn = &done["dnn"]["overall"];
     assert_eq!(dnn["rows"], test["overall"]["rows"]);
     let evaluate = ["evaluate", "runs/default/dnn", "--data", "runs/default/data/test.csv", "--json"];
