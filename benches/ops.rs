@@ -5,7 +5,7 @@
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use optmsm_benches::standard;
-use optmsm_benches::work::{cpu, random, rows};
+use optmsm_benches::work::{cpu, random, rows, zeros};
 use optmsm_core::backend::{
     Bags, Dense, Dropout, Elementwise, Embedding, Gate, Groups, Loss, Mat, MatMut, Memory, Penalty, Segments,
     TableStep, TableView, Update, Write,
@@ -16,7 +16,7 @@ use optmsm_core::models::OptMsm;
 use optmsm_core::optim::{self, OptimizerConfig, Rule};
 use optmsm_core::plan::Plan;
 use optmsm_core::rounding::{Rounding, TableDtype};
-use optmsm_cpu::Cpu;
+use optmsm_cpu::{Buffer, Cpu};
 
 /// Rows of a block, experts, their width, the width of the shared fields together, of one of them, and scenarios.
 const B: usize = 256;
@@ -48,7 +48,7 @@ fn ops(c: &mut Criterion) {
 fn elementwise(group: &mut Group, be: &Cpu) {
     let (n, cols) = (B * K * M, K * M);
     let (x, z, s) = (random(n, "x"), random(n, "z"), random(B, "s"));
-    let (mut y, mut sums, mut dots) = (random(n, "y"), vec![0.0; cols], vec![0.0; B]);
+    let (mut y, mut sums, mut dots) = (random(n, "y"), zeros(cols), zeros(B));
     let places: Vec<u32> = (0..B as u32).collect();
     let drop = Dropout { p: 0.1, seed: 1, step: 1, site: 0 };
     op(group, "fill", n, || be.fill(MatMut::new(&mut y, B, cols), 0.0));
@@ -87,11 +87,11 @@ fn embedding(group: &mut Group, be: &Cpu) {
     let column = &plan.columns[0];
     let (vocab, unique) = (200_000, column.unique.len());
     let table = table(be, vocab);
-    let (mut e, mut g) = (vec![0.0; B * SHARED], vec![0.0; B * D]);
+    let (mut e, mut g) = (zeros(B * SHARED), zeros(B * D));
     op(group, "lookup", B * (1 + 2 * D), || {
         be.lookup(MatMut::new(&mut e, B, SHARED).cols(32, D), TableView::of(&table), ids, 0);
     });
-    let (offsets, coefs) = ((0..=B as u32).collect::<Vec<_>>(), vec![1.0; B]);
+    let (offsets, coefs) = ((0..=B as u32).collect::<Vec<_>>(), (0..B).map(|_| 1.0).collect::<Buffer>());
     op(group, "lookup_bags, one id each", B * (3 + 2 * D), || {
         let out = MatMut::new(&mut e, B, SHARED).cols(32, D);
         let bags = Bags { offsets: &offsets, ids, coefs: &coefs };
@@ -111,7 +111,7 @@ fn embedding(group: &mut Group, be: &Cpu) {
     // The first layer's backward for this field: N = 768.
     let n = K * 256;
     let (delta, w, x) = (random(B * n, "delta"), random(n * SHARED, "w"), random(unique * D, "x"));
-    let mut d_w = vec![0.0; n * D];
+    let mut d_w = zeros(n * D);
     op(group, "linear_bwd_by_value", B * n + unique * 2 * D + 2 * n * D, || {
         let segments = Segments { count: unique, starts: &column.starts, rows: &column.rows, coefs: None };
         let (g, d_w) = (MatMut::new(&mut g, unique, D), MatMut::new(&mut d_w, n, D));
@@ -130,8 +130,8 @@ fn table(be: &Cpu, rows: usize) -> optmsm_cpu::Table {
 fn gate(group: &mut Group, be: &Cpu) {
     let (logits, d_alpha_in) = (random(B * K, "logits"), random(B * K, "d_alpha"));
     let (e, d_mix) = (random(B * K * M, "e"), random(B * M, "d_mix"));
-    let (mut alpha, mut d_alpha, mut d_logits) = (vec![0.0; B * K], vec![0.0; B * K], vec![0.0; B * K]);
-    let (mut mix, mut d_e) = (vec![0.0; B * M], vec![0.0; B * K * M]);
+    let (mut alpha, mut d_alpha, mut d_logits) = (zeros(B * K), zeros(B * K), zeros(B * K));
+    let (mut mix, mut d_e) = (zeros(B * M), zeros(B * K * M));
     let groups: Vec<u32> = (0..=S).map(|s| (s * B / S) as u32).collect();
     op(group, "softmax", 2 * B * K, || {
         be.softmax(MatMut::new(&mut alpha, B, K), Mat::new(&logits, B, K));
@@ -159,7 +159,7 @@ fn gate(group: &mut Group, be: &Cpu) {
 
 fn penalty_and_loss(group: &mut Group, be: &Cpu) {
     let e = random(B * K * M, "e");
-    let (mut inv_norm, mut sums, mut d_e) = (vec![0.0; B * K], vec![0.0; 1 + K], vec![0.0; B * K * M]);
+    let (mut inv_norm, mut sums, mut d_e) = (zeros(B * K), zeros(1 + K), zeros(B * K * M));
     op(group, "orthogonality", B * (K * M + K), || {
         let (inv_norm, sums) = (MatMut::new(&mut inv_norm, B, K), MatMut::new(&mut sums, 1, 1 + K));
         be.orthogonality(inv_norm, sums, Mat::new(&e, B, K * M));
@@ -168,9 +168,9 @@ fn penalty_and_loss(group: &mut Group, be: &Cpu) {
         let (d_e, e) = (MatMut::new(&mut d_e, B, K * M), Mat::new(&e, B, K * M));
         be.orthogonality_bwd(d_e, e, Mat::new(&inv_norm, B, K), 1e-4);
     });
-    let (logits, labels, weights) = (random(B, "logits"), random(B, "labels"), vec![1.0; B]);
-    let labels: Vec<f32> = labels.iter().map(|&v| f32::from(v > 0.0)).collect();
-    let (mut d_logits, mut p, mut sum) = (vec![0.0; B], vec![0.0; B], vec![0.0; 1]);
+    let (logits, labels, weights) = (random(B, "logits"), random(B, "labels"), (0..B).map(|_| 1.0).collect::<Buffer>());
+    let labels: Buffer = labels.iter().map(|&v| f32::from(v > 0.0)).collect();
+    let (mut d_logits, mut p, mut sum) = (zeros(B), zeros(B), zeros(1));
     op(group, "bce_with_logits", 4 * B, || {
         let (d_logits, sum) = (MatMut::new(&mut d_logits, B, 1), MatMut::new(&mut sum, 1, 1));
         be.bce_with_logits(d_logits, sum, Mat::new(&logits, B, 1), &labels, &weights, 0, 1.0 / 4096.0);
@@ -183,7 +183,7 @@ fn updates(group: &mut Group, be: &Cpu) {
     let (config, input) = standard(true);
     let model = OptMsm::new(&config, &input).unwrap();
     let len = Model::<Cpu>::spec(&model).params().len();
-    let (g, mut w, mut sum) = (random(len, "g"), random(len, "w"), vec![0.0; 1]);
+    let (g, mut w, mut sum) = (random(len, "g"), random(len, "w"), zeros(1));
     op(group, "accumulate", 3 * len, || be.accumulate(&mut w, 1, |_| &g, 0..len));
     op(group, "sum_sq", len, || be.sum_sq(&mut sum, Write::Set, &g, len));
     let mut plan = Plan::<f32>::default();
@@ -195,13 +195,13 @@ fn updates(group: &mut Group, be: &Cpu) {
         let (buffers, per_row) = config.state();
         let update = || optim::Update::new(&config, 1000, 1.0, None);
         if rule != Rule::RowwiseAdagrad {
-            let mut state = vec![vec![0.0; len]; buffers];
+            let mut state = vec![zeros(len); buffers];
             op(group, &format!("step_dense {rule:?}"), (3 + 2 * buffers) * len, || {
                 be.step_dense(&mut w, &g, &mut state, len, &update());
             });
         }
         let width = if per_row { 1 } else { D };
-        let mut state = vec![vec![0.0; vocab * width]; buffers];
+        let mut state = vec![zeros(vocab * width); buffers];
         let moved = ids.len() * (1 + 3 * D + 2 * buffers * width);
         op(group, &format!("step_rows {rule:?}, {} rows", ids.len()), moved, || {
             let (g, rounding) = (Mat::new(&g_rows, ids.len(), D), Rounding::new(1, 1, 0));

@@ -2,9 +2,9 @@
 
 use optmsm_core::backend::{Dense, Epilogue, Groups, Layout, Mat, MatMut, Memory, Products, Write};
 use optmsm_core::error::Result;
-use optmsm_cpu::{Cpu, Packed};
+use optmsm_cpu::{Buffer, Cpu, Packed};
 
-use crate::work::{cpu, random};
+use crate::work::{cpu, random, zeros};
 
 /// Which product, and its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,10 +51,10 @@ impl Shape {
 pub struct Product {
     cpu: Cpu,
     shape: Shape,
-    left: Vec<f32>,
-    right: Vec<f32>,
+    left: Buffer,
+    right: Buffer,
     packed: Packed,
-    shares: Vec<Vec<f32>>,
+    shares: Vec<Buffer>,
 }
 
 impl Product {
@@ -70,7 +70,7 @@ impl Product {
         let packed = cpu.alloc_packed(1, outputs, inputs, Products::Forward)?;
         let (left, right) = (random(m * k, "left"), random(n * k, "right"));
         let mut product = Self { packed, left, right, shape, shares: Vec::new(), cpu };
-        product.shares = (0..threads).map(|i| vec![0.0; product.share(i).1 * n]).collect();
+        product.shares = (0..threads).map(|i| zeros(product.share(i).1 * n)).collect();
         product.pack();
         Ok(product)
     }

@@ -11,7 +11,7 @@ use optmsm_core::params::HostTensor;
 use optmsm_core::philox::Stream;
 use optmsm_core::plan::Plan;
 use optmsm_core::predictor::Predictor;
-use optmsm_cpu::{Cpu, CpuOptions};
+use optmsm_cpu::{Buffer, Cpu, CpuOptions};
 
 /// Rows of a training batch.
 pub const ROWS: usize = 4096;
@@ -64,9 +64,14 @@ pub fn rows(input: &InputSpec, rows: u64, seed: u64) -> Batch {
 }
 
 /// `len` random numbers in [-0.5, 0.5).
-pub fn random(len: usize, name: &str) -> Vec<f32> {
+pub fn random(len: usize, name: &str) -> Buffer {
     let stream = Stream::new(1, name);
     (0..len as u64).map(|i| stream.uniform(i) as f32 - 0.5).collect()
+}
+
+/// `len` zeros.
+pub fn zeros(len: usize) -> Buffer {
+    (0..len).map(|_| 0.0).collect()
 }
 
 /// FLOP of a row's forward pass in products, two a multiply-add, without what is done once a step. Training does three

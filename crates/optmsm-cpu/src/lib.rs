@@ -20,6 +20,7 @@ use optmsm_core::counting::{Counting, Sizes};
 use optmsm_core::error::{BackendErrorKind, Error, Result};
 
 pub use isa::Isa;
+pub use memory::Buffer;
 pub use packed::Packed;
 pub use tables::Table;
 

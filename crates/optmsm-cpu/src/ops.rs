@@ -3,6 +3,7 @@
 use optmsm_core::backend::{Groups, Mat, MatMut};
 
 use crate::gemm::{Rows, RowsMut};
+use crate::memory::Buffer;
 
 mod dense;
 mod elementwise;
@@ -14,8 +15,8 @@ mod norm;
 mod penalty;
 mod update;
 
-pub(crate) type M<'a> = Mat<'a, Vec<f32>>;
-pub(crate) type MM<'a> = MatMut<'a, Vec<f32>>;
+pub(crate) type M<'a> = Mat<'a, Buffer>;
+pub(crate) type MM<'a> = MatMut<'a, Buffer>;
 
 fn rows_of<'a>(m: M<'a>) -> Rows<'a> {
     Rows { data: &m.buf[m.offset.min(m.buf.len())..], stride: m.stride }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::gemm::{Rows, pack_panel};
 use crate::isa::Isa;
-use crate::memory::zeros;
+use crate::memory::Buffer;
 
 /// `groups` weights of `inputs → outputs` in panels.
 #[derive(Clone, Debug)]
@@ -14,8 +14,8 @@ pub struct Packed {
     pub(crate) groups: usize,
     pub(crate) outputs: usize,
     pub(crate) inputs: usize,
-    forward: Vec<f32>,
-    backward: Vec<f32>, // empty when no product reads it
+    forward: Buffer,
+    backward: Buffer, // empty when no product reads it
     isa: Isa,
 }
 
@@ -40,14 +40,14 @@ impl Packed {
         inputs: usize,
         used: Products,
     ) -> Result<Self> {
-        let room = |n: usize, k: usize| zeros(elements(isa, groups, n, k));
-        let backward = if used == Products::Both { room(inputs, outputs)? } else { Vec::new() };
+        let room = |n: usize, k: usize| Buffer::zeros(elements(isa, groups, n, k));
+        let backward = if used == Products::Both { room(inputs, outputs)? } else { Buffer::EMPTY };
         Ok(Self { groups, outputs, inputs, forward: room(outputs, inputs)?, backward, isa })
     }
 
     /// Packs matrices that lie one after the other: `[G·out, in]` or `[G·in, out]`, or dense in any shape. Panels are
     /// divided among the threads of the pool that this runs in.
-    pub(crate) fn fill(&mut self, src: Mat<Vec<f32>>, layout: Layout) {
+    pub(crate) fn fill(&mut self, src: Mat<Buffer>, layout: Layout) {
         let (o, i) = (self.outputs, self.inputs);
         let (rows, cols) = if layout == Layout::OutIn { (o, i) } else { (i, o) };
         assert_eq!(src.rows * src.cols, self.groups * o * i, "weights of {} groups {o}x{i}", self.groups);

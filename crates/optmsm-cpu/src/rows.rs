@@ -3,19 +3,21 @@
 use optmsm_core::backend::{Mat, MatMut, Write};
 use optmsm_core::reference::NORM_EPS;
 
+use crate::memory::Buffer;
+
 /// 1 / ε of the penalty (model.md §3), exactly.
 const INV_EPS: f32 = (1.0 / NORM_EPS) as f32;
 
 /// Row `b` of a matrix.
 #[inline(always)]
-pub(crate) fn row<'a>(m: &Mat<'a, Vec<f32>>, b: usize) -> &'a [f32] {
+pub(crate) fn row<'a>(m: &Mat<'a, Buffer>, b: usize) -> &'a [f32] {
     let start = m.offset + b * m.stride;
     &m.buf[start..start + m.cols]
 }
 
 /// Row `b` of a matrix, to write.
 #[inline(always)]
-pub(crate) fn row_mut<'a>(m: &'a mut MatMut<Vec<f32>>, b: usize) -> &'a mut [f32] {
+pub(crate) fn row_mut<'a>(m: &'a mut MatMut<Buffer>, b: usize) -> &'a mut [f32] {
     let start = m.offset + b * m.stride;
     &mut m.buf[start..start + m.cols]
 }

@@ -2,6 +2,8 @@
 
 use optmsm_core::optim::{Rule, Update};
 
+use crate::memory::Buffer;
+
 /// An update's constants in single precision.
 #[derive(Clone, Copy)]
 pub(crate) struct Scalars {
@@ -21,7 +23,7 @@ pub(crate) struct Scalars {
 }
 
 impl Scalars {
-    pub(crate) fn new(update: &Update<Vec<f32>>, (adam_rate, root_scale): (f64, f64)) -> Self {
+    pub(crate) fn new(update: &Update<Buffer>, (adam_rate, root_scale): (f64, f64)) -> Self {
         let clip = update.clip.as_ref().map_or(1.0, |c| c.factor(f64::from(c.sum_sq[0])));
         Self {
             rule: update.rule,

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::Cpu;
 use crate::isa::Isa;
-use crate::memory::out_of_memory;
+use crate::memory::{Buffer, out_of_memory};
 use crate::rows::{put, row, row_mut};
 use crate::scalars::Scalars;
 use crate::simd::{Portable, Simd};
@@ -40,7 +40,7 @@ pub struct Table {
 
 #[derive(Debug)]
 enum Data {
-    F32(Vec<f32>),
+    F32(Buffer),
     F16(Vec<u16>),
     Bf16(Vec<u16>),
 }
@@ -192,7 +192,7 @@ impl Table {
             Some(data)
         }
         let data = rows.checked_mul(width).and_then(|len| match dtype {
-            TableDtype::F32 => zeros(len).map(Data::F32),
+            TableDtype::F32 => Buffer::zeros(len).ok().map(Data::F32),
             TableDtype::F16 => zeros(len).map(Data::F16),
             TableDtype::Bf16 => zeros(len).map(Data::Bf16),
         });
@@ -294,7 +294,7 @@ fn settle<S: Stored>(isa: Isa, data: &mut [S], factor: f32, mut average: Option<
 }
 
 /// [`Embedding::lookup`](optmsm_core::backend::Embedding::lookup).
-pub(crate) fn lookup(isa: Isa, out: MatMut<Vec<f32>>, view: TableView<Cpu>, ids: &[u32]) {
+pub(crate) fn lookup(isa: Isa, out: MatMut<Buffer>, view: TableView<Cpu>, ids: &[u32]) {
     let TableView { table, scale, plus } = view;
     let (width, scale) = (table.width, scale as f32);
     with_elements!(table, data => match plus {
@@ -314,7 +314,7 @@ pub(crate) fn lookup(isa: Isa, out: MatMut<Vec<f32>>, view: TableView<Cpu>, ids:
 #[inline(always)]
 fn each_row<S: Stored>(
     isa: Isa,
-    mut out: MatMut<Vec<f32>>,
+    mut out: MatMut<Buffer>,
     data: &[S],
     width: usize,
     ids: &[u32],
@@ -340,9 +340,9 @@ fn each_row<S: Stored>(
 /// [`Embedding::lookup_bags`](optmsm_core::backend::Embedding::lookup_bags).
 pub(crate) fn lookup_bags(
     isa: Isa,
-    out: MatMut<Vec<f32>>,
+    out: MatMut<Buffer>,
     view: TableView<Cpu>,
-    bags: Bags<Vec<u32>, Vec<f32>>,
+    bags: Bags<Vec<u32>, Buffer>,
     first: usize,
 ) {
     let TableView { table, scale, plus } = view;
@@ -364,9 +364,9 @@ pub(crate) fn lookup_bags(
 /// Sums of bags, of elements as `value` makes them of their place in the table and what is stored there.
 #[inline(always)]
 fn pool<S: Stored>(
-    mut out: MatMut<Vec<f32>>,
+    mut out: MatMut<Buffer>,
     data: &[S],
-    bags: Bags<Vec<u32>, Vec<f32>>,
+    bags: Bags<Vec<u32>, Buffer>,
     first: usize,
     value: impl Fn(usize, f32) -> f32,
 ) {
@@ -428,7 +428,7 @@ fn change<S: Stored, const AVERAGE: bool>(
 
 impl<S: Stored> Slab<'_, S> {
     /// Halves ascending ids until a task's worth is left; each half owns the rows from its first id on.
-    fn split(self, buffers: usize, ids: &[u32], g: Mat<Vec<f32>>) {
+    fn split(self, buffers: usize, ids: &[u32], g: Mat<Buffer>) {
         if ids.len() <= TASK_ROWS {
             return self.step(buffers, ids, g);
         }
@@ -453,7 +453,7 @@ impl<S: Stored> Slab<'_, S> {
         );
     }
 
-    fn step(self, buffers: usize, ids: &[u32], g: Mat<Vec<f32>>) {
+    fn step(self, buffers: usize, ids: &[u32], g: Mat<Buffer>) {
         if self.average.is_empty() {
             self.step_rows::<false>(buffers, ids, g)
         } else {
@@ -461,7 +461,7 @@ impl<S: Stored> Slab<'_, S> {
         }
     }
 
-    fn step_rows<const AVERAGE: bool>(self, buffers: usize, ids: &[u32], g: Mat<Vec<f32>>) {
+    fn step_rows<const AVERAGE: bool>(self, buffers: usize, ids: &[u32], g: Mat<Buffer>) {
         let Slab { isa, rule, rounding, first, width, per_row, table, state: [m, v], average, c } = self;
         isa.vectorise(
             #[inline(always)]

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use super::kernel::{After, Operands, Target, row, tile};
 use super::{Rows, RowsMut};
 use crate::isa::{Isa, Work};
+use crate::memory::Buffer;
 use crate::simd::Simd;
 
 /// Bytes of A and C that pass all panels together: a share of L2 that leaves room for the panels.
@@ -19,7 +20,7 @@ const TILE_MULTIPLE: usize = 24;
 
 thread_local! {
     /// Rows of A, one buffer a thread; grows to the largest block and stays.
-    static COPY: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    static COPY: RefCell<Buffer> = const { RefCell::new(Buffer::EMPTY) };
 }
 
 /// C `[m, n]` (+)= A `[m, k]` · B `[k, n]`, then what follows.
@@ -77,10 +78,7 @@ pub(crate) fn multiply(isa: Isa, p: Product) {
         return isa.run(panels);
     }
     COPY.with_borrow_mut(|copy| {
-        let need = m.min(block) * panels.copy_stride();
-        if copy.len() < need {
-            copy.resize(need, 0.0);
-        }
+        copy.at_least(m.min(block) * panels.copy_stride());
         isa.run(Panels { copy: copy.as_mut_ptr(), ..panels });
     });
 }

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use super::kernel::{After, Operands, Target, tile};
 use super::{Rows, RowsMut};
 use crate::isa::{Isa, Work};
+use crate::memory::Buffer;
 use crate::simd::Simd;
 
 /// Rows that are reduced in registers before C is touched: a block's rows (`CpuOptions::block_rows`).
@@ -26,7 +27,7 @@ pub(crate) struct Reduction<'a> {
 
 thread_local! {
     /// Panels of B, one buffer a thread; grows to the largest product and stays.
-    static PANELS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    static PANELS: RefCell<Buffer> = const { RefCell::new(Buffer::EMPTY) };
 }
 
 /// Computes a reduction after checking every extent.
@@ -40,9 +41,7 @@ pub(crate) fn accumulate(isa: Isa, r: Reduction) {
     r.c.check(m, n, "C");
     let need = k.min(DEPTH) * n.min(WIDTH).next_multiple_of(isa.panel());
     PANELS.with_borrow_mut(|panels| {
-        if panels.len() < need {
-            panels.resize(need, 0.0);
-        }
+        panels.at_least(need);
         isa.run(Copied {
             m,
             n,

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use super::kernel::{After, Operands, Target, tile, tile_of_pieces};
 use super::{Rows, RowsMut, pack};
 use crate::isa::{Isa, Work};
+use crate::memory::Buffer;
 use crate::simd::Simd;
 
 /// Values whose sums are made together: 128 rows of 768 columns are 384 KiB, which stay in L2 for both products.
@@ -37,24 +38,17 @@ pub(crate) struct ByValue<'a, F> {
 /// Memory of one thread; grows to the largest field and stays.
 struct Scratch {
     /// Sums of a chunk: panels of `[CHUNK, panel]`, and what keeps two panels from sharing cache sets.
-    sums: Vec<f32>,
+    sums: Buffer,
     /// W in panels.
-    w: Vec<f32>,
+    w: Buffer,
     /// d_Wᵀ, `[d, N]`.
-    d_wt: Vec<f32>,
+    d_wt: Buffer,
 }
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = const {
-        RefCell::new(Scratch { sums: Vec::new(), w: Vec::new(), d_wt: Vec::new() })
+        RefCell::new(Scratch { sums: Buffer::EMPTY, w: Buffer::EMPTY, d_wt: Buffer::EMPTY })
     };
-}
-
-/// Grows `v` to `len` elements.
-fn at_least(v: &mut Vec<f32>, len: usize) {
-    if v.len() < len {
-        v.resize(len, 0.0);
-    }
 }
 
 /// Computes both products after checking every extent.
@@ -73,9 +67,9 @@ pub(crate) fn by_value<'a, F: Fn(usize) -> (&'a [f32], f32)>(isa: Isa, v: ByValu
     SCRATCH.with_borrow_mut(|scratch| {
         let wide = n.next_multiple_of(panel);
         let step = (CHUNK + 1) * panel;
-        at_least(&mut scratch.sums, wide / panel * step);
-        at_least(&mut scratch.w, d.next_multiple_of(panel) * n);
-        at_least(&mut scratch.d_wt, wide * d);
+        scratch.sums.at_least(wide / panel * step);
+        scratch.w.at_least(d.next_multiple_of(panel) * n);
+        scratch.d_wt.at_least(wide * d);
         pack(isa, &mut scratch.w, v.w, false, n, d);
         scratch.d_wt[..wide * d].fill(0.0);
         isa.run(Chunks { v, scratch, wide, step });

@@ -5,6 +5,7 @@ use optmsm_core::backend::{Dense, Epilogue, Groups, Layout, Memory, Write};
 use super::{M, MM, column, each_group, rows_of, rows_of_mut};
 use crate::Cpu;
 use crate::gemm::{Product, Reduction, accumulate, multiply};
+use crate::memory::Buffer;
 use crate::packed::Packed;
 use crate::rows::{put, row, row_mut};
 
@@ -13,7 +14,7 @@ impl Dense for Cpu {
         self.pool.install(|| dst.fill(src, layout));
     }
 
-    fn linear(&self, mut y: MM, x: M, w: &Packed, by: Groups<Vec<u32>>, then: Epilogue<Vec<f32>>) {
+    fn linear(&self, mut y: MM, x: M, w: &Packed, by: Groups<Vec<u32>>, then: Epilogue<Buffer>) {
         assert_eq!(y.rows, x.rows, "rows of y and x");
         each_group(by, w.groups, x.rows, |g, first, n| {
             let x = x.rows(first, n).cols(column(by, g, w.inputs), w.inputs);

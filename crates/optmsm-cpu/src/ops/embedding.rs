@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::{M, MM, rows_of, rows_of_mut};
 use crate::Cpu;
 use crate::gemm::{ByValue, by_value};
+use crate::memory::Buffer;
 use crate::rows::{put, row, row_mut};
 use crate::tables;
 
@@ -23,11 +24,11 @@ impl Embedding for Cpu {
         tables::lookup(self.isa, out, table, &ids[first..]);
     }
 
-    fn lookup_bags(&self, out: MM, table: TableView<Self>, bags: Bags<Vec<u32>, Vec<f32>>, first: usize) {
+    fn lookup_bags(&self, out: MM, table: TableView<Self>, bags: Bags<Vec<u32>, Buffer>, first: usize) {
         tables::lookup_bags(self.isa, out, table, bags, first);
     }
 
-    fn numeric_embed(&self, mut out: MM, w: M, values: &Vec<f32>, first: usize) {
+    fn numeric_embed(&self, mut out: MM, w: M, values: &Buffer, first: usize) {
         for b in 0..out.rows {
             let v = values[first + b];
             put(row_mut(&mut out, b), Write::Set, row(&w, 0).iter().map(|w| v * w));
@@ -37,9 +38,9 @@ impl Embedding for Cpu {
     fn reduce_rows<'a>(
         &self,
         g: MM,
-        segments: Segments<Vec<u32>, Vec<f32>>,
+        segments: Segments<Vec<u32>, Buffer>,
         lane_rows: usize,
-        lane: impl Fn(usize) -> Mat<'a, Vec<f32>> + Sync,
+        lane: impl Fn(usize) -> Mat<'a, Buffer> + Sync,
     ) {
         assert!(g.rows >= segments.count, "{} rows for {} ids", g.rows, segments.count);
         let g = g.rows(0, segments.count);
@@ -71,9 +72,9 @@ impl Embedding for Cpu {
         mut d_w: MM,
         x: M,
         w: M,
-        segments: Segments<Vec<u32>, Vec<f32>>,
+        segments: Segments<Vec<u32>, Buffer>,
         lane_rows: usize,
-        lane: impl Fn(usize) -> Mat<'a, Vec<f32>> + Sync,
+        lane: impl Fn(usize) -> Mat<'a, Buffer> + Sync,
     ) {
         assert_eq!((d_w.rows, d_w.cols), (w.rows, w.cols), "shapes of d_w and w");
         assert_eq!((g.cols, x.cols), (w.cols, w.cols), "columns of g, x and w");

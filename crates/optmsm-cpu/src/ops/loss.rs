@@ -4,6 +4,7 @@ use optmsm_core::backend::{Loss, Write};
 
 use super::{M, MM};
 use crate::Cpu;
+use crate::memory::Buffer;
 use crate::rows::{self, put, row, row_mut};
 
 impl Loss for Cpu {
@@ -12,8 +13,8 @@ impl Loss for Cpu {
         mut d_logits: MM,
         mut sum: MM,
         logits: M,
-        labels: &Vec<f32>,
-        weights: &Vec<f32>,
+        labels: &Buffer,
+        weights: &Buffer,
         first: usize,
         scale: f64,
     ) {

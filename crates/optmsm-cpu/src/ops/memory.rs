@@ -6,7 +6,7 @@ use optmsm_core::rounding::TableDtype;
 use rayon::prelude::*;
 
 use super::{M, MM};
-use crate::memory::zeros;
+use crate::memory::{Buffer, zeros};
 use crate::packed::Packed;
 use crate::rows::{put, row, row_mut};
 use crate::tables::Table;
@@ -14,7 +14,7 @@ use crate::{Cpu, MIN_LANE_ROWS};
 
 impl Memory for Cpu {
     type Elem = f32;
-    type Buf = Vec<f32>;
+    type Buf = Buffer;
     type Ids = Vec<u32>;
     type Table = Table;
     type Packed = Packed;
@@ -48,19 +48,19 @@ impl Memory for Cpu {
         self.pool.install(run);
     }
 
-    fn alloc(&self, len: usize) -> Result<Vec<f32>> {
-        zeros(len)
+    fn alloc(&self, len: usize) -> Result<Buffer> {
+        Buffer::zeros(len)
     }
 
     fn alloc_ids(&self, len: usize) -> Result<Vec<u32>> {
         zeros(len)
     }
 
-    fn len(&self, buf: &Vec<f32>) -> usize {
+    fn len(&self, buf: &Buffer) -> usize {
         buf.len()
     }
 
-    fn upload_at(&self, dst: &mut Vec<f32>, offset: usize, src: &[f32]) {
+    fn upload_at(&self, dst: &mut Buffer, offset: usize, src: &[f32]) {
         dst[offset..offset + src.len()].copy_from_slice(src);
     }
 
@@ -68,7 +68,7 @@ impl Memory for Cpu {
         dst[..src.len()].copy_from_slice(src);
     }
 
-    fn download(&self, dst: &mut [f32], src: &Vec<f32>, offset: usize) -> Result<()> {
+    fn download(&self, dst: &mut [f32], src: &Buffer, offset: usize) -> Result<()> {
         dst.copy_from_slice(&src[offset..offset + dst.len()]);
         Ok(())
     }

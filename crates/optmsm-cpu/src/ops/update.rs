@@ -7,6 +7,7 @@ use optmsm_core::optim;
 use rayon::prelude::*;
 
 use crate::Cpu;
+use crate::memory::Buffer;
 use crate::rows::{dot, put};
 use crate::scalars::Scalars;
 use crate::tables::Table;
@@ -17,9 +18,9 @@ const CHUNK: usize = 16 * 1024;
 impl Update for Cpu {
     fn accumulate<'a>(
         &self,
-        acc: &mut Vec<f32>,
+        acc: &mut Buffer,
         count: usize,
-        x: impl Fn(usize) -> &'a Vec<f32> + Sync,
+        x: impl Fn(usize) -> &'a Buffer + Sync,
         range: Range<usize>,
     ) {
         let add = |(chunk, acc): (usize, &mut [f32])| {
@@ -34,18 +35,18 @@ impl Update for Cpu {
         self.pool.install(|| acc[range.clone()].par_chunks_mut(CHUNK).enumerate().for_each(add));
     }
 
-    fn sum_sq(&self, sum: &mut Vec<f32>, write: Write, x: &Vec<f32>, len: usize) {
+    fn sum_sq(&self, sum: &mut Buffer, write: Write, x: &Buffer, len: usize) {
         let total = self.pool.install(|| tree_sum_sq(&x[..len]));
         put(&mut sum[..1], write, [total as f32].into_iter());
     }
 
     fn step_dense(
         &self,
-        w: &mut Vec<f32>,
-        g: &Vec<f32>,
-        state: &mut [Vec<f32>],
+        w: &mut Buffer,
+        g: &Buffer,
+        state: &mut [Buffer],
         len: usize,
-        update: &optim::Update<Vec<f32>>,
+        update: &optim::Update<Buffer>,
     ) {
         let rule = Scalars::new(update, update.adam_dense());
         let chunks = w[..len].par_chunks_mut(CHUNK).zip(g[..len].par_chunks(CHUNK));
@@ -74,7 +75,7 @@ impl Update for Cpu {
         });
     }
 
-    fn average(&self, a: &mut Vec<f32>, w: &Vec<f32>, len: usize, keep: f64) {
+    fn average(&self, a: &mut Buffer, w: &Buffer, len: usize, keep: f64) {
         let share = (1.0 - keep) as f32;
         let chunks = a[..len].par_chunks_mut(CHUNK).zip(w[..len].par_chunks(CHUNK));
         let average = |(a, w): (&mut [f32], &[f32])| {
@@ -86,7 +87,7 @@ impl Update for Cpu {
         self.pool.install(|| chunks.for_each(average));
     }
 
-    fn step_rows(&self, step: TableStep<Self>, update: &optim::Update<Vec<f32>>) {
+    fn step_rows(&self, step: TableStep<Self>, update: &optim::Update<Buffer>) {
         let rule = Scalars::new(update, update.adam_rows());
         self.pool.install(|| Table::step(self.isa, &rule, step));
     }
