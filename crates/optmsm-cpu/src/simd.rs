@@ -10,6 +10,8 @@ pub(crate) trait Simd {
     type V: Copy;
     /// Lanes of a register.
     const WIDTH: usize;
+    /// Whether tiles of six rows by four registers fit, which are 30 registers with what they read.
+    const PAIRS: bool = false;
     /// Zeros.
     unsafe fn zero() -> Self::V;
     /// The same number in every lane.
@@ -172,6 +174,7 @@ mod x86 {
     impl Simd for Avx512 {
         type V = __m512;
         const WIDTH: usize = 16;
+        const PAIRS: bool = true;
         #[inline(always)]
         unsafe fn zero() -> __m512 {
             // SAFETY: as above.

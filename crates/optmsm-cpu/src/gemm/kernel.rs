@@ -2,7 +2,12 @@
 
 use crate::simd::Simd;
 
-/// A tile's operands: A `[MR, k]` with any strides, B `[k, ·]` of one panel.
+/// Steps of k between two additions to an address.
+const UNROLLED: usize = 4;
+/// Elements of a cache line.
+const LINE: usize = 16;
+
+/// A tile's operands: A `[MR, k]` with any strides, B `[k, ·]` of one panel or of neighbouring ones.
 #[derive(Clone, Copy)]
 pub(super) struct Operands {
     pub(super) k: usize,
@@ -10,6 +15,8 @@ pub(super) struct Operands {
     pub(super) row_stride: usize,
     pub(super) k_stride: usize,
     pub(super) b: *const f32,
+    /// Elements from one panel to the next; of no use where a tile has one.
+    pub(super) panel_len: usize,
 }
 
 /// Where a tile goes: `width` columns of `MR` rows from `c` on.
@@ -40,10 +47,10 @@ impl After {
     pub(super) const ADD: After = After { add: true, ..After::SET };
 }
 
-/// `MR` rows by `NV` registers of one panel, whose rows are `2 · WIDTH` apart.
+/// `MR` rows by `NV` registers of neighbouring panels, each of which has two.
 ///
 /// # Safety
-/// The instruction set was detected; A has `MR` rows and `k` columns; the panel `k` rows of whole registers; the target,
+/// The instruction set was detected; A has `MR` rows and `k` columns; a panel `k` rows of whole registers; the target,
 /// and in `after` what is not null, the columns and rows that are written.
 #[inline(always)]
 pub(super) unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(x: Operands, to: Target, after: After) {
@@ -51,11 +58,9 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(x: Operands
     unsafe {
         // The tile's end often meets memory that is in no near cache: a mask, or a matrix that is written once.
         for r in 0..MR {
-            S::prefetch(to.c.wrapping_add(r * to.stride));
-            S::prefetch(to.c.wrapping_add(r * to.stride + to.width - 1));
+            ask::<S>(to.c.wrapping_add(r * to.stride), to.width);
             if !after.mask.is_null() {
-                S::prefetch(after.mask.wrapping_add(r * after.mask_stride));
-                S::prefetch(after.mask.wrapping_add(r * after.mask_stride + to.width - 1));
+                ask::<S>(after.mask.wrapping_add(r * after.mask_stride), to.width);
             }
         }
         let mut acc = [[S::zero(); NV]; MR];
@@ -70,6 +75,15 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(x: Operands
             finish::<S, NV>(acc, row, after);
         }
     }
+}
+
+/// Asks for the cache lines of `width` elements.
+#[inline(always)]
+fn ask<S: Simd>(p: *const f32, width: usize) {
+    for at in (0..width).step_by(LINE) {
+        S::prefetch(p.wrapping_add(at));
+    }
+    S::prefetch(p.wrapping_add(width - 1));
 }
 
 /// A tile whose A and B lie in `pieces` pieces of at most `x.k` rows of B, `k` in all; piece `p` of A and B is
@@ -104,54 +118,37 @@ unsafe fn chain<S: Simd, const MR: usize, const NV: usize>(acc: &mut [[S::V; NV]
     // SAFETY: as the caller of tile() vouches.
     unsafe {
         let (mut a, mut b) = (x.a, x.b);
-        for _ in 0..x.k {
-            let mut columns = [S::zero(); NV];
-            for (v, column) in columns.iter_mut().enumerate() {
-                *column = S::load(b.add(v * S::WIDTH));
+        // Several at a time, so that addresses are counted once for all of them.
+        for _ in 0..x.k / UNROLLED {
+            for u in 0..UNROLLED {
+                let at = Operands { a: a.add(u * x.k_stride), b: b.add(u * 2 * S::WIDTH), ..x };
+                multiply_add::<S, MR, NV>(acc, at);
             }
-            for (r, acc) in acc.iter_mut().enumerate() {
-                let x = S::splat(*a.add(r * x.row_stride));
-                for (acc, &column) in acc.iter_mut().zip(&columns) {
-                    *acc = S::fma(x, column, *acc);
-                }
-            }
+            a = a.wrapping_add(UNROLLED * x.k_stride);
+            b = b.wrapping_add(UNROLLED * 2 * S::WIDTH);
+        }
+        for _ in 0..x.k % UNROLLED {
+            multiply_add::<S, MR, NV>(acc, Operands { a, b, ..x });
             a = a.wrapping_add(x.k_stride);
             b = b.wrapping_add(2 * S::WIDTH);
         }
     }
 }
 
-/// One row against `PANELS` neighbouring panels at once: with one row, two chains would leave the multiplier waiting.
-///
-/// # Safety
-/// As [`tile`], with `PANELS` panels of two registers, `panel_len` elements apart.
+/// One link of every chain.
 #[inline(always)]
-pub(super) unsafe fn row<S: Simd, const PANELS: usize>(
-    x: Operands,
-    panel_len: usize,
-    to: Target,
-    after: After,
-) {
-    // SAFETY: as the caller vouches.
+unsafe fn multiply_add<S: Simd, const MR: usize, const NV: usize>(acc: &mut [[S::V; NV]; MR], x: Operands) {
+    // SAFETY: as the caller of tile() vouches.
     unsafe {
-        let mut acc = [[S::zero(); 2]; PANELS];
-        let (mut a, mut b) = (x.a, x.b);
-        for _ in 0..x.k {
-            let value = S::splat(*a);
-            for (p, acc) in acc.iter_mut().enumerate() {
-                for (v, acc) in acc.iter_mut().enumerate() {
-                    *acc = S::fma(value, S::load(b.add(p * panel_len + v * S::WIDTH)), *acc);
-                }
-            }
-            a = a.wrapping_add(x.k_stride);
-            b = b.wrapping_add(2 * S::WIDTH);
+        let mut columns = [S::zero(); NV];
+        for (v, column) in columns.iter_mut().enumerate() {
+            *column = S::load(x.b.add(v / 2 * x.panel_len + v % 2 * S::WIDTH));
         }
-        for (p, acc) in acc.into_iter().enumerate() {
-            let first = p * 2 * S::WIDTH;
-            let at = |q: *const f32| if q.is_null() { q } else { q.add(first) };
-            let width = to.width.saturating_sub(first).min(2 * S::WIDTH);
-            let to = Target { c: to.c.wrapping_add(first), width, ..to };
-            finish::<S, 2>(acc, to, After { bias: at(after.bias), mask: at(after.mask), ..after });
+        for (r, acc) in acc.iter_mut().enumerate() {
+            let x = S::splat(*x.a.add(r * x.row_stride));
+            for (acc, &column) in acc.iter_mut().zip(&columns) {
+                *acc = S::fma(x, column, *acc);
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 //! C (+)= A · B with B in packed panels: x Wᵀ and d_y W.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
-use super::kernel::{After, Operands, Target, row, tile};
+use super::kernel::{After, Operands, Target, tile};
 use super::{Rows, RowsMut};
 use crate::isa::{Isa, Work};
 use crate::memory::Buffer;
@@ -14,6 +15,9 @@ const BLOCK_BYTES: usize = 512 * 1024;
 /// Rows of A that are a multiple of this many elements apart (a page) fall into one cache set, where a tile's rows would
 /// displace each other.
 const ALIASING: usize = 1024;
+
+/// Bytes of panels that every row of a block meets before the next ones: half of the smallest L2.
+const PAIRS_BYTES: usize = 512 * 1024;
 
 /// A multiple of the rows of every set's tile.
 const TILE_MULTIPLE: usize = 24;
@@ -158,59 +162,109 @@ impl Panels {
         }
     }
 
-    /// Panels outside, so that one stays close while all rows of the block pass.
     #[inline(always)]
     unsafe fn block<S: Simd, const MR: usize>(self) {
-        let panel = 2 * S::WIDTH;
-        // SAFETY: as multiply() checked: column j < n is in panel j / panel.
+        // SAFETY: as multiply() checked.
         unsafe {
             if self.m == 1 {
-                for j in (0..self.n).step_by(4 * panel) {
-                    let (x, to, after) = self.at(0, j, panel);
-                    let to = Target { width: (self.n - j).min(4 * panel), ..to };
-                    match to.width.div_ceil(panel) {
-                        1 => row::<S, 1>(x, panel * self.k, to, after),
-                        2 => row::<S, 2>(x, panel * self.k, to, after),
-                        3 => row::<S, 3>(x, panel * self.k, to, after),
-                        _ => row::<S, 4>(x, panel * self.k, to, after),
-                    }
-                }
-                return;
+                return self.one_row::<S>();
             }
-            for j in (0..self.n).step_by(panel) {
-                let mut i = 0;
-                while i + MR <= self.m {
-                    self.tiles::<S, MR>(i, j);
-                    i += MR;
-                }
-                while i + 4 <= self.m {
-                    self.tiles::<S, 4>(i, j);
-                    i += 4;
-                }
-                while i < self.m {
-                    self.tiles::<S, 1>(i, j);
-                    i += 1;
+            let pairs = if S::PAIRS { self.n.div_ceil(2 * S::WIDTH) / 2 } else { 0 };
+            self.pairs::<S>(pairs);
+            self.panels::<S, MR>(pairs * 4 * S::WIDTH);
+        }
+    }
+
+    /// One row against four panels at once: two chains would leave the multiplier waiting.
+    #[inline(always)]
+    unsafe fn one_row<S: Simd>(self) {
+        let wide = 8 * S::WIDTH;
+        for j in (0..self.n).step_by(wide) {
+            // SAFETY: columns j.. are inside, as many as the panels that are met.
+            unsafe {
+                let (x, to, after) = self.at(0, j, wide, 2 * S::WIDTH);
+                match to.width.div_ceil(2 * S::WIDTH) {
+                    1 => tile::<S, 1, 2>(x, to, after),
+                    2 => tile::<S, 1, 4>(x, to, after),
+                    3 => tile::<S, 1, 6>(x, to, after),
+                    _ => tile::<S, 1, 8>(x, to, after),
                 }
             }
         }
     }
 
-    /// One tile from row `i`, column `j` on; one register wide where the panel ends early.
+    /// The first `count` pairs of panels, six rows at a time: 10 loads for 24 multiply-adds, where twelve rows of one panel take
+    /// 14. Rows outside, so that A stays close while as many columns pass as stay in L2.
     #[inline(always)]
-    unsafe fn tiles<S: Simd, const R: usize>(self, i: usize, j: usize) {
+    unsafe fn pairs<S: Simd>(self, count: usize) {
+        let pair = 4 * S::WIDTH;
+        let together = (PAIRS_BYTES / (4 * self.k.max(1) * pair)).max(1);
+        for first in (0..count).step_by(together) {
+            let columns = first * pair..(first + together).min(count) * pair;
+            let mut i = 0;
+            while i < self.m {
+                // SAFETY: rows i.. and the columns are inside.
+                unsafe {
+                    i += match self.m - i {
+                        6.. => self.strip::<S, 6>(i, columns.clone()),
+                        4.. => self.strip::<S, 4>(i, columns.clone()),
+                        2.. => self.strip::<S, 2>(i, columns.clone()),
+                        _ => self.strip::<S, 1>(i, columns.clone()),
+                    };
+                }
+            }
+        }
+    }
+
+    /// `R` rows from row `i` on, a pair of panels at a time; returns R.
+    #[inline(always)]
+    unsafe fn strip<S: Simd, const R: usize>(self, i: usize, columns: Range<usize>) -> usize {
+        for j in columns.step_by(4 * S::WIDTH) {
+            // SAFETY: rows i..i + R and column j are inside.
+            unsafe {
+                let (x, to, after) = self.at(i, j, 4 * S::WIDTH, 2 * S::WIDTH);
+                tile::<S, R, 4>(x, to, after);
+            }
+        }
+        R
+    }
+
+    /// Columns from `first` on, panels outside, so that one stays close while all rows of the block pass.
+    #[inline(always)]
+    unsafe fn panels<S: Simd, const MR: usize>(self, first: usize) {
+        for j in (first..self.n).step_by(2 * S::WIDTH) {
+            let mut i = 0;
+            while i < self.m {
+                // SAFETY: rows i.. and column j are inside.
+                unsafe {
+                    i += match self.m - i {
+                        left if left >= MR => self.tiles::<S, MR>(i, j),
+                        4.. => self.tiles::<S, 4>(i, j),
+                        _ => self.tiles::<S, 1>(i, j),
+                    };
+                }
+            }
+        }
+    }
+
+    /// One tile from row `i`, column `j` on, one register wide where the panel ends early; returns R.
+    #[inline(always)]
+    unsafe fn tiles<S: Simd, const R: usize>(self, i: usize, j: usize) -> usize {
         // SAFETY: rows i..i + R and column j are inside.
         unsafe {
-            let (x, to, after) = self.at(i, j, 2 * S::WIDTH);
+            let (x, to, after) = self.at(i, j, 2 * S::WIDTH, 2 * S::WIDTH);
             if to.width > S::WIDTH {
                 tile::<S, R, 2>(x, to, after);
             } else {
                 tile::<S, R, 1>(x, to, after);
             }
         }
+        R
     }
 
+    /// Operands and target of at most `width` columns from row `i`, column `j` on.
     #[inline(always)]
-    unsafe fn at(self, i: usize, j: usize, panel: usize) -> (Operands, Target, After) {
+    unsafe fn at(self, i: usize, j: usize, width: usize, panel: usize) -> (Operands, Target, After) {
         let after = self.after;
         // SAFETY: row i and column j are inside A, B, C and what is not null in `after`.
         unsafe {
@@ -220,11 +274,12 @@ impl Panels {
                 row_stride: self.a_stride,
                 k_stride: 1,
                 b: self.b.add(j * self.k),
+                panel_len: panel * self.k,
             };
             let to = Target {
                 c: self.c.add(i * self.c_stride + j),
                 stride: self.c_stride,
-                width: (self.n - j).min(panel),
+                width: (self.n - j).min(width),
             };
             let bias = if after.bias.is_null() { after.bias } else { after.bias.add(j) };
             let mask = after.mask;

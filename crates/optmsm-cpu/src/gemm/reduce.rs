@@ -163,8 +163,8 @@ impl Copied {
                 for q in index * self.k / panels..(index + 1) * self.k / panels {
                     S::prefetch(self.a.wrapping_add(q * self.a_stride + i + R));
                 }
-                let x =
-                    Operands { k: self.k, a: to, row_stride: 1, k_stride: R, b: self.panels.add(j * self.k) };
+                let b = self.panels.add(j * self.k);
+                let x = Operands { k: self.k, a: to, row_stride: 1, k_stride: R, b, panel_len: 0 };
                 let c = self.c.add(i * self.c_stride + j);
                 let target = Target { c, stride: self.c_stride, width: (self.n - j).min(panel) };
                 if target.width > S::WIDTH {

@@ -181,6 +181,7 @@ impl<'a, F: Fn(usize) -> (&'a [f32], f32)> Chunks<'_, '_, F> {
                         row_stride: 1,
                         k_stride: self.v.x.stride,
                         b: sums.add(p * self.step),
+                        panel_len: 0,
                     };
                     let to = Target { c: c.add(i * self.wide + p * panel), stride: self.wide, width: panel };
                     i += match d - i {
@@ -232,6 +233,7 @@ impl<'a, F: Fn(usize) -> (&'a [f32], f32)> Chunks<'_, '_, F> {
                     row_stride: panel,
                     k_stride: 1,
                     b: self.scratch.w.as_ptr().add(j * n),
+                    panel_len: 0,
                 };
                 let to = Target { c: g.add(j), stride: self.v.g.stride, width: (d - j).min(panel) };
                 let pieces = [self.step, panel * panel];
