@@ -27,6 +27,7 @@ pub mod optim;
 pub mod params;
 pub mod philox;
 pub mod plan;
+pub mod precision;
 pub mod predictor;
 pub mod profile;
 pub mod reference;

@@ -86,6 +86,17 @@ impl Isa {
         }
     }
 
+    /// The same for dot products of bf16, by the unit for them where this machine has one.
+    #[inline(always)]
+    pub(crate) fn run_bf16<W: Work>(self, work: W) -> W::Out {
+        #[cfg(target_arch = "x86_64")]
+        if self == Isa::Avx512 && self.is_available() && is_x86_feature_detected!("avx512bf16") {
+            // SAFETY: the instruction set was detected in the line above.
+            return unsafe { avx512_bf16(work) };
+        }
+        self.run(work)
+    }
+
     /// The same for plain loops that the compiler vectorises.
     #[inline(always)]
     pub(crate) fn vectorise<R>(self, f: impl FnOnce() -> R) -> R {
@@ -118,7 +129,14 @@ pub(crate) trait Work {
 unsafe fn avx512<W: Work>(work: W) -> W::Out {
     // 12 × 2 accumulators, 2 registers of B: 26 of 32, and 12 rows a load of B: benches/gemm.rs.
     // SAFETY: the caller detected AVX-512F, AVX2 and FMA.
-    unsafe { work.run::<Avx512, 12>() }
+    unsafe { work.run::<Avx512<false>, 12>() }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16,avx2,fma")]
+unsafe fn avx512_bf16<W: Work>(work: W) -> W::Out {
+    // SAFETY: the caller detected AVX-512F, AVX512-BF16, AVX2 and FMA.
+    unsafe { work.run::<Avx512<true>, 12>() }
 }
 
 #[cfg(target_arch = "x86_64")]

@@ -6,6 +6,7 @@
 #![warn(missing_debug_implementations)]
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 
+mod bf16;
 mod gemm;
 mod isa;
 mod memory;
@@ -18,6 +19,7 @@ mod tables;
 
 use optmsm_core::counting::{Counting, Sizes};
 use optmsm_core::error::{BackendErrorKind, Error, Result};
+use optmsm_core::precision::Precision;
 
 pub use isa::Isa;
 pub use memory::Buffer;
@@ -39,19 +41,24 @@ pub struct CpuOptions {
     pub block_rows: usize,
     /// Instruction set; the best that the machine has when not given.
     pub isa: Option<Isa>,
+    /// Type that operands of [`Dense::linear`](optmsm_core::backend::Dense::linear) and
+    /// [`Dense::linear_dx`](optmsm_core::backend::Dense::linear_dx) are rounded to; gradients of weights are products of `f32` in any
+    /// case. `Tf32`, for which no CPU has a unit, is `F32`. `Bf16` is twice as fast where the machine has AVX512-BF16, on AMD;
+    /// elsewhere the same bits come from ordinary instructions, slower than `F32`.
+    pub precision: Precision,
 }
 
 impl Default for CpuOptions {
     fn default() -> Self {
         // From 64 to 512 rows a step takes the same time on the machine of docs/performance.md.
-        Self { threads: None, lanes: 8, block_rows: 256, isa: None }
+        Self { threads: None, lanes: 8, block_rows: 256, isa: None, precision: Precision::F32 }
     }
 }
 
 impl CpuOptions {
     /// Counts what a [`Cpu`] with these options allocates; its threads add their stacks and scratch of a few hundred kB each.
     pub fn counting(&self) -> Counting {
-        let isa = self.isa.unwrap_or_else(Isa::best);
+        let (isa, bf16) = (self.isa.unwrap_or_else(Isa::best), self.precision == Precision::Bf16);
         Counting::new(Sizes {
             name: "cpu".into(),
             lanes: self.lanes,
@@ -59,7 +66,7 @@ impl CpuOptions {
             block_rows: self.block_rows,
             fields_by_id: true,
             packed: Box::new(move |groups, outputs, inputs, used| {
-                Packed::bytes(isa, groups, outputs, inputs, used)
+                Packed::bytes(isa, bf16, groups, outputs, inputs, used)
             }),
         })
     }
@@ -72,6 +79,7 @@ pub struct Cpu {
     lanes: usize,
     block_rows: usize,
     isa: Isa,
+    bf16: bool,
 }
 
 impl Cpu {
@@ -110,7 +118,13 @@ impl Cpu {
                 let problem = format!("worker threads cannot be started: {e}; {fix}");
                 Error::backend("cpu", BackendErrorKind::Failed, problem)
             })?;
-        Ok(Self { pool, lanes: options.lanes, block_rows: options.block_rows, isa })
+        Ok(Self {
+            pool,
+            lanes: options.lanes,
+            block_rows: options.block_rows,
+            isa,
+            bf16: options.precision == Precision::Bf16,
+        })
     }
 
     /// Instruction set of the products.

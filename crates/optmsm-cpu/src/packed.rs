@@ -4,7 +4,8 @@ use optmsm_core::backend::{Layout, Mat, Products};
 use optmsm_core::error::Result;
 use rayon::prelude::*;
 
-use crate::gemm::{Rows, pack_panel};
+use crate::bf16;
+use crate::gemm::{Rows, pack_panel, pack_panel_bf16};
 use crate::isa::Isa;
 use crate::memory::Buffer;
 
@@ -17,32 +18,42 @@ pub struct Packed {
     forward: Buffer,
     backward: Buffer, // empty when no product reads it
     isa: Isa,
+    bf16: bool,
 }
 
 /// Elements of one direction's panels. Saturates, so that what overflows is too large for a `Vec`: multiply() relies on n · k
 /// elements.
-fn elements(isa: Isa, groups: usize, n: usize, k: usize) -> usize {
+fn elements(isa: Isa, bf16: bool, groups: usize, n: usize, k: usize) -> usize {
+    let k = if bf16 { bf16::words(k) } else { k };
     groups.saturating_mul(n.next_multiple_of(isa.panel())).saturating_mul(k)
 }
 
 impl Packed {
     /// Bytes of what [`Packed::new`] makes.
-    pub(crate) fn bytes(isa: Isa, groups: usize, outputs: usize, inputs: usize, used: Products) -> usize {
-        let forward = elements(isa, groups, outputs, inputs);
-        let backward = if used == Products::Both { elements(isa, groups, inputs, outputs) } else { 0 };
+    pub(crate) fn bytes(
+        isa: Isa,
+        bf16: bool,
+        groups: usize,
+        outputs: usize,
+        inputs: usize,
+        used: Products,
+    ) -> usize {
+        let forward = elements(isa, bf16, groups, outputs, inputs);
+        let backward = if used == Products::Both { elements(isa, bf16, groups, inputs, outputs) } else { 0 };
         forward.saturating_add(backward).saturating_mul(size_of::<f32>())
     }
 
     pub(crate) fn new(
         isa: Isa,
+        bf16: bool,
         groups: usize,
         outputs: usize,
         inputs: usize,
         used: Products,
     ) -> Result<Self> {
-        let room = |n: usize, k: usize| Buffer::zeros(elements(isa, groups, n, k));
+        let room = |n: usize, k: usize| Buffer::zeros(elements(isa, bf16, groups, n, k));
         let backward = if used == Products::Both { room(inputs, outputs)? } else { Buffer::EMPTY };
-        Ok(Self { groups, outputs, inputs, forward: room(outputs, inputs)?, backward, isa })
+        Ok(Self { groups, outputs, inputs, forward: room(outputs, inputs)?, backward, isa, bf16 })
     }
 
     /// Packs matrices that lie one after the other: `[G·out, in]` or `[G·in, out]`, or dense in any shape. Panels are
@@ -58,13 +69,18 @@ impl Packed {
             let data = src.buf.get(src.offset + g * rows * stride..src.end()).unwrap_or(&[]);
             Rows { data, stride }
         };
-        let (isa, out_in) = (self.isa, layout == Layout::OutIn);
+        let (isa, bf16, out_in) = (self.isa, self.bf16, layout == Layout::OutIn);
         let pack = |panels: &mut [f32], transposed: bool, k: usize, n: usize| {
-            let (len, each) = ((isa.panel() * k).max(1), n.div_ceil(isa.panel()));
+            let (len, each) = (elements(isa, bf16, 1, isa.panel(), k).max(1), n.div_ceil(isa.panel()));
             // One task packs a few thousand elements at least.
             let panels = panels.par_chunks_exact_mut(len).enumerate().with_min_len(8192_usize.div_ceil(len));
             panels.for_each(|(index, panel)| {
-                pack_panel(isa, panel, weight(index / each), transposed, k, n, index % each);
+                let (w, index) = (weight(index / each), index % each);
+                if bf16 {
+                    pack_panel_bf16(isa, panel, w, transposed, k, n, index);
+                } else {
+                    pack_panel(isa, panel, w, transposed, k, n, index);
+                }
             });
         };
         // x Wᵀ: k runs over inputs, columns over outputs; d_y W the other way round.
@@ -72,8 +88,13 @@ impl Packed {
         pack(&mut self.backward, !out_in, o, i);
     }
 
+    /// Whether panels hold pairs of bf16.
+    pub(crate) fn is_bf16(&self) -> bool {
+        self.bf16
+    }
+
     fn size(&self, n: usize, k: usize) -> usize {
-        n.next_multiple_of(self.isa.panel()) * k
+        elements(self.isa, self.bf16, 1, n, k)
     }
 
     /// Panels of x Wᵀ.
@@ -98,7 +119,7 @@ mod tests {
     fn a_size_beyond_the_address_space_is_refused() {
         // In wrapping arithmetic this is room for no element.
         let side = 1 << (usize::BITS / 2);
-        let refused = Packed::new(Isa::Portable, 1, side, side, Products::Forward).unwrap_err();
+        let refused = Packed::new(Isa::Portable, false, 1, side, side, Products::Forward).unwrap_err();
         assert!(refused.to_string().contains("no memory"), "{refused}");
     }
 }

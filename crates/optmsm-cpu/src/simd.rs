@@ -1,5 +1,7 @@
 //! Registers of `f32` for the kernels, one implementation an instruction set.
 
+use crate::bf16;
+
 /// A register of `f32`.
 ///
 /// # Safety
@@ -24,6 +26,8 @@ pub(crate) trait Simd {
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// a + b.
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    /// One link of a chain of bf16 in every lane, [`crate::bf16::dot`].
+    unsafe fn dot(acc: Self::V, a: Self::V, b: Self::V) -> Self::V;
     /// max(v, 0); NaN stays NaN.
     unsafe fn relu(v: Self::V) -> Self::V;
     /// v where `y` is above 0 or NaN, else 0: the gradient through y = ReLU(·).
@@ -97,6 +101,10 @@ impl Simd for Portable {
         std::array::from_fn(|i| a[i] + b[i])
     }
     #[inline(always)]
+    unsafe fn dot(acc: [f32; 4], a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        std::array::from_fn(|i| bf16::dot(acc[i], a[i], b[i]))
+    }
+    #[inline(always)]
     unsafe fn relu(v: [f32; 4]) -> [f32; 4] {
         v.map(|v| if v < 0.0 { 0.0 } else { v })
     }
@@ -155,6 +163,16 @@ mod x86 {
             unsafe { _mm256_add_ps(a, b) }
         }
         #[inline(always)]
+        unsafe fn dot(acc: __m256, a: __m256, b: __m256) -> __m256 {
+            // SAFETY: as above.
+            unsafe {
+                let high = _mm256_castsi256_ps(_mm256_set1_epi32(HIGH));
+                let low = |v| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_castps_si256(v)));
+                let acc = flushed(_mm256_fmadd_ps(_mm256_and_ps(a, high), _mm256_and_ps(b, high), acc));
+                flushed(_mm256_fmadd_ps(low(a), low(b), acc))
+            }
+        }
+        #[inline(always)]
         unsafe fn relu(v: __m256) -> __m256 {
             // SAFETY: as above. The second operand is the result when one is NaN.
             unsafe { _mm256_max_ps(_mm256_setzero_ps(), v) }
@@ -166,12 +184,27 @@ mod x86 {
         }
     }
 
-    /// AVX-512F.
-    pub(crate) struct Avx512;
+    /// 0 of the same sign in lanes below 2⁻¹²⁶ in magnitude.
+    #[inline(always)]
+    unsafe fn flushed(v: __m256) -> __m256 {
+        // SAFETY: the caller detected AVX2.
+        unsafe {
+            let magnitude = _mm256_castsi256_ps(_mm256_set1_epi32(i32::MAX));
+            let least = _mm256_set1_ps(f32::MIN_POSITIVE);
+            let small = _mm256_cmp_ps::<_CMP_LT_OQ>(_mm256_and_ps(v, magnitude), least);
+            _mm256_andnot_ps(_mm256_and_ps(small, magnitude), v)
+        }
+    }
 
-    // SAFETY of every block: the caller detected AVX-512F, and its pointers are good for WIDTH elements, or for the
-    // lanes of the mask.
-    impl Simd for Avx512 {
+    /// The upper half of every word.
+    const HIGH: i32 = 0xffff << 16;
+
+    /// AVX-512F, with its dot product of bf16 or without.
+    pub(crate) struct Avx512<const BF16: bool = false>;
+
+    // SAFETY of every block: the caller detected AVX-512F, and AVX512-BF16 where that is the set; its pointers are good for WIDTH
+    // elements, or for the lanes of the mask.
+    impl<const BF16: bool> Simd for Avx512<BF16> {
         type V = __m512;
         const WIDTH: usize = 16;
         const PAIRS: bool = true;
@@ -204,6 +237,28 @@ mod x86 {
         unsafe fn add(a: __m512, b: __m512) -> __m512 {
             // SAFETY: as above.
             unsafe { _mm512_add_ps(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn dot(acc: __m512, a: __m512, b: __m512) -> __m512 {
+            // SAFETY: as above. The types are 512 bits each.
+            unsafe {
+                if BF16 {
+                    let [a, b] = [a, b].map(|v| std::mem::transmute::<__m512, __m512bh>(v));
+                    return _mm512_dpbf16_ps(acc, a, b);
+                }
+                let high = |v| {
+                    _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(HIGH)))
+                };
+                let low = |v| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_castps_si512(v)));
+                let flushed = |v| {
+                    let small =
+                        _mm512_cmp_ps_mask::<_CMP_LT_OQ>(_mm512_abs_ps(v), _mm512_set1_ps(f32::MIN_POSITIVE));
+                    let v = _mm512_castps_si512(v);
+                    _mm512_castsi512_ps(_mm512_mask_and_epi32(v, small, v, _mm512_set1_epi32(i32::MIN)))
+                };
+                let acc = flushed(_mm512_fmadd_ps(high(a), high(b), acc));
+                flushed(_mm512_fmadd_ps(low(a), low(b), acc))
+            }
         }
         #[inline(always)]
         unsafe fn relu(v: __m512) -> __m512 {
@@ -273,6 +328,22 @@ mod arm {
         unsafe fn add(a: float32x4_t, b: float32x4_t) -> float32x4_t {
             // SAFETY: as above.
             unsafe { vaddq_f32(a, b) }
+        }
+        #[inline(always)]
+        unsafe fn dot(acc: float32x4_t, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+            // SAFETY: as above. Lanes below 2⁻¹²⁶ keep their sign alone.
+            unsafe {
+                let high =
+                    |v| vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), vdupq_n_u32(0xffff << 16)));
+                let low = |v| vreinterpretq_f32_u32(vshlq_n_u32::<16>(vreinterpretq_u32_f32(v)));
+                let flushed = |v| {
+                    let small = vcltq_f32(vabsq_f32(v), vdupq_n_f32(f32::MIN_POSITIVE));
+                    let magnitude = vandq_u32(small, vdupq_n_u32(i32::MAX as u32));
+                    vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(v), magnitude))
+                };
+                let acc = flushed(vfmaq_f32(acc, high(a), high(b)));
+                flushed(vfmaq_f32(acc, low(a), low(b)))
+            }
         }
         #[inline(always)]
         unsafe fn relu(v: float32x4_t) -> float32x4_t {

@@ -10,7 +10,7 @@ use crate::error::DeviceResult;
 use crate::gpu::{self, DeviceInfo, Gpu};
 use crate::launch::Recording;
 use crate::memory::Shared;
-use crate::precision::Precision;
+use optmsm_core::precision::Precision;
 
 /// The device itself takes rows side by side.
 pub(crate) const LANES: usize = 1;

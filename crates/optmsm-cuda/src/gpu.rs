@@ -16,11 +16,11 @@ use cudarc::driver::sys;
 
 use crate::device::{Device, SLOTS, Stage};
 use crate::error::{CudaError, DeviceResult};
-use crate::precision::Precision;
 use crate::work::Work;
 use driver::call;
 use graph::Graphs;
 use module::Modules;
+use optmsm_core::precision::Precision;
 
 /// First compute capability of what `kernels/ptx` was made for.
 const ORDINARY: (i32, i32) = (8, 0);

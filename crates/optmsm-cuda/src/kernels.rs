@@ -1,6 +1,6 @@
 //! The kernels by name, and the modules of PTX that they are in.
 
-use crate::precision::Precision;
+use optmsm_core::precision::Precision;
 
 macro_rules! kernels {
     ($($module:literal: $($kernel:ident = $name:literal),+;)+) => {
@@ -105,8 +105,8 @@ pub(crate) enum Operands {
 impl Kernel {
     /// Whether products of this precision, and all that is not a product, need it.
     pub(crate) fn serves(self, precision: Precision) -> bool {
-        let module = self.module();
-        !module.starts_with("gemm_") || module == precision.module()
+        // The names of their modules end with that of the precision.
+        self.module().strip_prefix("gemm_").is_none_or(|of| of == precision.name())
     }
 
     /// The product of these operands, in tiles of 128 by 128 (`large`) or 64 by 64.

@@ -15,7 +15,6 @@ mod kernels;
 mod launch;
 mod memory;
 mod ops;
-mod precision;
 mod queue;
 mod work;
 
@@ -27,6 +26,6 @@ pub use hazards::Hazards;
 pub use kernels::Kernel;
 pub use memory::{Buffer, Table};
 pub use ops::dense::Packed;
-pub use precision::Precision;
+pub use optmsm_core::precision::Precision;
 pub use queue::RESERVED;
 pub use work::{Argument, Launch, Region, Work};

@@ -1,13 +1,57 @@
-//! The microkernel: `MR` rows by `NV` registers of columns.
+//! The microkernel: `MR` rows by `NV` registers of columns, in `f32` or in pairs of bf16.
 
+use crate::bf16;
 use crate::simd::Simd;
+
+/// Operands of a product: each word of A and B has one element along k, or two.
+pub(super) trait Elements {
+    /// acc + a · b in every lane.
+    ///
+    /// # Safety
+    /// The instruction set was detected.
+    unsafe fn add<S: Simd>(acc: S::V, a: S::V, b: S::V) -> S::V;
+    /// Words of a row along k.
+    fn copy(words: &mut [f32], row: &[f32]);
+}
+
+/// `f32`.
+#[derive(Clone, Copy)]
+pub(super) struct Single;
+
+impl Elements for Single {
+    #[inline(always)]
+    unsafe fn add<S: Simd>(acc: S::V, a: S::V, b: S::V) -> S::V {
+        // SAFETY: as the caller vouches.
+        unsafe { S::fma(a, b, acc) }
+    }
+    #[inline(always)]
+    fn copy(words: &mut [f32], row: &[f32]) {
+        words.copy_from_slice(row);
+    }
+}
+
+/// Two bf16.
+#[derive(Clone, Copy)]
+pub(super) struct Bf16;
+
+impl Elements for Bf16 {
+    #[inline(always)]
+    unsafe fn add<S: Simd>(acc: S::V, a: S::V, b: S::V) -> S::V {
+        // SAFETY: as the caller vouches.
+        unsafe { S::dot(acc, a, b) }
+    }
+    #[inline(always)]
+    fn copy(words: &mut [f32], row: &[f32]) {
+        bf16::pair_columns(words, row);
+    }
+}
 
 /// Steps of k between two additions to an address.
 const UNROLLED: usize = 4;
 /// Elements of a cache line.
-const LINE: usize = 16;
+pub(super) const LINE: usize = 16;
 
-/// A tile's operands: A `[MR, k]` with any strides, B `[k, ·]` of one panel or of neighbouring ones.
+/// A tile's operands in words: A `[MR, k]` with any strides, B `[k, ·]` of one panel or of neighbouring ones.
 #[derive(Clone, Copy)]
 pub(super) struct Operands {
     pub(super) k: usize,
@@ -53,7 +97,11 @@ impl After {
 /// The instruction set was detected; A has `MR` rows and `k` columns; a panel `k` rows of whole registers; the target,
 /// and in `after` what is not null, the columns and rows that are written.
 #[inline(always)]
-pub(super) unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(x: Operands, to: Target, after: After) {
+pub(super) unsafe fn tile<S: Simd, E: Elements, const MR: usize, const NV: usize>(
+    x: Operands,
+    to: Target,
+    after: After,
+) {
     // SAFETY: as the caller vouches.
     unsafe {
         // The tile's end often meets memory that is in no near cache: a mask, or a matrix that is written once.
@@ -64,7 +112,7 @@ pub(super) unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(x: Operands
             }
         }
         let mut acc = [[S::zero(); NV]; MR];
-        chain::<S, MR, NV>(&mut acc, x);
+        chain::<S, E, MR, NV>(&mut acc, x);
         for (r, acc) in acc.into_iter().enumerate() {
             let row = Target { c: to.c.add(r * to.stride), ..to };
             let after = if after.mask.is_null() {
@@ -104,7 +152,7 @@ pub(super) unsafe fn tile_of_pieces<S: Simd, const MR: usize, const NV: usize>(
         let mut acc = [[S::zero(); NV]; MR];
         for (p, first) in (0..k).step_by(x.k).enumerate() {
             let (a, b) = (x.a.add(p * a_piece), x.b.add(p * b_piece));
-            chain::<S, MR, NV>(&mut acc, Operands { k: (k - first).min(x.k), a, b, ..x });
+            chain::<S, Single, MR, NV>(&mut acc, Operands { k: (k - first).min(x.k), a, b, ..x });
         }
         for (r, acc) in acc.into_iter().enumerate() {
             finish::<S, NV>(acc, Target { c: to.c.add(r * to.stride), ..to }, after);
@@ -114,7 +162,10 @@ pub(super) unsafe fn tile_of_pieces<S: Simd, const MR: usize, const NV: usize>(
 
 /// The chains of multiply-adds over k.
 #[inline(always)]
-unsafe fn chain<S: Simd, const MR: usize, const NV: usize>(acc: &mut [[S::V; NV]; MR], x: Operands) {
+unsafe fn chain<S: Simd, E: Elements, const MR: usize, const NV: usize>(
+    acc: &mut [[S::V; NV]; MR],
+    x: Operands,
+) {
     // SAFETY: as the caller of tile() vouches.
     unsafe {
         let (mut a, mut b) = (x.a, x.b);
@@ -122,13 +173,13 @@ unsafe fn chain<S: Simd, const MR: usize, const NV: usize>(acc: &mut [[S::V; NV]
         for _ in 0..x.k / UNROLLED {
             for u in 0..UNROLLED {
                 let at = Operands { a: a.add(u * x.k_stride), b: b.add(u * 2 * S::WIDTH), ..x };
-                multiply_add::<S, MR, NV>(acc, at);
+                multiply_add::<S, E, MR, NV>(acc, at);
             }
             a = a.wrapping_add(UNROLLED * x.k_stride);
             b = b.wrapping_add(UNROLLED * 2 * S::WIDTH);
         }
         for _ in 0..x.k % UNROLLED {
-            multiply_add::<S, MR, NV>(acc, Operands { a, b, ..x });
+            multiply_add::<S, E, MR, NV>(acc, Operands { a, b, ..x });
             a = a.wrapping_add(x.k_stride);
             b = b.wrapping_add(2 * S::WIDTH);
         }
@@ -137,7 +188,10 @@ unsafe fn chain<S: Simd, const MR: usize, const NV: usize>(acc: &mut [[S::V; NV]
 
 /// One link of every chain.
 #[inline(always)]
-unsafe fn multiply_add<S: Simd, const MR: usize, const NV: usize>(acc: &mut [[S::V; NV]; MR], x: Operands) {
+unsafe fn multiply_add<S: Simd, E: Elements, const MR: usize, const NV: usize>(
+    acc: &mut [[S::V; NV]; MR],
+    x: Operands,
+) {
     // SAFETY: as the caller of tile() vouches.
     unsafe {
         let mut columns = [S::zero(); NV];
@@ -147,7 +201,7 @@ unsafe fn multiply_add<S: Simd, const MR: usize, const NV: usize>(acc: &mut [[S:
         for (r, acc) in acc.iter_mut().enumerate() {
             let x = S::splat(*x.a.add(r * x.row_stride));
             for (acc, &column) in acc.iter_mut().zip(&columns) {
-                *acc = S::fma(x, column, *acc);
+                *acc = E::add::<S>(*acc, x, column);
             }
         }
     }

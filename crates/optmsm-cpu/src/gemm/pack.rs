@@ -1,7 +1,11 @@
 //! Weights into panels.
 
+use std::cell::RefCell;
+
 use super::Rows;
+use crate::bf16;
 use crate::isa::Isa;
+use crate::memory::Buffer;
 
 /// Rows and columns that are transposed together: both sides of the copy then stay in L1.
 const BLOCK: usize = 32;
@@ -44,4 +48,39 @@ pub(crate) fn pack_panel(
             to.iter_mut().step_by(width).zip(from).for_each(|(to, &from)| *to = from);
         }
     }
+}
+
+thread_local! {
+    /// A panel in `f32`, one buffer a thread; grows to the longest panel and stays.
+    static PANEL: RefCell<Buffer> = const { RefCell::new(Buffer::EMPTY) };
+}
+
+/// Packs panel `index` in pairs of bf16 that are neighbours along k.
+pub(crate) fn pack_panel_bf16(
+    isa: Isa,
+    panel: &mut [f32],
+    w: Rows,
+    transposed: bool,
+    k: usize,
+    n: usize,
+    index: usize,
+) {
+    let width = isa.panel();
+    PANEL.with_borrow_mut(|wide| {
+        // An odd k has a row of zeros behind the last one.
+        let rows = 2 * bf16::words(k);
+        wide.at_least(rows * width);
+        let wide = &mut wide[..rows * width];
+        wide[k * width..].fill(0.0);
+        pack_panel(isa, &mut wide[..k * width], w, transposed, k, n, index);
+        isa.vectorise(
+            #[inline(always)]
+            || {
+                for (words, rows) in panel.chunks_exact_mut(width).zip(wide.chunks_exact(2 * width)) {
+                    let (first, second) = rows.split_at(width);
+                    bf16::pair_rows(words, first, second);
+                }
+            },
+        );
+    });
 }

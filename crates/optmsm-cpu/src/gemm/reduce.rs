@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::kernel::{After, Operands, Target, tile};
+use super::kernel::{After, Operands, Single, Target, tile};
 use super::{Rows, RowsMut};
 use crate::isa::{Isa, Work};
 use crate::memory::Buffer;
@@ -168,9 +168,9 @@ impl Copied {
                 let c = self.c.add(i * self.c_stride + j);
                 let target = Target { c, stride: self.c_stride, width: (self.n - j).min(panel) };
                 if target.width > S::WIDTH {
-                    tile::<S, R, 2>(x, target, After::ADD);
+                    tile::<S, Single, R, 2>(x, target, After::ADD);
                 } else {
-                    tile::<S, R, 1>(x, target, After::ADD);
+                    tile::<S, Single, R, 1>(x, target, After::ADD);
                 }
             }
         }

@@ -97,6 +97,7 @@ fn products_touch_nothing_outside() {
             for add in [false, true] {
                 let mut c = if add { before.clone() } else { Matrix::new(m, n, gap, || NAN) };
                 let p = Product {
+                    bf16: false,
                     m,
                     n,
                     k,
@@ -209,7 +210,7 @@ fn a_stride_beyond_the_address_space_is_refused() {
         let (a, c) = (Rows { data: &data, stride }, RowsMut { data: &mut c, stride: 1 });
         let b = &[1.0; 8];
         let (add, relu, bias, mask) = (false, false, None, None);
-        multiply(Isa::Portable, Product { m: 17, n: 1, k: 1, a, b, c, add, relu, bias, mask });
+        multiply(Isa::Portable, Product { m: 17, n: 1, k: 1, a, b, bf16: false, c, add, relu, bias, mask });
     });
     assert!(message.starts_with("A has 8 elements"), "{message}");
 }

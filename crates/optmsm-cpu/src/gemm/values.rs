@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 
-use super::kernel::{After, Operands, Target, tile, tile_of_pieces};
+use super::kernel::{After, Operands, Single, Target, tile, tile_of_pieces};
 use super::{Rows, RowsMut, pack};
 use crate::isa::{Isa, Work};
 use crate::memory::Buffer;
@@ -186,15 +186,15 @@ impl<'a, F: Fn(usize) -> (&'a [f32], f32)> Chunks<'_, '_, F> {
                     let to = Target { c: c.add(i * self.wide + p * panel), stride: self.wide, width: panel };
                     i += match d - i {
                         8.. => {
-                            tile::<S, 8, 2>(operands, to, After::ADD);
+                            tile::<S, Single, 8, 2>(operands, to, After::ADD);
                             8
                         }
                         4.. => {
-                            tile::<S, 4, 2>(operands, to, After::ADD);
+                            tile::<S, Single, 4, 2>(operands, to, After::ADD);
                             4
                         }
                         _ => {
-                            tile::<S, 1, 2>(operands, to, After::ADD);
+                            tile::<S, Single, 1, 2>(operands, to, After::ADD);
                             1
                         }
                     };

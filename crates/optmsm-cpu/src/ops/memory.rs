@@ -2,6 +2,7 @@
 
 use optmsm_core::backend::{Memory, Products, Write};
 use optmsm_core::error::Result;
+use optmsm_core::precision::Precision;
 use optmsm_core::rounding::TableDtype;
 use rayon::prelude::*;
 
@@ -20,7 +21,8 @@ impl Memory for Cpu {
     type Packed = Packed;
 
     fn name(&self) -> String {
-        format!("cpu ({}, {} threads)", self.isa.name(), self.threads())
+        let bf16 = if self.bf16 { ", bf16" } else { "" };
+        format!("cpu ({}{bf16}, {} threads)", self.isa.name(), self.threads())
     }
 
     fn lanes(&self) -> usize {
@@ -33,6 +35,10 @@ impl Memory for Cpu {
 
     fn block_rows(&self) -> usize {
         self.block_rows
+    }
+
+    fn product_rounding(&self) -> f64 {
+        if self.bf16 { Precision::Bf16.rounding() } else { 0.0 }
     }
 
     fn run_step<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
@@ -99,7 +105,7 @@ impl Memory for Cpu {
     }
 
     fn alloc_packed(&self, groups: usize, outputs: usize, inputs: usize, used: Products) -> Result<Packed> {
-        Packed::new(self.isa, groups, outputs, inputs, used)
+        Packed::new(self.isa, self.bf16, groups, outputs, inputs, used)
     }
 
     fn packed_shape(&self, w: &Packed) -> (usize, usize, usize) {

@@ -9,7 +9,7 @@ use optmsm_kernels::{MODULES, Module};
 use super::driver::{call, failed};
 use crate::error::{CudaError, DeviceResult};
 use crate::kernels::Kernel;
-use crate::precision::Precision;
+use optmsm_core::precision::Precision;
 
 /// Dynamic shared memory that needs no asking.
 const ORDINARY_SHARED: usize = 48 << 10;

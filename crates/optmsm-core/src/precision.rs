@@ -2,16 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Type that operands of products are rounded to; sums, and everything else, are `f32`.
+/// Type that operands of products are rounded to; sums, and everything else, are `f32`. A backend says which products it rounds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Not rounded: products on the ordinary units.
     F32,
-    /// 11 bits of precision (unit roundoff 2⁻¹¹) on tensor cores.
+    /// 11 bits of precision (unit roundoff 2⁻¹¹) on tensor cores; a CPU, which has no unit for it, does not round.
     #[default]
     Tf32,
-    /// 8 bits of precision (unit roundoff 2⁻⁸) on tensor cores, at twice the rate of tf32.
+    /// 8 bits of precision (unit roundoff 2⁻⁸), at twice the rate of what is finer where there is a unit for it.
     Bf16,
 }
 
@@ -34,15 +34,6 @@ impl Precision {
             Self::F32 => 0.0,
             Self::Tf32 => 1.0 / 2048.0,
             Self::Bf16 => 1.0 / 256.0,
-        }
-    }
-
-    /// The PTX of its products.
-    pub(crate) fn module(self) -> &'static str {
-        match self {
-            Self::F32 => "gemm_f32",
-            Self::Tf32 => "gemm_tf32",
-            Self::Bf16 => "gemm_bf16",
         }
     }
 }
