@@ -24,7 +24,8 @@ impl Buffer {
     /// `len` zeros, or an error where memory is short.
     pub(crate) fn zeros(len: usize) -> Result<Self> {
         // Pages that nothing has written stay free: the room comes as zeros from the system.
-        let room = zeros::<f32>(if len == 0 { 0 } else { len.saturating_add(LINE - 1) })?;
+        let room = if len == 0 { 0 } else { len.saturating_add(LINE - 1) };
+        let room = zeros::<f32>(room).map_err(|_| no_memory::<f32>(len))?;
         let start = if len == 0 { 0 } else { room.as_ptr().align_offset(LINE * size_of::<f32>()) };
         Ok(Self { room, start, len })
     }
@@ -83,13 +84,15 @@ impl FromIterator<f32> for Buffer {
 /// `len` zeros, or an error where memory is short.
 pub(crate) fn zeros<T: Clone + Default>(len: usize) -> Result<Vec<T>> {
     // Asked for first, so that the second request, which gets pages that are zero already, does not abort the program.
-    let asked = Vec::<T>::new().try_reserve_exact(len);
-    asked.map_err(|_| {
-        let size = len as f64 * size_of::<T>() as f64 / 1e9;
-        let problem = format!("no memory for {size:.1} GB; lower train.batch_size or the model's widths");
-        out_of_memory(len.saturating_mul(size_of::<T>()), problem)
-    })?;
+    Vec::<T>::new().try_reserve_exact(len).map_err(|_| no_memory::<T>(len))?;
     Ok(vec![T::default(); len])
+}
+
+/// The error of `len` elements that there is no room for.
+fn no_memory<T>(len: usize) -> Error {
+    let size = len as f64 * size_of::<T>() as f64 / 1e9;
+    let problem = format!("no memory for {size:.1} GB; lower train.batch_size or the model's widths");
+    out_of_memory(len.saturating_mul(size_of::<T>()), problem)
 }
 
 /// The error of `asked` bytes that there are not; `problem` says what to do too.

@@ -360,3 +360,76 @@ mod arm {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::{Isa, Work};
+
+    /// Dot products of words, a register at a time.
+    struct Dots<'a>(&'a mut [f32], &'a [f32], &'a [f32]);
+
+    impl Work for Dots<'_> {
+        type Out = ();
+        #[inline(always)]
+        unsafe fn run<S: Simd, const MR: usize>(self) {
+            for at in (0..self.0.len()).step_by(S::WIDTH) {
+                let acc = self.0[at..at + S::WIDTH].as_mut_ptr();
+                // SAFETY: the set was detected, and WIDTH elements exist from `at` on.
+                unsafe {
+                    let [a, b] = [self.1, self.2].map(|x| S::load(x[at..at + S::WIDTH].as_ptr()));
+                    S::store(acc, S::dot(S::load(acc), a, b));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn dots_of_bf16_have_the_same_bits_on_every_set_with_the_unit_and_without() {
+        let len = if cfg!(miri) { 1 << 8 } else { 1 << 18 };
+        let mut state = 1u64;
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 32) as u32
+        };
+        // Exponents of half of the words are near 1, so that sums cancel; the others are any that an operand may have.
+        let mut number = |near: bool| loop {
+            let bits = random();
+            let exponent = if near { 120 + (bits >> 23) % 12 } else { bits >> 23 & 0xff };
+            let x = f32::from_bits(bits & 0x807f_ffff | exponent << 23);
+            if x == 0.0 || x.is_normal() {
+                return x;
+            }
+        };
+        let halves = |x: f32| f32::from_bits(x.to_bits() & 0xffff_0000);
+        let mut words = |i: usize| {
+            let [low, high] = [0, 1].map(|_| halves(number(i % 2 == 0)).to_bits());
+            f32::from_bits(high | low >> 16)
+        };
+        let [a, b] = [0, 1].map(|_| (0..len).map(&mut words).collect::<Vec<_>>());
+        let acc: Vec<f32> = (0..len).map(|i| number(i % 2 == 0)).collect();
+        let want: Vec<f32> = (0..len).map(|i| bf16::dot(acc[i], a[i], b[i])).collect();
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
+            for with_unit in [true, false] {
+                let mut got = acc.clone();
+                let dots = Dots(&mut got, &a, &b);
+                if with_unit {
+                    isa.run_bf16(dots)
+                } else {
+                    isa.run(dots)
+                }
+                for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+                    let same = got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan();
+                    assert!(
+                        same,
+                        "{} {with_unit}: {got:?} for {want:?}, {:?} + {:x} · {:x}",
+                        isa.name(),
+                        acc[i],
+                        a[i].to_bits(),
+                        b[i].to_bits()
+                    );
+                }
+            }
+        }
+    }
+}

@@ -31,8 +31,8 @@ pub trait Memory: Send + Sync + Sized + 'static {
     }
     /// Most rows that one block of a lane takes through the model at a time.
     fn block_rows(&self) -> usize;
-    /// Unit roundoff of the type that both operands of a product are rounded to before they are multiplied: 2⁻¹¹ for
-    /// tf32, 2⁻⁸ for bf16, 0 where they are multiplied as they are. Products are [`Dense::linear`](super::Dense::linear),
+    /// Unit roundoff of the type that both operands of a product may be rounded to before they are multiplied: 2⁻¹¹ for
+    /// tf32, 2⁻⁸ for bf16, 0 where all are multiplied as they are. Products are [`Dense::linear`](super::Dense::linear),
     /// [`Dense::linear_dx`](super::Dense::linear_dx), [`Dense::linear_dw`](super::Dense::linear_dw) and the two of
     /// [`Embedding::linear_bwd_by_value`](super::Embedding::linear_bwd_by_value); they are summed in [`Memory::Elem`]
     /// in any case.

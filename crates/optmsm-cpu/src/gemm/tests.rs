@@ -4,6 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
+use crate::bf16;
 use crate::isa::Isa;
 
 /// Contents of a gap between two rows, and of an output before it is set.
@@ -74,6 +75,48 @@ fn sizes(most: usize) -> Vec<usize> {
     all.iter().copied().filter(|&n| n <= most).collect()
 }
 
+/// B in panels that end with the last word.
+fn panels(isa: Isa, bf16: bool, b: &Matrix) -> Vec<f32> {
+    let (k, n) = (b.rows, b.cols);
+    if !bf16 {
+        let mut packed = vec![0.0; n.next_multiple_of(isa.panel()) * k];
+        pack(isa, &mut packed, b.rows(), false, k, n);
+        return packed;
+    }
+    let mut packed = vec![0.0; n.next_multiple_of(isa.panel()) * bf16::words(k)];
+    for (index, panel) in packed.chunks_mut((isa.panel() * bf16::words(k)).max(1)).enumerate() {
+        pack_panel_bf16(isa, panel, b.rows(), false, k, n, index);
+    }
+    packed
+}
+
+#[test]
+fn an_element_of_bf16_is_one_chain_wherever_it_is_and_on_every_set() {
+    let mut integers = Integers(4);
+    // Numbers that bf16 rounds, and sums whose order shows in the last bits.
+    let mut number = || (integers.next() + integers.next() / 97.0) * (integers.next() / 5.0).exp2();
+    for (m, n, k) in [(1, 70, 9), (7, 97, 64), (19, 130, 33), (26, 33, 128)] {
+        let (a, b) = (Matrix::new(m, k, 3, &mut number), Matrix::new(k, n, 1, &mut number));
+        let chain = |i: usize, j: usize| {
+            let column: Vec<f32> = (0..k).map(|q| b.at(q, j)).collect();
+            let [mut x, mut y] = [0, 1].map(|_| vec![0.0; bf16::words(k)]);
+            bf16::pair_columns(&mut x, &a.data[i * a.stride..][..k]);
+            bf16::pair_columns(&mut y, &column);
+            x.iter().zip(&y).fold(0.0, |acc, (&x, &y)| bf16::dot(acc, x, y))
+        };
+        for isa in isas() {
+            let b = panels(isa, true, &b);
+            let mut c = Matrix::new(m, n, 2, || NAN);
+            let (add, relu, bias, mask) = (false, false, None, None);
+            multiply(
+                isa,
+                Product { m, n, k, a: a.rows(), b: &b, bf16: true, c: c.rows_mut(), add, relu, bias, mask },
+            );
+            c.check(&format!("{} {m}x{n}x{k}", isa.name()), chain);
+        }
+    }
+}
+
 #[test]
 fn products_touch_nothing_outside() {
     let mut rng = Integers(1);
@@ -91,18 +134,18 @@ fn products_touch_nothing_outside() {
             let b = Matrix::new(k, n, gap, &mut next);
             let (bias, mask) = (Matrix::new(1, n, 0, &mut next), Matrix::new(m, n, gap, &mut next));
             let before = Matrix::new(m, n, gap, &mut next);
-            let mut packed = vec![0.0; n.next_multiple_of(isa.panel()) * k];
-            pack(isa, &mut packed, b.rows(), false, k, n);
+            // Small integers are bf16 numbers, too.
+            let packed = [false, true].map(|bf16| panels(isa, bf16, &b));
             let sum = |i: usize, j: usize| (0..k).map(|q| a.at(i, q) * b.at(q, j)).sum::<f32>();
-            for add in [false, true] {
+            for (add, bf16) in [(false, false), (true, false), (false, true), (true, true)] {
                 let mut c = if add { before.clone() } else { Matrix::new(m, n, gap, || NAN) };
                 let p = Product {
-                    bf16: false,
+                    bf16,
                     m,
                     n,
                     k,
                     a: a.rows(),
-                    b: &packed,
+                    b: &packed[usize::from(bf16)],
                     c: c.rows_mut(),
                     add,
                     relu: !add,
@@ -110,7 +153,7 @@ fn products_touch_nothing_outside() {
                     mask: add.then_some(mask.rows()),
                 };
                 multiply(isa, p);
-                c.check(&format!("{} {m}x{n}x{k}, add {add}", isa.name()), |i, j| match add {
+                c.check(&format!("{} {m}x{n}x{k}, add {add}, bf16 {bf16}", isa.name()), |i, j| match add {
                     false => (sum(i, j) + bias.at(0, j)).max(0.0),
                     true if mask.at(i, j) <= 0.0 => before.at(i, j),
                     true => before.at(i, j) + sum(i, j),
