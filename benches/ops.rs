@@ -168,7 +168,8 @@ fn penalty_and_loss(group: &mut Group, be: &Cpu) {
         let (d_e, e) = (MatMut::new(&mut d_e, B, K * M), Mat::new(&e, B, K * M));
         be.orthogonality_bwd(d_e, e, Mat::new(&inv_norm, B, K), 1e-4);
     });
-    let (logits, labels, weights) = (random(B, "logits"), random(B, "labels"), (0..B).map(|_| 1.0).collect::<Buffer>());
+    let (logits, labels, weights) =
+        (random(B, "logits"), random(B, "labels"), (0..B).map(|_| 1.0).collect::<Buffer>());
     let labels: Buffer = labels.iter().map(|&v| f32::from(v > 0.0)).collect();
     let (mut d_logits, mut p, mut sum) = (zeros(B), zeros(B), zeros(1));
     op(group, "bce_with_logits", 4 * B, || {

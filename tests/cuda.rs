@@ -16,7 +16,7 @@ use optmsm_core::rounding::TableDtype;
 use optmsm_cpu::{Cpu, CpuOptions};
 use optmsm_cuda::{Cuda, CudaOptions, Device, Precision};
 use optmsm_tests::bounds::{convert, named, only, wide};
-use optmsm_tests::steps::{self, Landing};
+use optmsm_tests::steps::{self, Landing, ROWS, adam, batch_of, learner};
 use optmsm_tests::{averages, parity, tables};
 
 /// Opens a device; each call gives a new one.
@@ -99,52 +99,12 @@ fn optimizers_follow_pytorch<D: Device>(open: impl Open<D>) {
     parity::optimizers_follow_pytorch(&open(Precision::F32), parity::OPTIMIZER);
 }
 
-/// Rows of a batch; not a multiple of any tile.
-const ROWS: usize = 37;
-const LR: f64 = 0.01;
-
-fn adam() -> OptimizerConfig {
-    OptimizerConfig { lr: LR, ..OptimizerConfig::default() }
-}
-
 fn cpu() -> Cpu {
     Cpu::with(CpuOptions { threads: Some(2), block_rows: 16, ..CpuOptions::default() }).unwrap()
 }
 
-/// A learner with the initial values of `seed`, the same on every backend.
-fn learner<B: Backend>(be: B, case: &Case, seed: u64) -> Learner<B, AnyModel<B>> {
-    let model = models::build(&case.config, &case.input).unwrap();
-    let config = LearnerConfig { optimizer: adam(), ..LearnerConfig::default() };
-    Learner::new(be, model, config, ROWS, seed).unwrap()
-}
-
-/// Models whose layers are instances of everything a step runs.
-fn whole_models() -> Vec<Case> {
-    let mut cases = all_cases();
-    cases.retain(|c| {
-        ["gate instance rank 2", "gate scenario rank 2", "select scenario rank 0"].contains(&c.name.as_str())
-    });
-    assert_eq!(cases.len(), 3);
-    cases
-}
-
 fn steps_follow<D: Device>(be: impl Fn() -> Cuda<D>) {
-    for case in whole_models() {
-        let mut learner = learner(be(), &case, 7);
-        let wider = random_parameters(&wide(&learner.export().unwrap()), 3);
-        learner.import(&convert(&wider, |v| v as f32)).unwrap();
-        for number in 0..10 {
-            let batch = batch_of(&case, number, |batch| steps::is_well_conditioned(&learner, &case, batch));
-            steps::step(&mut learner, &case, &adam(), &batch);
-        }
-    }
-}
-
-/// The first of ten batches for a step whose bounds hold: next to a kink, for one, a rounding may turn a gradient into
-/// another.
-fn batch_of(case: &Case, number: u64, is_well_conditioned: impl Fn(&Batch) -> bool) -> Batch {
-    let mut batches = (0..10).map(|other| case.batch(ROWS, number + 1000 * other));
-    batches.find(is_well_conditioned).unwrap_or_else(|| panic!("{}, {number}: no batch will do", case.name))
+    steps::whole_models().iter().for_each(|case| steps::follow(be(), case, 10));
 }
 
 fn ten_f32_steps_follow_the_reference<D: Device>(open: impl Open<D>) {

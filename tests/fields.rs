@@ -166,7 +166,13 @@ fn gradients_of_a_step_on_the_cpu_equal_the_reference() {
             if !require(isa.name(), isa.is_available()) {
                 continue;
             }
-            let options = CpuOptions { isa: Some(isa), threads: Some(2), lanes: 5, block_rows: 32 };
+            let options = CpuOptions {
+                isa: Some(isa),
+                threads: Some(2),
+                lanes: 5,
+                block_rows: 32,
+                ..CpuOptions::default()
+            };
             let mut cpu = learner(Cpu::with(options).unwrap(), &case, &LearnerConfig::default(), ROWS);
             cpu.import(&expected.parameters).unwrap();
             let (_, gradients) = cpu.loss_and_gradients(&batch).unwrap();

@@ -110,7 +110,13 @@ fn f32_backends_are_within_the_first_order_bound_of_pytorch() {
     for isa in Isa::ALL {
         if optmsm_testkit::require(isa.name(), isa.is_available()) {
             names.push(isa.name());
-            let options = CpuOptions { isa: Some(isa), threads: Some(2), lanes: 3, block_rows: 4 };
+            let options = CpuOptions {
+                isa: Some(isa),
+                threads: Some(2),
+                lanes: 3,
+                block_rows: 4,
+                ..CpuOptions::default()
+            };
             gradients_follow_pytorch(|| Cpu::with(options.clone()).unwrap());
         }
     }

@@ -82,7 +82,14 @@ fn a_row_is_predicted_the_same_alone_and_in_any_batch() {
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
         for case in all_cases() {
             let be = || {
-                Cpu::with(CpuOptions { isa: Some(isa), lanes: 2, block_rows: 11, threads: Some(2) }).unwrap()
+                Cpu::with(CpuOptions {
+                    isa: Some(isa),
+                    lanes: 2,
+                    block_rows: 11,
+                    threads: Some(2),
+                    ..CpuOptions::default()
+                })
+                .unwrap()
             };
             let learner =
                 Learner::new(Reference::<f64>::new(), model(&case), LearnerConfig::default(), 1, 1).unwrap();

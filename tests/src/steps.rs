@@ -9,14 +9,15 @@ use std::collections::BTreeSet;
 
 use optmsm_core::backend::Backend;
 use optmsm_core::batch::{Batch, Column};
-use optmsm_core::gradcheck::Case;
-use optmsm_core::learner::Learner;
+use optmsm_core::gradcheck::{Case, all_cases, random_parameters};
+use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::model::AnyModel;
+use optmsm_core::models;
 use optmsm_core::optim::OptimizerConfig;
 use optmsm_core::params::HostTensor;
 use optmsm_testkit::bounded::Bounded;
 
-use crate::bounds::{Chain, Exact, U, named, wide};
+use crate::bounds::{Chain, Exact, U, convert, named, wide};
 
 /// Where a step must land.
 #[derive(Clone, Debug)]
@@ -25,6 +26,61 @@ pub struct Landing {
     pub exact: HostTensor<f64>,
     /// How far each element may be from it.
     pub bounds: Vec<f64>,
+}
+
+/// Rows of a batch; not a multiple of any tile.
+pub const ROWS: usize = 37;
+
+/// The rule of every step here.
+pub fn adam() -> OptimizerConfig {
+    OptimizerConfig { lr: 0.01, ..OptimizerConfig::default() }
+}
+
+/// A learner with the initial values of `seed`, the same on every backend.
+///
+/// # Panics
+/// Where memory is short.
+pub fn learner<B: Backend>(be: B, case: &Case, seed: u64) -> Learner<B, AnyModel<B>> {
+    let model = models::build(&case.config, &case.input).unwrap();
+    let config = LearnerConfig { optimizer: adam(), ..LearnerConfig::default() };
+    Learner::new(be, model, config, ROWS, seed).unwrap()
+}
+
+/// Models whose layers are instances of everything a step of OptMSM runs.
+///
+/// # Panics
+/// Where a case was renamed.
+pub fn whole_models() -> Vec<Case> {
+    let mut cases = all_cases();
+    cases.retain(|c| {
+        ["gate instance rank 2", "gate scenario rank 2", "select scenario rank 0"].contains(&c.name.as_str())
+    });
+    assert_eq!(cases.len(), 3);
+    cases
+}
+
+/// The first of ten batches for a step whose bounds hold: next to a kink, for one, a rounding may turn a gradient into
+/// another.
+///
+/// # Panics
+/// Where there is none.
+pub fn batch_of(case: &Case, number: u64, is_well_conditioned: impl Fn(&Batch) -> bool) -> Batch {
+    let mut batches = (0..10).map(|other| case.batch(ROWS, number + 1000 * other));
+    batches.find(is_well_conditioned).unwrap_or_else(|| panic!("{}, {number}: no batch will do", case.name))
+}
+
+/// Steps of a learner from random parameters, each within its bounds.
+///
+/// # Panics
+/// Where one is not.
+pub fn follow<B: Backend<Elem = f32>>(be: B, case: &Case, steps: u64) {
+    let mut learner = learner(be, case, 7);
+    let wider = random_parameters(&wide(&learner.export().unwrap()), 3);
+    learner.import(&convert(&wider, |v| v as f32)).unwrap();
+    for number in 0..steps {
+        let batch = batch_of(case, number, |batch| is_well_conditioned(&learner, case, batch));
+        step(&mut learner, case, &adam(), &batch);
+    }
 }
 
 /// Whether the bounds of a step on this batch hold where the learner is: see [`Exact::is_well_conditioned`].

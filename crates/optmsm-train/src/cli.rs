@@ -233,7 +233,9 @@ enum Device {
 fn open(kind: BackendKind, config: &TrainConfig) -> Result<Device> {
     let &TrainConfig { threads, device, precision, .. } = config;
     Ok(match kind {
-        BackendKind::Cpu => Device::Cpu(Cpu::with(CpuOptions { threads, ..CpuOptions::default() })?),
+        BackendKind::Cpu => {
+            Device::Cpu(Cpu::with(CpuOptions { threads, precision, ..CpuOptions::default() })?)
+        }
         BackendKind::Cuda => Device::Cuda(Cuda::new(CudaOptions { device, precision })?),
     })
 }

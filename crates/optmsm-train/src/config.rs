@@ -6,7 +6,7 @@ use optmsm_core::error::Error as CoreError;
 use optmsm_core::learner::LearnerConfig;
 use optmsm_core::models::ModelConfig;
 use optmsm_core::optim::{AverageConfig, OptimizerConfig, ScheduleConfig};
-use optmsm_cuda::Precision;
+use optmsm_core::precision::Precision;
 use optmsm_data::{DataConfig, Paths, Source, is_url};
 use serde::{Deserialize, Serialize};
 
@@ -67,7 +67,7 @@ pub struct TrainConfig {
     pub threads: Option<usize>,
     /// Number of the CUDA device.
     pub device: usize,
-    /// Type that operands of products are rounded to on a CUDA device.
+    /// Type that operands of products are rounded to. `tf32` is for CUDA devices: on the CPU it is `f32`.
     pub precision: Precision,
     /// Update rule of dense parameters.
     pub optimizer: OptimizerConfig,

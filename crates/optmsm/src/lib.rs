@@ -101,7 +101,7 @@
 #[doc(no_inline)]
 pub use optmsm_core::{
     backend, batch, config, error, gradcheck, layers, learner, metrics, model, models, optim, params, plan,
-    predictor, reference, rounding, uploaded,
+    precision, predictor, reference, rounding, uploaded,
 };
 #[cfg(feature = "cpu")]
 pub use optmsm_cpu as cpu;
@@ -129,10 +129,11 @@ pub mod prelude {
         Average, AverageConfig, DecayRows, OptimizerConfig, Period, Rule, Schedule, ScheduleConfig, Whole,
     };
     pub use optmsm_core::params::{HostTensor, TensorSource};
+    pub use optmsm_core::precision::Precision;
     pub use optmsm_core::predictor::Predictor;
     pub use optmsm_core::rounding::TableDtype;
     #[cfg(feature = "cpu")]
     pub use optmsm_cpu::{Cpu, CpuOptions};
     #[cfg(feature = "cuda")]
-    pub use optmsm_cuda::{Cuda, CudaOptions, Precision};
+    pub use optmsm_cuda::{Cuda, CudaOptions};
 }

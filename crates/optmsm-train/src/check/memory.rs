@@ -57,7 +57,10 @@ pub(super) fn memory(
 ) -> Result<Memory> {
     let train = &config.train;
     let (counting, reserved) = match train.backend {
-        BackendKind::Cpu => (CpuOptions { threads: train.threads, ..CpuOptions::default() }.counting(), 0),
+        BackendKind::Cpu => {
+            let (threads, precision) = (train.threads, train.precision);
+            (CpuOptions { threads, precision, ..CpuOptions::default() }.counting(), 0)
+        }
         BackendKind::Cuda => (optmsm_cuda::counting(), optmsm_cuda::RESERVED),
     };
     let rows = seen[0].file.rows.max(1) as f64;

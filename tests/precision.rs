@@ -1,0 +1,78 @@
+//! Products in bf16 on the CPU: gradients and steps within derived bounds, rows independent of their batch, bits
+//! independent of threads, for every kind of model.
+
+use std::collections::BTreeSet;
+
+use optmsm_core::gradcheck::{Case, all_cases, random_batch};
+use optmsm_core::learner::{Learner, LearnerConfig};
+use optmsm_core::models;
+use optmsm_core::precision::Precision;
+use optmsm_core::predictor::Predictor;
+use optmsm_cpu::{Cpu, CpuOptions, Isa};
+use optmsm_tests::{parity, steps};
+
+fn sets() -> impl Iterator<Item = Isa> {
+    Isa::ALL.into_iter().filter(|isa| isa.is_available())
+}
+
+fn cpu(isa: Option<Isa>, threads: usize) -> Cpu {
+    let (threads, precision) = (Some(threads), Precision::Bf16);
+    Cpu::with(CpuOptions { isa, threads, lanes: 3, block_rows: 16, precision }).unwrap()
+}
+
+/// The first case of each kind.
+fn one_of_each_kind() -> impl Iterator<Item = Case> {
+    let mut seen = BTreeSet::new();
+    all_cases().into_iter().filter(move |case| seen.insert(case.config.kind.name()))
+}
+
+#[test]
+fn gradients_are_within_the_first_order_bound_of_pytorch() {
+    sets().for_each(|isa| parity::gradients_follow_pytorch(|| cpu(Some(isa), 2)));
+}
+
+#[test]
+fn ten_steps_follow_the_reference() {
+    for isa in sets() {
+        steps::whole_models().iter().for_each(|case| steps::follow(cpu(Some(isa), 2), case, 10));
+    }
+}
+
+#[test]
+fn every_kind_trains_to_the_same_bits_on_any_number_of_threads() {
+    for case in one_of_each_kind() {
+        let train = |threads| {
+            let model = models::build(&case.config, &case.input).unwrap();
+            let mut learner =
+                Learner::new(cpu(None, threads), model, LearnerConfig::default(), 300, 7).unwrap();
+            let losses: Vec<_> =
+                (0..20).map(|_| learner.step(&case.batch(300, 1)).unwrap().total()).collect();
+            assert!(losses[19] < losses[0], "{} learns nothing: {losses:?}", case.name);
+            learner.export().unwrap()
+        };
+        let one = train(1);
+        for threads in [2, 3, 8] {
+            assert!(one == train(threads), "{} on {threads} threads", case.name);
+        }
+    }
+}
+
+#[test]
+fn a_row_of_every_kind_is_predicted_the_same_alone_and_in_any_batch() {
+    for (isa, case) in sets().flat_map(|isa| one_of_each_kind().map(move |case| (isa, case))) {
+        let model = || models::build(&case.config, &case.input).unwrap();
+        let tensors = Learner::new(cpu(Some(isa), 1), model(), LearnerConfig::default(), 1, 1)
+            .unwrap()
+            .export()
+            .unwrap();
+        let predictor = Predictor::new(cpu(Some(isa), 2), model(), &tensors, 37).unwrap();
+        let batch = random_batch(&case.input, 37, false, 9);
+        let whole = predictor.logits(&batch).unwrap();
+        for (row, &expected) in whole.iter().enumerate() {
+            let mut one = batch.clone();
+            one.clear();
+            one.push_row(&batch, row);
+            assert_eq!(predictor.logits(&one).unwrap(), [expected], "{} on {}", case.name, isa.name());
+        }
+    }
+}
