@@ -6,6 +6,8 @@
 #![warn(missing_debug_implementations)]
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 
+mod dropout;
+mod exp;
 mod gemm;
 mod isa;
 mod memory;
