@@ -15,8 +15,9 @@ const ROUND: f32 = 12_582_912.0;
 ///
 /// Takes x = n ln 2 + r with |r| ≤ ln 2 / 2 + 10⁻⁵ and returns 2ⁿ (1 + s), s = r + r² q(r), where q is the minimax
 /// polynomial of degree 4 with a relative error of 0.06 u, its coefficients rounded in turn. Every error in s,
-/// before 2ⁿ: r is rounded once (x − n · `LN_2_HIGH` is exact), ¼ u as |r| < ½, or 0.36 u times e^r; q has an error of
-/// 0.65 u and r² q one of 3.3 u · 0.07 = 0.23 u; their sum is below ½ and rounded by ¼ u. So r < 0 gives
+/// before 2ⁿ: r is rounded once (x − n · `LN_2_HIGH` is exact) by ¼ u at most as |r| < ½, which e^r makes 0.2 u where
+/// r < 0 and 0.36 u where r > 0; q has an error of 0.65 u and r² q one of 3.3 u · 0.07 = 0.23 u; r + r² q is below ½ and
+/// rounded by ¼ u; q's fit adds 0.06 u or 0.09 u. So r < 0 gives
 /// 0.2 + 0.23 + 0.25 + 0.06 = 0.74 u, and ½ u of the sum with 1, for a result above 0.7 whose ulp is u; r > 0 gives
 /// 0.36 + 0.23 + 0.25 + 0.09 = 0.93 u, and 1 u of the sum with 1, for a result above 1 whose ulp is 2 u.
 #[inline(always)]
