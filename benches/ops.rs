@@ -64,6 +64,15 @@ fn elementwise(group: &mut Group, be: &Cpu) {
         y.copy_from_slice(&x);
         be.dropout(MatMut::new(&mut y, B, cols), &drop, &places, 0);
     });
+    op(group, "dropout, narrow", 2 * B * D, || {
+        y[..B * D].copy_from_slice(&x[..B * D]);
+        be.dropout(MatMut::new(&mut y, B, D), &drop, &places, 0);
+    });
+    let mut gate = vec![0.0; n];
+    op(group, "sigmoid_gate", 4 * n, || {
+        let (y, g) = (MatMut::new(&mut y, B, cols), MatMut::new(&mut gate, B, cols));
+        be.sigmoid_gate(y, g, Mat::new(&x, B, cols), Mat::new(&z, B, cols));
+    });
     op(group, "col_sum", n, || {
         be.col_sum(MatMut::new(&mut sums, 1, cols), Write::Set, Mat::new(&x, B, cols), Groups::One(0));
     });

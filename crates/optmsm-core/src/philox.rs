@@ -1,6 +1,9 @@
 //! Philox4x32-10 (Salmon et al., 2011).
 
 /// Ten rounds of Philox4x32.
+///
+/// Inlined everywhere: a loop over counters is then vectorised with the instruction set of its caller.
+#[inline(always)]
 pub fn philox4x32(mut c: [u32; 4], mut k: [u32; 2]) -> [u32; 4] {
     for _ in 0..10 {
         let p0 = 0xD251_1F53_u64 * u64::from(c[0]);

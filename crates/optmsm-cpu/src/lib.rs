@@ -7,6 +7,8 @@
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 
 mod bf16;
+mod dropout;
+mod exp;
 mod gemm;
 mod isa;
 mod memory;

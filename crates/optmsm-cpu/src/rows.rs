@@ -3,6 +3,7 @@
 use optmsm_core::backend::{Mat, MatMut, Write};
 use optmsm_core::reference::NORM_EPS;
 
+use crate::exp::exp;
 use crate::memory::Buffer;
 
 /// 1 / ε of the penalty (model.md §3), exactly.
@@ -20,6 +21,16 @@ pub(crate) fn row<'a>(m: &Mat<'a, Buffer>, b: usize) -> &'a [f32] {
 pub(crate) fn row_mut<'a>(m: &'a mut MatMut<Buffer>, b: usize) -> &'a mut [f32] {
     let start = m.offset + b * m.stride;
     &mut m.buf[start..start + m.cols]
+}
+
+/// The same matrix with its rows joined into one where they follow one another, for what goes element by element: rows may be
+/// narrower than registers.
+#[inline(always)]
+pub(crate) fn joined(m: MatMut<Buffer>) -> MatMut<Vec<f32>> {
+    match m.rows > 1 && m.stride == m.cols {
+        true => MatMut { rows: 1, cols: m.rows * m.cols, stride: m.rows * m.cols, ..m },
+        false => m,
+    }
 }
 
 /// Sets or adds element by element.
@@ -68,17 +79,15 @@ fn sum_of(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
 /// σ(o) that never overflows.
 #[inline(always)]
 pub(crate) fn sigmoid(o: f32) -> f32 {
-    let e = (-o.abs()).exp();
-    if o >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) }
+    sigmoid_from(o, exp(-o.abs()))
 }
 
-/// Softmax of one row.
+/// σ(o) from e = e^−|o|.
 #[inline(always)]
-pub(crate) fn softmax(alpha: &mut [f32], logits: &[f32]) {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    alpha.iter_mut().zip(logits).for_each(|(a, &l)| *a = (l - max).exp());
-    let scale = 1.0 / alpha.iter().sum::<f32>();
-    alpha.iter_mut().for_each(|a| *a *= scale);
+pub(crate) fn sigmoid_from(o: f32, e: f32) -> f32 {
+    // One division, chosen between numerators, so that it vectorises.
+    let numerator = if o >= 0.0 { 1.0 } else { e };
+    numerator / (1.0 + e)
 }
 
 /// 1 / max(‖e‖, ε).

@@ -1,10 +1,10 @@
 //! Element by element and row by row.
 
 use optmsm_core::backend::{Dropout, Elementwise, Write};
-use optmsm_core::philox::philox4x32;
 
 use super::{M, MM};
 use crate::Cpu;
+use crate::dropout::dropout;
 use crate::rows::{self, dot, put, row, row_mut};
 
 impl Elementwise for Cpu {
@@ -60,15 +60,10 @@ impl Elementwise for Cpu {
     }
 
     fn dropout(&self, mut x: MM, drop: &Dropout, rows: &Vec<u32>, first: usize) {
-        let (threshold, scale) = (drop.threshold(), (1.0 / (1.0 - drop.p)) as f32);
-        for b in 0..x.rows {
-            for (quad, x) in row_mut(&mut x, b).chunks_mut(4).enumerate() {
-                let (counter, key) = drop.counter(rows[first + b], quad as u32);
-                for (x, word) in x.iter_mut().zip(philox4x32(counter, key)) {
-                    *x = if word >= threshold { *x * scale } else { 0.0 };
-                }
-            }
-        }
+        self.isa.vectorise(
+            #[inline(always)]
+            || dropout(&mut x, drop, &rows[first..]),
+        );
     }
 
     fn row_scale(&self, mut y: MM, write: Write, s: M, x: M) {

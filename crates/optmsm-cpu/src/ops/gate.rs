@@ -4,11 +4,30 @@ use optmsm_core::backend::{Gate, Groups, Memory, Write};
 
 use super::{M, MM, each_group};
 use crate::Cpu;
-use crate::rows::{self, dot, put, row, row_mut};
+use crate::exp::exp;
+use crate::rows::{dot, joined, put, row, row_mut};
 
 impl Gate for Cpu {
     fn softmax(&self, mut alpha: MM, logits: M) {
-        (0..logits.rows).for_each(|b| rows::softmax(row_mut(&mut alpha, b), row(&logits, b)));
+        self.isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in 0..logits.rows {
+                    let l = row(&logits, b);
+                    let max = l.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                    put(row_mut(&mut alpha, b), Write::Set, l.iter().map(|l| l - max));
+                }
+                let mut all = joined(alpha.again());
+                for b in 0..all.rows {
+                    row_mut(&mut all, b).iter_mut().for_each(|a| *a = exp(*a));
+                }
+                for b in 0..alpha.rows {
+                    let a = row_mut(&mut alpha, b);
+                    let scale = 1.0 / a.iter().sum::<f32>();
+                    a.iter_mut().for_each(|a| *a *= scale);
+                }
+            },
+        );
     }
 
     fn softmax_bwd(&self, mut d_logits: MM, d_alpha: M, alpha: M) {
