@@ -96,7 +96,7 @@ mod tests {
                         *v = if kept { *v * scale } else { 0.0 };
                     }
                 }
-                assert_eq!(x, want, "{isa:?}, {rows} rows of {cols}");
+                assert_eq!(x[..], want[..], "{isa:?}, {rows} rows of {cols}");
             }
         }
     }

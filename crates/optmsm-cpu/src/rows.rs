@@ -26,7 +26,7 @@ pub(crate) fn row_mut<'a>(m: &'a mut MatMut<Buffer>, b: usize) -> &'a mut [f32] 
 /// The same matrix with its rows joined into one where they follow one another, for what goes element by element: rows may be
 /// narrower than registers.
 #[inline(always)]
-pub(crate) fn joined(m: MatMut<Buffer>) -> MatMut<Vec<f32>> {
+pub(crate) fn joined(m: MatMut<Buffer>) -> MatMut<Buffer> {
     match m.rows > 1 && m.stride == m.cols {
         true => MatMut { rows: 1, cols: m.rows * m.cols, stride: m.rows * m.cols, ..m },
         false => m,
