@@ -1,4 +1,5 @@
-"""The standard work of this repository's benchmarks, written in PyTorch to be as fast as PyTorch goes on a CPU (f32).
+"""The standard work of this repository's benchmarks, written in PyTorch to be as fast as PyTorch goes on a CPU, in f32
+and with products in bf16.
 
 The peer of `cargo run --release -p optmsm-benches --bin compare`, which starts it and alternates with it. A server: one
 JSON command a line on stdin, one JSON answer a line on stdout, so that compilation happens once and runs can take turns.
@@ -21,7 +22,9 @@ gate, cosine penalty, tower [128, 64, 1] whose r × r cores are generated from t
     with all of them side by side, which has static shapes and beats both gathering cores and splitting sorted rows;
   - fused Adam; for sparse gradients SparseAdam on the tables. Tables are looked up outside of the compiled region then,
     because `torch.compile` does not take sparse gradients;
-  - inference holds what the hypernetwork generates, as the other side does.
+  - inference holds what the hypernetwork generates, as the other side does;
+  - bf16 comes in PyTorch's two ways: `autocast`, whose activations are bf16, too, and `medium`, which rounds the operands of f32
+    products.
 
 `python optmsm_torch.py --quick` prints the rates of every mode instead of serving.
 """
@@ -59,6 +62,7 @@ BATCHES = 8
 TRAIN_MODES = ("eager", "eager-sparse", "compiled", "compiled-sparse")
 # Tables of a thousand rows are dense.
 MODEL_MODES = ("eager", "compiled")
+BF16_MODES = ("eager-autocast", "compiled-autocast", "eager-medium", "compiled-medium")
 # What pays at so many rows: `tuned` times products written in C++ against MKL's while it compiles, `aot` is a compiled
 # program without Python's guards, for which one thread is the best number at one row.
 FORWARD_MODES = {
@@ -191,11 +195,22 @@ def logits_of(p, made, ids, scenario):
 # --- the work -------------------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def precision(mode):
+    """What products are rounded to in a mode."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium" if mode.endswith("medium") else "highest")
+    with torch.autocast("cpu", torch.bfloat16, enabled=mode.endswith("autocast"), cache_enabled=False):
+        yield
+    torch.set_float32_matmul_precision(before)
+
+
 class Train:
     """One training step a call, on several batches in turn."""
 
     def __init__(self, size, mode, params, loss=loss_of_rows):
         self.p = {n: v.clone().requires_grad_() for n, v in params.items()}
+        self.mode = mode
         self.sparse = mode.endswith("sparse")
         table = self.p["table"]
         dense = [v for v in self.p.values() if not (self.sparse and v is table)]
@@ -211,8 +226,9 @@ class Train:
 
     def gradients(self, ids, scenario, label):
         rows = F.embedding(ids, self.p["table"], sparse=True) if self.sparse else ids
-        loss, logits = self.loss(self.p, rows, scenario, label)
-        loss.backward()
+        with precision(self.mode):
+            loss, logits = self.loss(self.p, rows, scenario, label)
+            loss.backward()
         return loss, logits
 
     def __call__(self):
@@ -239,6 +255,7 @@ class Forward:
 
     def __init__(self, size, rows, mode, params=None):
         self.p = params or initial(size)
+        self.mode = mode
         with torch.no_grad():
             self.made = generate(self.p)
         generator = torch.Generator().manual_seed(8)
@@ -249,13 +266,13 @@ class Forward:
         if mode.startswith("aot"):
             self.run = ahead_of_time(model, self.batches[0])
         elif mode.startswith("compiled"):
-            options = {"freezing": mode != "compiled", "max_autotune": mode == "compiled-tuned"}
+            options = {"freezing": mode in ("compiled-frozen", "compiled-tuned"), "max_autotune": mode == "compiled-tuned"}
             self.run = torch.compile(own(model.forward), dynamic=False, options=options)
         else:
             self.run = lambda ids, scenario: logits_of(self.p, self.made, ids, scenario)
 
     def logits(self, ids, scenario):
-        with torch.inference_mode():
+        with torch.inference_mode(), precision(self.mode):
             return self.run(ids, scenario)
 
     def __call__(self):
@@ -429,6 +446,7 @@ def info():
         "environment": {k: v for k, v in os.environ.items() if k.startswith(("OMP_", "MKL_", "KMP_", "GOMP_", "ONEDNN_"))},
         "train": TRAIN_MODES,
         "model": MODEL_MODES,
+        "bf16": BF16_MODES,
         "forward": FORWARD_MODES,
         "stock": STOCK_MODES,
     }

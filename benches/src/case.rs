@@ -53,7 +53,7 @@ pub fn parameters(
     let mut parameters = initial(config, input)?;
     for tensor in &mut parameters {
         let noise = random(tensor.data.len(), &tensor.name);
-        tensor.data.iter_mut().zip(noise).for_each(|(v, noise)| *v += 0.1 * noise);
+        tensor.data.iter_mut().zip(noise.iter()).for_each(|(v, noise)| *v += 0.1 * noise);
     }
     Ok(parameters)
 }

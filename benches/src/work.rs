@@ -10,6 +10,7 @@ use optmsm_core::models::{self, Kind};
 use optmsm_core::params::HostTensor;
 use optmsm_core::philox::Stream;
 use optmsm_core::plan::Plan;
+use optmsm_core::precision::Precision;
 use optmsm_core::predictor::Predictor;
 use optmsm_cpu::{Buffer, Cpu, CpuOptions};
 
@@ -97,7 +98,12 @@ pub fn forward_flop(config: &ModelConfig, input: &InputSpec) -> f64 {
 
 /// A CPU backend with this many threads.
 pub fn cpu(threads: usize) -> Result<Cpu> {
-    Cpu::with(CpuOptions { threads: Some(threads), ..CpuOptions::default() })
+    cpu_in(Precision::F32, threads)
+}
+
+/// The same with products in another precision.
+pub fn cpu_in(precision: Precision, threads: usize) -> Result<Cpu> {
+    Cpu::with(CpuOptions { threads: Some(threads), precision, ..CpuOptions::default() })
 }
 
 /// Training steps on planned batches in turn, as the trainer does behind its loader.

@@ -30,7 +30,8 @@ pub(crate) struct Args {
     written: bool,
 }
 
-/// Measures, then writes docs/benchmarks/cpu.md and cpu.svg, or models-speed.md. The raw numbers stay in target/benchmarks/.
+/// Measures, then writes docs/benchmarks/cpu-amd.md and cpu-amd.svg, or what the maker of this machine's cores is called, or
+/// models-speed.md. The raw numbers stay in target/benchmarks/.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("xtask has no parent folder")?;
     let (raw, docs) = (root.join("target/benchmarks"), root.join("docs/benchmarks"));
@@ -47,10 +48,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         fs::write(&circumstances, now(root)?.to_string())?;
     }
     let [compared, scaled, circumstances] = [read(&compared)?, read(&scaled)?, read(&circumstances)?];
-    fs::write(docs.join("cpu.md"), report::markdown(&compared, &scaled, &circumstances))?;
-    picture::ratios(&docs.join("cpu.svg"), &compared)?;
-    println!("wrote {}", docs.join("cpu.md").display());
+    // The page of another maker's machine stays.
+    let name = format!("cpu-{}", maker(&compared["machine"]));
+    let (page, picture) = (docs.join(format!("{name}.md")), format!("{name}.svg"));
+    fs::write(&page, report::markdown(&compared, &scaled, &circumstances, &picture))?;
+    picture::ratios(&docs.join(&picture), &compared)?;
+    println!("wrote {}", page.display());
     Ok(())
+}
+
+/// Maker of a machine's cores.
+fn maker(machine: &Value) -> &str {
+    let cpu = machine["cpu"].as_str().unwrap_or_default();
+    let known = [("AMD", "amd"), ("Intel", "intel")].into_iter().find(|(name, _)| cpu.contains(name));
+    known.map_or(machine["arch"].as_str().unwrap_or("other"), |(_, maker)| maker)
 }
 
 fn models(root: &Path, args: &Args, raw: &Path, docs: &Path) -> Result<()> {

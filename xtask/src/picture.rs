@@ -18,7 +18,7 @@ const RIGHT: f64 = 830.0;
 /// Marks of the axis, those that matter most first; one too close to a drawn one is left out.
 const TICKS: [f64; 15] = [1.0, 2.0, 0.5, 4.0, 8.0, 16.0, 1.5, 0.75, 3.0, 1.25, 6.0, 1.1, 0.9, 1.2, 0.8];
 
-/// Draws docs/benchmarks/cpu.svg.
+/// Draws the picture of a page of docs/benchmarks/.
 pub(crate) fn ratios(path: &Path, compared: &Value) -> Result<()> {
     let works: Vec<&Value> = works(compared).filter(|w| w["best"]["ratio"].is_number()).collect();
     let height = MARGIN + ROW * works.len() as u32 + 50;

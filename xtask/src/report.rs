@@ -4,15 +4,15 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-/// docs/benchmarks/cpu.md.
-pub(crate) fn markdown(compared: &Value, scaled: &Value, run: &Value) -> String {
+/// docs/benchmarks/cpu-amd.md, or that of another maker, with its picture.
+pub(crate) fn markdown(compared: &Value, scaled: &Value, run: &Value, picture: &str) -> String {
     let mut page = String::new();
     // Writing to a String cannot fail.
     let _ = write!(
         page,
         "# CPU: ours and PyTorch\n\nWritten by `cargo xtask bench --python PATH`, which measures; not by hand.\n\n{}\n{}\n{}\n{}\n{}",
         circumstances(compared, run),
-        comparison(compared),
+        comparison(compared, picture),
         modes(compared),
         batches(scaled),
         tables(scaled),
@@ -36,9 +36,9 @@ pub(crate) fn models(compared: &Value, run: &Value) -> String {
     }
     format!(
         "# Training the other models on a CPU: ours and PyTorch\n\n\
-         Written by `cargo xtask bench --models --python PATH`, which measures; not by hand. OptMSM itself is in [cpu.md](cpu.md).\n\n\
+         Written by `cargo xtask bench --models --python PATH`, which measures; not by hand. OptMSM itself is in [cpu-amd.md](cpu-amd.md).\n\n\
          {}\n\
-         Every kind with its default settings on the inputs of `train, small` in cpu.md: 20 categorical fields of width 16, \
+         Every kind with its default settings on the inputs of `train, small` in cpu-amd.md: 20 categorical fields of width 16, \
          16 tables of 1000 rows and 4 of 50, three scenarios, B = 4096, Adam. Both sides take turns, {} times; a ratio is that of the medians of all \
          steps (above 1: ours is faster), its spread the lowest and highest ratio of one turn. The peer is the PyTorch transcription \
          of the model that the fixtures are made by, in f32, with faster forms where it gathers weights row by row \
@@ -93,7 +93,7 @@ fn circumstances(compared: &Value, run: &Value) -> String {
     format!("| | |\n|---|---|\n{rows}")
 }
 
-fn comparison(compared: &Value) -> String {
+fn comparison(compared: &Value, picture: &str) -> String {
     let mut rows = String::new();
     for work in works(compared) {
         let stock = &work["stock"];
@@ -103,13 +103,14 @@ fn comparison(compared: &Value) -> String {
         let _ = writeln!(rows, "| {} | {} | {stock} | {share} |", title(work), against_best(work),);
     }
     format!(
-        "## Comparison\n\n![Ratios](cpu.svg)\n\nBoth sides take turns, {} times; a ratio is that of the medians of all calls (above 1: ours is faster), \
+        "## Comparison\n\n![Ratios]({picture})\n\nBoth sides take turns, {} times; a ratio is that of the medians of all calls (above 1: ours is faster), \
          its spread the lowest and highest ratio of one turn. The best peer is the fastest mode of PyTorch in two processes: as it comes \
          (`stock`), and with a C allocator that keeps its memory, without which a step can spend most of its time in page faults. Every mode \
          was checked first to give our logits, loss and gradients. The share of the limit is the work's arithmetic (two operations a \
          multiply-add) over the measured peak of as many threads. Training and predicting take random rows at B = 4096 unless a row count is \
          given; predicting includes checking and ordering the rows, training finds them planned, as the loader leaves them. Products \
-         include packing the weights.\n\n\
+         include packing the weights. Works in bf16 are ours with `train.precision = "bf16"` against the best of PyTorch's two ways: autocast, whose activations \
+         are bf16, too, and `medium`, which rounds operands alone, as we do.\n\n\
          | work | ours | best peer | ratio | spread | to stock PyTorch | share of limit |\n|---|---|---|---|---|---|---|\n{rows}",
         count(&compared["alternations"]),
     )
@@ -180,6 +181,9 @@ pub(crate) fn works(compared: &Value) -> impl Iterator<Item = &Value> {
 /// For example `forward, large, 64 rows`.
 pub(crate) fn title(work: &Value) -> String {
     let name = text(&work["name"]);
+    if let Some(name) = name.strip_suffix("/bf16") {
+        return format!("{}, bf16", title(&serde_json::json!({"name": name})));
+    }
     let parts: Vec<&str> = name.split('/').collect();
     match parts[..] {
         ["gemm", threads, shape] => {

@@ -14,11 +14,12 @@ use std::time::Duration;
 use clap::Parser;
 use optmsm_benches::product::{Product, SHAPES, Shape};
 use optmsm_benches::timing::{median, repetitions, seconds};
-use optmsm_benches::work::{Forward, ROWS, Training, forward_flop, other};
+use optmsm_benches::work::{Forward, ROWS, Training, cpu_in, forward_flop, other};
 use optmsm_benches::{machine, peak, peer, standard};
 use optmsm_core::config::{InputSpec, ModelConfig};
 use optmsm_core::learner::LearnerConfig;
 use optmsm_core::models::{Cost, Kind};
+use optmsm_core::precision::Precision;
 use optmsm_cpu::Isa;
 use peer::Peer;
 use serde::{Serialize, Serializer};
@@ -183,8 +184,14 @@ fn names(size: &str, kind: &str) -> Vec<String> {
     }
 }
 
+/// A work without what its precision adds to its name, and its precision.
+fn precision(work: &str) -> (&str, Precision) {
+    work.strip_suffix("/bf16").map_or((work, Precision::F32), |work| (work, Precision::Bf16))
+}
+
 /// Kind, size and rows of a call of a work on the model.
 fn parts(work: &str) -> Result<(&str, &str, usize)> {
+    let (work, _) = precision(work);
     match work.split('/').collect::<Vec<_>>()[..] {
         [kind @ ("train" | "model"), size] => Ok((kind, size, ROWS)),
         [kind @ "forward", size, rows] => Ok((kind, size, rows.parse()?)),
@@ -204,7 +211,13 @@ fn inputs(kind: &str, size: &str) -> Result<(ModelConfig, InputSpec)> {
 /// The peer's modes of a work on the model.
 fn modes<'a>(info: &'a Value, work: &str) -> Result<Vec<&'a str>> {
     let (kind, _, rows) = parts(work)?;
-    let modes = if kind != "forward" { &info[kind] } else { &info[kind][rows.to_string()] };
+    let modes = if precision(work).1 == Precision::Bf16 {
+        &info["bf16"]
+    } else if kind != "forward" {
+        &info[kind]
+    } else {
+        &info[kind][rows.to_string()]
+    };
     Ok(modes.as_array().ok_or("the peer has no such work")?.iter().filter_map(Value::as_str).collect())
 }
 
@@ -221,6 +234,9 @@ fn every_name(threads: usize) -> Vec<String> {
             all.extend(names(size, kind));
         }
     }
+    for size in ["small", "large"] {
+        all.extend([format!("train/{size}/bf16"), format!("forward/{size}/{ROWS}/bf16")]);
+    }
     let counts = if threads > 1 { vec![1, threads] } else { vec![1] };
     for threads in counts {
         all.extend(SHAPES.map(|shape| format!("gemm/{threads}/{}", shape.name())));
@@ -234,23 +250,25 @@ fn build(name: &str, info: &Value, threads: usize) -> Result<Work> {
         return product(name, threads.parse()?, shape);
     }
     let (kind, size, rows) = parts(name)?;
+    let (work, precision) = precision(name);
     let inputs = inputs(kind, size)?;
     let flop = match kind {
         "model" => 2.0 * Cost::of(&inputs.0, &inputs.1)?.multiply_adds,
         _ => forward_flop(&inputs.0, &inputs.1),
     };
     let (flop, run): (f64, Box<dyn FnMut()>) = if kind != "forward" {
-        let mut training = Training::new(&inputs, LearnerConfig::default(), rows, threads)?;
+        let mut training =
+            Training::on(cpu_in(precision, threads)?, &inputs, LearnerConfig::default(), rows)?;
         (3.0 * flop, Box::new(move || training.step()))
     } else {
-        let mut forward = Forward::new(&inputs, rows, threads)?;
+        let mut forward = Forward::on(cpu_in(precision, threads)?, &inputs, rows)?;
         (flop, Box::new(move || forward.predict()))
     };
     let mut contestants = vec![Contestant::new("ours", Runner::Ours(run))];
     let is_stock = |mode: &str| info["stock"].as_array().is_some_and(|all| all.iter().any(|m| m == mode));
     for stock in [false, true] {
         for mode in modes(info, name)?.into_iter().filter(|mode| !stock || is_stock(mode)) {
-            let command = json!({"cmd": "time", "work": format!("{name}/{mode}")});
+            let command = json!({"cmd": "time", "work": format!("{work}/{mode}")});
             let label = if stock { format!("{mode}, stock") } else { mode.to_string() };
             contestants.push(Contestant::new(&label, Runner::Peer(command, stock)));
         }

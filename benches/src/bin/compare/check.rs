@@ -8,10 +8,11 @@ use optmsm_benches::work::{ROWS, cpu, rows};
 use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::models::{self, Kind};
 use optmsm_core::params::HostTensor;
+use optmsm_core::precision::Precision;
 use optmsm_core::predictor::Predictor;
 use serde_json::{Value, json};
 
-use crate::{Result, Scratch, inputs, modes, parts};
+use crate::{Result, Scratch, inputs, modes, parts, precision};
 
 /// Largest difference of logits and of the loss, relative to the largest value: sums of a few hundred `f32` products in
 /// another order, through five layers.
@@ -19,12 +20,19 @@ const VALUE: f64 = 1e-4;
 /// Largest difference of a gradient's norm, relative to it: a row whose ReLU flips counts once in 4096.
 const GRADIENT: f64 = 1e-3;
 
-/// Compares every mode of a work with ours.
+/// The same of products in bf16: operands of five layers, each rounded by 2⁻⁸ at most.
+const BF16: f64 = 2.0 * 5.0 / 256.0;
+
+/// Compares every mode of a work with ours in `f32`.
 ///
 /// # Errors
 /// When one differs.
 pub(crate) fn outputs(peer: &mut Peer, info: &Value, work: &str) -> Result<()> {
     let (kind, size, rows_each) = parts(work)?;
+    let [value, gradient] = match precision(work).1 {
+        Precision::Bf16 => [BF16; 2],
+        _ => [VALUE, GRADIENT],
+    };
     let (config, input) = inputs(kind, size)?;
     let parameters = parameters(&config, &input)?;
     // One row at a time, a few say as much as thousands.
@@ -56,19 +64,19 @@ pub(crate) fn outputs(peer: &mut Peer, info: &Value, work: &str) -> Result<()> {
         // Predictions of a model with statistics by scenario are by the running ones, the peer's pass is by the batch's.
         let logits = if config.kind == Kind::Star { &[] } else { &logits[..] };
         for (&t, &o) in theirs.iter().zip(logits) {
-            if (t - o).is_nan() || (t - o).abs() > VALUE * largest {
+            if (t - o).is_nan() || (t - o).abs() > value * largest {
                 return fail("logit", t, o);
             }
             worst = worst.max((t - o).abs() / largest);
         }
         if kind != "forward" {
             let theirs = answer["loss"].as_f64().ok_or("the peer's check has no loss")?;
-            if (theirs - loss.total()).is_nan() || (theirs - loss.total()).abs() > VALUE * loss.total() {
+            if (theirs - loss.total()).is_nan() || (theirs - loss.total()).abs() > value * loss.total() {
                 return fail("loss", theirs, loss.total());
             }
             for (name, &ours) in &norms {
                 let theirs = answer["gradients"][name].as_f64().ok_or(format!("no gradient of {name}"))?;
-                if (theirs - ours).is_nan() || (theirs - ours).abs() > GRADIENT * ours {
+                if (theirs - ours).is_nan() || (theirs - ours).abs() > gradient * ours {
                     return fail(&format!("‖gradient of {name}‖"), theirs, ours);
                 }
             }
