@@ -68,7 +68,7 @@ fn elementwise(group: &mut Group, be: &Cpu) {
         y[..B * D].copy_from_slice(&x[..B * D]);
         be.dropout(MatMut::new(&mut y, B, D), &drop, &places, 0);
     });
-    let mut gate = vec![0.0; n];
+    let mut gate = zeros(n);
     op(group, "sigmoid_gate", 4 * n, || {
         let (y, g) = (MatMut::new(&mut y, B, cols), MatMut::new(&mut gate, B, cols));
         be.sigmoid_gate(y, g, Mat::new(&x, B, cols), Mat::new(&z, B, cols));
