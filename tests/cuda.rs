@@ -3,19 +3,17 @@
 //! of `gpu` where there is no device.
 
 use optmsm_core::backend::Backend;
-use optmsm_core::batch::Batch;
-use optmsm_core::gradcheck::{Case, all_cases, case, random_batch, random_parameters};
-use optmsm_core::learner::{Learner, LearnerConfig};
+use optmsm_core::gradcheck::{Case, case, random_batch, random_parameters};
+use optmsm_core::learner::Learner;
 use optmsm_core::model::AnyModel;
 use optmsm_core::models;
-use optmsm_core::optim::OptimizerConfig;
 use optmsm_core::params::HostTensor;
 use optmsm_core::predictor::Predictor;
 use optmsm_core::reference::Reference;
 use optmsm_core::rounding::TableDtype;
 use optmsm_cpu::{Cpu, CpuOptions};
 use optmsm_cuda::{Cuda, CudaOptions, Device, Precision};
-use optmsm_tests::bounds::{convert, named, only, wide};
+use optmsm_tests::bounds::{convert, named, only};
 use optmsm_tests::steps::{self, Landing, ROWS, adam, batch_of, learner};
 use optmsm_tests::{averages, parity, tables};
 
@@ -211,7 +209,7 @@ fn moves<A: Backend<Elem = f32>, B: Backend<Elem = f32>>(
 
 /// To the bit in every precision: an element of a product is one sum over k whatever tile it falls into.
 fn a_row_is_predicted_the_same_alone_and_in_any_batch<D: Device>(open: impl Open<D>) {
-    for case in whole_models() {
+    for case in steps::whole_models() {
         let model = models::build(&case.config, &case.input).unwrap();
         let fresh = learner(Reference::<f64>::new(), &case, 1);
         let parameters = convert(&random_parameters(&fresh.export().unwrap(), 2), |v| v as f32);
