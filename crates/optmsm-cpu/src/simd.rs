@@ -403,11 +403,11 @@ mod tests {
         };
         let halves = |x: f32| f32::from_bits(x.to_bits() & 0xffff_0000);
         let mut words = |i: usize| {
-            let [low, high] = [0, 1].map(|_| halves(number(i % 2 == 0)).to_bits());
+            let [low, high] = [0, 1].map(|_| halves(number(i.is_multiple_of(2))).to_bits());
             f32::from_bits(high | low >> 16)
         };
         let [a, b] = [0, 1].map(|_| (0..len).map(&mut words).collect::<Vec<_>>());
-        let acc: Vec<f32> = (0..len).map(|i| number(i % 2 == 0)).collect();
+        let acc: Vec<f32> = (0..len).map(|i| number(i.is_multiple_of(2))).collect();
         let want: Vec<f32> = (0..len).map(|i| bf16::dot(acc[i], a[i], b[i])).collect();
         for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
             for with_unit in [true, false] {
