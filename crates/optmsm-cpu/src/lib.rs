@@ -15,6 +15,7 @@ mod rows;
 mod scalars;
 mod simd;
 mod tables;
+mod transpose;
 
 use optmsm_core::counting::{Counting, Sizes};
 use optmsm_core::error::{BackendErrorKind, Error, Result};

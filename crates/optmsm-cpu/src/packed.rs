@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use crate::gemm::{Rows, pack_panel};
 use crate::isa::Isa;
 use crate::memory::zeros;
+use crate::transpose::pack_transposed;
 
 /// `groups` weights of `inputs → outputs` in panels.
 #[derive(Clone, Debug)]
@@ -64,7 +65,12 @@ impl Packed {
             // One task packs a few thousand elements at least.
             let panels = panels.par_chunks_exact_mut(len).enumerate().with_min_len(8192_usize.div_ceil(len));
             panels.for_each(|(index, panel)| {
-                pack_panel(isa, panel, weight(index / each), transposed, k, n, index % each);
+                let (w, index) = (weight(index / each), index % each);
+                if transposed {
+                    pack_transposed(isa, panel, w, k, n, index);
+                } else {
+                    pack_panel(isa, panel, w, false, k, n, index);
+                }
             });
         };
         // x Wᵀ: k runs over inputs, columns over outputs; d_y W the other way round.
