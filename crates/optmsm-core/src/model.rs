@@ -97,7 +97,8 @@ pub trait Model<B: Backend>: Send + Sync {
         batch_rows: usize,
     );
     /// From the summed gradients of derived weights to those of the parameters. Columns of a linear reader's weight that
-    /// read something else than fields are set here: the lanes do not sum the gradients of these weights.
+    /// read something else than fields, and the parameters of [`Builder::once`], are set here: the lanes do not sum their
+    /// gradients.
     fn finish(
         &self,
         be: &B,

@@ -8,6 +8,7 @@ mod kernel;
 mod pack;
 mod panels;
 mod reduce;
+mod transpose;
 mod values;
 
 #[cfg(test)]

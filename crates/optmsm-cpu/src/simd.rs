@@ -45,6 +45,17 @@ pub(crate) trait Simd {
         let _ = p;
     }
 
+    /// Row i to column i of [`Simd::WIDTH`] rows of as many elements, which are `stride` and `to_stride` elements apart.
+    #[inline(always)]
+    unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+        for i in 0..Self::WIDTH {
+            for j in 0..Self::WIDTH {
+                // SAFETY: the caller's pointers are good for the rows.
+                unsafe { *to.add(j * to_stride + i) = *from.add(i * stride + j) };
+            }
+        }
+    }
+
     /// The first `n` lanes from memory, the rest 0.
     #[inline(always)]
     unsafe fn load_part(p: *const f32, n: usize) -> Self::V {
@@ -271,6 +282,41 @@ mod x86 {
             unsafe {
                 let positive = _mm512_cmp_ps_mask::<_CMP_NLE_UQ>(y, _mm512_setzero_ps());
                 _mm512_maskz_mov_ps(positive, v)
+            }
+        }
+        #[inline(always)]
+        unsafe fn transpose(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
+            // SAFETY: as above, for 16 rows.
+            unsafe {
+                // In loops: the closures of `map` were not inlined, and so not compiled for the instruction set.
+                let mut rows = [_mm512_setzero_ps(); 16];
+                let mut pairs = [_mm512_setzero_ps(); 16];
+                for (i, row) in rows.iter_mut().enumerate() {
+                    *row = _mm512_loadu_ps(from.add(i * stride));
+                }
+                for i in 0..8 {
+                    pairs[2 * i] = _mm512_unpacklo_ps(rows[2 * i], rows[2 * i + 1]);
+                    pairs[2 * i + 1] = _mm512_unpackhi_ps(rows[2 * i], rows[2 * i + 1]);
+                }
+                // Quarter q of rows[4 g + c] becomes column 4 q + c of rows 4 g to 4 g + 3.
+                for g in 0..4 {
+                    for h in 0..2 {
+                        let a = _mm512_castps_pd(pairs[4 * g + h]);
+                        let b = _mm512_castps_pd(pairs[4 * g + h + 2]);
+                        rows[4 * g + 2 * h] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+                        rows[4 * g + 2 * h + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+                    }
+                }
+                for c in 0..4 {
+                    let a = _mm512_shuffle_f32x4::<0x88>(rows[c], rows[c + 4]);
+                    let b = _mm512_shuffle_f32x4::<0x88>(rows[c + 8], rows[c + 12]);
+                    let d = _mm512_shuffle_f32x4::<0xdd>(rows[c], rows[c + 4]);
+                    let e = _mm512_shuffle_f32x4::<0xdd>(rows[c + 8], rows[c + 12]);
+                    _mm512_storeu_ps(to.add(c * to_stride), _mm512_shuffle_f32x4::<0x88>(a, b));
+                    _mm512_storeu_ps(to.add((c + 4) * to_stride), _mm512_shuffle_f32x4::<0x88>(d, e));
+                    _mm512_storeu_ps(to.add((c + 8) * to_stride), _mm512_shuffle_f32x4::<0xdd>(a, b));
+                    _mm512_storeu_ps(to.add((c + 12) * to_stride), _mm512_shuffle_f32x4::<0xdd>(d, e));
+                }
             }
         }
         #[inline(always)]

@@ -7,7 +7,7 @@ use crate::backend::{Backend, Elem, Mat};
 use crate::batch::Batch;
 use crate::embedding_grads::EmbeddingGrads;
 use crate::error::{BatchPart, Error, Result};
-use crate::model::{Exhibit, Grads, Measured, Model, Reader, ReaderGrads, Through};
+use crate::model::{Exhibit, Grads, Measured, Model, Reader, ReaderGrads};
 use crate::params::Tensor;
 use crate::plan::Plan;
 use crate::runtime::{Params, Weights};
@@ -29,7 +29,7 @@ pub(crate) struct TrainingLanes<B: Backend, M: Model<B>> {
     prepared: M::Prepared,
     scratch: M::Scratch,
     embedding: EmbeddingGrads<B>,
-    /// Elements of the dense gradients that lanes sum: all except the weights of linear readers, which are made afterwards.
+    /// Elements of the dense gradients that lanes sum: all except those that are made afterwards.
     summed: Vec<Range<usize>>,
 }
 
@@ -52,16 +52,12 @@ impl<B: Backend, M: Model<B>> TrainingLanes<B, M> {
                 d_logits: Tensor::new(be, block_rows, 1)?,
             })
         })?;
-        let made = spec.readers().iter().filter_map(|reader| match reader.through() {
-            Through::Linear(first) => Some(first.weight),
-            Through::Embedded => None,
-        });
         Ok(Self {
             lanes,
             prepared: model.alloc_prepared(be, true)?,
             scratch: model.alloc_scratch(be)?,
             embedding: EmbeddingGrads::new(be, spec, max_rows)?,
-            summed: spec.params().without(&made.collect::<Vec<_>>()),
+            summed: spec.params().without(&spec.after_lanes()),
         })
     }
 
@@ -96,12 +92,7 @@ impl<B: Backend, M: Model<B>> TrainingLanes<B, M> {
         }
         let on = Weights { be, model, params, prepared, averaged: false };
         let scale = if plan.weight_sum > 0.0 { 1.0 / plan.weight_sum } else { 0.0 };
-        let begin = |work: &mut TrainingWork<B, M>| {
-            be.fill(work.sums.mat_mut(1), 0.0);
-            let dense = &mut work.grads.grads.dense;
-            summed.iter().for_each(|range| be.fill(dense.range_mut(range.clone()), 0.0));
-            clear_derived(be, &mut work.grads.grads);
-        };
+        let begin = |work: &mut TrainingWork<B, M>| be.fill(work.sums.mat_mut(1), 0.0);
         let measures = model.spec().sums();
         lanes.pass(&on, plan, masks, begin, |work, cx, own| {
             let Work { act, logits, sums, grads: LaneGrads { grads, readers, d_logits }, .. } = work;
@@ -110,6 +101,11 @@ impl<B: Backend, M: Model<B>> TrainingLanes<B, M> {
             model.forward(cx, logits.again(), Some(sums.mat_mut(1).cols(1, measures)), act, on.prepared);
             let (loss, y, w) = (sums.mat_mut(1).cols(0, 1), &cx.x.inputs.labels, &cx.x.inputs.weights);
             be.bce_with_logits(d_logits.mat_mut(n), loss, logits.as_mat(), y, w, first, scale);
+            if own == 0 {
+                // Not before the forward pass, which would displace them from the cache.
+                summed.iter().for_each(|range| be.fill(grads.dense.range_mut(range.clone()), 0.0));
+                clear_derived(be, grads);
+            }
             let readers = &mut ReaderGrads { of: readers, first: own, rows: n };
             model.backward(cx, grads, readers, d_logits.mat_mut(n), act, on.prepared, rows);
         });

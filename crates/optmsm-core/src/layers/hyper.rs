@@ -63,7 +63,11 @@ impl Hyper {
             }
             Condition::Scenario | Condition::Instance => (scenario, build.scenarios()),
         };
-        Self { scenario, trunk, config: config.clone(), scenarios, row }
+        let hyper = Self { scenario, trunk, config: config.clone(), scenarios, row };
+        if !hyper.by_row() {
+            build.once.extend(hyper.trunk.parameters());
+        }
+        hyper
     }
 
     /// Whether every row has its own weights.
@@ -179,7 +183,7 @@ impl Hyper {
         }
         // The scenario's embedding is a parameter, so its gradient is the trunk's input gradient.
         let (d_u, z) = (d_u.mat(self.scenarios), params.mat(self.scenario));
-        self.trunk.parameters_backward(be, grads, d_u, z);
+        self.trunk.parameters_backward(be, (&mut *grads, Write::Set), d_u, z);
         let d_z = grads.mat_mut(self.scenario);
         be.linear_dx(d_z, Write::Add, d_u, &p.trunk, Groups::One(0), None);
     }

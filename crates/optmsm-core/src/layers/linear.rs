@@ -79,6 +79,11 @@ impl Linear {
         FirstLayer { weight: self.weight, bias: self.bias, outputs: self.width() }
     }
 
+    /// Its parameters.
+    pub fn parameters(&self) -> [ParamId; 2] {
+        [self.weight, self.bias]
+    }
+
     /// Whether a ReLU follows.
     pub fn relu(&self) -> bool {
         self.relu
@@ -111,17 +116,17 @@ impl Linear {
         be.linear(y, x, w, self.by(), Epilogue { bias, relu: self.relu });
     }
 
-    /// Adds to the gradients of weight and bias; `d_y` as in [`Linear::backward`].
+    /// The gradients of weight and bias; `d_y` as in [`Linear::backward`].
     pub fn parameters_backward<B: Backend>(
         &self,
         be: &B,
-        grads: &mut Flat<B>,
+        (grads, write): (&mut Flat<B>, Write),
         d_y: Mat<B::Buf>,
         x: Mat<B::Buf>,
     ) {
         let rows = self.groups * self.outputs;
         let d_b = grads.offset(self.bias);
-        be.linear_dw_bias(grads.mat_as_mut(self.weight, rows), d_b, Write::Add, d_y, x, self.by());
+        be.linear_dw_bias(grads.mat_as_mut(self.weight, rows), d_b, write, d_y, x, self.by());
     }
 
     /// As a linear reader's layer: adds to the gradient of the bias, unless the engine does. `d_y` as in [`Linear::backward`].
@@ -145,7 +150,7 @@ impl Linear {
         w: &B::Packed,
     ) {
         // forward: y = x Wᵀ + b, so d_W = d_yᵀ x, d_b = Σ_rows d_y, d_x = d_y W
-        self.parameters_backward(be, grads, d_y, x);
+        self.parameters_backward(be, (grads, Write::Add), d_y, x);
         be.linear_dx(d_x, write, d_y, w, self.by(), relu);
     }
 }

@@ -211,7 +211,7 @@ impl Mlp {
     ) -> Mat<'a, B::Buf> {
         let MlpActivations { hidden, d_hidden, d_first } = act;
         self.backward_to_first(cx, grads, d_first.mat_mut(x.rows), d_out, relu, (hidden, d_hidden), packed);
-        self.layers[0].parameters_backward(cx.be, grads, d_first.mat(x.rows), x);
+        self.layers[0].parameters_backward(cx.be, (grads, Write::Add), d_first.mat(x.rows), x);
         d_first.mat(x.rows)
     }
 

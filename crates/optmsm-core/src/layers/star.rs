@@ -34,10 +34,10 @@ impl StarLinear {
     /// W starts normal with variance 2 / in, W_s at 1, biases at 0.
     pub fn new(build: &mut Builder, name: &str, [inputs, outputs]: [usize; 2], relu: bool) -> Self {
         let s = build.scenarios();
-        let Builder { params, derived, .. } = build;
+        let Builder { params, derived, once, .. } = build;
         let init = Init::Normal((2.0 / inputs as f64).sqrt());
         let own = |part: &str| format!("{name}.{part}");
-        Self {
+        let layer = Self {
             weight: params.add(own("weight"), &[outputs, inputs], init),
             bias: params.add(own("bias"), &[outputs], Init::Zero),
             weight_by_scenario: params.add(own("by_scenario.weight"), &[s, outputs, inputs], Init::One),
@@ -48,7 +48,9 @@ impl StarLinear {
             inputs,
             outputs,
             relu,
-        }
+        };
+        once.extend([layer.weight, layer.bias, layer.weight_by_scenario, layer.bias_by_scenario]);
+        layer
     }
 
     /// W_s, `[S, out, in]`.
@@ -114,15 +116,15 @@ impl StarLinear {
         cx.be.linear_dx(d_x, Write::Set, d_y, &p.packed, rows, relu);
     }
 
-    /// Adds to the gradients of the parameters. Once per step.
+    /// Sets the gradients of the parameters. Once per step.
     pub fn finish<B: Backend>(&self, be: &B, Grads { dense, derived }: &mut Grads<B>, params: &Flat<B>) {
         let (s, all) = (self.scenarios, Groups::One(0));
         let (w, w_s) = (params.mat_as(self.weight, 1), params.mat_as(self.weight_by_scenario, s));
         let (d_w, d_b) = (derived.mat_as(self.d_weight, s), derived.mat(self.d_bias));
         // forward: W ⊙ W_s and b + b_s
-        be.mul(dense.mat_as_mut(self.weight_by_scenario, s), Write::Add, d_w, w);
-        be.col_dot(dense.mat_as_mut(self.weight, 1), Write::Add, d_w, w_s, all);
-        be.copy(dense.mat_mut(self.bias_by_scenario), Write::Add, d_b);
-        be.col_sum(dense.mat_mut(self.bias), Write::Add, d_b, all);
+        be.mul(dense.mat_as_mut(self.weight_by_scenario, s), Write::Set, d_w, w);
+        be.col_dot(dense.mat_as_mut(self.weight, 1), Write::Set, d_w, w_s, all);
+        be.copy(dense.mat_mut(self.bias_by_scenario), Write::Set, d_b);
+        be.col_sum(dense.mat_mut(self.bias), Write::Set, d_b, all);
     }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Cx, Measure, Reader};
+use super::{Cx, Measure, Reader, Through};
 use crate::backend::{Backend, MatMut};
 use crate::config::InputSpec;
 use crate::layers::{Embedding, EmbeddingConfig};
-use crate::params::ParamLayout;
+use crate::params::{ParamId, ParamLayout};
 
 /// Inputs, tensors, readers and measures of a model.
 #[derive(Clone, Debug)]
@@ -16,6 +16,7 @@ pub struct ModelSpec {
     params: Arc<ParamLayout>,
     derived: Arc<ParamLayout>,
     running: Arc<ParamLayout>,
+    once: Vec<ParamId>,
     readers: Vec<Reader>,
     measures: Vec<Measure>,
 }
@@ -29,6 +30,9 @@ pub struct Builder {
     pub derived: ParamLayout,
     /// Running statistics: saved with the parameters, moved by no gradient.
     pub running: ParamLayout,
+    /// Dense parameters whose gradients [`Model::finish`](super::Model::finish) sets: no lane touches them, so none is zeroed
+    /// or summed.
+    pub once: Vec<ParamId>,
     input: InputSpec,
     embedding: Embedding,
     sites: u32,
@@ -39,8 +43,8 @@ impl Builder {
     pub fn new(config: EmbeddingConfig, input: &InputSpec) -> Self {
         let mut params = ParamLayout::default();
         let embedding = Embedding::new(&mut params, input, config);
-        let (derived, running) = Default::default();
-        Self { params, derived, running, input: input.clone(), embedding, sites: 0 }
+        let (derived, running, once) = Default::default();
+        Self { params, derived, running, once, input: input.clone(), embedding, sites: 0 }
     }
 
     /// The embedded fields.
@@ -62,9 +66,9 @@ impl Builder {
 
     /// The whole, in the order in which readers and measures are numbered.
     pub fn build(self, readers: Vec<Reader>, measures: Vec<Measure>) -> ModelSpec {
-        let Self { params, derived, running, input, embedding, .. } = self;
+        let Self { params, derived, running, once, input, embedding, .. } = self;
         let [params, derived, running] = [params, derived, running].map(Arc::new);
-        ModelSpec { input, embedding, params, derived, running, readers, measures }
+        ModelSpec { input, embedding, params, derived, running, once, readers, measures }
     }
 }
 
@@ -92,6 +96,16 @@ impl ModelSpec {
     /// Running statistics.
     pub fn running(&self) -> &Arc<ParamLayout> {
         &self.running
+    }
+
+    /// Dense parameters whose gradients the lanes leave alone: the weights of linear readers' layers, which the engine makes,
+    /// and what [`Model::finish`](super::Model::finish) sets.
+    pub(crate) fn after_lanes(&self) -> Vec<ParamId> {
+        let of_reader = |reader: &Reader| match reader.through() {
+            Through::Linear(first) => Some(first.weight),
+            Through::Embedded => None,
+        };
+        self.readers.iter().filter_map(of_reader).chain(self.once.iter().copied()).collect()
     }
 
     /// Elements of all parameters, tables included; running statistics are none.

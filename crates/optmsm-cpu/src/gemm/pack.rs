@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use super::Rows;
+use super::transpose::turn;
 use crate::bf16;
 use crate::isa::Isa;
 use crate::memory::Buffer;
@@ -39,6 +40,10 @@ pub(crate) fn pack_panel(
             row[..real].copy_from_slice(&w.data[p * w.stride + first..][..real]);
         }
         return;
+    }
+    if real == width {
+        let rows = Rows { data: w.data.get(first * w.stride..).unwrap_or(&[]), ..w };
+        return turn(isa, panel, rows, k);
     }
     for p in (0..k).step_by(BLOCK) {
         let depth = (k - p).min(BLOCK);

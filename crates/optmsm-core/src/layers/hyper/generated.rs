@@ -91,12 +91,14 @@ impl GeneratedLinear {
             let init = [std(t * inputs), Init::Zero];
             (Linear::with_init(&mut build.params, &own("full"), shape, false, init[0], init[1]), None)
         };
-        let (scenarios, Builder { params, derived, .. }) = (hyper.scenarios, build);
+        let (scenarios, Builder { params, derived, once, .. }) = (hyper.scenarios, build);
         let shared = hyper.shared();
         let init = Init::Normal((0.2 / t as f64).sqrt());
         let shift = Linear::with_init(params, &own("shift"), [t, outputs], false, init, Init::Zero);
         let rows = if rank > 0 { rank } else { inputs };
         let d_generated = (!hyper.by_row()).then(|| {
+            once.extend(weight.parameters().into_iter().chain(shift.parameters()));
+            once.extend(factors.map(|(_, right)| right));
             let weight = derived.add(own("generated"), &[scenarios, rows * outputs], Init::Zero);
             (weight, derived.add(own("bias"), &[scenarios, outputs], Init::Zero))
         });

@@ -70,7 +70,7 @@ impl GeneratedLinear {
     ) {
         let (n, whole) = (h.rows, Groups::One(0));
         // forward: b(u) = D u + d
-        self.shift.parameters_backward(be, &mut grads.dense, d_y, u);
+        self.shift.parameters_backward(be, (&mut grads.dense, Write::Add), d_y, u);
         be.linear_dx(d_u.again(), Write::Add, d_y, &p.shift, whole, None);
         let (Some((left, right)), Some(own)) = (self.factors, &p.left) else {
             for o in 0..self.outputs {

@@ -36,13 +36,15 @@ pub(super) struct LeftPrepared<B: Backend> {
 impl Left {
     /// `{name}`, or with `k` above 0 `{name}.outer` and `{name}.inner`.
     pub(super) fn new(build: &mut Builder, name: &str, [inputs, rank]: [usize; 2], k: usize) -> Self {
-        let (Builder { params, derived, .. }, start) = (build, Init::Normal((2.0 / inputs as f64).sqrt()));
+        let (Builder { params, derived, once, .. }, start) =
+            (build, Init::Normal((2.0 / inputs as f64).sqrt()));
         let of = match k {
             0 => Of::One(params.add(name, &[inputs, rank], start)),
             k => {
                 let outer = params.add(format!("{name}.outer"), &[inputs, k], start);
                 let init = Init::Normal((1.0 / k as f64).sqrt());
                 let inner = params.add(format!("{name}.inner"), &[k, rank], init);
+                once.extend([outer, inner]);
                 Of::Two { outer, inner, k, d: derived.add(name, &[inputs, rank], Init::Zero) }
             }
         };
@@ -110,8 +112,8 @@ impl Left {
         if let Of::Two { outer, inner, d, .. } = self.of {
             // forward: P = P' P'', so d_P' = d_P P''ᵀ and d_P'' = P'ᵀ d_P
             let d_p = derived.mat(d);
-            be.linear_dx(dense.mat_mut(outer), Write::Add, d_p, &p.inner, Groups::One(0), None);
-            be.linear_dw(dense.mat_mut(inner), Write::Add, params.mat(outer), d_p, Groups::One(0));
+            be.linear_dx(dense.mat_mut(outer), Write::Set, d_p, &p.inner, Groups::One(0), None);
+            be.linear_dw(dense.mat_mut(inner), Write::Set, params.mat(outer), d_p, Groups::One(0));
         }
     }
 }

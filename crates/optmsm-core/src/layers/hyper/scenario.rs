@@ -98,7 +98,7 @@ impl GeneratedLinear {
             // forward: product = C Q, so d_Q = Cᵀ d_product and d_C = d_product Qᵀ
             let d_product = derived.mat_as(d_weight, s * self.rank);
             let core = Mat::new(p.core.buf(), s * self.rank, self.rank);
-            be.linear_dw(grads.mat_mut(right), Write::Add, core, d_product, Groups::One(0));
+            be.linear_dw(grads.mat_mut(right), Write::Set, core, d_product, Groups::One(0));
             let d_c = MatMut::new(d_core.buf_mut(), s * self.rank, self.rank);
             be.linear_dx(d_c, Write::Set, d_product, &p.right, Groups::One(0), None);
             d_core.mat(s)
@@ -109,7 +109,7 @@ impl GeneratedLinear {
         for (linear, d_y, w) in
             [(&self.shift, derived.mat(d_bias), &p.shift), (&self.weight, d_vec, &p.weight)]
         {
-            linear.parameters_backward(be, grads, d_y, u);
+            linear.parameters_backward(be, (grads, Write::Set), d_y, u);
             be.linear_dx(d_u.again(), write, d_y, w, Groups::One(0), Some(u));
             write = Write::Add;
         }
