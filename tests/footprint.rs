@@ -44,9 +44,10 @@ unsafe impl GlobalAlloc for Live {
 
 /// Lanes that every batch here is cut into.
 const LANES: usize = 3;
-/// Memory that is no backend's, however wide the model is: names and shapes, lists of buffers and ranges. It grows with
-/// the number of tensors, of which PLE has the most.
-const STRUCTURE: usize = 64 << 10;
+/// Memory that is no backend's, however wide the model is: names and shapes, lists of buffers and ranges; and the elements
+/// that a buffer leaves free before its first cache line, at most 60 bytes of each. It grows with the number of tensors, of
+/// which PLE has the most: below a thousand.
+const STRUCTURE: usize = (64 << 10) + 60 * 1000;
 /// Memory that a worker keeps for a step, for widths as small as these: panels of its products, sums of a field.
 const SCRATCH: usize = 256 << 10;
 
