@@ -200,9 +200,11 @@ def precision(mode):
     """What products are rounded to in a mode."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium" if mode.endswith("medium") else "highest")
-    with torch.autocast("cpu", torch.bfloat16, enabled=mode.endswith("autocast"), cache_enabled=False):
-        yield
-    torch.set_float32_matmul_precision(before)
+    try:
+        with torch.autocast("cpu", torch.bfloat16, enabled=mode.endswith("autocast"), cache_enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 class Train:

@@ -109,7 +109,7 @@ fn comparison(compared: &Value, picture: &str) -> String {
          was checked first to give our logits, loss and gradients. The share of the limit is the work's arithmetic (two operations a \
          multiply-add) over the measured peak of as many threads. Training and predicting take random rows at B = 4096 unless a row count is \
          given; predicting includes checking and ordering the rows, training finds them planned, as the loader leaves them. Products \
-         include packing the weights. Works in bf16 are ours with `train.precision = bf16` against the best of PyTorch's two ways: autocast, whose activations \
+         include packing the weights. Works in bf16 are ours with `train.precision = bf16` (logits within 4 % of f32, as the peer's logits and gradients) against the best of PyTorch's two ways: autocast, whose activations \
          are bf16, too, and `medium`, which rounds operands alone, as we do.\n\n\
          | work | ours | best peer | ratio | spread | to stock PyTorch | share of limit |\n|---|---|---|---|---|---|---|\n{rows}",
         count(&compared["alternations"]),

@@ -11,7 +11,7 @@ pub enum Precision {
     /// 11 bits of precision (unit roundoff 2⁻¹¹) on tensor cores; a CPU, which has no unit for it, does not round.
     #[default]
     Tf32,
-    /// 8 bits of precision (unit roundoff 2⁻⁸), at twice the rate of what is finer where there is a unit for it.
+    /// 8 bits of precision (unit roundoff 2⁻⁸), at up to twice the rate of what is finer on GPUs and on AMD's CPUs from Zen 4 on.
     Bf16,
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Chain of an element: from 0 on, for each word, acc ← acc + a₁b₁ and then acc ← acc + a₀b₀, each rounded once to the nearest
 //! `f32` (fused), where a₀ is the first of the two. Numbers below 2⁻¹²⁶ in magnitude count as 0, in operands and in sums. This is
-//! what `VDPBF16PS` computes; sets without the unit compute the same bits from ordinary multiply-adds.
+//! what `VDPBF16PS` computes; sets without the unit compute the same bits from ordinary multiply-adds, except where a sum from below rounds up
+//! to 2⁻¹²⁶ itself: the unit makes it 0, for it is still smaller with 24 bits of any exponent.
 
 /// Bits of the bf16 of a word's second element; those below are its first.
 const HIGH: u32 = 0xffff_0000;

@@ -42,7 +42,7 @@ fn runs(mut b: usize, mut quad: usize, rows: usize, quads: usize) -> impl Iterat
 pub(crate) fn dropout(x: &mut MM, drop: &Dropout, places: &[u32]) {
     let (threshold, scale) = (drop.threshold(), (1.0 / (1.0 - drop.p)) as f32);
     let quads = x.cols.div_ceil(4);
-    // What a row and a quad do not change of counters, and the key.
+    // Parts of the counters that are the same for every row and quad, and the key.
     let ([_, _, site, step], key) = drop.counter(0, 0);
     let ([mut row_of, mut quad_of], mut words) = ([[0; QUADS]; 2], [[0; 4]; QUADS]);
     for start in (0..x.rows * quads).step_by(QUADS) {

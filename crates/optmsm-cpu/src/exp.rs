@@ -152,7 +152,7 @@ mod tests {
         for (x, y) in x.iter().zip(everywhere(ln_1p, &x)) {
             let want = f64::from(*x).ln_1p();
             let off = (f64::from(y) - want).abs();
-            // What is below the normal numbers cannot be nearer than half their spacing.
+            // Subnormal results cannot be nearer than half their spacing.
             assert!(
                 off <= 3.5 * U * want + 0.5 * f64::from(f32::from_bits(1)),
                 "ln(1 + {x}) is {want}, not {y}"

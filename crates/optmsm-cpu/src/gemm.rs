@@ -1,6 +1,6 @@
-//! Products in single precision on one thread: x Wᵀ and d_y W from packed weights, d_yᵀ x from both operands in place.
+//! Products on one thread, in `f32` or with operands in bf16: x Wᵀ and d_y W from packed weights, d_yᵀ x from both operands in place.
 //!
-//! One microkernel serves all of them: `MR` rows by two registers of columns, accumulated over k from 0 on. An element of a
+//! One microkernel serves all of them: `MR` rows by `NV` registers of columns, accumulated over k from 0 on. An element of a
 //! result is the same chain of multiply-adds whatever its place in the matrix and whatever the number of rows, so a row's
 //! result does not depend on its neighbours. Floor: 2·m·n·k FLOP at the register peak; see docs/performance.md.
 

@@ -86,12 +86,19 @@ impl Isa {
         }
     }
 
+    /// Whether AVX-512 comes with dot products of bf16.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn has_bf16() -> bool {
+        // The compiler takes AVX512-BW for granted where AVX512-BF16 is enabled.
+        is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512bw")
+    }
+
     /// The same for dot products of bf16, by the unit for them where this machine has one.
     #[inline(always)]
     pub(crate) fn run_bf16<W: Work>(self, work: W) -> W::Out {
         #[cfg(target_arch = "x86_64")]
-        if self == Isa::Avx512 && self.is_available() && is_x86_feature_detected!("avx512bf16") {
-            // SAFETY: the instruction set was detected in the line above.
+        if self == Isa::Avx512 && self.is_available() && Isa::has_bf16() {
+            // SAFETY: the instruction sets were detected in the line above.
             return unsafe { avx512_bf16(work) };
         }
         self.run(work)
@@ -116,7 +123,7 @@ impl Isa {
 pub(crate) trait Work {
     /// Result.
     type Out;
-    /// Computes it; microkernels keep `MR` rows of two registers.
+    /// Computes it; microkernels keep `MR` rows of two registers, or other tiles where [`Simd::PAIRS`](crate::simd::Simd::PAIRS).
     ///
     /// # Safety
     /// The instruction set of `S` was detected. Implementations are `#[inline(always)]`, so that they are compiled
@@ -127,7 +134,7 @@ pub(crate) trait Work {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx2,fma")]
 unsafe fn avx512<W: Work>(work: W) -> W::Out {
-    // 12 × 2 accumulators, 2 registers of B: 26 of 32, and 12 rows a load of B: benches/gemm.rs.
+    // 12 × 2 accumulators, 2 registers of B: 26 of 32: the tile of single panels and of weight gradients.
     // SAFETY: the caller detected AVX-512F, AVX2 and FMA.
     unsafe { work.run::<Avx512<false>, 12>() }
 }

@@ -45,8 +45,8 @@ pub struct CpuOptions {
     pub isa: Option<Isa>,
     /// Type that operands of [`Dense::linear`](optmsm_core::backend::Dense::linear) and
     /// [`Dense::linear_dx`](optmsm_core::backend::Dense::linear_dx) are rounded to; gradients of weights are products of `f32` in any
-    /// case. `Tf32`, for which no CPU has a unit, is `F32`. `Bf16` is twice as fast where the machine has AVX512-BF16, on AMD;
-    /// elsewhere the same bits come from ordinary instructions, slower than `F32`.
+    /// case. `Tf32`, for which no CPU has a unit, is `F32`. `Bf16` makes products 1.6 to 2 times as fast on AMD
+    /// machines with AVX512-BF16 (docs/performance.md); elsewhere the same bits come from ordinary instructions, slower than `F32`.
     pub precision: Precision,
 }
 

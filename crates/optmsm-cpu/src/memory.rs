@@ -5,10 +5,10 @@ use std::ops::{Deref, DerefMut};
 use optmsm_core::error::{BackendErrorKind, Error, Result};
 
 /// Elements of a cache line.
-const LINE: usize = 64 / size_of::<f32>();
+pub(crate) const LINE: usize = 64 / size_of::<f32>();
 
-/// Numbers from the start of a cache line on, so that no load of a whole register crosses one: where loads bound a kernel,
-/// crossing them costs a fifth of its rate.
+/// Numbers from the start of a cache line on, so that no load of a whole register crosses one, which costs 8 to 20 % of a
+/// product's rate on some machines (docs/performance.md).
 #[derive(Debug, Default)]
 pub struct Buffer {
     /// Room for the numbers and what lies before the first line.

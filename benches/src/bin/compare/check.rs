@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use optmsm_benches::case::{parameters, save};
 use optmsm_benches::peer::{Peer, floats};
-use optmsm_benches::work::{ROWS, cpu, rows};
+use optmsm_benches::work::{ROWS, cpu, cpu_in, rows};
 use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::models::{self, Kind};
 use optmsm_core::params::HostTensor;
@@ -45,6 +45,9 @@ pub(crate) fn outputs(peer: &mut Peer, info: &Value, work: &str) -> Result<()> {
     let mut learner = Learner::new(cpu(1)?, model()?, LearnerConfig::default(), ROWS, 1)?;
     learner.import(&parameters)?;
     let (loss, gradients) = learner.loss_and_gradients(&batch)?;
+    // Ours in bf16 must be as near to ours in f32 as the peer.
+    let rounded =
+        Predictor::new(cpu_in(precision(work).1, 1)?, model()?, &parameters, ROWS)?.logits(&batch)?;
     let norm = |t: &HostTensor<f32>| t.data.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt();
     let norms: BTreeMap<&str, f64> = gradients.iter().map(|t| (t.name.as_str(), norm(t))).collect();
 
@@ -59,6 +62,11 @@ pub(crate) fn outputs(peer: &mut Peer, info: &Value, work: &str) -> Result<()> {
         let largest = logits.iter().fold(0.0f64, |a, v| a.max(v.abs()));
         if theirs.len() != logits.len() {
             return fail("number of logits", theirs.len() as f64, logits.len() as f64);
+        }
+        if let Some((o, l)) =
+            rounded.iter().zip(&logits).find(|(o, l)| (f64::from(**o) - **l).abs() > value * largest)
+        {
+            return fail("our rounded logit for theirs", f64::from(*o), *l);
         }
         let mut worst = 0.0f64;
         // Predictions of a model with statistics by scenario are by the running ones, the peer's pass is by the batch's.

@@ -1,6 +1,7 @@
 //! The microkernel: `MR` rows by `NV` registers of columns, in `f32` or in pairs of bf16.
 
 use crate::bf16;
+use crate::memory::LINE;
 use crate::simd::Simd;
 
 /// Operands of a product: each word of A and B has one element along k, or two.
@@ -48,8 +49,6 @@ impl Elements for Bf16 {
 
 /// Steps of k between two additions to an address.
 const UNROLLED: usize = 4;
-/// Elements of a cache line.
-pub(super) const LINE: usize = 16;
 
 /// A tile's operands in words: A `[MR, k]` with any strides, B `[k, ·]` of one panel or of neighbouring ones.
 #[derive(Clone, Copy)]

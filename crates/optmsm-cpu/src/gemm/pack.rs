@@ -11,18 +11,17 @@ use crate::memory::Buffer;
 /// Rows and columns that are transposed together: both sides of the copy then stay in L1.
 const BLOCK: usize = 32;
 
-/// Packs B `[k, n]` into panels of [`Isa::panel`] columns, each k rows, the last one padded. `w` holds B itself, or its
-/// transpose `[n, k]`.
-pub(crate) fn pack(isa: Isa, panels: &mut [f32], w: Rows, transposed: bool, k: usize, n: usize) {
+/// Packs B `[k, n]` into panels of [`Isa::panel`] columns, each k rows, the last one padded.
+pub(crate) fn pack(isa: Isa, panels: &mut [f32], b: Rows, k: usize, n: usize) {
     let len = isa.panel() * k;
     let count = n.div_ceil(isa.panel());
     assert!(panels.len() >= count * len, "{} elements for {k}x{n}", panels.len());
     for (index, panel) in panels.chunks_exact_mut(len.max(1)).take(count).enumerate() {
-        pack_panel(isa, panel, w, transposed, k, n, index);
+        pack_panel(isa, panel, b, false, k, n, index);
     }
 }
 
-/// Packs panel `index`; columns behind the last keep what they hold.
+/// Packs panel `index` of B, which `w` holds, or its transpose `[n, k]`; columns behind the last keep what they hold.
 pub(crate) fn pack_panel(
     isa: Isa,
     panel: &mut [f32],
@@ -56,11 +55,11 @@ pub(crate) fn pack_panel(
 }
 
 thread_local! {
-    /// A panel in `f32`, one buffer a thread; grows to the longest panel and stays.
+    /// A panel in `f32`, one buffer per thread; grows to the longest panel and stays.
     static PANEL: RefCell<Buffer> = const { RefCell::new(Buffer::EMPTY) };
 }
 
-/// Packs panel `index` in pairs of bf16 that are neighbours along k.
+/// Packs panel `index` in pairs of bf16 that are neighbours along k; columns behind the last hold anything.
 pub(crate) fn pack_panel_bf16(
     isa: Isa,
     panel: &mut [f32],

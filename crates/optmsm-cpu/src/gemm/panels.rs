@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::kernel::{After, Bf16, Elements, LINE, Operands, Single, Target, tile};
+use super::kernel::{After, Bf16, Elements, Operands, Single, Target, tile};
 use super::{Rows, RowsMut};
 use crate::bf16;
 use crate::isa::{Isa, Work};
-use crate::memory::Buffer;
+use crate::memory::{Buffer, LINE};
 use crate::simd::Simd;
 
 /// Bytes of A and C that pass all panels together: a share of L2 that leaves room for the panels.
@@ -18,14 +18,14 @@ const BLOCK_BYTES: usize = 512 * 1024;
 /// displace each other.
 const ALIASING: usize = 1024;
 
-/// Bytes of panels that every row of a block meets before the next ones: half of the smallest L2.
+/// Bytes of panels that every row of a block meets before the next ones: half of an L2 of 1 MiB.
 const PAIRS_BYTES: usize = 512 * 1024;
 
 /// A multiple of the rows of every set's tile.
 const TILE_MULTIPLE: usize = 24;
 
 thread_local! {
-    /// Rows of A, one buffer a thread; grows to the largest block and stays.
+    /// Rows of A, one buffer per thread; grows to the largest block and stays.
     static COPY: RefCell<Buffer> = const { RefCell::new(Buffer::EMPTY) };
 }
 
@@ -202,7 +202,7 @@ impl Panels {
         for j in (0..self.n).step_by(wide) {
             // SAFETY: columns j.. are inside, as many as the panels that are met.
             unsafe {
-                let (x, to, after) = self.at(0, j, wide, 2 * S::WIDTH);
+                let (x, to, after) = self.at::<S>(0, j, wide);
                 match to.width.div_ceil(2 * S::WIDTH) {
                     1 => tile::<S, E, 1, 2>(x, to, after),
                     2 => tile::<S, E, 1, 4>(x, to, after),
@@ -242,7 +242,7 @@ impl Panels {
         for j in columns.step_by(4 * S::WIDTH) {
             // SAFETY: rows i..i + R and column j are inside.
             unsafe {
-                let (x, to, after) = self.at(i, j, 4 * S::WIDTH, 2 * S::WIDTH);
+                let (x, to, after) = self.at::<S>(i, j, 4 * S::WIDTH);
                 tile::<S, E, R, 4>(x, to, after);
             }
         }
@@ -272,7 +272,7 @@ impl Panels {
     unsafe fn tiles<S: Simd, E: Elements, const R: usize>(self, i: usize, j: usize) -> usize {
         // SAFETY: rows i..i + R and column j are inside.
         unsafe {
-            let (x, to, after) = self.at(i, j, 2 * S::WIDTH, 2 * S::WIDTH);
+            let (x, to, after) = self.at::<S>(i, j, 2 * S::WIDTH);
             if to.width > S::WIDTH {
                 tile::<S, E, R, 2>(x, to, after);
             } else {
@@ -284,7 +284,7 @@ impl Panels {
 
     /// Operands and target of at most `width` columns from row `i`, column `j` on.
     #[inline(always)]
-    unsafe fn at(self, i: usize, j: usize, width: usize, panel: usize) -> (Operands, Target, After) {
+    unsafe fn at<S: Simd>(self, i: usize, j: usize, width: usize) -> (Operands, Target, After) {
         let after = self.after;
         // SAFETY: row i and column j are inside A, B, C and what is not null in `after`.
         unsafe {
@@ -294,7 +294,7 @@ impl Panels {
                 row_stride: self.a_stride,
                 k_stride: 1,
                 b: self.b.add(j * self.words),
-                panel_len: panel * self.words,
+                panel_len: 2 * S::WIDTH * self.words,
             };
             let to = Target {
                 c: self.c.add(i * self.c_stride + j),

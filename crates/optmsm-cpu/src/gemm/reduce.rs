@@ -26,7 +26,7 @@ pub(crate) struct Reduction<'a> {
 }
 
 thread_local! {
-    /// Panels of B, one buffer a thread; grows to the largest product and stays.
+    /// Panels of B, one buffer per thread; grows to the largest product and stays.
     static PANELS: RefCell<Buffer> = const { RefCell::new(Buffer::EMPTY) };
 }
 

@@ -75,12 +75,21 @@ fn sizes(most: usize) -> Vec<usize> {
     all.iter().copied().filter(|&n| n <= most).collect()
 }
 
+/// The transpose.
+fn transpose(b: &Matrix) -> Matrix {
+    let mut at = 0;
+    Matrix::new(b.cols, b.rows, 2, || {
+        at += 1;
+        b.at((at - 1) % b.rows, (at - 1) / b.rows)
+    })
+}
+
 /// B in panels that end with the last word.
 fn panels(isa: Isa, bf16: bool, b: &Matrix) -> Vec<f32> {
     let (k, n) = (b.rows, b.cols);
     if !bf16 {
         let mut packed = vec![0.0; n.next_multiple_of(isa.panel()) * k];
-        pack(isa, &mut packed, b.rows(), false, k, n);
+        pack(isa, &mut packed, b.rows(), k, n);
         return packed;
     }
     let mut packed = vec![0.0; n.next_multiple_of(isa.panel()) * bf16::words(k)];
@@ -105,7 +114,19 @@ fn an_element_of_bf16_is_one_chain_wherever_it_is_and_on_every_set() {
             x.iter().zip(&y).fold(0.0, |acc, (&x, &y)| bf16::dot(acc, x, y))
         };
         for isa in isas() {
+            let turned = transpose(&b);
             let b = panels(isa, true, &b);
+            for (index, panel) in b.chunks_exact(isa.panel() * bf16::words(k)).enumerate() {
+                let mut same = panel.to_vec();
+                pack_panel_bf16(isa, &mut same, turned.rows(), true, k, n, index);
+                let columns = isa.panel().min(n - index * isa.panel());
+                for (row, same) in panel.chunks_exact(isa.panel()).zip(same.chunks_exact(isa.panel())) {
+                    assert_eq!(
+                        row[..columns].to_vec().iter().map(|w| w.to_bits()).collect::<Vec<_>>(),
+                        same[..columns].iter().map(|w| w.to_bits()).collect::<Vec<_>>()
+                    );
+                }
+            }
             let mut c = Matrix::new(m, n, 2, || NAN);
             let (add, relu, bias, mask) = (false, false, None, None);
             multiply(
@@ -124,10 +145,12 @@ fn products_touch_nothing_outside() {
         let ragged = sizes(33).into_iter().flat_map(|m| sizes(65).into_iter().map(move |n| (m, n)));
         let depths = [(0, 3), (1, 0), (6, 2)];
         let ragged = ragged.flat_map(|(m, n)| depths.map(|(k, gap)| (m, n, k, gap)));
-        // Rows of A that are pages apart, enough of them for every tile and more than one block, by several panels.
+        // Rows of A that are pages apart, enough of them for every tile, by several panels; last, more than one block of rows, and
+        // more pairs of panels than pass together.
         let pages = [(25, 6), (49, 0), (if cfg!(miri) { 26 } else { 1100 }, 5)];
         let pages = pages.map(|(m, k)| (m, 4 * isa.panel() + 1, k, 2048 - k));
-        for (m, n, k, gap) in ragged.chain(pages) {
+        let large = (!cfg!(miri)).then_some((250, 130, 1100, 1));
+        for (m, n, k, gap) in ragged.chain(pages).chain(large) {
             let mut next = || rng.next();
             let a = Matrix::new(m, k, gap, &mut next);
             let gap = gap % 5;

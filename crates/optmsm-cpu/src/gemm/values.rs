@@ -70,7 +70,7 @@ pub(crate) fn by_value<'a, F: Fn(usize) -> (&'a [f32], f32)>(isa: Isa, v: ByValu
         scratch.sums.at_least(wide / panel * step);
         scratch.w.at_least(d.next_multiple_of(panel) * n);
         scratch.d_wt.at_least(wide * d);
-        pack(isa, &mut scratch.w, v.w, false, n, d);
+        pack(isa, &mut scratch.w, v.w, n, d);
         scratch.d_wt[..wide * d].fill(0.0);
         isa.run(Chunks { v, scratch, wide, step });
     });

@@ -9,6 +9,7 @@ use crate::rows::{dot, joined, put, row, row_mut};
 
 impl Gate for Cpu {
     fn softmax(&self, mut alpha: MM, logits: M) {
+        assert_eq!((alpha.rows, alpha.cols), (logits.rows, logits.cols), "shapes of α and logits");
         self.isa.vectorise(
             #[inline(always)]
             || {
