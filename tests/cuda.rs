@@ -15,7 +15,7 @@ use optmsm_cpu::{Cpu, CpuOptions};
 use optmsm_cuda::{Cuda, CudaOptions, Device, Precision};
 use optmsm_tests::bounds::{convert, named, only};
 use optmsm_tests::steps::{self, Landing, ROWS, adam, batch_of, learner};
-use optmsm_tests::{averages, parity, tables};
+use optmsm_tests::{averages, independence, parity, tables};
 
 /// Opens a device; each call gives a new one.
 trait Open<D: Device>: Fn(Precision) -> Cuda<D> {}
@@ -210,18 +210,7 @@ fn moves<A: Backend<Elem = f32>, B: Backend<Elem = f32>>(
 /// To the bit in every precision: an element of a product is one sum over k whatever tile it falls into.
 fn a_row_is_predicted_the_same_alone_and_in_any_batch<D: Device>(open: impl Open<D>) {
     for case in steps::whole_models() {
-        let model = models::build(&case.config, &case.input).unwrap();
-        let fresh = learner(Reference::<f64>::new(), &case, 1);
-        let parameters = convert(&random_parameters(&fresh.export().unwrap(), 2), |v| v as f32);
-        let batch = random_batch(&case.input, ROWS, false, 9);
-        for precision in Precision::ALL {
-            let predictor = Predictor::new(open(precision), model.clone(), &parameters, ROWS).unwrap();
-            let whole = predictor.logits(&batch).unwrap();
-            for (row, &expected) in whole.iter().enumerate() {
-                let alone = predictor.logits(&only(&batch, row)).unwrap();
-                assert_eq!(alone, [expected], "{}, {precision:?}, row {row}", case.name);
-            }
-        }
+        Precision::ALL.iter().for_each(|&precision| independence::rows_alone(open(precision), &case));
     }
 }
 

@@ -10,7 +10,7 @@ use optmsm_core::models;
 use optmsm_core::precision::Precision;
 use optmsm_core::predictor::Predictor;
 use optmsm_cpu::{Cpu, CpuOptions, Isa};
-use optmsm_tests::{parity, steps};
+use optmsm_tests::{independence, parity, steps};
 
 fn sets() -> impl Iterator<Item = Isa> {
     Isa::ALL.into_iter().filter(|isa| optmsm_testkit::require(isa.name(), isa.is_available()))
@@ -79,29 +79,13 @@ fn every_kind_trains_to_the_same_bits_on_any_number_of_threads() {
             assert!(losses[19] < losses[0], "{} learns nothing: {losses:?}", case.name);
             learner.export().unwrap()
         };
-        let one = train(1);
-        for threads in [2, 3, 8] {
-            assert!(one == train(threads), "{} on {threads} threads", case.name);
-        }
+        independence::threads(&case.name, train);
     }
 }
 
 #[test]
 fn a_row_of_every_kind_is_predicted_the_same_alone_and_in_any_batch() {
-    for (isa, case) in sets().flat_map(|isa| one_of_each_kind().map(move |case| (isa, case))) {
-        let model = || models::build(&case.config, &case.input).unwrap();
-        let tensors = Learner::new(cpu(Some(isa), 1), model(), LearnerConfig::default(), 1, 1)
-            .unwrap()
-            .export()
-            .unwrap();
-        let predictor = Predictor::new(cpu(Some(isa), 2), model(), &tensors, 37).unwrap();
-        let batch = random_batch(&case.input, 37, false, 9);
-        let whole = predictor.logits(&batch).unwrap();
-        for (row, &expected) in whole.iter().enumerate() {
-            let mut one = batch.clone();
-            one.clear();
-            one.push_row(&batch, row);
-            assert_eq!(predictor.logits(&one).unwrap(), [expected], "{} on {}", case.name, isa.name());
-        }
+    for isa in sets() {
+        one_of_each_kind().for_each(|case| independence::rows_alone(cpu(Some(isa), 2), &case));
     }
 }

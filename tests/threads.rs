@@ -9,6 +9,7 @@ use optmsm_core::params::HostTensor;
 use optmsm_core::predictor::Predictor;
 use optmsm_core::reference::Reference;
 use optmsm_cpu::{Cpu, CpuOptions, Isa};
+use optmsm_tests::independence;
 
 fn cpu(threads: usize) -> Cpu {
     Cpu::with(CpuOptions { threads: Some(threads), block_rows: 16, ..CpuOptions::default() }).unwrap()
@@ -29,10 +30,7 @@ fn parameters_are_bit_equal_for_any_number_of_threads() {
         });
         learner.export().unwrap()
     };
-    let one = train(1);
-    for threads in [2, 3, 8] {
-        assert!(one == train(threads), "{threads} threads");
-    }
+    independence::threads(&case.name, train);
 }
 
 #[test]
@@ -47,10 +45,7 @@ fn every_kind_with_every_option_is_bit_equal_for_any_number_of_threads() {
             });
             learner.export().unwrap()
         };
-        let one = train(1);
-        for threads in [2, 3, 8] {
-            assert!(one == train(threads), "{} on {threads} threads", case.name);
-        }
+        independence::threads(&case.name, train);
     }
 }
 
@@ -73,43 +68,18 @@ fn lanes_without_rows_add_nothing_and_room_does_not_matter() {
     }
 }
 
-fn model<B: Backend>(case: &Case) -> AnyModel<B> {
-    models::build(&case.config, &case.input).unwrap()
-}
-
 #[test]
 fn a_row_is_predicted_the_same_alone_and_in_any_batch() {
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
         for case in all_cases() {
-            let be = || {
-                Cpu::with(CpuOptions {
-                    isa: Some(isa),
-                    lanes: 2,
-                    block_rows: 11,
-                    threads: Some(2),
-                    ..CpuOptions::default()
-                })
-                .unwrap()
+            let options = CpuOptions {
+                isa: Some(isa),
+                lanes: 2,
+                block_rows: 11,
+                threads: Some(2),
+                ..CpuOptions::default()
             };
-            let learner =
-                Learner::new(Reference::<f64>::new(), model(&case), LearnerConfig::default(), 1, 1).unwrap();
-            let params: Vec<_> = random_parameters(&learner.export().unwrap(), 2)
-                .into_iter()
-                .map(|t| HostTensor {
-                    name: t.name,
-                    shape: t.shape,
-                    data: t.data.iter().map(|&v| v as f32).collect(),
-                })
-                .collect();
-            let predictor = Predictor::new(be(), model(&case), &params, 37).unwrap();
-            let batch = random_batch(&case.input, 37, false, 9);
-            let whole = predictor.logits(&batch).unwrap();
-            for (row, &expected) in whole.iter().enumerate() {
-                let mut one = batch.clone();
-                one.clear();
-                one.push_row(&batch, row);
-                assert_eq!(predictor.logits(&one).unwrap(), [expected], "{} on {}", case.name, isa.name());
-            }
+            independence::rows_alone(Cpu::with(options).unwrap(), &case);
         }
     }
 }

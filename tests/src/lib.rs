@@ -3,6 +3,7 @@
 pub mod averages;
 pub mod bounds;
 pub mod fixtures;
+pub mod independence;
 pub mod parity;
 pub mod steps;
 pub mod tables;

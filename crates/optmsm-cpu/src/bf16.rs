@@ -40,7 +40,7 @@ pub(crate) fn words(k: usize) -> usize {
 #[inline(always)]
 pub(crate) fn pair_columns(words: &mut [f32], row: &[f32]) {
     let (pairs, rest) = row.as_chunks::<2>();
-    words.iter_mut().zip(pairs).for_each(|(word_, &[first, second])| *word_ = word(first, second));
+    words.iter_mut().zip(pairs).for_each(|(w, &[first, second])| *w = word(first, second));
     if let &[last] = rest {
         words[pairs.len()] = word(last, 0.0);
     }

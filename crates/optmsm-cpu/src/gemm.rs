@@ -14,7 +14,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use pack::{pack, pack_panel, pack_panel_bf16};
+pub(crate) use pack::{Weight, pack, pack_panel, pack_panel_bf16};
 pub(crate) use panels::{Product, multiply};
 pub(crate) use reduce::{Reduction, accumulate};
 pub(crate) use values::{ByValue, by_value};

@@ -24,19 +24,26 @@ impl Buffer {
     /// `len` zeros, or an error where memory is short.
     pub(crate) fn zeros(len: usize) -> Result<Self> {
         // Pages that nothing has written stay free: the room comes as zeros from the system.
-        let room = if len == 0 { 0 } else { len.saturating_add(LINE - 1) };
-        let room = zeros::<f32>(room).map_err(|_| no_memory::<f32>(len))?;
-        let start = if len == 0 { 0 } else { room.as_ptr().align_offset(LINE * size_of::<f32>()) };
-        Ok(Self { room, start, len })
+        let room = zeros::<f32>(Self::room(len)).map_err(|_| no_memory::<f32>(len))?;
+        Ok(Self::within(room, len))
     }
 
-    /// Room for at least `len` elements; what they hold is of no use after it grew.
-    ///
-    /// # Panics
-    /// When memory is short.
+    /// Elements with which `len` of them can begin at a line.
+    fn room(len: usize) -> usize {
+        if len == 0 { 0 } else { len.saturating_add(LINE - 1) }
+    }
+
+    /// The first line of `room` on, which has [`Buffer::room`] of `len` elements.
+    fn within(room: Vec<f32>, len: usize) -> Self {
+        let start = if len == 0 { 0 } else { room.as_ptr().align_offset(LINE * size_of::<f32>()) };
+        Self { room, start, len }
+    }
+
+    /// Room for at least `len` elements; what they hold is of no use after it grew. As a `Vec`, it ends the program where memory is
+    /// short.
     pub(crate) fn at_least(&mut self, len: usize) {
         if self.len < len {
-            *self = Self::zeros(len).expect("memory for a thread's scratch");
+            *self = Self::within(vec![0.0; Self::room(len)], len);
         }
     }
 }
@@ -58,18 +65,14 @@ impl DerefMut for Buffer {
 }
 
 impl Clone for Buffer {
-    /// # Panics
-    /// When memory is short.
     fn clone(&self) -> Self {
         Self::from(&self[..])
     }
 }
 
 impl From<&[f32]> for Buffer {
-    /// # Panics
-    /// When memory is short.
     fn from(numbers: &[f32]) -> Self {
-        let mut buffer = Self::zeros(numbers.len()).expect("memory for a copy");
+        let mut buffer = Self::within(vec![0.0; Self::room(numbers.len())], numbers.len());
         buffer.copy_from_slice(numbers);
         buffer
     }

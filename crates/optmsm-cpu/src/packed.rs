@@ -5,7 +5,7 @@ use optmsm_core::error::Result;
 use rayon::prelude::*;
 
 use crate::bf16;
-use crate::gemm::{Rows, pack_panel, pack_panel_bf16};
+use crate::gemm::{Rows, Weight, pack_panel, pack_panel_bf16};
 use crate::isa::Isa;
 use crate::memory::Buffer;
 
@@ -65,7 +65,7 @@ impl Packed {
         let dense = src.stride == src.cols || src.rows < 2;
         assert!(dense || src.cols == cols, "rows of {}, not of {cols}", src.cols);
         let stride = if dense { cols } else { src.stride };
-        let weight = |g: usize| {
+        let rows_of = |g: usize| {
             let data = src.buf.get(src.offset + g * rows * stride..src.end()).unwrap_or(&[]);
             Rows { data, stride }
         };
@@ -75,12 +75,9 @@ impl Packed {
             // One task packs a few thousand elements at least.
             let panels = panels.par_chunks_exact_mut(len).enumerate().with_min_len(8192_usize.div_ceil(len));
             panels.for_each(|(index, panel)| {
-                let (w, index) = (weight(index / each), index % each);
-                if bf16 {
-                    pack_panel_bf16(isa, panel, w, transposed, k, n, index);
-                } else {
-                    pack_panel(isa, panel, w, transposed, k, n, index);
-                }
+                let weight = Weight { rows: rows_of(index / each), transposed, k, n };
+                let pack = if bf16 { pack_panel_bf16 } else { pack_panel };
+                pack(isa, panel, weight, index % each);
             });
         };
         // x Wᵀ: k runs over inputs, columns over outputs; d_y W the other way round.

@@ -11,26 +11,29 @@ use crate::memory::Buffer;
 /// Rows and columns that are transposed together: both sides of the copy then stay in L1.
 const BLOCK: usize = 32;
 
+/// B `[k, n]` of a product as it lies in memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Weight<'a> {
+    /// B, or its transpose `[n, k]`.
+    pub(crate) rows: Rows<'a>,
+    pub(crate) transposed: bool,
+    pub(crate) k: usize,
+    pub(crate) n: usize,
+}
+
 /// Packs B `[k, n]` into panels of [`Isa::panel`] columns, each k rows, the last one padded.
 pub(crate) fn pack(isa: Isa, panels: &mut [f32], b: Rows, k: usize, n: usize) {
     let len = isa.panel() * k;
     let count = n.div_ceil(isa.panel());
     assert!(panels.len() >= count * len, "{} elements for {k}x{n}", panels.len());
     for (index, panel) in panels.chunks_exact_mut(len.max(1)).take(count).enumerate() {
-        pack_panel(isa, panel, b, false, k, n, index);
+        pack_panel(isa, panel, Weight { rows: b, transposed: false, k, n }, index);
     }
 }
 
-/// Packs panel `index` of B, which `w` holds, or its transpose `[n, k]`; columns behind the last keep what they hold.
-pub(crate) fn pack_panel(
-    isa: Isa,
-    panel: &mut [f32],
-    w: Rows,
-    transposed: bool,
-    k: usize,
-    n: usize,
-    index: usize,
-) {
+/// Packs panel `index`; columns behind the last keep what they hold.
+pub(crate) fn pack_panel(isa: Isa, panel: &mut [f32], weight: Weight, index: usize) {
+    let Weight { rows: w, transposed, k, n } = weight;
     let width = isa.panel();
     let first = index * width;
     let real = width.min(n - first);
@@ -60,15 +63,8 @@ thread_local! {
 }
 
 /// Packs panel `index` in pairs of bf16 that are neighbours along k; columns behind the last hold anything.
-pub(crate) fn pack_panel_bf16(
-    isa: Isa,
-    panel: &mut [f32],
-    w: Rows,
-    transposed: bool,
-    k: usize,
-    n: usize,
-    index: usize,
-) {
+pub(crate) fn pack_panel_bf16(isa: Isa, panel: &mut [f32], weight: Weight, index: usize) {
+    let k = weight.k;
     let width = isa.panel();
     PANEL.with_borrow_mut(|wide| {
         // An odd k has a row of zeros behind the last one.
@@ -76,7 +72,7 @@ pub(crate) fn pack_panel_bf16(
         wide.at_least(rows * width);
         let wide = &mut wide[..rows * width];
         wide[k * width..].fill(0.0);
-        pack_panel(isa, &mut wide[..k * width], w, transposed, k, n, index);
+        pack_panel(isa, &mut wide[..k * width], weight, index);
         isa.vectorise(
             #[inline(always)]
             || {

@@ -94,7 +94,7 @@ fn panels(isa: Isa, bf16: bool, b: &Matrix) -> Vec<f32> {
     }
     let mut packed = vec![0.0; n.next_multiple_of(isa.panel()) * bf16::words(k)];
     for (index, panel) in packed.chunks_mut((isa.panel() * bf16::words(k)).max(1)).enumerate() {
-        pack_panel_bf16(isa, panel, b.rows(), false, k, n, index);
+        pack_panel_bf16(isa, panel, Weight { rows: b.rows(), transposed: false, k, n }, index);
     }
     packed
 }
@@ -118,13 +118,17 @@ fn an_element_of_bf16_is_one_chain_wherever_it_is_and_on_every_set() {
             let b = panels(isa, true, &b);
             for (index, panel) in b.chunks_exact(isa.panel() * bf16::words(k)).enumerate() {
                 let mut same = panel.to_vec();
-                pack_panel_bf16(isa, &mut same, turned.rows(), true, k, n, index);
+                pack_panel_bf16(
+                    isa,
+                    &mut same,
+                    Weight { rows: turned.rows(), transposed: true, k, n },
+                    index,
+                );
                 let columns = isa.panel().min(n - index * isa.panel());
                 for (row, same) in panel.chunks_exact(isa.panel()).zip(same.chunks_exact(isa.panel())) {
-                    assert_eq!(
-                        row[..columns].to_vec().iter().map(|w| w.to_bits()).collect::<Vec<_>>(),
-                        same[..columns].iter().map(|w| w.to_bits()).collect::<Vec<_>>()
-                    );
+                    let bits =
+                        |words: &[f32]| words[..columns].iter().map(|w| w.to_bits()).collect::<Vec<_>>();
+                    assert_eq!(bits(row), bits(same), "{}, panel {index}", isa.name());
                 }
             }
             let mut c = Matrix::new(m, n, 2, || NAN);
