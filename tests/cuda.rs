@@ -3,17 +3,14 @@
 //! of `gpu` where there is no device.
 
 use optmsm_core::backend::Backend;
-use optmsm_core::gradcheck::{Case, case, random_batch, random_parameters};
+use optmsm_core::gradcheck::{Case, case};
 use optmsm_core::learner::Learner;
 use optmsm_core::model::AnyModel;
-use optmsm_core::models;
 use optmsm_core::params::HostTensor;
-use optmsm_core::predictor::Predictor;
-use optmsm_core::reference::Reference;
 use optmsm_core::rounding::TableDtype;
 use optmsm_cpu::{Cpu, CpuOptions};
 use optmsm_cuda::{Cuda, CudaOptions, Device, Precision};
-use optmsm_tests::bounds::{convert, named, only};
+use optmsm_tests::bounds::named;
 use optmsm_tests::steps::{self, Landing, ROWS, adam, batch_of, learner};
 use optmsm_tests::{averages, independence, parity, tables};
 

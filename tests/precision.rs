@@ -4,11 +4,10 @@
 use std::collections::BTreeSet;
 
 use optmsm_core::backend::{Dense, Epilogue, Groups, Layout, Mat, MatMut, Memory, Products, Write};
-use optmsm_core::gradcheck::{Case, all_cases, random_batch};
+use optmsm_core::gradcheck::{Case, all_cases};
 use optmsm_core::learner::{Learner, LearnerConfig};
 use optmsm_core::models;
 use optmsm_core::precision::Precision;
-use optmsm_core::predictor::Predictor;
 use optmsm_cpu::{Cpu, CpuOptions, Isa};
 use optmsm_tests::{independence, parity, steps};
 

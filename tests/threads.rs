@@ -1,13 +1,8 @@
 //! The CPU backend: bit-equal for any number of threads, rows independent of their batch.
 
-use optmsm_core::backend::Backend;
-use optmsm_core::gradcheck::{Case, all_cases, case, random_batch, random_parameters};
+use optmsm_core::gradcheck::{all_cases, case, random_batch};
 use optmsm_core::learner::{Learner, LearnerConfig};
-use optmsm_core::model::AnyModel;
 use optmsm_core::models;
-use optmsm_core::params::HostTensor;
-use optmsm_core::predictor::Predictor;
-use optmsm_core::reference::Reference;
 use optmsm_cpu::{Cpu, CpuOptions, Isa};
 use optmsm_tests::independence;
 
