@@ -70,6 +70,9 @@ pub enum DataError {
         /// The system's own error.
         source: io::Error,
     },
+    /// Who asked for rows does not want them any more.
+    #[error("stopped while rows were read")]
+    Interrupted,
 }
 
 /// Groups of faults of a file or folder that a program treats alike.

@@ -34,8 +34,8 @@ pub use schema::{
     Value, Vocabulary, bracketed,
 };
 pub use source::{
-    BY_ROW, InputFile, NULLS, NUMBER_NULLS, Paths, Progress, Quoting, Reading, Source, SourceFile, Spelling,
-    Split, SplitConfig, is_url,
+    BY_ROW, Frame, InputFile, NULLS, NUMBER_NULLS, Paths, Progress, Quoting, Reading, Source, SourceFile,
+    Spelling, Split, SplitConfig, interruptible, is_url,
 };
 pub use synth::{SynthConfig, SynthWorld};
 pub use util::{Lock, NewFile, is_taken, read_at, write_atomic, write_whole};

@@ -10,14 +10,17 @@ mod csv_files;
 mod csv_rows;
 mod data_file;
 mod decode;
+mod digest;
 mod file;
 mod foreign;
 mod guard;
 mod header;
 mod input_file;
 mod int96;
+mod interrupt;
 mod ipc;
 mod listing;
+mod memory;
 mod nearest;
 #[cfg(feature = "object-store")]
 mod object;
@@ -43,6 +46,8 @@ pub(crate) use column::{Dictionary, can_be_read};
 pub(crate) use data_file::DataFile;
 pub use data_file::is_url;
 pub use input_file::InputFile;
+pub use interrupt::interruptible;
+pub use memory::Frame;
 pub use paths::Paths;
 pub(crate) use pool::{Done, Stream, Work};
 pub(crate) use progress::PROGRESS_ROWS;
@@ -71,6 +76,8 @@ use listing::data_files;
 /// With the feature `object-store`, a path may be a URL of an object store: `s3://bucket/key`, `gs://bucket/key`,
 /// `az://container/key` or `file:///path`, where a key is a file, a glob or a folder, and is taken as it is (no `%20`).
 /// Settings and credentials come from the environment (`AWS_…`, `GOOGLE_…`, `AZURE_…`).
+///
+/// The path of a [`Frame`] stands for rows in memory.
 #[derive(Clone, Debug)]
 pub struct Source {
     paths: Vec<PathBuf>,
@@ -84,7 +91,7 @@ pub struct SourceFile {
     pub path: PathBuf,
     /// Columns that its folders hold, and their value; none for a missing one.
     pub folders: Vec<(String, Option<String>)>,
-    /// Of an object in a store: size, e-tag, version and time of change.
+    /// Of an object in a store: size, e-tag, version and time of change; of a [`Frame`] a hash.
     pub state: Option<String>,
 }
 
@@ -138,7 +145,7 @@ impl Source {
     pub fn described(&self) -> Result<Vec<SourceFile>> {
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         let described = |part: DataFile| SourceFile {
-            state: part.state_in_store(),
+            state: part.state(),
             folders: part.partitions.into_iter().map(|p| (p.column, p.value.map(text))).collect(),
             path: part.path,
         };

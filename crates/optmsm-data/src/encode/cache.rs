@@ -88,8 +88,9 @@ fn key(schema: &Schema, files: &[DataFile], part: Selection) -> Result<String> {
     for part in files {
         let name = &part.name;
         let io = |e| DataError::io(name, "read", e);
-        if let Some(state) = part.state_in_store() {
-            hash.update(name);
+        if let Some(state) = part.state() {
+            // A frame has another name each time.
+            hash.update(if part.is_frame() { "" } else { name });
             hash.update(state);
             continue;
         }

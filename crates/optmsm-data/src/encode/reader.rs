@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::sync::Arc;
 
+use arrow_array::RecordBatchReader;
 use csv::ByteRecord;
 use optmsm_core::batch::{Batch, Column};
 
@@ -94,6 +95,19 @@ impl<'a> RowReader<'a> {
         need: Need,
     ) -> Result<Self> {
         Self::new(Records::from_reader(name, Box::new(reader), &schema.reading)?, schema, need)
+    }
+
+    /// Reads Arrow batches, each once; `name` stands for the path in messages.
+    ///
+    /// # Errors
+    /// As [`RowReader::open`].
+    pub fn from_batches(
+        name: &str,
+        batches: Box<dyn RecordBatchReader + Send>,
+        schema: &'a Schema,
+        need: Need,
+    ) -> Result<Self> {
+        Self::new(Records::from_batches(name, batches)?, schema, need)
     }
 
     fn new(mut records: Records, schema: &'a Schema, need: Need) -> Result<Self> {

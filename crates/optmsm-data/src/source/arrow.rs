@@ -75,6 +75,9 @@ pub(super) fn batches(
     file: &Stored,
     columns: Option<Vec<usize>>,
 ) -> std::result::Result<decode::Batches, String> {
+    if let Stored::Memory(memory) = file {
+        return memory.batches(columns).map_err(|e| plain(&e.to_string()));
+    }
     let reader = file.reader().map_err(|e| e.to_string())?;
     let messages = Messages::open(reader, columns).map_err(|e| plain(&e.to_string()))?;
     Ok(Box::new(messages))

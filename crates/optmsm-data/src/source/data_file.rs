@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use super::memory::Memory;
 use crate::error::{DataError, FileErrorKind, Result};
 
 /// Format of a file, by its name.
@@ -32,6 +33,8 @@ pub(crate) struct DataFile {
     pub(crate) partitions: Vec<Partition>,
     /// Size of the file; none for what is no ordinary file.
     pub(crate) bytes: Option<u64>,
+    /// The rows themselves, where no file holds them.
+    pub(super) memory: Option<Memory>,
     /// Where it lies in a store, if it does.
     #[cfg(feature = "object-store")]
     pub(super) object: Option<std::sync::Arc<super::object::Object>>,
@@ -43,12 +46,18 @@ const KINDS: &str = ".csv, .csv.gz, .csv.zst, .parquet, .arrow, .feather or .ipc
 pub(super) const DEEPEST: usize = 32;
 
 impl DataFile {
-    /// Of an object in a store: what changes when its content does. None of a file on disk.
-    pub(crate) fn state_in_store(&self) -> Option<String> {
+    /// Whether its rows are in memory.
+    pub(crate) fn is_frame(&self) -> bool {
+        self.memory.is_some()
+    }
+
+    /// Of an object in a store or rows in memory: what changes when the content does. None of a file on disk.
+    pub(crate) fn state(&self) -> Option<String> {
         #[cfg(feature = "object-store")]
-        return self.object.as_ref().map(|object| object.state());
-        #[cfg(not(feature = "object-store"))]
-        None
+        if let Some(object) = &self.object {
+            return Some(object.state());
+        }
+        self.memory.as_ref()?.state()
     }
 }
 
@@ -138,6 +147,7 @@ fn decode(text: &str) -> Vec<u8> {
 /// The error of files that are all empty.
 pub(super) fn no_row(parts: &[DataFile]) -> DataError {
     let problem = match parts.len() {
+        1 if parts[0].is_frame() => "has no row".to_owned(),
         1 => "the file has no row".to_owned(),
         n => format!("neither this file nor the {} after it has a row", n - 1),
     };

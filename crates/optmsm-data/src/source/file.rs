@@ -46,11 +46,12 @@ impl Opened {
     pub(super) fn new(part: &DataFile) -> Result<Self> {
         let file = Stored::open(part)?;
         let opened = guard(|| {
-            if part.format == Format::Arrow {
+            if part.format == Format::Arrow && part.memory.is_none() {
                 let schema = arrow::batches(&file, None)?.schema();
                 return Ok(Self { schema, parquet: None });
             }
             let metadata = match &file {
+                Stored::Memory(memory) => return Ok(Self { schema: memory.schema(), parquet: None }),
                 Stored::Disk(file) => ArrowReaderMetadata::load(file, ArrowReaderOptions::new()),
                 #[cfg(feature = "object-store")]
                 Stored::Object(object) => {
@@ -293,6 +294,7 @@ fn row_group(
         ArrowReaderMetadata::try_new(metadata.clone(), options).unwrap_or_else(|_| parquet.clone());
     let mask = ProjectionMask::roots(metadata.file_metadata().schema_descr(), roots.iter().copied());
     let reader = match file {
+        Stored::Memory(_) => return Err("rows in memory have no row groups".into()),
         Stored::Disk(file) => {
             let file = file.try_clone().map_err(|e| e.to_string())?;
             reader(file, described, mask, group)

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::data_file::{
     DEEPEST, DataFile, Format, empty_folder, hidden, is_url, known_format, no_pattern, partitions, too_deep,
 };
+use super::memory::{frame, is_frame};
 #[cfg(feature = "object-store")]
 use super::object::data_files as url_files;
 use crate::error::{DataError, FileErrorKind, Result};
@@ -16,6 +17,10 @@ pub(crate) fn data_files(paths: &[PathBuf]) -> Result<Vec<DataFile>> {
     let mut parts = Vec::new();
     for path in paths {
         let shown = path.display().to_string();
+        if is_frame(path) {
+            parts.push(frame(path)?);
+            continue;
+        }
         if is_url(path) {
             url_files(&shown, &mut parts)?;
             continue;
@@ -52,6 +57,7 @@ fn part(path: &Path, format: Format, meta: &fs::Metadata) -> DataFile {
         format,
         partitions: partitions(path),
         bytes: meta.is_file().then_some(meta.len()),
+        memory: None,
         #[cfg(feature = "object-store")]
         object: None,
     }

@@ -13,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use super::guard::caught;
+use super::interrupt::Interrupt;
 use super::records::{Job, Records};
 use super::rows::Rows;
 use crate::error::{DataError, Result};
@@ -72,14 +73,20 @@ struct Shared<T> {
 }
 
 /// Results of the rows of a source, in their order.
-pub(crate) enum Stream<W: Work> {
+pub(crate) struct Stream<W: Work> {
+    way: Way<W>,
+    interrupt: Interrupt,
+}
+
+/// How rows are worked on.
+enum Way<W: Work> {
     /// By the thread that asks.
     Here(Records, W, VecDeque<Done<W::Made>>),
     /// By threads of its own; they end when it is dropped.
     Threads(Pool<W::Made>),
 }
 
-pub(crate) struct Pool<T> {
+struct Pool<T> {
     shared: Arc<Shared<T>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -90,17 +97,22 @@ impl<W: Work> Stream<W> {
     /// # Errors
     /// The system does not start as many threads.
     pub(crate) fn new(records: Records, mut worker: impl FnMut() -> W) -> Result<Self> {
-        Ok(match records.threads() {
-            0 => Stream::Here(records, worker(), VecDeque::new()),
-            threads => Stream::Threads(Pool::start(records, (0..threads).map(|_| worker()).collect())?),
-        })
+        let way = match records.threads() {
+            0 => Way::Here(records, worker(), VecDeque::new()),
+            threads => Way::Threads(Pool::start(records, (0..threads).map(|_| worker()).collect())?),
+        };
+        Ok(Self { way, interrupt: Interrupt::here() })
     }
 
     /// The next result; none at the end.
+    ///
+    /// # Errors
+    /// A row cannot be used; the work is [interruptible](super::interruptible) and to stop.
     pub(crate) fn next(&mut self) -> Result<Option<Done<W::Made>>> {
-        match self {
-            Stream::Threads(pool) => pool.next(),
-            Stream::Here(records, worker, done) => loop {
+        self.interrupt.check()?;
+        match &mut self.way {
+            Way::Threads(pool) => pool.next(),
+            Way::Here(records, worker, done) => loop {
                 if let Some(done) = done.pop_front() {
                     return Ok(Some(done));
                 }

@@ -3,12 +3,15 @@
 use std::io::Read;
 
 use ::csv::ByteRecord;
+use arrow_array::RecordBatchReader;
 
 use super::Source;
 use super::column_files::{self, ColumnFiles};
 use super::csv_files::CsvFiles;
 use super::csv_rows::Text;
+use super::decode::ROWS;
 use super::listing::data_files;
+use super::memory::once;
 use super::reading::Reading;
 use super::rows::Rows;
 use crate::error::{DataError, Result};
@@ -33,6 +36,11 @@ pub(crate) enum Job {
     Columns(column_files::Job),
 }
 
+/// Threads that decode unless the user says otherwise.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS)
+}
+
 impl Records {
     /// Opens the first file.
     pub(crate) fn open(source: &Source, reading: &Reading) -> Result<Self> {
@@ -47,17 +55,25 @@ impl Records {
         let Some(first) = parts.first() else {
             return Err(DataError::unfit("data", "no file is named", "give at least one path"));
         };
+        // To start threads takes longer than to read few rows.
+        let few = first.memory.as_ref().is_some_and(|memory| memory.rows().is_some_and(|rows| rows <= ROWS));
         let files = match first.format.is_csv() {
             true => Files::Csv(Box::new(CsvFiles::open(parts, reading)?)),
             false => Files::Columns(Box::new(ColumnFiles::open(parts)?)),
         };
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
-        Ok(Self { files, threads: source.threads.unwrap_or_else(cores) })
+        let threads = if few { 0 } else { source.threads.unwrap_or_else(cores) };
+        Ok(Self { files, threads })
     }
 
     /// Reads a CSV from anything; `name` stands for the path in messages.
     pub(crate) fn from_reader(name: &str, reader: Box<dyn Read + Send>, reading: &Reading) -> Result<Self> {
         Ok(Self::here(CsvFiles::from_reader(name, reader, reading)?))
+    }
+
+    /// Reads Arrow batches once; `name` stands for the path in messages.
+    pub(crate) fn from_batches(name: &str, batches: Box<dyn RecordBatchReader + Send>) -> Result<Self> {
+        let files = Files::Columns(Box::new(ColumnFiles::open(vec![once(name, batches)])?));
+        Ok(Self { files, threads: cores() })
     }
 
     /// Read by the thread that asks: one that waits for a pipe could not be stopped.

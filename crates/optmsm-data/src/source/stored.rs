@@ -1,9 +1,10 @@
-//! Where a file lies: on a disk, or in an object store under a URL.
+//! Where rows lie: on a disk, in memory, or in an object store under a URL.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
 
 use super::data_file::DataFile;
+use super::memory::Memory;
 #[cfg(feature = "object-store")]
 use super::object::Remote;
 use crate::error::{DataError, Result};
@@ -11,6 +12,7 @@ use crate::error::{DataError, Result};
 /// An open file.
 pub(super) enum Stored {
     Disk(File),
+    Memory(Memory),
     #[cfg(feature = "object-store")]
     Object(Remote),
 }
@@ -22,6 +24,9 @@ impl<T: Read + Seek + Send> ReadSeek for T {}
 
 impl Stored {
     pub(super) fn open(part: &DataFile) -> Result<Self> {
+        if let Some(memory) = &part.memory {
+            return Ok(Self::Memory(memory.clone()));
+        }
         #[cfg(feature = "object-store")]
         if let Some(object) = &part.object {
             return Ok(Self::Object(Remote::new(object.clone())));
@@ -33,12 +38,13 @@ impl Stored {
     pub(super) fn into_reader(self) -> Box<dyn Read + Send> {
         match self {
             Self::Disk(file) => Box::new(file),
+            Self::Memory(memory) => memory.into_reader(),
             #[cfg(feature = "object-store")]
             Self::Object(remote) => Box::new(remote.reader()),
         }
     }
 
-    /// Its bytes from the first on; the place is shared with other readers of a file on disk.
+    /// Its bytes from the first on, of what has bytes; the place is shared with other readers of a file on disk.
     pub(super) fn reader(&self) -> io::Result<Box<dyn ReadSeek>> {
         match self {
             Self::Disk(file) => {
@@ -46,6 +52,7 @@ impl Stored {
                 file.rewind()?;
                 Ok(Box::new(file))
             }
+            Self::Memory(_) => Err(io::ErrorKind::Unsupported.into()),
             #[cfg(feature = "object-store")]
             Self::Object(remote) => Ok(Box::new(remote.reader())),
         }
@@ -54,7 +61,7 @@ impl Stored {
     /// The store's error, if a read failed because of the store and not because of the file's content.
     pub(super) fn failure(&self) -> Option<DataError> {
         match self {
-            Self::Disk(_) => None,
+            Self::Disk(_) | Self::Memory(_) => None,
             #[cfg(feature = "object-store")]
             Self::Object(remote) => remote.failure(),
         }

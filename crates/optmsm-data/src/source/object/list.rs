@@ -120,6 +120,7 @@ impl Place {
             format: format.or_else(|| Format::of(&path)).unwrap_or(Format::Csv),
             partitions: partitions(&path),
             bytes: Some(meta.size),
+            memory: None,
             object: Some(Arc::new(Object {
                 name: name.clone(),
                 scheme,
