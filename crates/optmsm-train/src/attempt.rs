@@ -252,9 +252,13 @@ impl Watch<'_> {
 }
 
 impl Observer for Watch<'_> {
-    fn evaluated(&self, at: &Position) -> Next {
+    fn trained(&self, rows: u64, loss: Option<f64>) {
+        self.inner.trained(rows, loss);
+    }
+
+    fn evaluated(&self, at: &Position, valid: Option<&Evaluation>) -> Next {
         self.note();
-        self.inner.evaluated(at)
+        self.inner.evaluated(at, valid)
     }
 
     fn tested(&self, evaluation: &Evaluation, predictions: &[f32]) {

@@ -1,4 +1,4 @@
-//! Commands and their options.
+//! The program `optmsm`: its commands and their options, for a process of its own ([`main`]) or within another one ([`call`]).
 
 mod apply;
 mod bench;
@@ -7,6 +7,7 @@ mod check;
 mod compare;
 mod docs;
 mod gradcheck;
+mod host;
 mod init;
 mod inspect;
 mod many;
@@ -20,25 +21,19 @@ mod synth;
 mod train;
 mod tune;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use comfy_table::{CellAlignment, Table, presets};
-use optmsm_core::backend::Backend;
-use optmsm_core::model::AnyModel;
-use optmsm_core::params::TensorSource;
-use optmsm_core::predictor::Predictor;
-use optmsm_cpu::{Cpu, CpuOptions};
-use optmsm_cuda::{Cuda, CudaOptions};
 use optmsm_data::{printable, write_atomic};
-use optmsm_train::calibration::{self, Fit};
-use optmsm_train::checkpoint::Checkpoint;
-use optmsm_train::config::{BackendKind, TrainConfig};
-use optmsm_train::error::{Error, Result};
-use optmsm_train::run::Run;
-use optmsm_train::sampling::Shift;
-use optmsm_train::say;
 use serde::Serialize;
+
+use crate::config::BackendKind;
+use crate::error::{Error, Result};
+use crate::say;
 
 /// Multi-scenario click-through-rate models: train, evaluate, predict.
 #[derive(Parser)]
@@ -143,14 +138,37 @@ struct ApplyTo {
     uncalibrated: bool,
 }
 
-/// Runs the command of the process's arguments.
-pub(crate) fn run() -> Result<u8> {
+/// Runs the program with its arguments, the first of which is its name; returns the exit code. Signals are the program's from then on.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     signals::survive_file_limits();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(e) => return no_command(&e),
+    let done = match Cli::try_parse_from(args) {
+        Ok(cli) => run(cli.command),
+        Err(e) => no_command(&e),
     };
-    match cli.command {
+    done.unwrap_or_else(|e| {
+        say::line(&format!("error: {e}"));
+        e.exit_code()
+    })
+}
+
+/// Runs a command within another process; returns the program's exit code and what it would have printed on standard output. The
+/// command saves its work and ends once `stop` is true, as the program does on a signal.
+///
+/// # Errors
+/// Those of the command; it is not understood.
+pub fn call(args: &[String], stop: Arc<AtomicBool>) -> Result<(u8, Vec<u8>)> {
+    let program = ["optmsm"].into_iter().chain(args.iter().map(String::as_str));
+    let cli = Cli::try_parse_from(program).map_err(|e| {
+        let text = e.render().to_string();
+        let problem = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        Error::argument(format!("optmsm {}", args.join(" ")), problem, "see optmsm --help")
+    })?;
+    let (done, printed) = host::called(stop, || run(cli.command));
+    Ok((done?, printed))
+}
+
+fn run(command: Command) -> Result<u8> {
+    match command {
         Command::Train(options) => train::run(&options)?,
         Command::Prepare(options) => prepare::run(&options)?,
         Command::Init(options) => init::run(&options)?,
@@ -221,41 +239,6 @@ fn overrides(set: &[String], backend: Option<BackendKind>) -> Vec<String> {
     let backend = backend.and_then(|kind| kind.to_possible_value());
     let backend = backend.map(|kind| format!("train.backend=\"{}\"", kind.get_name()));
     set.iter().cloned().chain(backend).collect()
-}
-
-/// A backend that can be opened on this machine.
-enum Device {
-    Cpu(Cpu),
-    Cuda(Cuda),
-}
-
-/// The only place that picks a backend.
-fn open(kind: BackendKind, config: &TrainConfig) -> Result<Device> {
-    let &TrainConfig { threads, device, precision, .. } = config;
-    Ok(match kind {
-        BackendKind::Cpu => {
-            Device::Cpu(Cpu::with(CpuOptions { threads, precision, ..CpuOptions::default() })?)
-        }
-        BackendKind::Cuda => Device::Cuda(Cuda::new(CudaOptions { device, precision })?),
-    })
-}
-
-/// A model of the run's kind.
-fn model<B: Backend>(run: &Run) -> Result<AnyModel<B>> {
-    Ok(optmsm_core::models::build(&run.config.model, &run.input_spec())?)
-}
-
-/// A run's best parameters, ready to answer, with or without a calibration.
-fn predictor<B: Backend<Elem = f32>>(
-    be: B,
-    run: &Run,
-    best: &Checkpoint,
-    fit: Option<Fit>,
-    max_rows: usize,
-) -> Result<Predictor<B, AnyModel<B>>> {
-    let source: &dyn TensorSource<f32> = best;
-    let predictor = Predictor::new(be, model(run)?, source, max_rows)?;
-    Ok(predictor.answering(calibration::answer(Shift::of(&run.config.data, &run.schema)?, fit)))
 }
 
 /// A table with its last column to the right, and an empty line.

@@ -156,6 +156,14 @@ impl Config {
         Self::with_overrides(table, overrides, Origin::of_file(name, text))
     }
 
+    /// A configuration of a table that no file holds, with `key=value` overrides.
+    ///
+    /// # Errors
+    /// As [`Config::load`], with keys in place of lines.
+    pub fn of_table(table: toml::Table, overrides: &[String]) -> Result<Self> {
+        Self::with_overrides(table, overrides, Origin::default())
+    }
+
     /// This configuration with `key=value` overrides.
     ///
     /// # Errors

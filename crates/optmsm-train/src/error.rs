@@ -226,7 +226,9 @@ impl Error {
     /// The program's exit code: 130 when interrupted, 1 when training diverged, 2 for any other error.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Error::Interrupted { .. } | Error::Paused { .. } => INTERRUPTED,
+            Error::Interrupted { .. } | Error::Paused { .. } | Error::Data(DataError::Interrupted) => {
+                INTERRUPTED
+            }
             Error::Diverged { .. } => 1,
             _ => 2,
         }

@@ -110,6 +110,12 @@ impl Drop for Folder {
     }
 }
 
+/// Folders for new runs of a name, to be tried in this order: `runs/name`, `runs/name-2`, `runs/name-3`, ….
+pub fn named(name: &str) -> impl Iterator<Item = PathBuf> {
+    let first = PathBuf::from(format!("runs/{name}"));
+    std::iter::once(first).chain((2..=u32::MAX).map(move |n| PathBuf::from(format!("runs/{name}-{n}"))))
+}
+
 /// Whether something is at a path. A disk that does not say is no answer: what is taken for absent would be written over.
 ///
 /// # Errors

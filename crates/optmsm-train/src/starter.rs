@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::error::{Error, FileErrorKind, Result};
 
 use columns::Columns;
+pub use toml_text::settings;
 
 /// Rows that are looked at, fewer of more than 200 columns: enough to see what a column is, few enough to wait for.
 pub const ROWS: u64 = 100_000;

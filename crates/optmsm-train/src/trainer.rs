@@ -64,8 +64,11 @@ pub enum Next {
 
 /// Watches a run from outside, and may end it.
 pub trait Observer: std::fmt::Debug {
-    /// Parameters were evaluated and saved.
-    fn evaluated(&self, _at: &Position) -> Next {
+    /// Some rows were trained on; their mean loss is there every few steps.
+    fn trained(&self, _rows: u64, _loss: Option<f64>) {}
+
+    /// Parameters were evaluated on the validation rows, if there are any, and saved.
+    fn evaluated(&self, _at: &Position, _valid: Option<&Evaluation>) -> Next {
         Next::Continue
     }
 
@@ -206,7 +209,11 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
                 at.stretch.add(&trace);
                 at.loss = at.stretch.losses.mean().total();
             }
-            progress.advance(plan.rows() as u64, shows.then_some(at.loss));
+            let rows = plan.rows() as u64;
+            progress.advance(rows, shows.then_some(at.loss));
+            if let Some(observer) = observer {
+                observer.trained(rows, shows.then_some(at.loss));
+            }
             // Not where an interrupt made us look: a continued run has the points of an uninterrupted one.
             if shows {
                 let loss = std::mem::take(&mut at.stretch.recent).mean();
@@ -216,14 +223,15 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
             }
             let _ = give_back.send(plan);
             if evaluates {
-                let auc = evaluated(learner, run, data, &mut at, last_finite, &progress, board.as_mut())?;
+                let found = evaluated(learner, run, data, &mut at, last_finite, &progress, board.as_mut())?;
+                let auc = found.as_ref().and_then(|found| found.overall.get(&AUC));
                 if let (Some(auc), Some(valid), false) =
                     (auc.filter(|&auc| auc > SUSPICIOUS), &data.valid, suspected)
                 {
                     suspected = true;
                     say::warning(&suspicion(auc, &run.schema, &data.train, valid)?);
                 }
-                if observer.is_some_and(|o| o.evaluated(&at) == Next::Stop) {
+                if observer.is_some_and(|o| o.evaluated(&at, found.as_ref()) == Next::Stop) {
                     break;
                 }
             }
@@ -305,7 +313,7 @@ fn step_scalars(
     board.write(step)
 }
 
-/// Evaluates, decides whether this is the best so far, and saves; returns the validation AUC.
+/// Evaluates, decides whether this is the best so far, and saves; returns the evaluation of the validation rows.
 fn evaluated<B: Backend<Elem = f32>, M: Model<B>>(
     learner: &mut Learner<B, M>,
     run: &Run,
@@ -314,9 +322,9 @@ fn evaluated<B: Backend<Elem = f32>, M: Model<B>>(
     last_finite: Option<f64>,
     progress: &Progress,
     mut board: Option<&mut Writer>,
-) -> Result<Option<f64>> {
+) -> Result<Option<Evaluation>> {
     let outline = finite(learner, run, data, at, last_finite)?;
-    let (mut better, mut note, mut auc) = (true, String::new(), None);
+    let (mut better, mut note, mut found) = (true, String::new(), None);
     let stretch = std::mem::take(&mut at.stretch);
     let (train_auc, train_log_loss) = (stretch.auc(), Some(stretch.losses.mean().bce));
     let epoch = run.passes(at);
@@ -324,7 +332,6 @@ fn evaluated<B: Backend<Elem = f32>, M: Model<B>>(
     if let Some(valid) = &data.valid {
         let (evaluation, _) = score(learner, run, (valid, Split::Valid))?;
         let all = &evaluation.overall;
-        auc = all.get(&AUC);
         if all.get(&LOG_LOSS).is_some_and(f64::is_nan) {
             return Err(diverged(at.step, f64::NAN, last_finite, run, (valid, Split::Valid))?);
         }
@@ -355,6 +362,7 @@ fn evaluated<B: Backend<Elem = f32>, M: Model<B>>(
         if let Some(board) = &mut board {
             board.evaluation("valid", &line.evaluation);
         }
+        found = Some(line.evaluation);
     } else {
         at.best_step = at.step;
     }
@@ -375,7 +383,7 @@ fn evaluated<B: Backend<Elem = f32>, M: Model<B>>(
         checkpoint::save(&path, &outline, at, &run.fingerprint()?, |sink| learner.export_to(sink))?;
     }
     save_last(outline, learner, run, data, at)?;
-    Ok(auc)
+    Ok(found)
 }
 
 /// Names, types and shapes of the parameters, and whether all are finite.

@@ -2,29 +2,30 @@
 
 use std::path::Path;
 
+use crate::calibration::Calibration;
+use crate::checkpoint::Checkpoint;
+use crate::coverage::Counter;
+use crate::data_files;
+use crate::error::Result;
+use crate::evaluate::{self, CHUNK};
+use crate::extreme;
+use crate::reading::{reading, scoring};
+use crate::run::Run;
+use crate::sampling::Weighing;
+use crate::say;
 use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
 use optmsm_core::model::Measured;
 use optmsm_data::{Need, OutputFormat, Predictions, RowReader, Schema, Source};
-use optmsm_train::calibration::Calibration;
-use optmsm_train::checkpoint::Checkpoint;
-use optmsm_train::coverage::Counter;
-use optmsm_train::data_files;
-use optmsm_train::error::Result;
-use optmsm_train::evaluate::{self, CHUNK};
-use optmsm_train::extreme;
-use optmsm_train::reading::{reading, scoring};
-use optmsm_train::run::Run;
-use optmsm_train::sampling::Weighing;
-use optmsm_train::say;
 
-use super::{ApplyTo, Device, Output};
+use super::{ApplyTo, Output};
+use crate::device::{self, Device};
 
 pub(super) fn evaluate(on: &ApplyTo, unsampled: bool, output: Output) -> Result<()> {
     let mut run = Run::open(&on.run)?;
     let set = scoring(&mut run.config, &on.set)?;
     let schema = schema(&run, &set)?;
-    match super::open(on.backend, &run.config.train)? {
+    match Device::open(on.backend, &run.config.train)? {
         Device::Cpu(be) => score(be, &run, &schema, on, unsampled, output),
         Device::Cuda(be) => score(be, &run, &schema, on, unsampled, output),
     }
@@ -57,7 +58,7 @@ fn score<B: Backend<Elem = f32>>(
     let weighing = Weighing::of(&run.config.data, schema, whole)?;
     let (best, calibration) = best(run, on)?;
     let by = calibration.as_ref().map(Calibration::to_string);
-    let predictor = super::predictor(be, run, &best, calibration.map(|found| found.fit), CHUNK)?;
+    let predictor = device::predictor(be, run, &best, calibration.map(|found| found.fit), CHUNK)?;
     let mut reader = RowReader::open(path, schema, Need::Labelled)?;
     let (mut predictions, mut counter) = (Vec::new(), Counter::new(schema));
     let mut measured = Measured::of_rows(predictor.spec());
@@ -81,7 +82,7 @@ pub(super) fn predict(on: &ApplyTo, out: &str) -> Result<()> {
     let format = OutputFormat::of(out)?;
     let run = Run::open(&on.run)?;
     let schema = schema(&run, &on.set)?;
-    let device = super::open(on.backend, &run.config.train)?;
+    let device = Device::open(on.backend, &run.config.train)?;
     let rows = Predictions::open(&on.data, &schema, format)?;
     match device {
         Device::Cpu(be) => write(be, &run, &schema, rows, on, out),
@@ -106,7 +107,7 @@ fn write<B: Backend<Elem = f32>>(
 ) -> Result<()> {
     let path = &*on.data;
     let (best, calibration) = best(run, on)?;
-    let predictor = super::predictor(be, run, &best, calibration.map(|found| found.fit), CHUNK)?;
+    let predictor = device::predictor(be, run, &best, calibration.map(|found| found.fit), CHUNK)?;
     let (mut counter, mut first) = (Counter::new(schema), 0);
     let predict = |predictions: &mut [f32], batch: &Batch| -> Result<()> {
         counter.add(batch);

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::bench::{Bench, Contestant, Peer, Plan, SUMMARY, Summary, bench};
+use crate::config::Config;
+use crate::error::{Error, Result};
 use clap::Args;
 use optmsm_core::models::Kind;
-use optmsm_train::bench::{Bench, Contestant, Peer, Plan, SUMMARY, Summary, bench};
-use optmsm_train::config::Config;
-use optmsm_train::error::{Error, Result};
+use optmsm_data::interruptible;
 use serde::Serialize;
 
 use super::many::{Common, Done};
@@ -82,14 +83,15 @@ pub(super) fn run(options: &Options) -> Result<()> {
     }
     let default = if options.ablations { "runs/ablations" } else { "runs/bench" };
     let out = options.out.as_deref().unwrap_or(Path::new(default));
-    let study = options.common.study(stop);
+    let study = options.common.study(&stop);
     let (mut benchmarks, mut text) = (Vec::new(), String::new());
     for plan in &plans {
         let folder = out.join(&plan.name);
         if plans.len() > 1 {
             study.say(&plan.name);
         }
-        let done = bench(plan, &folder, &study).map_err(|e| plan.config.origin.locate(e))?;
+        let done = interruptible(&stop, || bench(plan, &folder, &study))
+            .map_err(|e| plan.config.origin.locate(e))?;
         text += &format!("{}\nbenchmark: {}\n", done.markdown(), folder.display());
         benchmarks.push(done);
     }

@@ -2,25 +2,26 @@
 
 use std::path::PathBuf;
 
+use crate::calibration::{self, Calibration, FOLDS, Fit, Labelled, Map, Method};
+use crate::checkpoint::Checkpoint;
+use crate::config::BackendKind;
+use crate::coverage::Counter;
+use crate::error::{Error, Result};
+use crate::evaluate::{self, CHUNK, Evaluation, evaluate};
+use crate::folder::Folder;
+use crate::run::Run;
+use crate::sampling::{self, Shift, Weighing};
+use crate::{data_files, extreme, say};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use optmsm_core::backend::Backend;
 use optmsm_core::metrics::{Kind, METRICS, Metric, Metrics};
 use optmsm_data::{Dataset, Need, RowReader, Schema, Selection, Source, Split, printable};
-use optmsm_train::calibration::{self, Calibration, FOLDS, Fit, Labelled, Map, Method};
-use optmsm_train::checkpoint::Checkpoint;
-use optmsm_train::config::BackendKind;
-use optmsm_train::coverage::Counter;
-use optmsm_train::error::{Error, Result};
-use optmsm_train::evaluate::{self, CHUNK, Evaluation, evaluate};
-use optmsm_train::folder::Folder;
-use optmsm_train::run::Run;
-use optmsm_train::sampling::{self, Shift, Weighing};
-use optmsm_train::{data_files, extreme, say};
 use serde::Serialize;
 
+use super::Output;
 use super::apply;
-use super::{Device, Output};
+use crate::device::{self, Device};
 
 /// Largest logit.
 const LARGEST: f64 = f32::MAX as f64;
@@ -103,7 +104,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let weighing = Weighing::of(&run.config.data, &schema, whole)?;
     let best = run.checkpoint("best")?;
     let from = (source, selection);
-    let scored = match super::open(options.backend, &run.config.train)? {
+    let scored = match Device::open(options.backend, &run.config.train)? {
         Device::Cpu(be) => score(be, &run, &best, &schema, from)?,
         Device::Cuda(be) => score(be, &run, &best, &schema, from)?,
     };
@@ -162,7 +163,7 @@ fn score<B: Backend<Elem = f32>>(
     schema: &Schema,
     (source, selection): (Source, Selection),
 ) -> Result<Scored> {
-    let predictor = super::predictor(be, run, best, None, CHUNK)?;
+    let predictor = device::predictor(be, run, best, None, CHUNK)?;
     let shift = Shift::of(&run.config.data, schema)?;
     let plain = calibration::answer(shift.clone(), None);
     let mut reader = RowReader::open(source.clone(), schema, Need::Labelled)?;

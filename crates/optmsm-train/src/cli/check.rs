@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use crate::check::{Check, FieldCheck, Memory, ScenarioCheck, check};
+use crate::config::{BackendKind, Config};
+use crate::error::Result;
+use crate::say;
 use clap::Args;
-use optmsm_train::check::{Check, FieldCheck, Memory, ScenarioCheck, check};
-use optmsm_train::config::{BackendKind, Config};
-use optmsm_train::error::Result;
-use optmsm_train::say;
 
 use super::Output;
 

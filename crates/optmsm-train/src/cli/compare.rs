@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use crate::compare::{Entry, FILES, compare};
+use crate::config::Config;
+use crate::error::{Error, Result};
 use clap::Args;
-use optmsm_train::compare::{Entry, FILES, compare};
-use optmsm_train::config::Config;
-use optmsm_train::error::{Error, Result};
+use optmsm_data::interruptible;
 
 use super::many::{Common, Done};
 
@@ -49,7 +50,8 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let names: Vec<&str> = entries.iter().map(|e| e.name.as_str()).collect();
     let default = || PathBuf::from(format!("runs/compare-{}", names.join("-")));
     let out = options.out.clone().unwrap_or_else(default);
-    let comparison = compare(&entries, &seeds, &out, &options.common.study(stop))?;
+    let study = options.common.study(&stop);
+    let comparison = interruptible(&stop, || compare(&entries, &seeds, &out, &study))?;
     if options.common.output.json {
         return Done::print(&out, &comparison);
     }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use crate::error::{Error, Result};
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use optmsm_data::write_atomic;
-use optmsm_train::error::{Error, Result};
 
 use super::Cli;
 

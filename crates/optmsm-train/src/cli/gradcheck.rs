@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::error::Result;
 use clap::Args;
 use comfy_table::{Table, presets};
 use optmsm_core::gradcheck::{case, check, layer_of};
 use optmsm_core::models::Kind;
-use optmsm_train::error::Result;
 use serde::Serialize;
 
 use super::{Output, models};

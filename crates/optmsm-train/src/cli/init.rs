@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::error::{Error, FileErrorKind, Result};
+use crate::starter::{self, Given, starter};
 use clap::Args;
 use optmsm_data::{Form, Quoting, is_taken, printable};
-use optmsm_train::error::{Error, FileErrorKind, Result};
-use optmsm_train::starter::{self, Given, starter};
 
 #[derive(Args)]
 pub(super) struct Options {

@@ -2,18 +2,19 @@
 
 use std::path::Path;
 
+use crate::calibration::{Calibration, Fit};
+use crate::check::shapes;
+use crate::error::Result;
+use crate::run::Run;
+use crate::say;
 use optmsm_core::config::Role;
 use optmsm_core::model::Model;
 use optmsm_cpu::Cpu;
 use optmsm_data::{FieldSchema, ScenarioSchema};
-use optmsm_train::calibration::{Calibration, Fit};
-use optmsm_train::check::shapes;
-use optmsm_train::error::Result;
-use optmsm_train::run::Run;
-use optmsm_train::say;
 use serde::Serialize;
 
 use super::Output;
+use crate::device;
 
 /// Output of `--json`.
 #[derive(Serialize)]
@@ -64,7 +65,7 @@ struct TensorOf {
 
 pub(super) fn run(folder: &Path, output: Output) -> Result<()> {
     let run = Run::open(folder)?;
-    let model = super::model::<Cpu>(&run)?;
+    let model = device::model::<Cpu>(&run)?;
     let tensors = shapes(model.spec());
     let best = run.checkpoint("best")?;
     let tensor = |(name, shape): (String, Vec<usize>)| {

@@ -5,18 +5,18 @@ use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 use optmsm_core::backend::Backend;
-use optmsm_core::learner::Learner;
 use optmsm_core::model::Model;
 use optmsm_cpu::Cpu;
-use optmsm_train::attempt::{Study, Trainer};
-use optmsm_train::config::Config;
-use optmsm_train::error::Result;
-use optmsm_train::init;
-use optmsm_train::run::Run;
-use optmsm_train::trainer::{self, Control, Data};
 use serde::Serialize;
 
-use super::{Device, Output};
+use super::Output;
+use crate::attempt::{Study, Trainer};
+use crate::config::Config;
+use crate::device::{self, Device};
+use crate::error::Result;
+use crate::run::Run;
+use crate::session;
+use crate::trainer::{self, Control, Data};
 
 /// Their common options.
 #[derive(Args)]
@@ -35,7 +35,7 @@ pub(super) struct Common {
 }
 
 impl Common {
-    pub(super) fn study(&self, stop: &'static AtomicBool) -> Study<'static> {
+    pub(super) fn study<'a>(&self, stop: &'a AtomicBool) -> Study<'a> {
         Study { trainer: &Program, stop, max_steps: self.max_steps, quiet: self.quiet }
     }
 }
@@ -73,11 +73,11 @@ pub(super) struct Program;
 
 impl Trainer for Program {
     fn parameters(&self, run: &Run) -> Result<u64> {
-        Ok(super::model::<Cpu>(run)?.spec().parameters() as u64)
+        Ok(device::model::<Cpu>(run)?.spec().parameters() as u64)
     }
 
     fn train(&self, run: &Run, data: &Data, control: &Control) -> Result<()> {
-        match super::open(run.config.train.backend, &run.config.train)? {
+        match Device::open(run.config.train.backend, &run.config.train)? {
             Device::Cpu(be) => train(be, run, data, control),
             Device::Cuda(be) => train(be, run, data, control),
         }
@@ -85,13 +85,7 @@ impl Trainer for Program {
 }
 
 fn train<B: Backend<Elem = f32>>(be: B, run: &Run, data: &Data, control: &Control) -> Result<()> {
-    let config = &run.config.train;
-    let model = super::model(run)?;
-    let mut learner = Learner::new(be, model, config.learner(), config.batch_size, config.seed)?;
-    if !control.resume {
-        init::preload(&mut learner, run)?;
-        run.create()?;
-    }
-    trainer::train(&mut learner, run, data, control)?;
-    Ok(())
+    // Of many runs nobody wants to hear how each one's tables begin.
+    let mut learner = session::begin(be, run, None, &Control { quiet: true, ..*control })?;
+    trainer::train(&mut learner, run, data, control).map(|_| ())
 }

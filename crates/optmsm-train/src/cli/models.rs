@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
+use crate::config::{self, Config};
+use crate::data_files;
+use crate::error::{Error, Result};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use optmsm_core::config::{FieldKind, FieldSpec, InputSpec, Pooling};
 use optmsm_core::models::{About, Cost, Kind, ModelConfig};
 use optmsm_data::synth::{self, SynthConfig};
-use optmsm_train::config::{self, Config};
-use optmsm_train::data_files;
-use optmsm_train::error::{Error, Result};
 use serde::{Serialize, Serializer};
 
 use super::Output;

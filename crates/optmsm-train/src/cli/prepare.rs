@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use crate::config::Config;
+use crate::data_files;
+use crate::error::Result;
+use crate::say;
 use clap::Args;
 use optmsm_data::{Cache, Prepared, Split};
-use optmsm_train::config::Config;
-use optmsm_train::data_files;
-use optmsm_train::error::Result;
-use optmsm_train::say;
 
 #[derive(Args)]
 pub(super) struct Options {

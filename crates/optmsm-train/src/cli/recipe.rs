@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::error::{Error, Result};
+use crate::say;
 use clap::Args;
 use optmsm_recipes::{Job, Made, RECIPES, Recipe, thousands};
-use optmsm_train::error::{Error, Result};
-use optmsm_train::say;
 use serde::Serialize;
 
 use super::{Output, print, print_json, table};

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::config::BackendKind;
+use crate::error::{Error, Result};
+use crate::evaluate::CHUNK;
+use crate::report::{self, Files, RunReport};
+use crate::run::Run;
 use clap::Args;
 use optmsm_core::backend::Backend;
-use optmsm_train::config::BackendKind;
-use optmsm_train::error::{Error, Result};
-use optmsm_train::evaluate::CHUNK;
-use optmsm_train::report::{self, Files, RunReport};
-use optmsm_train::run::Run;
 
-use super::Device;
+use crate::device::{self, Device};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -57,7 +57,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
 
 fn one(folder: &Path, options: &Options, files: &mut Files) -> Result<RunReport> {
     let run = Run::open(folder)?;
-    match super::open(options.backend, &run.config.train)? {
+    match Device::open(options.backend, &run.config.train)? {
         Device::Cpu(be) => gather(be, &run, options, files),
         Device::Cuda(be) => gather(be, &run, options, files),
     }
@@ -69,6 +69,6 @@ fn gather<B: Backend<Elem = f32>>(
     options: &Options,
     files: &mut Files,
 ) -> Result<RunReport> {
-    let predictor = super::predictor(be, run, &run.checkpoint("best")?, None, CHUNK)?;
+    let predictor = device::predictor(be, run, &run.checkpoint("best")?, None, CHUNK)?;
     report::gather(&predictor, run, options.data.as_deref(), files)
 }

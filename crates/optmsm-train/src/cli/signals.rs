@@ -4,17 +4,20 @@ use std::io;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock};
 
-use optmsm_train::error::{Error, INTERRUPTED, Result};
+use crate::error::{Error, INTERRUPTED, Result};
 use signal_hook::consts::{self, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-/// Becomes true when the user interrupts the program. A signal that was ignored when the program began (`nohup`, the background
+/// Becomes true when the user interrupts the program, or a caller the command. A signal that was ignored when the program began (`nohup`, the background
 /// jobs of a script) stays ignored.
-pub(super) fn stop_on_interrupt() -> Result<&'static AtomicBool> {
+pub(super) fn stop_on_interrupt() -> Result<Arc<AtomicBool>> {
+    if let Some(stop) = super::host::stop() {
+        return Ok(stop);
+    }
     register().map_err(|e| Error::system("signals", "handled", e, "run as an ordinary process"))?;
-    Ok(&STOP)
+    Ok(STOP.clone())
 }
 
 fn register() -> io::Result<()> {

@@ -2,16 +2,17 @@
 
 use std::io::{self, ErrorKind, Write};
 
-use optmsm_train::error::{Error, Result};
+use super::host::Stdout;
+use crate::error::{Error, Result};
 
 /// Writes all bytes.
 pub(super) fn write(bytes: &[u8]) -> Result<()> {
-    done(io::stdout().write_all(bytes))
+    done(Stdout.write_all(bytes))
 }
 
 /// Outcome of a write; what waits in the buffer is written first.
 pub(super) fn done(written: io::Result<()>) -> Result<()> {
-    match written.and_then(|()| io::stdout().flush()) {
+    match written.and_then(|()| Stdout.flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => {
             Err(Error::system("standard output", "written", e, "check where it goes"))
         }
@@ -23,8 +24,8 @@ pub(super) fn done(written: io::Result<()>) -> Result<()> {
 ///
 /// # Errors
 /// Those of `write`, unless it ended because standard output did: see [`done`].
-pub(super) fn fill(write: impl FnOnce(&mut Noted<io::Stdout>) -> Result<()>) -> Result<()> {
-    let mut out = Noted::new(io::stdout());
+pub(super) fn fill(write: impl FnOnce(&mut Noted<Stdout>) -> Result<()>) -> Result<()> {
+    let mut out = Noted::new(Stdout);
     let filled = write(&mut out);
     match out.failed {
         Some(e) => done(Err(e)),

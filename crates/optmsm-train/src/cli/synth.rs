@@ -5,11 +5,11 @@ use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use crate::error::{Error, FileErrorKind, Result};
+use crate::world;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use optmsm_data::{DataError, NewFile, SynthConfig, SynthWorld, synth, write_whole};
-use optmsm_train::error::{Error, FileErrorKind, Result};
-use optmsm_train::world;
 
 use super::stdout::Noted;
 

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use crate::config::Config;
+use crate::error::Result;
+use crate::tune::{BEST, Space, tune};
 use clap::Args;
-use optmsm_train::config::Config;
-use optmsm_train::error::Result;
-use optmsm_train::tune::{BEST, Space, tune};
+use optmsm_data::interruptible;
 
 use super::many::{Common, Done};
 
@@ -34,7 +35,8 @@ pub(super) fn run(options: &Options) -> Result<()> {
     space.seed = options.seed.unwrap_or(space.seed);
     let default = || PathBuf::from(format!("runs/tune-{}", super::name(&options.config)));
     let out = options.out.clone().unwrap_or_else(default);
-    let search = tune(&config, &space, &out, &options.common.study(stop))?;
+    let study = options.common.study(&stop);
+    let search = interruptible(&stop, || tune(&config, &space, &out, &study))?;
     if options.common.output.json {
         return Done::print(&out, &search.summary());
     }

@@ -138,7 +138,7 @@ pub(super) fn write(
             _ => {}
         }
     }
-    text + &rest(*about, valid.is_some(), scenario.distinct())
+    text + &settings(*about, valid.is_some(), scenario.distinct())
 }
 
 /// How the rows of a CSV are told apart, where that is not as usual.
@@ -217,8 +217,9 @@ fn field_text(column: &Column, field: &Field, rows: u64) -> String {
 /// Rows below which dropout is worth its time, and a pass is few steps (docs/benchmarks/ideas.md).
 const FEW_ROWS: u64 = 100_000;
 
-/// Model and training: the first settings to try, and defaults except where the number of rows decides.
-fn rest(rows: u64, valid: bool, scenarios: usize) -> String {
+/// The tables of model and training for so many rows and scenarios, `valid`: with rows that early stopping watches. They are the first
+/// settings to try, and defaults except where the number of rows decides.
+pub fn settings(rows: u64, valid: bool, scenarios: usize) -> String {
     // Measured on two data sets of about 100,000 rows (docs/training.md); beyond that ids have more rows each, and less decay is safer.
     let (batch, lr, decay) = match rows {
         0..20_000 => (256, "0.001", "0.01"),

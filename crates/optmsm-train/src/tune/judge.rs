@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use crate::checkpoint::Position;
 use crate::config::TrainConfig;
+use crate::evaluate::Evaluation;
 use crate::trainer::{Next, Observer};
 
 /// Earlier trials without which none is stopped: a median of fewer says little.
@@ -62,7 +63,7 @@ impl Judge {
 }
 
 impl Observer for Judge {
-    fn evaluated(&self, at: &Position) -> Next {
+    fn evaluated(&self, at: &Position, _valid: Option<&Evaluation>) -> Next {
         self.decide(at)
     }
 }

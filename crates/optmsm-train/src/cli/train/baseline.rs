@@ -2,13 +2,13 @@
 
 use std::cell::RefCell;
 
+use crate::attempt::Trainer;
+use crate::error::Result;
+use crate::evaluate::Evaluation;
+use crate::run::Run;
+use crate::say;
+use crate::trainer::{Control, Data, Observer};
 use optmsm_core::models::Kind;
-use optmsm_train::attempt::Trainer;
-use optmsm_train::error::Result;
-use optmsm_train::evaluate::Evaluation;
-use optmsm_train::run::Run;
-use optmsm_train::say;
-use optmsm_train::trainer::{Control, Data, Observer};
 
 use super::super::many::Program;
 
@@ -25,7 +25,7 @@ impl Observer for Ended {
 /// Trains `dnn` on the rows of a run and with its settings, in a folder `dnn` of the run's, or goes on with it.
 ///
 /// # Errors
-/// As [`optmsm_train::trainer::train`].
+/// As [`crate::trainer::train`].
 pub(super) fn train(run: &Run, data: &Data, control: &Control) -> Result<Option<Evaluation>> {
     let folder = run.folder.join(Kind::Dnn.name());
     let config = run.config.override_with(&[format!("model.kind=\"{}\"", Kind::Dnn.name())])?;

@@ -1,0 +1,73 @@
+//! The device that a configuration asks for, and models on it.
+
+use optmsm_core::backend::Backend;
+use optmsm_core::learner::Learner;
+use optmsm_core::model::AnyModel;
+use optmsm_core::params::TensorSource;
+use optmsm_core::predictor::Predictor;
+use optmsm_cpu::{Cpu, CpuOptions};
+use optmsm_cuda::{Cuda, CudaOptions};
+
+use crate::calibration::{self, Fit};
+use crate::checkpoint::Checkpoint;
+use crate::config::{BackendKind, TrainConfig};
+use crate::error::Result;
+use crate::run::Run;
+use crate::sampling::Shift;
+
+/// A backend that can be opened on this machine.
+pub enum Device {
+    /// Cores with SIMD products.
+    Cpu(Cpu),
+    /// An NVIDIA GPU.
+    Cuda(Cuda),
+}
+
+impl Device {
+    /// Opens a backend with the threads, device and precision of a configuration. The only place that picks a backend.
+    ///
+    /// # Errors
+    /// There is no such device, or the system does not start as many threads.
+    pub fn open(kind: BackendKind, config: &TrainConfig) -> Result<Self> {
+        let &TrainConfig { threads, device, precision, .. } = config;
+        Ok(match kind {
+            BackendKind::Cpu => {
+                Self::Cpu(Cpu::with(CpuOptions { threads, precision, ..CpuOptions::default() })?)
+            }
+            BackendKind::Cuda => Self::Cuda(Cuda::new(CudaOptions { device, precision })?),
+        })
+    }
+}
+
+/// A model of the run's kind.
+///
+/// # Errors
+/// The configuration cannot make one.
+pub fn model<B: Backend>(run: &Run) -> Result<AnyModel<B>> {
+    Ok(optmsm_core::models::build(&run.config.model, &run.input_spec())?)
+}
+
+/// A learner of the run's model with fresh parameters.
+///
+/// # Errors
+/// The configuration cannot make a model, or the device lacks memory.
+pub fn learner<B: Backend<Elem = f32>>(be: B, run: &Run) -> Result<Learner<B, AnyModel<B>>> {
+    let config = &run.config.train;
+    Ok(Learner::new(be, model(run)?, config.learner(), config.batch_size, config.seed)?)
+}
+
+/// A run's best parameters, ready to answer up to `max_rows` rows at a time, with or without a calibration.
+///
+/// # Errors
+/// The checkpoint is not of the run's model, or the device lacks memory.
+pub fn predictor<B: Backend<Elem = f32>>(
+    be: B,
+    run: &Run,
+    best: &Checkpoint,
+    fit: Option<Fit>,
+    max_rows: usize,
+) -> Result<Predictor<B, AnyModel<B>>> {
+    let source: &dyn TensorSource<f32> = best;
+    let predictor = Predictor::new(be, model(run)?, source, max_rows)?;
+    Ok(predictor.answering(calibration::answer(Shift::of(&run.config.data, &run.schema)?, fit)))
+}
