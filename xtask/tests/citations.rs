@@ -10,13 +10,14 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 /// Folders and files of the repository that are read.
-const PLACES: [&str; 10] = [
+const PLACES: [&str; 11] = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs",
     "crates",
     "kernels",
+    "python",
     "tests",
     "benches",
     "xtask",
