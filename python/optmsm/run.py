@@ -80,7 +80,7 @@ class Run:
 
     def _owns(self) -> Run:
         """The same, which deletes its folder when nobody needs it any more."""
-        self._owned = weakref.finalize(self, shutil.rmtree, str(self.folder), ignore_errors=True)
+        self._owned = weakref.finalize(self, _remove, str(self.folder), os.getpid())
         return self
 
     # What it answers
@@ -273,6 +273,12 @@ class Run:
 _WRITTEN = (".csv", ".csv.gz", ".csv.zst", ".parquet")
 #: Rows up to which a thread of its own costs more than it brings.
 _FEW = 8192
+
+
+def _remove(folder: str, process: int) -> None:
+    """Deletes a folder in the process that made it: a child of a fork has it, too, and ends sooner."""
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _answers(name: str) -> bool:
