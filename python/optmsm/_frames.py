@@ -292,7 +292,7 @@ def _text(value: Any) -> str | None:
 
 
 @contextmanager
-def lent(name: str, data: Any, added: dict[str, Any] | None = None) -> Iterator[Any]:
+def lent(name: str, data: Any) -> Iterator[Any]:
     """A path for rows, as long as they are needed. What can be read once only is written to an Arrow file of its own meanwhile."""
     if is_path(data):
         yield os.fspath(data) if not isinstance(data, (list, tuple)) else [os.fspath(path) for path in data]
@@ -303,6 +303,6 @@ def lent(name: str, data: Any, added: dict[str, Any] | None = None) -> Iterator[
                 raise DataError(_no_row(name))
             yield str(path)
     else:
-        rows = frame(name, data, added)
+        rows = frame(name, data)
         yield rows.path
         del rows

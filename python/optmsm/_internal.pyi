@@ -105,9 +105,6 @@ class Frame:
     def columns(self) -> list[str]:
         """Names of the columns."""
 
-    @property
-    def types(self) -> list[str]:
-        """Arrow types of the columns, as text."""
 
 @final
 class Model:

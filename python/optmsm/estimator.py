@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
@@ -211,7 +212,13 @@ class OptMsmClassifier(ClassifierMixin, BaseEstimator):
         heard = [_callbacks.record_evaluation(self.evals_result_), seen.append, *callbacks]
         if self.verbose > 1:
             heard.append(_callbacks.log_evaluation())
-        done, ended = _train(folder, config._inner, begun=begun, callbacks=heard, progress=bool(self.verbose))
+        try:
+            done, ended = _train(folder, config._inner, begun=begun, callbacks=heard, progress=bool(self.verbose))
+        except Exception:
+            if owned:
+                # Nobody could find it; one that Ctrl-C stopped is named where it says so.
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
         run = Run(done, backend=self.backend, threads=self._threads(), _ended=ended)
         self.run_ = run._owns() if owned else run
         self.classes_ = rows.classes

@@ -83,7 +83,7 @@ class Run:
         self._owned = weakref.finalize(self, _remove, str(self.folder), os.getpid())
         return self
 
-    # What it answers
+    # Answers
 
     @overload
     def predict(self, data: Any, *, out: None = None) -> NDArray[np.float32]: ...
@@ -159,7 +159,7 @@ class Run:
     def _flags(self) -> list[str]:
         return ["--backend", self._options["backend"], *(["--uncalibrated"] if self._options["uncalibrated"] else [])]
 
-    # What it holds
+    # Contents
 
     @property
     def config(self) -> Config:

@@ -155,12 +155,6 @@ impl Frame {
         self.schema.fields().iter().map(|field| field.name().clone()).collect()
     }
 
-    /// Arrow types of the columns, as text.
-    #[getter]
-    fn types(&self) -> Vec<String> {
-        self.schema.fields().iter().map(|field| field.data_type().to_string()).collect()
-    }
-
     /// The values of a column: a NumPy array of what is numbers without nulls, else a list with None for nulls.
     fn values<'py>(&self, py: Python<'py>, column: &str) -> PyResult<Bound<'py, PyAny>> {
         let (at, _) = self.schema.column_with_name(column).ok_or_else(|| {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
 
 use numpy::{PyArray1, PyArrayMethods};
@@ -18,7 +19,7 @@ use optmsm_train::check::shapes;
 use optmsm_train::config::BackendKind;
 use optmsm_train::coverage::Counter;
 use optmsm_train::device::{self, Device};
-use optmsm_train::error::{Error, Result};
+use optmsm_train::error::Result;
 use optmsm_train::evaluate::CHUNK;
 use optmsm_train::reading::reading;
 use optmsm_train::run::Run;
@@ -95,12 +96,7 @@ impl Model {
     fn predict<'py>(&self, py: Python<'py>, path: PathBuf) -> PyResult<Bound<'py, PyArray1<f32>>> {
         let found = quietly(py, |stop| {
             let reader = interruptible(&stop, || RowReader::open(&path, &self.schema, Need::Unlabelled))?;
-            let mut found = Vec::new();
-            self.each(reader, &path.display().to_string(), true, &mut |some| {
-                found.extend_from_slice(some);
-                check(&stop)
-            })?;
-            Ok(found)
+            self.all(reader, &path.display().to_string(), Some(&stop))
         })?;
         Ok(PyArray1::from_vec(py, found))
     }
@@ -109,12 +105,7 @@ impl Model {
     fn predict_here<'py>(&self, py: Python<'py>, path: PathBuf) -> PyResult<Bound<'py, PyArray1<f32>>> {
         let found = py.detach(|| {
             let reader = RowReader::open(&path, &self.schema, Need::Unlabelled)?;
-            let mut found = Vec::new();
-            self.each(reader, &path.display().to_string(), false, &mut |some| {
-                found.extend_from_slice(some);
-                Ok(())
-            })?;
-            Ok::<_, Error>(found)
+            self.all(reader, &path.display().to_string(), None)
         });
         Ok(PyArray1::from_vec(py, found.map_err(raised)?))
     }
@@ -131,12 +122,7 @@ impl Model {
             let reader = interruptible(&stop, || {
                 RowReader::from_batches(name, Box::new(batches), &self.schema, Need::Unlabelled)
             })?;
-            let mut found = Vec::new();
-            self.each(reader, name, true, &mut |some| {
-                found.extend_from_slice(some);
-                check(&stop)
-            })?;
-            Ok(found)
+            self.all(reader, name, Some(&stop))
         })?;
         Ok(PyArray1::from_vec(py, found))
     }
@@ -186,7 +172,7 @@ impl Model {
         Ok((format!("embeddings.{table}.weight"), values))
     }
 
-    /// What there is to know of the run, as TOML of its configuration.
+    /// Configuration of the run.
     fn config(&self) -> crate::config::Config {
         crate::config::Config { settings: self.run.config.clone() }
     }
@@ -237,25 +223,21 @@ impl Model {
         Ok(on)
     }
 
-    /// Hands on the predictions of rows; warns of values that training does not know where `counts`.
-    fn each(
-        &self,
-        mut reader: RowReader,
-        name: &str,
-        counts: bool,
-        take: &mut dyn FnMut(&[f32]) -> Result<()>,
-    ) -> Result<()> {
+    /// Predictions of all rows. Work that can be stopped warns of values that training does not know, too: of few rows that would be
+    /// said again and again.
+    fn all(&self, mut reader: RowReader, name: &str, stop: Option<&AtomicBool>) -> Result<Vec<f32>> {
         let (on, schema) = (self.on()?, &self.schema);
-        let mut counter = counts.then(|| Counter::new(schema));
-        let (mut batch, mut extra, mut first) = (Batch::new(&schema.input_spec()), Extra::default(), 0);
+        let mut counter = stop.map(|_| Counter::new(schema));
+        let (mut batch, mut extra) = (Batch::new(&schema.input_spec()), Extra::default());
+        let mut all = Vec::new();
         while reader.read(&mut batch, &mut extra, CHUNK)? > 0 {
             if let Some(counter) = &mut counter {
                 counter.add(&batch);
             }
             let found = on.predict(&batch)?;
-            extreme::check(&found, &batch, first, schema, name)?;
-            first += found.len();
-            take(&found)?;
+            extreme::check(&found, &batch, all.len(), schema, name)?;
+            all.extend(found);
+            stop.map_or(Ok(()), check)?;
             batch.clear();
             extra.clear();
         }
@@ -263,6 +245,6 @@ impl Model {
             let trained = self.run.record.as_ref().map(|record| record.unknown.clone()).unwrap_or_default();
             counter.warnings(schema, &trained, &name.into()).iter().for_each(|text| say::warning(text));
         }
-        Ok(())
+        Ok(all)
     }
 }

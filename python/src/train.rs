@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::wait::wait;
 
-/// What training says on the way.
+/// A word of training on the way.
 enum Event {
     Began { total: u64 },
     Trained { rows: u64, loss: Option<f64> },

@@ -243,6 +243,18 @@ def test_temporary_runs_go_with_their_estimator(blobs):
     assert not folder.exists()
 
 
+def test_a_fit_that_fails_leaves_nothing(blobs, tmp_path, monkeypatch):
+    X, y, _, _ = blobs
+
+    def fails(at):
+        raise KeyError("mine")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(KeyError):
+        OptMsmClassifier(epochs=3).fit(X, y, callbacks=[fails])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_cannot_be_is_said(clicks, blobs):
     X, y, test, truth = blobs
     train, _ = clicks

@@ -171,7 +171,7 @@ fn reading_ends_when_it_is_to_stop() {
         assert!(matches!(loaded, Err(DataError::Interrupted)), "{}", path.display());
         stop.store(false, std::sync::atomic::Ordering::Relaxed);
         assert!(interruptible(&stop, || Dataset::load(&path, &schema)).is_ok());
-        // What is read afterwards is not stopped by it.
+        // Later reading is not stopped by it.
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         assert!(Dataset::load(&path, &schema).is_ok());
     }

@@ -48,7 +48,7 @@ pub struct Ended {
     pub findings: Vec<Finding>,
 }
 
-/// What may differ when a run is continued.
+/// Differences that a continued run may have.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
     /// `key=value` overrides of its configuration.

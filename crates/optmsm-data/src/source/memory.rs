@@ -180,7 +180,7 @@ impl Memory {
         Some(table.content.get_or_init(hash).clone())
     }
 
-    /// What stands for its bytes where files are told apart by theirs.
+    /// A hash in place of bytes, where files are told apart by theirs.
     pub(super) fn into_reader(self) -> Box<dyn Read + Send> {
         Box::new(io::Cursor::new(self.state().unwrap_or_default()))
     }
