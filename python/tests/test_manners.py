@@ -1,4 +1,4 @@
-"""Manners of a guest in Python: Ctrl-C, exceptions, threads, processes, logging, memory; and one run for Python and the program."""
+"""Manners of a guest in Python: Ctrl-C, exceptions, threads, logging, memory; and one run for Python and the program."""
 
 import json
 import logging

@@ -117,7 +117,7 @@ print(model.run_.folder.exists(), len(model.predict(X)))
 """
 
 
-def test_a_childs_end_leaves_its_parents_run(python):
+def test_the_end_of_a_child_leaves_the_run_of_its_parent(python):
     pytest.importorskip("sklearn")
     if not hasattr(os, "fork"):
         pytest.skip("SKIPPED: there is no fork")
