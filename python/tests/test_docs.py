@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ["docs/python.md", "python/README.md"]
+PAGES = ["docs/python.md", "python/README.md", "README.md"]
 
 
 def blocks(text: str) -> list[tuple[int, str]]:
