@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +37,7 @@ class Config:
         if isinstance(source, Config):
             self._inner = source._inner.with_overrides(overrides)
         elif source is None or isinstance(source, Mapping):
-            self._inner = _internal.Config.from_json(_json(source or {}), overrides)
+            self._inner = _internal.Config.from_json(json.dumps(_plain(source or {})), overrides)
         else:
             self._inner = _internal.Config.load(Path(source), overrides)
 
@@ -150,19 +151,16 @@ def toml(value: Any) -> str:
     raise TypeError(f"{type(value).__name__} is no value of a configuration: give a number, a text, a boolean, a list or a dictionary")
 
 
-def _json(tables: Mapping[str, Any]) -> str:
-    try:
-        return json.dumps(_plain(tables), allow_nan=False)
-    except ValueError as problem:
-        raise ConfigError(f"configuration: {problem}; give finite numbers") from None
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold, without values that are not given."""
+def _plain(value: Any, key: str = "") -> Any:
+    """Values as JSON can hold them, without those that are not given; ``key`` is the dotted key that they are of."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items() if inner is not None}
+        inside = f"{key}." if key else ""
+        return {str(name): _plain(inner, f"{inside}{name}") for name, inner in value.items() if inner is not None}
     if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
+        return [_plain(inner, f"{key}[{at}]") for at, inner in enumerate(value)]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    return value.item() if hasattr(value, "item") else value
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"configuration, `{key}`: is {value}; give a finite number")
+    return value

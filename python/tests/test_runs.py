@@ -95,7 +95,7 @@ def test_wrong_dictionaries_are_told(config):
         ({**tables, "data": {**tables["data"], "fields": [{"name": "a", "kin": "multi"}]}}, "^configuration: unknown key 'kin'; did"),
         ({"data": {"train": "x"}}, "`data.fields`: is empty"),
         ({}, "`data.fields`: is empty"),
-        ({**tables, "train": {"epochs": math.nan}}, "nan; give finite numbers"),
+        ({**tables, "train": {"epochs": math.nan}}, "`train.epochs`: is nan; give a finite number"),
     ]:
         with pytest.raises(optmsm.ConfigError, match=text):
             optmsm.Config(wrong)
