@@ -1,5 +1,9 @@
 //! A hash of the values of a table, whatever library holds them and however they are cut into batches.
 
+use std::io;
+use std::panic::resume_unwind;
+use std::thread::{Builder, ScopedJoinHandle};
+
 use arrow_array::RecordBatch;
 use arrow_schema::Schema;
 use sha2::{Digest, Sha256};
@@ -18,14 +22,37 @@ const EXACT: i128 = 1 << 53;
 pub(super) fn digest(schema: &Schema, batches: &[RecordBatch]) -> Result<String, String> {
     let read: Vec<usize> =
         (0..schema.fields().len()).filter(|&i| can_be_read(schema.field(i).data_type())).collect();
-    // One for each column, so that batches leave no trace.
-    let mut hashes = vec![Sha256::new(); read.len()];
-    let mut memories: Vec<Memory> = read.iter().map(|_| Memory::default()).collect();
+    // Columns have hashes of their own, so that batches leave no trace, and threads share the work.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = read.len().div_ceil(threads).max(1);
+    let hashes: Result<Vec<_>, String> = std::thread::scope(|scope| {
+        let begin = |columns| Builder::new().spawn_scoped(scope, move || columns_of(columns, batches));
+        let works: Vec<_> = read.chunks(share).map(begin).collect();
+        let end = |work: io::Result<ScopedJoinHandle<_>>| {
+            work.map_err(|e| e.to_string())?.join().unwrap_or_else(|panic| resume_unwind(panic))
+        };
+        works.into_iter().map(end).collect()
+    });
+    let hashes = hashes?.concat();
+    let mut whole = Sha256::new();
+    for (&at, hash) in read.iter().zip(hashes) {
+        let name = schema.field(at).name();
+        whole.update((name.len() as u64).to_le_bytes());
+        whole.update(name);
+        whole.update(hash);
+    }
+    Ok(format!("{:x}", whole.finalize()))
+}
+
+/// A hash for each of some columns.
+fn columns_of(columns: &[usize], batches: &[RecordBatch]) -> Result<Vec<[u8; 32]>, String> {
+    let mut hashes = vec![Sha256::new(); columns.len()];
+    let mut memories: Vec<Memory> = columns.iter().map(|_| Memory::default()).collect();
     let mut bytes = Vec::new();
     for batch in batches {
         for start in (0..batch.num_rows()).step_by(ROWS) {
             let rows = ROWS.min(batch.num_rows() - start);
-            for ((&at, hash), memory) in read.iter().zip(&mut hashes).zip(&mut memories) {
+            for ((&at, hash), memory) in columns.iter().zip(&mut hashes).zip(&mut memories) {
                 let column = Column::new(&batch.column(at).slice(start, rows), memory)?;
                 bytes.clear();
                 (0..rows).for_each(|row| put(column.cell(row), &mut bytes));
@@ -33,14 +60,7 @@ pub(super) fn digest(schema: &Schema, batches: &[RecordBatch]) -> Result<String,
             }
         }
     }
-    let mut whole = Sha256::new();
-    for (&at, hash) in read.iter().zip(hashes) {
-        let name = schema.field(at).name();
-        whole.update((name.len() as u64).to_le_bytes());
-        whole.update(name);
-        whole.update(hash.finalize());
-    }
-    Ok(format!("{:x}", whole.finalize()))
+    Ok(hashes.into_iter().map(|hash| hash.finalize().into()).collect())
 }
 
 /// Appends a value, so that no two values begin alike.
