@@ -235,7 +235,7 @@ def main():
         streams = [alone("stream_train", folder, rows) for rows in (options.stream_rows // 10, options.stream_rows)]
         predicted = alone("stream_predict", folder, sides["package"][0]["run"], options.stream_rows * 3)
         print(streams, predicted, file=sys.stderr)
-        text = page(options, sides, same[0].read_bytes()[-1000:] == same[1].read_bytes()[-1000:], streams, predicted)
+        text = page(options, sides, same[0].read_bytes() == same[1].read_bytes(), streams, predicted)
     if options.md:
         options.md.write_text(text, encoding="utf-8")
     print(text)
@@ -250,7 +250,7 @@ def page(options, sides, same, streams, predicted):
 
     model = next((line.split(":")[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "")
     middle = {side: statistics.median(one["seconds"] for one in found) for side, found in sides.items()}
-    ratio = statistics.median(a["seconds"] / b["seconds"] for a, b in zip(sides["package"], sides["program"]))
+    ratios = [a["seconds"] / b["seconds"] for a, b in zip(sides["package"], sides["program"])]
     rows = [
         ("`optmsm train`, from Parquet, process and all", "program", f"{EPOCHS} passes, `dnn`"),
         ("`optmsm.train`, from a polars frame", "package", f"{EPOCHS} passes, `dnn`"),
@@ -275,9 +275,9 @@ Machine: {model}, {os.cpu_count()} cores, shared with others' work; CPython {pla
 |---|---|---|---|
 {table}
 
-`optmsm.train` takes {ratio:.3f} times the time of the program on the same rows (median of the ratios within a turn); the parameters are {"the same, bit for bit" if same else "NOT the same"}.
+`optmsm.train` takes {statistics.median(ratios):.2f} times the time of the program on the same rows (median of the ratios within a turn, which are from {min(ratios):.2f} to {max(ratios):.2f}); the checkpoints are {"the same, byte for byte" if same else "NOT the same"}.
 
-The sides differ in what they are: LightGBM has {"100 rounds"} whatever it would need, the networks {EPOCHS} passes; the table says what a user waits for, not which model is best (that is [models.md](models.md)).
+The sides differ in what they are: LightGBM has 100 rounds whatever it would need, the networks {EPOCHS} passes; the table says what a user waits for, not which model is best (that is [models.md](models.md)).
 
 ## Memory of streams
 
