@@ -1,6 +1,6 @@
 """Times the Python package: against the program, LightGBM and a loop of PyTorch on the same rows, and the memory of streams.
 
-    python python_fit.py --rows 1000000 --turns 5 --stream-rows 10000000 --md PAGE
+    python python_fit.py --rows 1000000 --turns 5 --stream-rows 10000000 --md docs/benchmarks/python.md
 
 Sides are run in turn, each in a process of its own, and medians are compared. Needs the package, `polars`, `pyarrow`, `lightgbm`, `scikit-learn` and `torch`.
 A figure is of this machine; the sides share its cores with nothing else, or it is worth little.
