@@ -263,7 +263,7 @@ def page(options, sides, same, streams, predicted):
     small, large = streams
     return f"""# The Python package: time and memory
 
-Written by `benches/peers/python_fit.py --rows {options.rows} --turns {options.turns} --stream-rows {options.stream_rows}` on {time.strftime("%Y-%m-%d")}.
+Written by `benches/peers/python_fit.py` with `--rows {options.rows} --turns {options.turns} --stream-rows {options.stream_rows}` on {time.strftime("%Y-%m-%d")}.
 
 Machine: {model}, {os.cpu_count()} cores, shared with others' work; CPython {platform.python_version()}, polars {polars.__version__}, LightGBM {lightgbm.__version__}, PyTorch {torch.__version__}, optmsm {optmsm.__version__}.
 
