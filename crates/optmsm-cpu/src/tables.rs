@@ -2,7 +2,7 @@
 
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use half::{bf16, f16};
-use optmsm_core::backend::{Bags, Mat, MatMut, TableStep, TableView, Write};
+use optmsm_core::backend::{Bags, Epilogue, Mat, MatMut, TableStep, TableView, Write};
 use optmsm_core::error::Result;
 use optmsm_core::optim::Rule;
 use optmsm_core::rounding::{Rounding, TableDtype, stochastic_bf16, stochastic_f16};
@@ -308,6 +308,86 @@ pub(crate) fn lookup(isa: Isa, out: MatMut<Buffer>, view: TableView<Cpu>, ids: &
             });
         }
     });
+}
+
+/// Most tables whose rows are summed in one pass over the output.
+const TERMS: usize = 16;
+
+/// [`Embedding::lookup_sum`](optmsm_core::backend::Embedding::lookup_sum).
+pub(crate) fn lookup_sum<'a>(
+    isa: Isa,
+    mut y: MatMut<Buffer>,
+    mut terms: impl Iterator<Item = (&'a Table, &'a [u32])>,
+    then: Epilogue<Buffer>,
+) {
+    let mut start = match &then.bias {
+        Some(bias) => Start::Row(row(bias, 0)),
+        None => Start::Zero,
+    };
+    let mut next = terms.next();
+    loop {
+        let few: [_; TERMS] = std::array::from_fn(|_| std::mem::replace(&mut next, terms.next()));
+        let count = few.iter().flatten().count();
+        let relu = then.relu && next.is_none();
+        isa.vectorise(
+            #[inline(always)]
+            || {
+                for b in 0..y.rows {
+                    sum_rows(row_mut(&mut y, b), &few[..count], b, &start, relu);
+                }
+            },
+        );
+        if next.is_none() {
+            return;
+        }
+        start = Start::There;
+    }
+}
+
+/// What sums begin with.
+enum Start<'a> {
+    Zero,
+    Row(&'a [f32]),
+    /// What the output holds.
+    There,
+}
+
+/// One row of [`lookup_sum`], some columns at a time, which stay in registers.
+#[inline(always)]
+fn sum_rows(y: &mut [f32], terms: &[Option<(&Table, &[u32])>], b: usize, start: &Start, relu: bool) {
+    const WIDE: usize = 2 * PIECE;
+    for (piece, y) in y.chunks_mut(WIDE).enumerate() {
+        let (first, n) = (piece * WIDE, y.len());
+        let mut sum = [0.0; WIDE];
+        match start {
+            Start::Zero => {}
+            Start::Row(row) => sum[..n].copy_from_slice(&row[first..first + n]),
+            Start::There => sum[..n].copy_from_slice(y),
+        }
+        for (table, ids) in terms.iter().flatten() {
+            let (at, ahead) = (ids[b] as usize * table.width + first, ids.get(b + 1));
+            with_elements!(table, data => {
+                if let Some(&ahead) = ahead {
+                    let at = ahead as usize * table.width + first;
+                    (0..n).step_by(16).for_each(|j| prefetch(data, at + j));
+                }
+                add(&mut sum, &data[at..at + n]);
+            });
+        }
+        for (y, sum) in y.iter_mut().zip(sum) {
+            *y = if relu { sum.max(0.0) } else { sum };
+        }
+    }
+}
+
+/// sum += row, which may be shorter.
+#[inline(always)]
+fn add<S: Stored, const N: usize>(sum: &mut [f32; N], row: &[S]) {
+    // Of whole pieces the compiler knows the length, and keeps the sums in registers.
+    match <&[S; N]>::try_from(row) {
+        Ok(row) => S::read(row, |j, v| sum[j..].iter_mut().zip(v).for_each(|(s, v)| *s += v)),
+        Err(_) => S::read(row, |j, v| sum[j..].iter_mut().zip(v).for_each(|(s, v)| *s += v)),
+    }
 }
 
 /// Copies the rows `ids`, and calls `then` with each.
