@@ -59,6 +59,11 @@ impl Request {
         &self.rows
     }
 
+    /// Both.
+    pub fn into_parts(self) -> (Batch, Vec<bool>) {
+        (self.rows, self.same)
+    }
+
     /// Whether all candidates have the value of a field in common, in schema order.
     pub fn same(&self) -> &[bool] {
         &self.same
