@@ -15,7 +15,8 @@ fn rows() -> Vec<Value> {
         .map(|i| {
             let tags = [json!(["a", "b"]), json!([]), json!("c"), json!(["b", "q"])][i % 4].clone();
             let price = if i % 5 == 0 { Value::Null } else { json!(i as f64 / 2.0) };
-            json!({"scenario": ["home", "ads", "new"][i % 3], "user": format!("u{}", i % 12), "tags": tags, "price": price})
+            let (scenario, user) = (["home", "ads", "new"][i % 3], format!("u{}", i % 12));
+            json!({"scenario": scenario, "user": user, "tags": tags, "price": price})
         })
         .collect()
 }
