@@ -47,7 +47,10 @@ impl Padded {
     pub(crate) fn of(points: &[Points]) -> Self {
         let width = points.iter().map(|p| p.logits.len()).max().unwrap_or(0);
         let padded = |of: fn(&Points) -> &[f64], with: f64| -> Vec<f64> {
-            points.iter().flat_map(|p| of(p).iter().copied().chain(std::iter::repeat(with)).take(width)).collect()
+            points
+                .iter()
+                .flat_map(|p| of(p).iter().copied().chain(std::iter::repeat(with)).take(width))
+                .collect()
         };
         Self {
             rows: points.len(),

@@ -42,7 +42,6 @@ pub(crate) enum Coding {
 #[derive(Clone, Debug)]
 pub(crate) struct List {
     pub(crate) values: Values,
-    pub(crate) weighted: bool,
     pub(crate) mean: bool,
     /// Values after the first so many do not count.
     pub(crate) most: Option<u32>,
@@ -77,9 +76,8 @@ pub(crate) fn coding(encoding: &Encoding, reading: &Reading) -> Coding {
     let safe = |width: f64| if width > 0.0 { width } else { 1.0 };
     match encoding {
         Encoding::Categorical { vocabulary } => Coding::One(values(vocabulary, reading, false)),
-        Encoding::Multi { weight_separator, pooling, max_length, vocabulary, .. } => Coding::List(List {
+        Encoding::Multi { pooling, max_length, vocabulary, .. } => Coding::List(List {
             values: values(vocabulary, reading, true),
-            weighted: weight_separator.is_some(),
             mean: *pooling == Pooling::Mean,
             most: *max_length,
             missing: vocabulary.missing_id(),
@@ -137,7 +135,10 @@ fn spelled(mut keys: Vec<(String, i64)>, reading: &Reading, id: impl Fn(&str) ->
 pub(crate) fn scenarios(schema: &Schema) -> (Vec<(String, i64)>, i64) {
     let count = schema.scenarios.len() as i64;
     let fallback = schema.fallback_scenario().map(i64::from);
-    let known = schema.scenarios.iter().filter_map(|s| Some((s.name.clone(), i64::from(schema.scenario_id(&s.name)?))));
+    let known = schema
+        .scenarios
+        .iter()
+        .filter_map(|s| Some((s.name.clone(), i64::from(schema.scenario_id(&s.name)?))));
     let other = fallback.unwrap_or(count);
     // Number 0 is that of a scenario, so that numbers are looked for from 1.
     let id = |text: &str| match text {
@@ -172,7 +173,12 @@ impl Names {
     pub(crate) fn of(schema: &Schema) -> Self {
         let mut taken: HashSet<String> = OUTPUTS.map(str::to_owned).into();
         // Tables are values of the graph, too.
-        taken.extend(schema.fields.iter().map(|f| format!("embeddings.{}.weight", f.table.as_ref().unwrap_or(&f.name))));
+        taken.extend(
+            schema
+                .fields
+                .iter()
+                .map(|f| format!("embeddings.{}.weight", f.table.as_ref().unwrap_or(&f.name))),
+        );
         let mut free = |name: &str| {
             let mut name = name.to_owned();
             while !taken.insert(name.clone()) {
@@ -181,10 +187,10 @@ impl Names {
             name
         };
         let fields: Vec<String> = schema.fields.iter().map(|f| free(&f.name)).collect();
-        let weighted = |encoding: &Encoding| {
-            matches!(encoding, Encoding::Multi { weight_separator: Some(_), .. })
-        };
-        let weights = schema.fields.iter().map(|f| weighted(&f.encoding).then(|| free(&format!("{}.weights", f.name))));
+        let weighted =
+            |encoding: &Encoding| matches!(encoding, Encoding::Multi { weight_separator: Some(_), .. });
+        let weights =
+            schema.fields.iter().map(|f| weighted(&f.encoding).then(|| free(&format!("{}.weights", f.name))));
         let weights = weights.collect();
         Self { scenario: free("scenario"), fields, weights }
     }
@@ -203,9 +209,13 @@ pub fn inputs(schema: &Schema, takes: Takes) -> Vec<Input> {
     };
     let scenario = match takes {
         Takes::Raw => input(&names.scenario, &schema.scenario, "text", false, "name of the scenario".into()),
-        Takes::Ids => {
-            input(&names.scenario, &schema.scenario, "int64", false, format!("number of the scenario, below {s}"))
-        }
+        Takes::Ids => input(
+            &names.scenario,
+            &schema.scenario,
+            "int64",
+            false,
+            format!("number of the scenario, below {s}"),
+        ),
     };
     let mut all = vec![scenario];
     for ((field, name), weights) in schema.fields.iter().zip(&names.fields).zip(&names.weights) {
@@ -219,11 +229,11 @@ pub fn inputs(schema: &Schema, takes: Takes) -> Vec<Input> {
             (Coding::One(_), Takes::Ids) => ("int64", false, format!("id below {ids}")),
             (Coding::List(_), Takes::Ids) => ("int64", true, format!("ids below {ids}, filled up with -1")),
             (Coding::One(values), Takes::Raw) => {
-                let (kind, meaning) = of_values(&values, ids, "-1 if missing", "empty if missing");
+                let (kind, meaning) = of_values(&values, ids, false);
                 (kind, false, meaning)
             }
             (Coding::List(list), Takes::Raw) => {
-                let (kind, meaning) = of_values(&list.values, ids, "filled up with -1", "filled up with empty ones");
+                let (kind, meaning) = of_values(&list.values, ids, true);
                 (kind, true, meaning)
             }
         };
@@ -235,10 +245,16 @@ pub fn inputs(schema: &Schema, takes: Takes) -> Vec<Input> {
     all
 }
 
-fn of_values(values: &Values, ids: usize, missing: &str, empty: &str) -> (&'static str, String) {
+fn of_values(values: &Values, ids: usize, list: bool) -> (&'static str, String) {
+    let [missing, empty] = match list {
+        true => ["filled up with -1", "filled up with empty ones"],
+        false => ["-1 if missing", "empty if missing"],
+    };
     match values {
         Values::Listed(_) => ("text", format!("as a CSV has it, {empty}")),
         Values::Integers { below, .. } => ("int64", format!("integer below {below}, {missing}")),
-        Values::Hashed => ("int64", format!("id of the hash, from 1 to {}, {missing}", ids - 1)),
+        Values::Hashed => {
+            ("int64", format!("id by the hash, below {ids}{}", if list { ", filled up with -1" } else { "" }))
+        }
     }
 }

@@ -115,7 +115,8 @@ fn external(trained: &Trained, model: &mut Model, path: &Path, file: &File) -> R
         out.write_all(&vec![0; (start - at) as usize]).map_err(failed)?;
         tables::write(trained, table, &mut out, &shown)?;
         at = start + length;
-        let [offset, length] = [("offset", start), ("length", length)].map(|(key, n)| entry(key, n.to_string()));
+        let [offset, length] =
+            [("offset", start), ("length", length)].map(|(key, n)| entry(key, n.to_string()));
         tensor.external_data = vec![entry("location", &*location), offset, length];
         tensor.data_location = Some(1);
     }

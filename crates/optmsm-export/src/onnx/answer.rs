@@ -40,7 +40,8 @@ fn sigmoid(b: &mut Builder, z: &str) -> Name {
 /// Linear between the points of a row's scenario.
 fn between(b: &mut Builder, points: &Padded, z: &str, scenario: &str) -> Name {
     let shape = [points.rows, points.width];
-    let (logits, probabilities) = (b.doubles(&shape, &points.logits), b.doubles(&shape, &points.probabilities));
+    let (logits, probabilities) =
+        (b.doubles(&shape, &points.logits), b.doubles(&shape, &points.probabilities));
     let last = b.integers(&[points.rows, 1], &points.last);
     let [logits, probabilities, last] =
         [&logits, &probabilities, &last].map(|constant| b.op("Gather", &[constant, scenario], vec![]));

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::proto::{Attribute, Dimension, Elem, Entry, Graph, Node, Shape, Tensor, TensorType, Type, ValueInfo};
+use super::proto::{
+    Attribute, Dimension, Elem, Entry, Graph, Node, Shape, Tensor, TensorType, Type, ValueInfo,
+};
 use crate::tables::little_endian;
 
 /// Name of a value.
@@ -75,7 +77,8 @@ impl Builder {
     pub(super) fn label_encoder(&mut self, text: &str, keys: Vec<(String, i64)>, other: i64) -> Name {
         let (keys, values): (Vec<String>, Vec<i64>) = keys.into_iter().unzip();
         let out = self.fresh("LabelEncoder");
-        let lists = vec![strings("keys_strings", keys), ints("values_int64s", values), int("default_int64", other)];
+        let lists =
+            vec![strings("keys_strings", keys), ints("values_int64s", values), int("default_int64", other)];
         self.step("LabelEncoder", "ai.onnx.ml", &[text], &out, lists);
         out
     }

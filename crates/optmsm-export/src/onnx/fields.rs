@@ -45,6 +45,7 @@ pub(super) fn encode(b: &mut Builder, trained: &Trained, takes: Takes) -> (Name,
         match (fields::coding(&field.encoding, &schema.reading), takes) {
             (Coding::One(_) | Coding::Buckets { .. }, Takes::Ids) => Encoded::Ids(positive(b, name, size)),
             (Coding::Number { .. }, Takes::Ids) => Encoded::Numbers(name.clone()),
+            (Coding::One(Values::Hashed), Takes::Raw) => Encoded::Ids(positive(b, name, size)),
             (Coding::One(values), Takes::Raw) => Encoded::Ids(ids(b, name, values, size)),
             (Coding::Buckets { cuts }, Takes::Raw) => Encoded::Ids(buckets(b, name, &cuts, &nulls)),
             (Coding::Number { change, fill }, Takes::Raw) => {
@@ -63,13 +64,15 @@ fn positive(b: &mut Builder, ids: &str, size: i64) -> Name {
     b.op("Where", &[&below, &size, ids], vec![])
 }
 
-/// Ids of values `[…]`; `NO_VALUE` stays what it is where a missing value has that id.
+/// Ids of values, of which that of no value is `NO_VALUE` in lists.
 fn ids(b: &mut Builder, name: &str, values: Values, size: i64) -> Name {
     match values {
         Values::Listed(keys) => b.label_encoder(name, keys, 0),
         Values::Integers { below, missing } => {
-            let (one, size, missing) = (b.integers(&[], &[1]), b.integers(&[], &[size]), b.integers(&[], &[missing]));
-            let (zero, none, below) = (b.integers(&[], &[0]), b.integers(&[], &[NO_VALUE]), b.integers(&[], &[below]));
+            let (one, size, missing) =
+                (b.integers(&[], &[1]), b.integers(&[], &[size]), b.integers(&[], &[missing]));
+            let (zero, none, below) =
+                (b.integers(&[], &[0]), b.integers(&[], &[NO_VALUE]), b.integers(&[], &[below]));
             let id = b.op("Add", &[name, &one], vec![]);
             let low = b.op("Less", &[name, &zero], vec![]);
             let high = b.op("GreaterOrEqual", &[name, &below], vec![]);
@@ -79,7 +82,6 @@ fn ids(b: &mut Builder, name: &str, values: Values, size: i64) -> Name {
             b.op("Where", &[&is_missing, &missing, &id], vec![])
         }
         Values::Hashed => {
-            // -1 is left to lists.
             let (limit, size) = (b.integers(&[], &[NO_VALUE]), b.integers(&[], &[size]));
             let below = b.op("Less", &[name, &limit], vec![]);
             b.op("Where", &[&below, &size, name], vec![])

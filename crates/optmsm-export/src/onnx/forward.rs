@@ -21,7 +21,12 @@ pub(super) struct Forward<'a> {
 }
 
 impl<'a> Forward<'a> {
-    pub(super) fn new(b: &'a mut Builder, trained: &'a Trained, fields: &'a [Encoded], scenario: &'a str) -> Self {
+    pub(super) fn new(
+        b: &'a mut Builder,
+        trained: &'a Trained,
+        fields: &'a [Encoded],
+        scenario: &'a str,
+    ) -> Self {
         Self { b, trained, fields, scenario, flat: HashMap::new(), grouped: HashMap::new() }
     }
 
@@ -52,7 +57,8 @@ impl<'a> Forward<'a> {
             _ => unreachable!("weights have two or three axes"),
         };
         let at = |g: usize, i: usize, o: usize| constant.data[(g * out + o) * inputs + i];
-        let elements = (0..groups).flat_map(|g| (0..inputs).flat_map(move |i| (0..out).map(move |o| at(g, i, o))));
+        let elements =
+            (0..groups).flat_map(|g| (0..inputs).flat_map(move |i| (0..out).map(move |o| at(g, i, o))));
         (groups, inputs, out, elements.collect())
     }
 
@@ -128,7 +134,9 @@ impl<'a> Forward<'a> {
             Op::Lookup { field, table } => self.lookup(*field, *table),
             Op::LookupBag { field, table } => self.bag(*field, *table),
             Op::Numeric { field, vector } => {
-                let Encoded::Numbers(name) = &self.fields[*field] else { unreachable!("field {field} is no number") };
+                let Encoded::Numbers(name) = &self.fields[*field] else {
+                    unreachable!("field {field} is no number")
+                };
                 let vector = self.constant(*vector, &[1, width]);
                 let column = self.b.once(&format!("number {field}"), |b| b.unsqueeze(name, 1));
                 self.b.op("Mul", &[&column, &vector], vec![])

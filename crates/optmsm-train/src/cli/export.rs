@@ -117,7 +117,8 @@ fn said(schema: &Schema, takes: Takes, format: Format, files: &[PathBuf]) -> Str
     let file = |path: &PathBuf| [path.display().to_string(), format!("{:.1} MB", size(path) as f64 / 1e6)];
     let mut text = super::table(["file", "size"], files.iter().map(file));
     if format == Format::Torch {
-        let columns = schema.fields.iter().map(|f| [f.name.clone(), f.column.clone(), f.encoding.kind().into()]);
+        let columns =
+            schema.fields.iter().map(|f| [f.name.clone(), f.column.clone(), f.encoding.kind().into()]);
         text += &super::table(["field", "column of predict's rows", "kind"], columns);
         return text;
     }
@@ -139,7 +140,10 @@ fn said(schema: &Schema, takes: Takes, format: Format, files: &[PathBuf]) -> Str
         matches!(f.encoding, Encoding::Categorical { .. } | Encoding::Multi { .. })
             && f.encoding.vocabulary().is_some_and(|v| v.buckets().is_none() && v.integers().is_none())
     };
-    if takes == Takes::Raw && schema.reading.spelling == Spelling::Canonical && schema.fields.iter().any(texts) {
+    if takes == Takes::Raw
+        && schema.reading.spelling == Spelling::Canonical
+        && schema.fields.iter().any(texts)
+    {
         text += "texts of numbers are given without a zero fraction: 1024 and not 1024.0\n";
     }
     text
