@@ -107,12 +107,13 @@ def linear_by_scenario(x, scenario, weight, bias):
 
 
 def select_by_scenario(x, scenario, width):
-    parts = x.reshape(x.shape[0], -1, width)
+    parts = x.reshape(x.shape[0], x.shape[1] // width, width)
     return parts[torch.arange(x.shape[0], device=x.device), scenario]
 
 
 def mix(alpha, e):
-    return (alpha[:, :, None] * e.reshape(e.shape[0], alpha.shape[1], -1)).sum(1)
+    count = alpha.shape[1]
+    return (alpha[:, :, None] * e.reshape(e.shape[0], count, e.shape[1] // count)).sum(1)
 
 
 def layer_norm(x, parts, eps):
