@@ -48,18 +48,32 @@ impl<'a> Forward<'a> {
         self.b.once(&key, |b| b.floats(shape, data))
     }
 
+    /// Groups, outputs and inputs of weights.
+    fn shape(&self, id: ConstId) -> [usize; 3] {
+        match self.graph().constant(id).shape[..] {
+            [out, inputs] => [1, out, inputs],
+            [groups, out, inputs] => [groups, out, inputs],
+            _ => unreachable!("weights have two or three axes"),
+        }
+    }
+
     /// Weights `[G, out, in]` as `[G, in, out]`.
     fn transposed(&self, id: ConstId) -> (usize, usize, usize, Vec<f32>) {
-        let constant = self.graph().constant(id);
-        let (groups, out, inputs) = match constant.shape[..] {
-            [out, inputs] => (1, out, inputs),
-            [groups, out, inputs] => (groups, out, inputs),
-            _ => unreachable!("weights have two or three axes"),
-        };
-        let at = |g: usize, i: usize, o: usize| constant.data[(g * out + o) * inputs + i];
+        let [groups, out, inputs] = self.shape(id);
+        let data = &self.graph().constant(id).data;
+        let at = |g: usize, i: usize, o: usize| data[(g * out + o) * inputs + i];
         let elements =
             (0..groups).flat_map(|g| (0..inputs).flat_map(move |i| (0..out).map(move |o| at(g, i, o))));
         (groups, inputs, out, elements.collect())
+    }
+
+    /// Weights of one group as `[in, out]`, of several as `[G, in, out]`; made once, however many steps read them.
+    fn weights(&mut self, id: ConstId) -> Name {
+        let (groups, inputs, out, data) = self.transposed(id);
+        self.b.once(&format!("weights {}", id.index()), |b| match groups {
+            1 => b.floats(&[inputs, out], &data),
+            _ => b.floats(&[groups, inputs, out], &data),
+        })
     }
 
     /// A value as `[N, width]`, or `[1, width]`.
@@ -142,19 +156,18 @@ impl<'a> Forward<'a> {
                 self.b.op("Mul", &[&column, &vector], vec![])
             }
             Op::Linear { x, weight, bias } => {
-                let (_, inputs, out, data) = self.transposed(*weight);
-                let (x, weight) = (self.flat(*x), self.b.floats(&[inputs, out], &data));
+                let (x, weight) = (self.flat(*x), self.weights(*weight));
                 match bias {
                     Some(bias) => {
-                        let bias = self.constant(*bias, &[out]);
+                        let bias = self.constant(*bias, &[width]);
                         self.b.op("Gemm", &[&x, &weight, &bias], vec![])
                     }
                     None => self.b.op("MatMul", &[&x, &weight], vec![]),
                 }
             }
             Op::LinearByColumns { x, weight, bias } => {
-                let (groups, inputs, out, data) = self.transposed(*weight);
-                let (x, weight) = (self.grouped(*x, groups), self.b.floats(&[groups, inputs, out], &data));
+                let [groups, out, _] = self.shape(*weight);
+                let (x, weight) = (self.grouped(*x, groups), self.weights(*weight));
                 let mut made = self.b.op("MatMul", &[&x, &weight], vec![]);
                 if let Some(bias) = bias {
                     let bias = self.constant(*bias, &[groups, 1, out]);
@@ -246,15 +259,10 @@ impl<'a> Forward<'a> {
     }
 
     fn linear_by_scenario(&mut self, x: NodeId, weight: ConstId, bias: Option<ConstId>) -> Name {
-        let (s, inputs, out, data) = self.transposed(weight);
+        let [s, out, _] = self.shape(weight);
         let x = self.rows(x);
         if s <= TOGETHER {
-            // Columns of all scenarios side by side, [in, S·out].
-            let at = |i: usize, s: usize, o: usize| data[(s * inputs + i) * out + o];
-            let wide: Vec<f32> = (0..inputs)
-                .flat_map(|i| (0..s).flat_map(move |s| (0..out).map(move |o| at(i, s, o))))
-                .collect();
-            let weight = self.b.floats(&[inputs, s * out], &wide);
+            let weight = self.side_by_side(weight);
             let made = match bias {
                 Some(bias) => {
                     let bias = self.constant(bias, &[s * out]);
@@ -265,7 +273,7 @@ impl<'a> Forward<'a> {
             let parts = self.b.reshape(&made, &[0, s as i64, out as i64]);
             return self.pick(&parts);
         }
-        let weight = self.b.floats(&[s, inputs, out], &data);
+        let weight = self.weights(weight);
         let weight = self.b.op("Gather", &[&weight, self.scenario], axis(0));
         let x = self.b.unsqueeze(&x, 1);
         let made = self.b.op("MatMul", &[&x, &weight], vec![]);
@@ -278,6 +286,16 @@ impl<'a> Forward<'a> {
             }
             None => made,
         }
+    }
+
+    /// Weights `[S, out, in]` as `[in, S·out]`, made once.
+    fn side_by_side(&mut self, id: ConstId) -> Name {
+        let (s, inputs, out, data) = self.transposed(id);
+        let at = |i: usize, s: usize, o: usize| data[(s * inputs + i) * out + o];
+        self.b.once(&format!("side by side {}", id.index()), |b| {
+            let rows = (0..inputs).flat_map(|i| (0..s).flat_map(move |s| (0..out).map(move |o| at(i, s, o))));
+            b.floats(&[inputs, s * out], &rows.collect::<Vec<f32>>())
+        })
     }
 
     fn mix(&mut self, alpha: NodeId, e: NodeId) -> Name {

@@ -79,7 +79,11 @@ fn written(place: &Place, run: &str, rows: &str) -> Value {
     }
     let answers = format!("{run}.csv");
     good(place, &["predict", run, "--data", rows, "--out", &answers]);
-    json!({ "onnx": onnx, "torch": torch, "rows": rows, "answers": answers, "raises": [] })
+    let calibration = format!("{run}/calibration.json");
+    let calibration = place.path(&calibration).exists().then_some(calibration);
+    json!({
+        "onnx": onnx, "torch": torch, "rows": rows, "answers": answers, "calibration": calibration, "raises": []
+    })
 }
 
 #[test]
@@ -184,6 +188,42 @@ fn ids_and_tables_apart() {
         json!({ "onnx": "ids.onnx", "schema": "run/schema.json", "rows": "valid.csv", "answers": "answers.csv" }),
     ];
     check(&place, onnx(), "onnx_ids.py", &checks);
+}
+
+/// The examples of docs/export.md, of which each is an indented block of Python.
+#[test]
+fn the_pages_examples_run() {
+    let place = Place::new(CONFIG, 64, 9);
+    code(&place.run(&["train", "--config", "config.toml", "--run", "run", "--quiet"]), 0);
+    good(&place, &["export", "run", "--format", "onnx", "--out", "model.onnx"]);
+    good(&place, &["export", "run", "--format", "torch", "--out", "module"]);
+    place.write("rows.csv", "scenario,user,tags,price\nhome,u3,a|b,4.5\nads,,c,\n");
+    let answers = good(&place, &["predict", "run", "--data", "rows.csv", "--out", "-"]);
+    let wanted: Vec<f64> =
+        answers.lines().skip(1).map(|line| line.rsplit(',').next().unwrap().parse().unwrap()).collect();
+    let page = include_str!("../../../../docs/export.md");
+    let example = |section: &str| {
+        let from = page.split_once(&format!("\n## {section}\n")).unwrap().1;
+        let lines = from.lines().skip_while(|line| !line.starts_with("    "));
+        let block = lines.take_while(|line| line.is_empty() || line.starts_with("    "));
+        block.map(|line| line.get(4..).unwrap_or_default().to_owned() + "\n").collect::<String>()
+    };
+    for (python, section) in [(onnx(), "ONNX"), (torch(), "PyTorch")] {
+        let Some(python) = python else { continue };
+        let out = Command::new(python)
+            .args(["-B", "-c", &example(section)])
+            .current_dir(place.path(""))
+            .output()
+            .unwrap();
+        let (said, failed) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        assert!(out.status.success(), "{section}: {failed}");
+        let found = said.split(|c: char| !c.is_ascii_digit() && c != '.').filter(|word| !word.is_empty());
+        let found: Vec<f64> = found.map(|word| word.parse().unwrap()).collect();
+        assert!(
+            found.len() == 2 && found.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-6),
+            "{section}: {said}{wanted:?}"
+        );
+    }
 }
 
 /// The output says what it wrote, and what hash fields need.

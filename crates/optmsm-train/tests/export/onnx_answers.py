@@ -9,6 +9,8 @@ import onnx
 import onnxruntime
 import xxhash
 
+from curve import Curve
+
 CLOSE = 1e-6
 SEPARATORS = {"tags": "|", "wtags": "|", "words": ",", "hlist": "|"}
 NULLS = {"", "NULL", "\\N", "NaN"}
@@ -57,7 +59,7 @@ def answers(session, rows):
     feed = {i.name: column(i.name, i.type, rows) for i in session.get_inputs()}
     p, logit = session.run(["probability", "logit"], feed)
     assert p.shape == logit.shape == (len(rows),) and p.dtype == np.float32, (p.shape, logit.shape, p.dtype)
-    return p
+    return p.tolist(), logit.tolist()
 
 
 def check(case):
@@ -69,10 +71,11 @@ def check(case):
     rows = list(csv.DictReader(open(case["rows"], newline="")))
     wanted = [float(row["prediction"]) for row in csv.DictReader(open(case["answers"], newline=""))]
     assert len(wanted) == len(rows) > 100 and len(set(wanted)) > 10
-    worst = 0.0
+    worst, curve = 0.0, Curve(case, json.loads(facts["scenarios"]))
     for some in [range(len(rows)), [0], [1], [7], [3, 4], [i % len(rows) for i in range(1000)]]:
-        found = answers(session, [rows[i] for i in some])
-        worst = max([worst] + [abs(float(p) - wanted[i]) for p, i in zip(found, some)])
+        found = zip(some, *answers(session, [rows[i] for i in some]))
+        far = [curve.far(p, logit, rows[i]["place"], wanted[i], CLOSE) for i, p, logit in found]
+        worst = max([worst] + far)
     assert worst <= CLOSE, f"{case['onnx']}: {worst} away"
     for name, value in case["raises"]:
         try:

@@ -7,6 +7,8 @@ import math
 
 import torch
 
+from curve import Curve
+
 CLOSE = 1e-6
 
 
@@ -35,11 +37,14 @@ def check(case):
     model = loaded(case["torch"])
     rows = list(csv.DictReader(open(case["rows"], newline="")))
     wanted = [float(row["prediction"]) for row in csv.DictReader(open(case["answers"], newline=""))]
-    worst = 0.0
+    facts = model.encoder.spec["facts"]
+    worst, curve = 0.0, Curve(case, json.loads(facts["scenarios"]))
     for some in [range(len(rows)), [0], [3, 4], [i % len(rows) for i in range(1000)]]:
         for change in (dict, typed):
-            found = model.predict([change(rows[i]) for i in some])
-            worst = max([worst] + [abs(p - wanted[i]) for p, i in zip(found, some)])
+            changed = [change(rows[i]) for i in some]
+            found = zip(some, model.predict(changed), model.logit(*model.encode(changed)).tolist())
+            far = [curve.far(p, logit, rows[i]["place"], wanted[i], CLOSE) for i, p, logit in found]
+            worst = max([worst] + far)
     assert worst <= CLOSE, f"{case['torch']}: {worst} away"
     assert model.predict([]) == []
     for name, value in case["raises"]:
