@@ -23,7 +23,7 @@ use builder::{Builder, entry};
 use forward::Forward;
 use proto::{Model, Opset};
 
-/// Bytes of tables beyond which they go to a file of their own.
+/// Bytes of a model beyond which its tables go to a file of their own.
 const LARGE: u64 = 1_500_000_000;
 /// Bytes of a file that every reader of ONNX takes.
 const MOST: u64 = i32::MAX as u64;
@@ -46,8 +46,18 @@ pub struct Options {
 /// When the model is too large for a file, a tensor cannot be read, or the disk refuses.
 pub fn write(trained: &Trained, options: Options, path: &Path) -> Result<Vec<PathBuf>> {
     let mut model = model(trained, options.takes);
+    let bytes = model.encoded_len() as u64;
+    if bytes > MOST {
+        return Err(Error::TooLarge {
+            what: "the model without its tables".into(),
+            bytes,
+            format: "an ONNX file",
+            most: MOST,
+            fix: "export it with --ids-in, which leaves the values of fields out",
+        });
+    }
     let size: u64 = trained.tables.iter().map(tables::bytes).sum();
-    if options.external || size > LARGE {
+    if options.external || bytes + size > LARGE {
         let mut beside = path.as_os_str().to_owned();
         beside.push(".data");
         let beside = PathBuf::from(beside);
@@ -124,16 +134,6 @@ fn external(trained: &Trained, model: &mut Model, path: &Path, file: &File) -> R
 }
 
 fn put(model: &Model, path: &Path, mut file: &File) -> Result<()> {
-    let bytes = model.encoded_len() as u64;
-    if bytes > MOST {
-        return Err(Error::TooLarge {
-            what: "the model without its tables".into(),
-            bytes,
-            format: "an ONNX file",
-            most: MOST,
-            fix: "export it with --ids-in, which leaves the values of fields out",
-        });
-    }
     let write = file.write_all(&model.encode_to_vec());
     Ok(write.map_err(|e| DataError::io(&path.display().to_string(), "write", e))?)
 }
