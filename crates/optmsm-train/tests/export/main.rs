@@ -108,6 +108,15 @@ fn every_kind_answers_as_the_program_does() {
     check(&place, torch(), "torch_answers.py", &checks);
 }
 
+#[test]
+fn values_are_spelled_as_the_program_reads_them() {
+    let place = Place::empty();
+    rows::write_spelled(&place, "spelled.toml");
+    let checks = [exported(&place, "spelled.toml", "spelled", &[], "valid.csv")];
+    check(&place, onnx(), "onnx_answers.py", &checks);
+    check(&place, torch(), "torch_answers.py", &checks);
+}
+
 /// More scenarios than are taken together.
 #[test]
 fn every_kind_answers_for_many_scenarios() {

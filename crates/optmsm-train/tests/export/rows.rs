@@ -95,6 +95,70 @@ epochs = 2
 optimizer = { lr = 0.01 }
 "#;
 
+/// Fields whose values are spelled in ways of their own.
+const SPELLED: &str = r#"
+[data]
+train = "train.csv"
+valid = "valid.csv"
+scenario = "place"
+null_values = ["-", "-1", "NULL"]
+[[data.fields]]
+name = "word"
+[[data.fields]]
+name = "cents"
+kind = "numeric"
+decimal = ","
+thousands = "."
+[[data.fields]]
+name = "level"
+kind = "numeric"
+transform = "none"
+[[data.fields]]
+name = "step"
+kind = "numeric"
+buckets = 3
+[[data.fields]]
+name = "ilist"
+kind = "multi"
+list = "json"
+ids = 9
+[model]
+embedding_dim = 5
+init_std = 0.3
+experts = { hidden = [8, 4] }
+specific = { hidden = [4] }
+tower = { hidden = [4] }
+hyper = { scenario_dim = 3, trunk = 4, rank = 2 }
+[train]
+batch_size = 64
+epochs = 2
+optimizer = { lr = 0.01 }
+"#;
+
+/// Writes a configuration of such fields, train.csv and valid.csv.
+pub(super) fn write_spelled(place: &Place, config: &str) {
+    place.write(config, SPELLED);
+    for (name, count) in [("train.csv", 600), ("valid.csv", 300)] {
+        let mut draw = Draw { stream: Stream::new(9, name), at: 0 };
+        let mut text = "label,place,word,cents,level,step,ilist\n".to_string();
+        for i in 0..count {
+            let ids: Vec<String> = (0..draw.below(4)).map(|_| draw.below(9).to_string()).collect();
+            let values = [
+                draw.one(&["x", "y", "True"]).to_string(),
+                draw.one(&["a", "b", "-", "", "NULL", "NaN", "True", "false", "1", "0", "1.0", "-1", "none"])
+                    .to_string(),
+                format!("\"{}.{:03},{:02}\"", draw.below(9) + 1, draw.below(1000), draw.below(100)),
+                draw.one(&["-1", "-1.0", "0", "1", "2.5", "NULL", "-"]).to_string(),
+                draw.one(&["-1", "1", "2", "3", "4", ""]).to_string(),
+                format!("\"[{}]\"", ids.join(", ")),
+            ];
+            let label = u8::from((values[1].len() + ids.len() + i % 5).is_multiple_of(3));
+            text += &format!("{label},{}\n", values.join(","));
+        }
+        place.write(name, text);
+    }
+}
+
 /// Files to write.
 pub(super) struct Rows {
     pub(super) scenarios: usize,
@@ -199,7 +263,7 @@ pub(super) fn write(place: &Place, config: &str, rows: &Rows) {
             let label = if new {
                 String::new()
             } else {
-                format!("{},", u8::from((values[1].len() + scenario + i % 5) % 3 == 0))
+                format!("{},", u8::from((values[1].len() + scenario + i % 5).is_multiple_of(3)))
             };
             text += &format!("{label}{}\n", values.join(","));
         }

@@ -22,6 +22,13 @@ def loaded(folder):
 def typed(row):
     """The row as a program may have it: numbers, None, booleans, lists."""
     row = dict(row)
+    if "ilist" in row:
+        # The text NaN is a value here, for data.null_values does not name it; a number that is NaN would be missing.
+        word = {"1": 1, "1.0": 1.0, "True": True, "": None}
+        row["word"] = word.get(row["word"], row["word"])
+        level = {"NULL": None, "-": None}
+        row["level"] = level[row["level"]] if row["level"] in level else float(row["level"])
+        return row | {"ilist": json.loads(row["ilist"]), "cents": row["cents"]}
     for name in ("age", "price", "income", "score", "rank", "visits"):
         row[name] = None if row[name] in ("", "NA") else float(row[name])
     row["code"] = None if row["code"] == "" else float(row["code"])
