@@ -36,14 +36,14 @@ pub(super) fn encode(b: &mut Builder, trained: &Trained, takes: Takes) -> (Name,
             let (keys, other) = fields::scenarios(schema);
             b.label_encoder(&names.scenario, keys, other)
         }
-        Takes::Ids => positive(b, &names.scenario, count),
+        Takes::Ids => names.scenario.clone(),
     };
     let nulls = fields::missing_numbers(&schema.reading);
     let coded = schema.fields.iter().zip(names.fields.iter().zip(&names.weights));
     let coded = coded.map(|(field, (name, weights))| {
         let size = field.encoding.ids().unwrap_or(0) as i64;
         match (fields::coding(&field.encoding, &schema.reading), takes) {
-            (Coding::One(_) | Coding::Buckets { .. }, Takes::Ids) => Encoded::Ids(positive(b, name, size)),
+            (Coding::One(_) | Coding::Buckets { .. }, Takes::Ids) => Encoded::Ids(name.clone()),
             (Coding::Number { .. }, Takes::Ids) => Encoded::Numbers(name.clone()),
             (Coding::One(Values::Hashed), Takes::Raw) => Encoded::Ids(positive(b, name, size)),
             (Coding::One(values), Takes::Raw) => Encoded::Ids(ids(b, name, values, size)),
@@ -54,7 +54,28 @@ pub(super) fn encode(b: &mut Builder, trained: &Trained, takes: Takes) -> (Name,
             (Coding::List(list), takes) => bag(b, name, weights.as_deref(), list, size, takes),
         }
     });
-    (scenario, coded.collect())
+    let coded: Vec<Encoded> = coded.collect();
+    let scenario = match takes {
+        Takes::Raw => scenario,
+        Takes::Ids => guarded(b, &scenario, &coded, count),
+    };
+    (scenario, coded)
+}
+
+/// Scenarios as they are given, if neither they nor any id is below 0, which would count from the end of a table. Else they are that of no
+/// scenario, which ends the run. One step for all fields costs a single row less than one for each.
+fn guarded(b: &mut Builder, scenario: &str, fields: &[Encoded], count: i64) -> Name {
+    let zeros = b.axis(&[0]); // the least of no rows
+    let given = fields.iter().filter_map(|field| match field {
+        Encoded::Ids(ids) => Some(ids.as_str()),
+        Encoded::Bag { .. } | Encoded::Numbers(_) => None,
+    });
+    let all: Vec<&str> = [&*zeros, scenario].into_iter().chain(given).collect();
+    let all = b.op("Concat", &all, axis(0));
+    let least = b.op("ReduceMin", &[&all], vec![int("keepdims", 0)]);
+    let (zero, none) = (b.integers(&[], &[0]), b.integers(&[], &[count]));
+    let below = b.op("Less", &[&least, &zero], vec![]);
+    b.op("Where", &[&below, &none, scenario], vec![])
 }
 
 /// Ids as they are given, of which those below 0, that would count from the end of a table, lie behind it.
