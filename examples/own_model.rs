@@ -124,6 +124,23 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// It can be exported as the library's models can: [`optmsm::trace`] knows no architecture.
+#[test]
+fn is_traced() -> Result<()> {
+    use optmsm::trace::{Op, trace};
+    let field = |name: &str, vocab| FieldSpec::new(name, Role::Shared, FieldKind::Categorical { vocab });
+    let input = InputSpec { scenarios: 2, fields: vec![field("user", 50), field("item", 20)] };
+    let model = ScenarioFm::new(&input, 4)?;
+    let learner = Learner::builder(Cpu::new()?, model.clone()).max_rows(1).build()?;
+    let graph = trace(&model, &learner.export()?)?;
+    let has = |wanted: fn(&Op) -> bool| graph.nodes().filter(|(_, node)| wanted(&node.op)).count();
+    assert_eq!(has(|op| matches!(op, Op::Lookup { .. })), 2);
+    assert_eq!(has(|op| matches!(op, Op::LinearByScenario { .. })), 1);
+    assert_eq!(has(|op| matches!(op, Op::Dot(..))), 1, "the product of user and item");
+    assert_eq!(graph.node(graph.output()).width, 1);
+    Ok(())
+}
+
 #[test]
 fn runs() -> Result<()> {
     main()

@@ -35,4 +35,5 @@ pub mod reference;
 pub mod rounding;
 mod runtime;
 pub mod tables;
+pub mod trace;
 pub mod uploaded;

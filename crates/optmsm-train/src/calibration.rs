@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use optmsm_core::predictor::{Answer, probability};
+use optmsm_export::{Curves, Points};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
@@ -247,7 +248,11 @@ impl Fit {
 
     fn is_sound(&self, scenarios: usize) -> bool {
         let mut maps = self.scenarios.iter().flatten().chain([&self.all]);
-        self.scenarios.len() == scenarios && maps.all(Map::is_sound)
+        let of_method = |map: &Map| match map {
+            Map::Platt { .. } => self.method == Method::Platt,
+            Map::Isotonic { .. } => self.method == Method::Isotonic,
+        };
+        self.scenarios.len() == scenarios && maps.all(|map| map.is_sound() && of_method(map))
     }
 }
 
@@ -300,6 +305,34 @@ impl Calibration {
         }
         Ok(Some(found))
     }
+}
+
+/// [`answer`] for other runtimes. A fit has functions of its method alone.
+pub fn described(shift: &Shift, fit: Option<&Fit>) -> optmsm_export::Answer {
+    let shifts = shift.by_scenario().to_vec();
+    let Some(fit) = fit else { return optmsm_export::Answer { shifts, curves: Curves::Plain } };
+    let maps = || fit.scenarios.iter().map(|own| own.as_ref().unwrap_or(&fit.all));
+    let curves = match fit.method {
+        Method::Platt => Curves::Lines(
+            maps()
+                .filter_map(|map| match map {
+                    Map::Platt { slope, intercept } => Some([*slope, *intercept]),
+                    Map::Isotonic { .. } => None,
+                })
+                .collect(),
+        ),
+        Method::Isotonic => Curves::Points(
+            maps()
+                .filter_map(|map| match map {
+                    Map::Isotonic { logits, probabilities } => {
+                        Some(Points { logits: logits.clone(), probabilities: probabilities.clone() })
+                    }
+                    Map::Platt { .. } => None,
+                })
+                .collect(),
+        ),
+    };
+    optmsm_export::Answer { shifts, curves }
 }
 
 /// How probabilities are made of a model's logits, with or without a calibration.

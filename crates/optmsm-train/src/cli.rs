@@ -6,6 +6,7 @@ mod calibrate;
 mod check;
 mod compare;
 mod docs;
+mod export;
 mod gradcheck;
 mod host;
 mod init;
@@ -73,6 +74,8 @@ enum Command {
         #[arg(long)]
         out: String,
     },
+    /// Write a run for another runtime, from the values of a row to its probability: an ONNX file or a PyTorch module.
+    Export(export::Options),
     /// Train configurations with the same seeds, and test how they differ.
     Compare(compare::Options),
     /// Compare all models at the same number of trials, on the test rows of one or more data sets.
@@ -176,6 +179,7 @@ fn run(command: Command) -> Result<u8> {
         Command::Calibrate(options) => calibrate::run(&options)?,
         Command::Evaluate { on, unsampled, output } => apply::evaluate(&on, unsampled, output)?,
         Command::Predict { on, out } => apply::predict(&on, &out)?,
+        Command::Export(options) => export::run(&options)?,
         Command::Compare(options) => compare::run(&options)?,
         Command::Bench(options) => bench::run(&options)?,
         Command::Tune(options) => tune::run(&options)?,

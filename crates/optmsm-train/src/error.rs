@@ -19,6 +19,9 @@ pub enum Error {
     /// The data.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// A run that cannot be exported.
+    #[error(transparent)]
+    Export(optmsm_export::Error),
     /// A setting that cannot work, where it was written.
     #[error("{place}, `{key}`: {problem}; {fix}")]
     #[non_exhaustive]
@@ -145,6 +148,16 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// A loss for a message.
 fn shown(loss: Option<f64>) -> String {
     loss.map_or("none".into(), |loss| format!("{loss:.6}"))
+}
+
+impl From<optmsm_export::Error> for Error {
+    fn from(e: optmsm_export::Error) -> Self {
+        match e {
+            optmsm_export::Error::Core(e) => e.into(),
+            optmsm_export::Error::Data(e) => e.into(),
+            other => Error::Export(other),
+        }
+    }
 }
 
 impl Error {

@@ -46,6 +46,11 @@ impl Shift {
         Ok(Self(rates(config, schema)?.into_iter().map(f64::ln).collect()))
     }
 
+    /// What is added to the logits of each scenario.
+    pub fn by_scenario(&self) -> &[f64] {
+        &self.0
+    }
+
     /// The logit of all impressions, of one that a model gives.
     pub fn at(&self, logit: f64, scenario: u32) -> f64 {
         logit + self.0[scenario as usize]

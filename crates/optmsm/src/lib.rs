@@ -101,7 +101,7 @@
 #[doc(no_inline)]
 pub use optmsm_core::{
     backend, batch, config, error, gradcheck, layers, learner, metrics, model, models, optim, params, plan,
-    precision, predictor, reference, rounding, uploaded,
+    precision, predictor, reference, rounding, trace, uploaded,
 };
 #[cfg(feature = "cpu")]
 pub use optmsm_cpu as cpu;

@@ -23,6 +23,13 @@ impl<T: Elem> Packed<T> {
             Layout::InOut => base + i * self.outputs + o,
         }]
     }
+
+    /// The weights of all groups, `[G, out, in]`.
+    pub(crate) fn weights(&self) -> Vec<T> {
+        let (g, o) = (self.groups, self.outputs);
+        let rows = (0..g).flat_map(|g| (0..o).map(move |o| (g, o)));
+        rows.flat_map(|(g, o)| (0..self.inputs).map(move |i| self.at(g, o, i))).collect()
+    }
 }
 
 impl<T: Elem> Dense for Reference<T> {

@@ -98,6 +98,14 @@ impl Vocabulary {
         matches!(self.ids, Ids::Integers(_)).then(|| self.known())
     }
 
+    /// Buckets N and seed, of values that have id `1 + xxh64(value, seed) % N`.
+    pub fn buckets(&self) -> Option<(u32, u64)> {
+        match &self.ids {
+            Ids::Hashed(Hashed { buckets, seed, .. }) => Some((*buckets, *seed)),
+            _ => None,
+        }
+    }
+
     /// Whether values are looked up in a list, which finds no fault with them.
     pub(crate) fn is_listed(&self) -> bool {
         matches!(self.ids, Ids::Listed(_))
