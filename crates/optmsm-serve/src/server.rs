@@ -1,9 +1,9 @@
 //! A server: its start, its threads, and its end.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -28,7 +28,8 @@ pub struct Server {
     stop: watch::Sender<bool>,
     app: Arc<App>,
     thread: JoinHandle<Result<Drained, ServeError>>,
-    ready: mpsc::Receiver<()>,
+    /// Closed without a word where the server ends before it is ready.
+    ready: Mutex<mpsc::Receiver<()>>,
 }
 
 /// How a server ended.
@@ -92,7 +93,7 @@ impl Server {
             ended
         });
         let thread = thread.map_err(|e| ServeError::system("a thread", "start", e, "raise ulimit -u"))?;
-        Ok(Self { address, stop, app, thread, ready })
+        Ok(Self { address, stop, app, thread, ready: Mutex::new(ready) })
     }
 
     /// The address that it listens on.
@@ -102,7 +103,8 @@ impl Server {
 
     /// Waits until all models are loaded and warmed up; false where the server ended before.
     pub fn wait_ready(&self) -> bool {
-        self.app.started.load(Ordering::Acquire) || self.ready.recv().is_ok()
+        let ready = self.ready.lock().unwrap_or_else(|e| e.into_inner());
+        self.app.started.load(Ordering::Acquire) || ready.recv().is_ok()
     }
 
     /// Whether the server has ended, by a model that it could not load or after [`stop`](Self::stop).

@@ -28,11 +28,23 @@ pub(crate) struct Toy {
     properties: Vec<(String, String)>,
     /// Memory that a leak would show.
     _ballast: Vec<u8>,
+    _alive: Alive,
     predicted: Arc<AtomicUsize>,
 }
 
 pub(crate) fn expected(offset: f64, age: f64, letters: f64) -> f32 {
-    (offset + (age + letters) / 1000.0) as f32
+    let probability = offset + (age + letters) / 1000.0;
+    // An offset that is no probability makes a model that answers none.
+    (if (0.0..=1.0).contains(&offset) { probability.clamp(0.0, 1.0) } else { probability }) as f32
+}
+
+/// Counts models while they are in memory.
+struct Alive(Arc<AtomicUsize>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 fn number(row: usize, value: Datum<'_>) -> Result<f64, Refusal> {
@@ -138,6 +150,8 @@ impl Model for Toy {
 pub(crate) struct Files {
     pub(crate) predicted: Arc<AtomicUsize>,
     pub(crate) loaded: AtomicUsize,
+    /// Models that are in memory.
+    pub(crate) alive: Arc<AtomicUsize>,
 }
 
 impl Loader for Files {
@@ -154,6 +168,7 @@ impl Loader for Files {
         let offset = file["offset"].as_f64().ok_or_else(|| format!("{shown}: no offset; write one"))?;
         let input = |name: &str, kind, optional| Input { name: name.into(), kind, optional };
         self.loaded.fetch_add(1, Ordering::Relaxed);
+        self.alive.fetch_add(1, Ordering::Relaxed);
         Ok(Arc::new(Toy {
             offset,
             inputs: vec![
@@ -166,6 +181,7 @@ impl Loader for Files {
             fingerprint: format!("f{offset}"),
             properties: vec![("kind".into(), "toy".into())],
             _ballast: vec![1; file["ballast"].as_u64().unwrap_or(0) as usize],
+            _alive: Alive(self.alive.clone()),
             predicted: self.predicted.clone(),
         }))
     }
