@@ -6,19 +6,16 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError};
 
 use numpy::{PyArray1, PyArrayMethods};
-use optmsm_core::backend::Backend;
 use optmsm_core::batch::Batch;
 use optmsm_core::model::{AnyModel, Model as _, ModelSpec};
 use optmsm_core::params::TensorSource;
-use optmsm_core::predictor::Predictor;
 use optmsm_cpu::Cpu;
-use optmsm_cuda::Cuda;
 use optmsm_data::{Extra, Need, RowReader, Schema, interruptible};
 use optmsm_train::calibration::Calibration;
 use optmsm_train::check::shapes;
 use optmsm_train::config::BackendKind;
 use optmsm_train::coverage::Counter;
-use optmsm_train::device::{self, Device};
+use optmsm_train::device::{self, Answering};
 use optmsm_train::error::Result;
 use optmsm_train::evaluate::CHUNK;
 use optmsm_train::reading::reading;
@@ -30,25 +27,10 @@ use crate::errors::{of_class, raised};
 use crate::frame::stream;
 use crate::wait::{check, quietly};
 
-/// A predictor on its device.
-enum On {
-    Cpu(Box<Predictor<Cpu, AnyModel<Cpu>>>),
-    Cuda(Box<Predictor<Cuda, AnyModel<Cuda>>>),
-}
-
-impl On {
-    fn predict(&self, batch: &Batch) -> Result<Vec<f32>> {
-        Ok(match self {
-            Self::Cpu(predictor) => predictor.predict(batch)?,
-            Self::Cuda(predictor) => predictor.predict(batch)?,
-        })
-    }
-}
-
 /// A predictor and the process that made it, whose threads a fork does not have.
 struct Made {
     process: u32,
-    on: Arc<On>,
+    on: Arc<Answering>,
 }
 
 /// A run's best parameters.
@@ -193,7 +175,7 @@ impl Model {
     }
 
     /// The predictor of this process.
-    fn on(&self) -> Result<Arc<On>> {
+    fn on(&self) -> Result<Arc<Answering>> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let process = std::process::id();
         if let Some(made) = made.as_ref().filter(|made| made.process == process) {
@@ -207,18 +189,7 @@ impl Model {
         let best = run.checkpoint("best")?;
         let calibration = if self.uncalibrated { None } else { Calibration::of(run, &best)? };
         let fit = calibration.map(|found| found.fit);
-        fn on<B: Backend<Elem = f32>>(
-            be: B,
-            run: &Run,
-            best: &optmsm_train::checkpoint::Checkpoint,
-            fit: Option<optmsm_train::calibration::Fit>,
-        ) -> Result<Box<Predictor<B, AnyModel<B>>>> {
-            Ok(Box::new(device::predictor(be, run, best, fit, CHUNK)?))
-        }
-        let on = Arc::new(match Device::open(self.backend, &run.config.train)? {
-            Device::Cpu(be) => On::Cpu(on(be, run, &best, fit)?),
-            Device::Cuda(be) => On::Cuda(on(be, run, &best, fit)?),
-        });
+        let on = Arc::new(Answering::open(self.backend, run, &best, fit, CHUNK)?);
         *made = Some(Made { process, on: on.clone() });
         Ok(on)
     }

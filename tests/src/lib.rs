@@ -5,6 +5,7 @@ pub mod bounds;
 pub mod fixtures;
 pub mod independence;
 pub mod parity;
+pub mod predictors;
 pub mod steps;
 pub mod tables;
 

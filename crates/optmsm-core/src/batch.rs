@@ -1,10 +1,12 @@
 //! Rows on their way to the model, in the order of the input.
 
+mod request;
 mod row;
 
 use crate::config::{FieldKind, InputSpec};
 use crate::error::{BatchPart, Error, Result};
 
+pub use request::Request;
 pub use row::{Row, Value};
 
 /// Encoded rows. Columns are in schema order; every column has one entry per row.

@@ -9,6 +9,7 @@ mod training;
 use crate::backend::{Backend, Groups, Mat, Write};
 use crate::batch::Batch;
 use crate::error::{BatchPart, Error, Result};
+use crate::fold::{Folded, Folds};
 use crate::model::{Cx, Measure, Measured, Model};
 use crate::params::Tensor;
 use crate::plan::Plan;
@@ -44,6 +45,7 @@ pub(crate) struct Work<B: Backend, M: Model<B>, G> {
     pub(crate) sums: Tensor<B>,   // [1, 1 + n]: Σ w·BCE, then those of the model's measures over rows
     by_scenario: Vec<Tensor<B>>, // of each measure over scenarios its sums and those of squares, [2·S, elements]; from the first pass on that asks for it
     pub(crate) grads: G,
+    folded: Option<Folded<B>>,
 }
 
 /// A pass: dropout masks of a seed and step, when training.
@@ -53,6 +55,15 @@ impl<B: Backend, M: Model<B>> Lanes<B, M> {
     /// Lanes that predict.
     pub(crate) fn new(be: &B, model: &M, max_rows: usize) -> Result<Self> {
         Self::allocate(be, model, max_rows, false, |_, _| Ok(()))
+    }
+
+    /// The same with room for what folded tables give.
+    pub(crate) fn folding(self, be: &B, folds: &Folds<B>) -> Result<Self> {
+        let Self { mut lanes, block_rows, .. } = self;
+        for lane in &mut lanes {
+            lane.work.folded = Some(folds.alloc(be, block_rows)?);
+        }
+        Ok(Self { lanes, ..self })
     }
 }
 
@@ -86,6 +97,7 @@ impl<B: Backend, M: Model<B>, G: Send> Lanes<B, M, G> {
                 logits: Tensor::new(be, lane_rows, 1)?,
                 sums: Tensor::new(be, 1, 1 + spec.sums())?,
                 by_scenario: Vec::new(),
+                folded: None,
                 grads: grads(lane_rows, block_rows)?,
             };
             Ok(Lane { groups: be.alloc_ids(scenarios + 1)?, groups_host: vec![0; scenarios + 1], work })
@@ -161,7 +173,7 @@ impl<B: Backend, M: Model<B>, G: Send> Lanes<B, M, G> {
                     *group = offset.clamp(first as u32, (first + n) as u32) - first as u32;
                 }
                 be.upload_ids(groups, groups_host);
-                let x = Block { first, rows: n, inputs, groups, tables, averaged, masks };
+                let x = Block { first, rows: n, inputs, groups, tables, averaged, masks, folded: None };
                 block(work, Cx { be, params: dense, x: &x }, first - start);
                 first += n;
             }
@@ -169,16 +181,18 @@ impl<B: Backend, M: Model<B>, G: Send> Lanes<B, M, G> {
     }
 
     /// Takes a batch forward, in pieces of the rows that there is memory for, with `plan` as scratch. Calls
-    /// `each` with every row and its logit, and adds to `measured`.
+    /// `each` with every row and its logit, and adds to `measured`. With `same`, all rows are of one scenario, and have the same value
+    /// of the fields of which it is true.
     pub(crate) fn predict(
         &mut self,
         on: &Weights<B, M>,
         plan: &mut Plan<B::Elem>,
         batch: &Batch,
+        same: Option<&[bool]>,
         mut measured: Option<&mut Measured>,
         mut each: impl FnMut(usize, B::Elem),
     ) -> Result<()> {
-        let Weights { be, model, prepared, .. } = *on;
+        let Weights { be, model, prepared, folds, .. } = *on;
         let (spec, input) = (model.spec(), model.spec().input());
         batch.validate(input)?;
         let rows = batch.rows();
@@ -207,6 +221,8 @@ impl<B: Backend, M: Model<B>, G: Send> Lanes<B, M, G> {
                 let n = cx.x.rows;
                 let logits = work.logits.mat_mut(own + n).rows(own, n);
                 let sums = measuring.then(|| work.sums.mat_mut(1).cols(1, spec.sums()));
+                let folded = folds.zip(work.folded.as_mut()).map(|(folds, own)| folds.sum(cx, own, same));
+                let cx = Cx { x: &Block { folded, ..*cx.x }, ..cx };
                 model.forward(cx, logits, sums, &mut work.act, prepared);
                 if by_scenario {
                     for ((number, _), sums) in spec.over_scenarios().zip(&mut work.by_scenario) {

@@ -15,6 +15,7 @@ pub mod counting;
 pub mod elem;
 mod embedding_grads;
 pub mod error;
+pub mod fold;
 pub mod gradcheck;
 pub mod input;
 mod lanes;

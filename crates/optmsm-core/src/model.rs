@@ -17,7 +17,8 @@ use crate::uploaded::Block;
 pub use erased::AnyModel;
 pub(crate) use exhibit::root_mean_squares;
 pub use exhibit::{Exhibit, Heads, Measure, Measured, Shows};
-pub use reader::{Fields, FirstLayer, Reader, ReaderGrads, Through};
+pub(crate) use reader::Place;
+pub use reader::{Fields, FirstLayer, Folding, Reader, ReaderGrads, Through};
 pub use spec::{Builder, ModelSpec};
 
 /// Backend, parameters and rows of a layer's pass over a block.

@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::backend::{Backend, Elem};
-use crate::batch::Batch;
+use crate::batch::{Batch, Request};
 use crate::error::{BatchPart, Error, Result};
+use crate::fold::{FoldOptions, FoldReport, Folds};
 use crate::lanes::Lanes;
 use crate::model::{Exhibit, Measured, Model, ModelSpec};
 use crate::params::TensorSource;
@@ -40,6 +41,7 @@ pub struct Predictor<B: Backend, M: Model<B>> {
     prepared: M::Prepared,
     max_rows: usize,
     answer: Answer,
+    folds: Option<Folds<B>>,
     idle: Mutex<Vec<CallState<B, M>>>,
 }
 
@@ -68,7 +70,8 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
         let mut prepared = model.alloc_prepared(&be, false)?;
         model.prepare(&be, &mut prepared, &params.dense, &params.running);
         let idle = Mutex::default();
-        let predictor = Self { be, model, params, prepared, max_rows, answer: plain(), idle };
+        let (answer, folds) = (plain(), None);
+        let predictor = Self { be, model, params, prepared, max_rows, answer, folds, idle };
         // The first call finds its memory ready.
         predictor.put_back(predictor.state()?);
         Ok(predictor)
@@ -77,6 +80,25 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
     /// The same with probabilities that `answer` makes of the logits.
     pub fn answering(self, answer: Answer) -> Self {
         Self { answer, ..self }
+    }
+
+    /// The same with tables of what the layers that read fields make of each id: a row's output of such a layer is then a sum of a
+    /// few of their rows, and what the rows of a request have in common is summed once ([`Predictor::score`]). Predictions are the same up
+    /// to the rounding of these sums, in `f32` or as `options` have the tables stored. Models whose layers read fields otherwise
+    /// predict as ever.
+    ///
+    /// # Errors
+    /// When memory is short, or the device failed.
+    pub fn fold(self, options: FoldOptions) -> Result<Self> {
+        let folds = Some(Folds::new(&self.be, &self.model, &self.params, options)?);
+        let predictor = Self { folds, idle: Mutex::default(), ..self };
+        predictor.put_back(predictor.state()?);
+        Ok(predictor)
+    }
+
+    /// What was folded.
+    pub fn folded(&self) -> Option<&FoldReport> {
+        self.folds.as_ref().map(|folds| &folds.report)
     }
 
     /// The backend.
@@ -121,6 +143,17 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
         self.each_answer(batch, None, out)
     }
 
+    /// Probabilities of the candidates of one request, in their order.
+    ///
+    /// # Errors
+    /// As [`Predictor::predict`].
+    pub fn score(&self, request: &Request) -> Result<Vec<f32>> {
+        let (batch, mut out) = (request.rows(), vec![0.0; request.rows().rows()]);
+        let answer = |row: usize, o: B::Elem| out[row] = (self.answer)(o.wide(), batch.scenarios[row]);
+        self.each_logit(batch, Some(request.same()), None, answer)?;
+        Ok(out)
+    }
+
     /// As [`Predictor::predict`], adding the model's measures to `measured`.
     ///
     /// # Errors
@@ -145,25 +178,27 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
     /// As [`Predictor::predict`].
     pub fn logits(&self, batch: &Batch) -> Result<Vec<B::Elem>> {
         let mut out = vec![B::Elem::default(); batch.rows()];
-        self.each_logit(batch, None, |row, o| out[row] = o)?;
+        self.each_logit(batch, None, None, |row, o| out[row] = o)?;
         Ok(out)
     }
 
     fn each_answer(&self, batch: &Batch, measured: Option<&mut Measured>, out: &mut [f32]) -> Result<()> {
         let answer = |row: usize, o: B::Elem| out[row] = (self.answer)(o.wide(), batch.scenarios[row]);
-        self.each_logit(batch, measured, answer)
+        self.each_logit(batch, None, measured, answer)
     }
 
     fn each_logit(
         &self,
         batch: &Batch,
+        same: Option<&[bool]>,
         measured: Option<&mut Measured>,
         each: impl FnMut(usize, B::Elem),
     ) -> Result<()> {
-        let Self { be, model, params, prepared, .. } = self;
-        let on = Weights { be, model, params, prepared, averaged: false };
+        let Self { be, model, params, prepared, folds, .. } = self;
+        let folds = folds.as_ref();
+        let on = Weights { be, model, params, prepared, averaged: false, folds };
         let mut state = self.state()?;
-        let done = state.lanes.predict(&on, &mut state.plan, batch, measured, each);
+        let done = state.lanes.predict(&on, &mut state.plan, batch, same, measured, each);
         // After an error too; a call that panics drops its state.
         self.put_back(state);
         done
@@ -175,6 +210,10 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let new = || {
             let lanes = Lanes::new(&self.be, &self.model, self.max_rows)?;
+            let lanes = match &self.folds {
+                Some(folds) => lanes.folding(&self.be, folds)?,
+                None => lanes,
+            };
             Ok(CallState { plan: Plan::default(), lanes })
         };
         idle.map_or_else(new, Ok)
@@ -245,7 +284,9 @@ mod tests {
         let expected = predictor.logits(&batch).unwrap();
         // A call inside a call: the outer one's state is in use.
         let mut inner = Vec::new();
-        predictor.each_logit(&batch, None, |_, _| inner.push(predictor.logits(&batch).unwrap())).unwrap();
+        predictor
+            .each_logit(&batch, None, None, |_, _| inner.push(predictor.logits(&batch).unwrap()))
+            .unwrap();
         assert!(inner.len() == 6 && inner.iter().all(|logits| *logits == expected));
         assert_eq!(idle(&predictor), 2);
     }
@@ -254,7 +295,7 @@ mod tests {
     fn a_panic_elsewhere_leaves_the_predictor_working() {
         let (predictor, batch) = predictor();
         let expected = predictor.predict(&batch).unwrap();
-        let call = || predictor.each_logit(&batch, None, |_, _| panic!("in a call"));
+        let call = || predictor.each_logit(&batch, None, None, |_, _| panic!("in a call"));
         assert!(catch_unwind(AssertUnwindSafe(call)).is_err());
         assert_eq!((idle(&predictor), predictor.predict(&batch).unwrap()), (0, expected.clone()));
         let hold = || {

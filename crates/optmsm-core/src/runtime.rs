@@ -2,6 +2,7 @@
 
 use crate::backend::Backend;
 use crate::error::Result;
+use crate::fold::Folds;
 use crate::model::Model;
 use crate::params::{Flat, TensorSink, TensorSource};
 use crate::tables::Tables;
@@ -79,6 +80,8 @@ pub(crate) struct Weights<'a, B: Backend, M: Model<B>> {
     pub(crate) prepared: &'a M::Prepared,
     /// Whether the averages are read; `prepared` is of them then.
     pub(crate) averaged: bool,
+    /// Folded tables; none when training.
+    pub(crate) folds: Option<&'a Folds<B>>,
 }
 
 impl<B: Backend, M: Model<B>> Clone for Weights<'_, B, M> {

@@ -1,9 +1,10 @@
 //! A plan in the memory of a backend, and the blocks of rows that layers read.
 
-use crate::backend::{Backend, Bags, Dropout, MatMut, Segments, TableView};
+use crate::backend::{Backend, Bags, Dropout, Mat, MatMut, Segments, TableView};
 use crate::config::{FieldKind, InputSpec};
 use crate::error::Result;
-use crate::params::TableSpec;
+use crate::fold::Outputs;
+use crate::params::{ParamId, TableSpec};
 use crate::plan::{Plan, PlannedColumn};
 use crate::tables::Tables;
 
@@ -206,12 +207,20 @@ pub struct Block<'a, B: Backend> {
     pub averaged: bool,
     /// Seed and step of dropout masks; `None` when not training.
     pub masks: Option<(u64, u32)>,
+    /// Outputs of the layers that read fields, where they are made of folded tables.
+    pub(crate) folded: Option<Outputs<'a, B>>,
 }
 
 impl<B: Backend> Block<'_, B> {
     /// A table, as it is to be read.
     pub(crate) fn table(&self, number: usize) -> TableView<'_, B> {
         self.tables.view(number, self.averaged)
+    }
+
+    /// Output `[rows, outputs]` of the linear reader's layer with this weight, its ReLU included, where predictions make it of
+    /// folded tables.
+    pub fn folded(&self, weight: ParamId) -> Option<Mat<'_, B::Buf>> {
+        self.folded.as_ref()?.of(weight, self.rows)
     }
 
     /// Drops elements of `x` `[rows, n]` with probability `p` by the mask of a site, when training; its own backward.

@@ -26,7 +26,8 @@ pub use config::{
     ScenarioWeights, StreamConfig, StreamMode, Transform, UnseenScenario,
 };
 pub use encode::{
-    Cache, Dataset, Extra, Need, Prepared, RecordBuffer, RowReader, Selection, Unknown, Unknowns,
+    Cache, Dataset, Datum, Extra, Items, Need, Prepared, RecordBuffer, RequestColumn, RequestEncoder,
+    RequestKind, RowReader, Selection, Unknown, Unknowns,
 };
 pub use error::{DataError, FileErrorKind, Place, Result, is_control, printable, quote};
 pub use schema::{

@@ -39,9 +39,7 @@ mod whole;
 
 use std::path::{Path, PathBuf};
 
-#[cfg(test)]
-pub(crate) use cell::Elements;
-pub(crate) use cell::{Cell, List, utf8};
+pub(crate) use cell::{Cell, Elements, List, utf8};
 pub(crate) use column::{Dictionary, can_be_read};
 pub(crate) use data_file::DataFile;
 pub use data_file::is_url;

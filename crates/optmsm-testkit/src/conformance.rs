@@ -40,8 +40,8 @@ macro_rules! conformance_operations {
             dense: linear linear_dx linear_dw linear_dw_bias col_sum col_dot;
             elementwise: relu relu_bwd relu_bwd_into leaky_relu leaky_relu_bwd dropout row_scale row_dot mul add_row
                 sigmoid_gate sigmoid_gate_bwd;
-            embedding: gather_rows lookup lookup_fields lookup_bags numeric_embed reduce_rows reduce_fields
-                linear_bwd_by_value;
+            embedding: gather_rows lookup lookup_fields lookup_bags lookup_sum numeric_embed reduce_rows
+                reduce_fields linear_bwd_by_value;
             gate: softmax softmax_bwd mix mix_bwd gate gate_bwd select select_bwd;
             norm: deviations moments running_moments normalize affine norm_bwd layer_norm layer_norm_bwd;
             penalty: orthogonality orthogonality_bwd gate_orthogonality_bwd orthogonality_of_any_size;

@@ -1,6 +1,8 @@
 //! The device that a configuration asks for, and models on it.
 
-use optmsm_core::backend::Backend;
+use optmsm_core::backend::{Backend, Memory};
+use optmsm_core::batch::{Batch, Request};
+use optmsm_core::fold::{FoldOptions, FoldReport};
 use optmsm_core::learner::Learner;
 use optmsm_core::model::AnyModel;
 use optmsm_core::params::TensorSource;
@@ -70,4 +72,79 @@ pub fn predictor<B: Backend<Elem = f32>>(
     let source: &dyn TensorSource<f32> = best;
     let predictor = Predictor::new(be, model(run)?, source, max_rows)?;
     Ok(predictor.answering(calibration::answer(Shift::of(&run.config.data, &run.schema)?, fit)))
+}
+
+/// A run's best parameters on their device.
+#[derive(Debug)]
+pub enum Answering {
+    /// On cores.
+    Cpu(Box<Predictor<Cpu, AnyModel<Cpu>>>),
+    /// On a GPU.
+    Cuda(Box<Predictor<Cuda, AnyModel<Cuda>>>),
+}
+
+/// Does the same with a predictor on whichever device.
+macro_rules! on_either {
+    ($answering:expr, $predictor:ident => $then:expr) => {
+        match $answering {
+            Answering::Cpu($predictor) => $then,
+            Answering::Cuda($predictor) => $then,
+        }
+    };
+}
+
+impl Answering {
+    /// Opens the device and makes the predictor, as [`predictor`] does.
+    ///
+    /// # Errors
+    /// As [`Device::open`] and [`predictor`].
+    pub fn open(
+        kind: BackendKind,
+        run: &Run,
+        best: &Checkpoint,
+        fit: Option<Fit>,
+        max_rows: usize,
+    ) -> Result<Self> {
+        Ok(match Device::open(kind, &run.config.train)? {
+            Device::Cpu(be) => Self::Cpu(Box::new(predictor(be, run, best, fit, max_rows)?)),
+            Device::Cuda(be) => Self::Cuda(Box::new(predictor(be, run, best, fit, max_rows)?)),
+        })
+    }
+
+    /// [`Predictor::fold`].
+    ///
+    /// # Errors
+    /// Memory is short.
+    pub fn fold(self, options: FoldOptions) -> Result<Self> {
+        Ok(match self {
+            Self::Cpu(predictor) => Self::Cpu(Box::new(predictor.fold(options)?)),
+            Self::Cuda(predictor) => Self::Cuda(Box::new(predictor.fold(options)?)),
+        })
+    }
+
+    /// [`Predictor::folded`].
+    pub fn folded(&self) -> Option<&FoldReport> {
+        on_either!(self, predictor => predictor.folded())
+    }
+
+    /// Name of the device.
+    pub fn name(&self) -> String {
+        on_either!(self, predictor => predictor.backend().name())
+    }
+
+    /// [`Predictor::predict`].
+    ///
+    /// # Errors
+    /// The batch does not fit the model, or the device failed.
+    pub fn predict(&self, batch: &Batch) -> Result<Vec<f32>> {
+        Ok(on_either!(self, predictor => predictor.predict(batch))?)
+    }
+
+    /// [`Predictor::score`].
+    ///
+    /// # Errors
+    /// As [`Answering::predict`].
+    pub fn score(&self, request: &Request) -> Result<Vec<f32>> {
+        Ok(on_either!(self, predictor => predictor.score(request))?)
+    }
 }

@@ -45,6 +45,7 @@ pub mod run;
 pub mod sampling;
 pub mod say;
 mod scored;
+pub mod scorer;
 mod seal;
 pub mod session;
 mod settings;

@@ -1,9 +1,9 @@
 //! Embeddings: `gather_rows` reads a dense parameter (the scenarios), `lookup…` an embedding table.
 
-use super::{Bags, FieldLookup, FieldSum, Mat, MatMut, Memory, Segments, TableView};
+use super::{Bags, Elementwise, Epilogue, FieldLookup, FieldSum, Mat, MatMut, Segments, TableView, Write};
 
 /// Operations that read rows by their ids, and the sums that are their backward.
-pub trait Embedding: Memory {
+pub trait Embedding: Elementwise {
     /// out[b, :] = x[ids[first + b], :]; the rows of x are `out.cols` wide.
     fn gather_rows(&self, out: MatMut<Self::Buf>, x: Mat<Self::Buf>, ids: &Self::Ids, first: usize);
     /// out[b, :] = table[ids[first + b], :], read as [`TableView`] says; the table's rows are `out.cols` wide.
@@ -25,6 +25,28 @@ pub trait Embedding: Memory {
         bags: Bags<Self::Ids, Self::Buf>,
         first: usize,
     );
+    /// y[b, :] = Σ table[ids[first + b], :] over the pairs of a table, as it is stored, and ids, then as `then` says; the tables' rows
+    /// are `y.cols` wide. `scratch` has the shape of y; what is left in it is of no use.
+    fn lookup_sum<'a>(
+        &self,
+        mut y: MatMut<Self::Buf>,
+        terms: impl Iterator<Item = (&'a Self::Table, &'a Self::Ids)>,
+        mut scratch: MatMut<Self::Buf>,
+        first: usize,
+        then: Epilogue<Self::Buf>,
+    ) {
+        self.fill(y.again(), 0.0);
+        if let Some(bias) = then.bias {
+            self.add_row(y.again(), bias);
+        }
+        for (table, ids) in terms {
+            self.lookup(scratch.again(), TableView::of(table), ids, first);
+            self.copy(y.again(), Write::Add, scratch.as_mat());
+        }
+        if then.relu {
+            self.relu(y);
+        }
+    }
     /// out[b, :] = values[first + b] · w[0, :].
     fn numeric_embed(&self, out: MatMut<Self::Buf>, w: Mat<Self::Buf>, values: &Self::Buf, first: usize);
     /// g[u, :] = Σ coef · d_out[row, :] over segment `u`, in the order of the segment. Row `r` of the

@@ -80,7 +80,7 @@ impl<B: Backend, M: Model<B>> TrainingLanes<B, M> {
         lanes.load(be, plan, true)?;
         let masks = Some((seed, step));
         if model.batch_statistics() {
-            let on = Weights { be, model, params, prepared, averaged: false };
+            let on = Weights { be, model, params, prepared, averaged: false, folds: None };
             let begin = |work: &mut TrainingWork<B, M>| clear_derived(be, &mut work.grads.grads);
             lanes.pass(&on, plan, masks, begin, |work, cx, _| {
                 model.measure(cx, &mut work.grads.grads.derived, &mut work.act, on.prepared);
@@ -90,7 +90,7 @@ impl<B: Backend, M: Model<B>> TrainingLanes<B, M> {
             let sums = &first.grads.grads.derived;
             model.settle(be, prepared, sums, &mut params.running, &inputs.groups, moving);
         }
-        let on = Weights { be, model, params, prepared, averaged: false };
+        let on = Weights { be, model, params, prepared, averaged: false, folds: None };
         let scale = if plan.weight_sum > 0.0 { 1.0 / plan.weight_sum } else { 0.0 };
         let begin = |work: &mut TrainingWork<B, M>| be.fill(work.sums.mat_mut(1), 0.0);
         let measures = model.spec().sums();
@@ -118,7 +118,7 @@ impl<B: Backend, M: Model<B>> TrainingLanes<B, M> {
             model.finish(be, &mut first.grads.grads, scratch, prepared, &params.dense);
         }
         if model.batch_statistics() {
-            let on = Weights { be, model, params, prepared, averaged: false };
+            let on = Weights { be, model, params, prepared, averaged: false, folds: None };
             lanes.pass(
                 &on,
                 plan,
@@ -146,8 +146,8 @@ impl<B: Backend, M: Model<B>> TrainingLanes<B, M> {
         let Self { lanes, prepared, .. } = self;
         let averaged = params.averaged();
         model.prepare(be, prepared, params.read(averaged), &params.running);
-        let on = Weights { be, model, params, prepared, averaged };
-        lanes.predict(&on, plan, batch, measured, each)
+        let on = Weights { be, model, params, prepared, averaged, folds: None };
+        lanes.predict(&on, plan, batch, None, measured, each)
     }
 
     /// Tables to look at, of the averages where there are any.

@@ -8,7 +8,7 @@ use crate::backend::{Backend, Groups, Layout, Mat, MatMut, Products, Write};
 use crate::error::Result;
 use crate::layers::Mlp;
 use crate::layers::mlp::MlpActivations;
-use crate::model::{Builder, Cx, Fields, FirstLayer, Grads};
+use crate::model::{Builder, Cx, Fields, FirstLayer, Folding, Grads};
 use crate::params::{Flat, Init, ParamId, Tensor};
 
 /// The MLP, the first layer of which reads fields and z_s.
@@ -54,7 +54,9 @@ impl InputMlp {
 
     /// The layer that reads the fields.
     pub fn first(&self) -> FirstLayer {
-        self.mlp.first()
+        let first = self.mlp.first();
+        let folds = first.folds.map(|folds| Folding { scenario: Some(self.scenario), ..folds });
+        FirstLayer { folds, ..first }
     }
 
     /// Columns of the output.
@@ -96,9 +98,11 @@ impl InputMlp {
         packed: &InputMlpPrepared<B>,
     ) {
         let n = cx.x.rows;
-        embed(act.x.mat_mut(n).cols(0, self.fields));
-        let z = act.x.mat_mut(n).cols(self.fields, self.scenario_dim);
-        cx.be.gather_rows(z, cx.params.mat(self.scenario), cx.x.inputs.scenarios(), cx.x.first);
+        if cx.x.folded(self.first().weight).is_none() {
+            embed(act.x.mat_mut(n).cols(0, self.fields));
+            let z = act.x.mat_mut(n).cols(self.fields, self.scenario_dim);
+            cx.be.gather_rows(z, cx.params.mat(self.scenario), cx.x.inputs.scenarios(), cx.x.first);
+        }
         self.mlp.forward(cx, out, &mut act.mlp, act.x.mat(n), &packed.layers);
     }
 

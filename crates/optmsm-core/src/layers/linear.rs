@@ -76,7 +76,7 @@ impl Linear {
 
     /// As the map that reads a model's fields.
     pub fn first(&self) -> FirstLayer {
-        FirstLayer { weight: self.weight, bias: self.bias, outputs: self.width() }
+        FirstLayer { weight: self.weight, bias: self.bias, outputs: self.width(), folds: None }
     }
 
     /// Its parameters.

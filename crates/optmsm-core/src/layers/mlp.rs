@@ -3,7 +3,7 @@
 use crate::backend::{Backend, Mat, MatMut, Products, Write};
 use crate::error::Result;
 use crate::layers::Linear;
-use crate::model::{Cx, FirstLayer};
+use crate::model::{Cx, FirstLayer, Folding};
 use crate::params::{Flat, ParamLayout, Tensor};
 
 /// Linear layers, one after the other; ReLU and dropout follow all of them, except a logit.
@@ -98,7 +98,9 @@ impl Mlp {
 
     /// The layer that reads the input.
     pub fn first(&self) -> FirstLayer {
-        self.layers[0].first()
+        let first = &self.layers[0];
+        let folds = self.reads_fields.then(|| Folding { relu: first.relu(), scenario: None });
+        FirstLayer { folds, ..first.first() }
     }
 
     /// Columns of the output.
@@ -137,7 +139,7 @@ impl Mlp {
         }
     }
 
-    /// out = the last layer's output.
+    /// out = the last layer's output. The first layer's is not made again where the engine has it, of an MLP that reads fields.
     pub fn forward<B: Backend>(
         &self,
         cx: Cx<B>,
@@ -147,9 +149,16 @@ impl Mlp {
         packed: &[B::Packed],
     ) {
         let last = self.layers.len() - 1;
-        for (i, layer) in self.layers.iter().enumerate() {
+        let folded = if self.reads_fields { cx.x.folded(self.layers[0].weight) } else { None };
+        if let Some(y) = folded.filter(|_| last == 0) {
+            cx.be.copy(out.again(), Write::Set, y);
+        }
+        for (i, layer) in self.layers.iter().enumerate().skip(folded.is_some().into()) {
             let (before, after) = act.hidden.split_at_mut(i);
-            let x = before.last().map_or(x, |h| h.mat(x.rows));
+            let x = match folded.filter(|_| i == 1) {
+                Some(y) => y,
+                None => before.last().map_or(x, |h| h.mat(x.rows)),
+            };
             let mut y = if i == last { out.again() } else { after[0].mat_mut(x.rows) };
             layer.forward(cx.be, y.again(), x, &packed[i], cx.params);
             self.drop(cx, i, y);

@@ -61,6 +61,18 @@ pub struct FirstLayer {
     pub bias: ParamId,
     /// Columns of its output.
     pub outputs: usize,
+    /// How predictions may have its output made by the engine.
+    pub folds: Option<Folding>,
+}
+
+/// A linear layer that takes its output from [`Block::folded`](crate::uploaded::Block::folded) where that has it: all of it, its
+/// ReLU included.
+#[derive(Clone, Copy, Debug)]
+pub struct Folding {
+    /// Whether a ReLU follows.
+    pub relu: bool,
+    /// Embeddings of the scenarios `[S, q]`, where the columns of the weight after the fields' read the row's.
+    pub scenario: Option<ParamId>,
 }
 
 impl Reader {

@@ -124,6 +124,17 @@ impl ModelSpec {
         self.embedding.forward(cx, &self.readers[number], out);
     }
 
+    /// The same for a linear reader whose layer alone reads `out`: nothing where that layer's output is folded.
+    pub fn embed_for_layer<B: Backend>(&self, cx: Cx<B>, number: usize, out: MatMut<B::Buf>) {
+        let folded = match self.readers[number].through() {
+            Through::Linear(first) => cx.x.folded(first.weight).is_some(),
+            Through::Embedded => false,
+        };
+        if !folded {
+            self.embed(cx, number, out);
+        }
+    }
+
     /// Its measures.
     pub fn measures(&self) -> &[Measure] {
         &self.measures

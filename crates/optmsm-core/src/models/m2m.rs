@@ -234,7 +234,7 @@ impl<B: Backend> Model<B> for M2m {
         prepared: &Prepared<B>,
     ) {
         let (be, n, m) = (cx.be, cx.x.rows, self.experts.width());
-        self.spec.embed(cx, 0, act.e.mat_mut(n));
+        self.spec.embed_for_layer(cx, 0, act.e.mat_mut(n));
         let e = act.e.mat(n);
         self.experts.forward(cx, act.outputs.mat_mut(n), &mut act.experts, e, &prepared.experts);
         let (attend, p) = (&self.generated[0], &prepared.generated[0]);

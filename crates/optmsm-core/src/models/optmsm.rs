@@ -177,7 +177,7 @@ impl<B: Backend> Model<B> for OptMsm {
         prepared: &Prepared<B>,
     ) {
         let (be, n, m, p) = (cx.be, cx.x.rows, self.width, self.encoding);
-        self.spec.embed(cx, SHARED, act.e_sh.mat_mut(n));
+        self.spec.embed_for_layer(cx, SHARED, act.e_sh.mat_mut(n));
         let Activations { e, experts, output, e_sh, .. } = act;
         self.output.forward(be, e, output, n, |y| {
             self.experts.forward(cx, y, experts, e_sh.mat(n), &prepared.experts);

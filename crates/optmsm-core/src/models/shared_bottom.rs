@@ -138,7 +138,7 @@ impl<B: Backend> Model<B> for SharedBottom {
         prepared: &Prepared<B>,
     ) {
         let n = cx.x.rows;
-        self.spec.embed(cx, 0, act.e.mat_mut(n));
+        self.spec.embed_for_layer(cx, 0, act.e.mat_mut(n));
         self.bottom.forward(cx, act.h.mat_mut(n), &mut act.bottom, act.e.mat(n), &prepared.bottom);
         self.towers.forward(cx, logits, &mut act.towers, act.h.mat(n), &prepared.towers);
     }

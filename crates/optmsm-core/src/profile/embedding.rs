@@ -1,7 +1,9 @@
 //! Embeddings, timed.
 
 use super::{Buf, Profiled, Work, elements, inner};
-use crate::backend::{Backend, Bags, Embedding, FieldLookup, FieldSum, Mat, MatMut, Segments, TableView};
+use crate::backend::{
+    Backend, Bags, Embedding, Epilogue, FieldLookup, FieldSum, Mat, MatMut, Segments, TableView,
+};
 
 impl<B: Backend> Embedding for Profiled<B> {
     fn gather_rows(&self, out: MatMut<Buf<B>>, x: Mat<Buf<B>>, ids: &B::Ids, first: usize) {
@@ -34,6 +36,21 @@ impl<B: Backend> Embedding for Profiled<B> {
     ) {
         self.time("lookup_bags", Work::on(&out.as_mat(), 2), || {
             self.inner.lookup_bags(out, inner(table), bags, first);
+        });
+    }
+    fn lookup_sum<'a>(
+        &self,
+        y: MatMut<Buf<B>>,
+        terms: impl Iterator<Item = (&'a B::Table, &'a B::Ids)>,
+        scratch: MatMut<Buf<B>>,
+        first: usize,
+        then: Epilogue<Buf<B>>,
+    ) {
+        let (work, size) = (Work { columns: [y.cols, 0], ..Work::default() }, y.rows * y.cols);
+        self.time_counted("lookup_sum", work, |count| {
+            *count += size;
+            let terms = terms.inspect(|_| *count += size);
+            self.inner.lookup_sum(y, terms, scratch, first, then);
         });
     }
     fn numeric_embed(&self, out: MatMut<Buf<B>>, w: Mat<Buf<B>>, values: &B::Buf, first: usize) {

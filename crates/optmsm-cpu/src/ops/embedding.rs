@@ -1,6 +1,6 @@
 //! Rows by their ids, numeric fields, and sums over the rows of an id.
 
-use optmsm_core::backend::{Bags, Embedding, Mat, Segments, TableView, Write};
+use optmsm_core::backend::{Bags, Embedding, Epilogue, Mat, Segments, TableView, Write};
 use rayon::prelude::*;
 
 use super::{M, MM, rows_of, rows_of_mut};
@@ -8,7 +8,7 @@ use crate::Cpu;
 use crate::gemm::{ByValue, by_value};
 use crate::memory::Buffer;
 use crate::rows::{put, row, row_mut};
-use crate::tables;
+use crate::tables::{self, Table};
 
 /// Rows that one task sums.
 const ROW_CHUNK: usize = 256;
@@ -26,6 +26,17 @@ impl Embedding for Cpu {
 
     fn lookup_bags(&self, out: MM, table: TableView<Self>, bags: Bags<Vec<u32>, Buffer>, first: usize) {
         tables::lookup_bags(self.isa, out, table, bags, first);
+    }
+
+    fn lookup_sum<'a>(
+        &self,
+        y: MM,
+        terms: impl Iterator<Item = (&'a Table, &'a Vec<u32>)>,
+        _: MM,
+        first: usize,
+        then: Epilogue<Buffer>,
+    ) {
+        tables::lookup_sum(self.isa, y, terms.map(|(table, ids)| (table, &ids[first..])), then);
     }
 
     fn numeric_embed(&self, mut out: MM, w: M, values: &Buffer, first: usize) {

@@ -275,7 +275,8 @@ fn reserve(column: &mut Column, rows: usize) {
     }
 }
 
-fn scenario(schema: &Schema, cell: Cell, scratch: &mut String) -> Parsed<u32> {
+/// Id of the scenario that a cell names.
+pub(super) fn scenario(schema: &Schema, cell: Cell, scratch: &mut String) -> Parsed<u32> {
     let name = scenario_name(cell, scratch)?;
     match schema.scenario_id(name).or(schema.fallback_scenario()) {
         Some(id) => Ok(id),

@@ -1,11 +1,11 @@
 //! Rows of matrices and of tables by their ids, numeric fields, segmented sums.
 
-use optmsm_core::backend::{Backend, Bags, Embedding, FieldLookup, FieldSum, Segments, Write};
+use optmsm_core::backend::{Backend, Bags, Embedding, Epilogue, FieldLookup, FieldSum, Segments, Write};
 use optmsm_core::rounding::TableDtype;
 
 use super::elementwise::each_shape;
 use super::matrix::*;
-use super::table::{Reading, VOCABULARY, Viewed, id};
+use super::table::{Reading, TablePair, VOCABULARY, Viewed, id};
 use crate::rng::Rng;
 
 pub(super) fn gather_rows<B: Backend>(be: &B) {
@@ -253,6 +253,48 @@ pub(super) fn lookup_fields<B: Backend>(be: &B) {
                 let roundings = of.map_or(0, |(t, ..)| t.roundings());
                 2.0 * roundings as f64 * unit::<B>() * size.at(i, j)
             });
+        }
+    }
+}
+
+pub(super) fn lookup_sum<B: Backend>(be: &B) {
+    let rng = &mut Rng::new(95);
+    for (rows, width, count) in
+        [(0, 3, 2), (1, 1, 1), (5, 4, 0), (33, 16, 7), (7, 5, 40), (65, 9, 16), (4, 300, 17), (2, 128, 3)]
+    {
+        for (view, first, relu, biased) in
+            [(View::Dense, 0, false, true), (View::Inside, 3, true, true), (View::Inside, 1, true, false)]
+        {
+            let terms: Vec<_> = (0..count)
+                .map(|term| {
+                    let table = TablePair::<B>::random(be, width, TableDtype::ALL[term % 3], rng);
+                    let mut at = vec![u32::MAX; first];
+                    at.extend((0..rows).map(|_| id(rng)));
+                    (table, ids(be, &at), at)
+                })
+                .collect();
+            let mut y = Pair::<B>::output(be, view, rows, width, Write::Set, rng);
+            let mut scratch = Pair::<B>::output(be, View::Inside, rows, width, Write::Set, rng);
+            let bias = Pair::<B>::random(be, View::Inside, 1, width, rng);
+            let then = Epilogue { bias: biased.then(|| bias.mat()), relu };
+            let of_terms = terms.iter().map(|(table, ids, _)| (&table.dev, ids));
+            be.lookup_sum(y.mat_mut(), of_terms, scratch.mat_mut(), first, then);
+            let on_host = |y: &mut Host, tables: &[&TablePair<B>], bias: &Host, relu| {
+                let mut scratch = y.clone();
+                let then = Epilogue { bias: biased.then(|| bias.mat()), relu };
+                let terms = tables.iter().zip(&terms).map(|(table, (_, _, ids))| (&table.host, ids));
+                oracle().lookup_sum(y.mat_mut(), terms, scratch.mat_mut(), first, then);
+            };
+            let mut size = y.host.clone();
+            let sizes: Vec<_> = terms.iter().map(|(table, ..)| table.abs(be)).collect();
+            on_host(&mut size, &sizes.iter().collect::<Vec<_>>(), &bias.host.abs(), false);
+            on_host(
+                &mut y.host,
+                &terms.iter().map(|(table, ..)| table).collect::<Vec<_>>(),
+                &bias.host,
+                relu,
+            );
+            y.check(be, &format!("lookup_sum, {count} terms of {width}"), product::<B>(&size, count + 1));
         }
     }
 }
