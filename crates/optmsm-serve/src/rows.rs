@@ -1,45 +1,7 @@
 //! Rows of a request, as a model reads them.
 
 use bumpalo::Bump;
-
-/// One value of a row, as it came. A model takes it as it takes the same value in a file.
-#[derive(Clone, Copy)]
-pub enum Datum<'a> {
-    /// No value: a null.
-    Missing,
-    /// A text.
-    Text(&'a str),
-    /// An integer.
-    Int(i64),
-    /// An integer that is too large for [`Datum::Int`].
-    UInt(u64),
-    /// A number.
-    Float(f64),
-    /// `true` or `false`.
-    Bool(bool),
-    /// Any number of values.
-    List(&'a dyn Items),
-}
-
-/// The values of a list.
-pub trait Items {
-    /// Number of values.
-    fn len(&self) -> usize;
-
-    /// Whether there is none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Value `i`.
-    fn item(&self, i: usize) -> Datum<'_>;
-
-    /// Its weight, where values come with one.
-    fn weight(&self, i: usize) -> Option<Datum<'_>>;
-
-    /// Whether values come with a weight.
-    fn weighted(&self) -> bool;
-}
+pub use optmsm_data::{Datum, Items};
 
 /// A list in the memory of a request.
 pub(crate) struct List<'b> {
