@@ -107,6 +107,11 @@ impl Server {
         self.app.started.load(Ordering::Acquire) || ready.recv().is_ok()
     }
 
+    /// Whether all models were loaded and warmed up.
+    pub fn is_ready(&self) -> bool {
+        self.app.started.load(Ordering::Acquire)
+    }
+
     /// Whether the server has ended, by a model that it could not load or after [`stop`](Self::stop).
     pub fn is_over(&self) -> bool {
         self.thread.is_finished()
