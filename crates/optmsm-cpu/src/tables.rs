@@ -395,6 +395,21 @@ fn sum_rows(y: &mut [f32], terms: &[Option<(&Table, &[u32])>], b: usize, start: 
     }
 }
 
+/// The row that a term reads for row `b` of the output; the next one's begin is asked for.
+#[inline(always)]
+fn table_row<'a, T: 'a>(
+    term: &Option<(&'a Table, &'a [u32])>,
+    b: usize,
+    of: &impl Fn(&'a Data) -> Option<&'a [T]>,
+) -> Option<&'a [T]> {
+    let (table, ids) = (*term)?;
+    let (data, width) = (of(&table.data)?, table.width);
+    if let Some(&ahead) = ids.get(b + 1) {
+        (0..width.min(64)).step_by(16).for_each(|j| prefetch(data, ahead as usize * width + j));
+    }
+    Some(&data[ids[b] as usize * width..][..width])
+}
+
 /// Adds a row of each of four tables, if all hold what `of` gives.
 #[inline(always)]
 fn four_rows<'a, T: Copy + 'a>(
@@ -404,16 +419,9 @@ fn four_rows<'a, T: Copy + 'a>(
     of: impl Fn(&'a Data) -> Option<&'a [T]>,
     wide: impl Fn(T) -> f32,
 ) -> bool {
-    let n = y.len();
-    let row = |term: &Option<(&'a Table, &'a [u32])>| {
-        let (table, ids) = (*term)?;
-        let data = of(&table.data)?;
-        if let Some(&ahead) = ids.get(b + 1) {
-            (0..n.min(64)).step_by(16).for_each(|j| prefetch(data, ahead as usize * n + j));
-        }
-        Some(&data[ids[b] as usize * n..][..n])
-    };
-    let [Some(t), Some(u), Some(v), Some(w)] = terms.each_ref().map(row) else { return false };
+    let [t, u, v, w] = terms.each_ref();
+    let rows = [table_row(t, b, &of), table_row(u, b, &of), table_row(v, b, &of), table_row(w, b, &of)];
+    let [Some(t), Some(u), Some(v), Some(w)] = rows else { return false };
     for ((((y, &t), &u), &v), &w) in y.iter_mut().zip(t).zip(u).zip(v).zip(w) {
         *y = *y + wide(t) + wide(u) + wide(v) + wide(w);
     }
