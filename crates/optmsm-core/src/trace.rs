@@ -103,6 +103,7 @@ pub fn trace<T: Elem, M: Model<Tracer<T>>>(model: &M, source: &dyn TensorSource<
         tables: &tables,
         averaged: false,
         masks,
+        folded: None,
     };
     let mut logits = Tensor::new(&be, ROWS, 1)?;
     model.forward(Cx { be: &be, params: &dense, x: &x }, logits.mat_mut(ROWS), None, &mut act, &prepared);

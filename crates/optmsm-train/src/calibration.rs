@@ -21,7 +21,7 @@ use crate::sampling::{self, Shift};
 use crate::seal;
 
 /// Name of the file.
-const NAME: &str = "calibration.json";
+pub(crate) const NAME: &str = "calibration.json";
 /// Least rows of each label that are needed in all: more than [`FOLDS`], so that every fit of cross-fitting has rows of both.
 const LEAST: usize = 10;
 /// Parts of the rows in cross-fitting.

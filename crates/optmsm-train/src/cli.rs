@@ -16,6 +16,7 @@ mod models;
 mod prepare;
 mod recipe;
 mod report;
+mod serve;
 mod signals;
 mod stdout;
 mod synth;
@@ -92,6 +93,8 @@ enum Command {
     Gradcheck(gradcheck::Options),
     /// Draw runs side by side as one HTML page.
     Report(report::Options),
+    /// Answer over HTTP: rows and candidates in, probabilities out.
+    Serve(serve::Options),
     /// Show what a run holds.
     Inspect {
         /// Run folder.
@@ -188,6 +191,7 @@ fn run(command: Command) -> Result<u8> {
         Command::Models(options) => models::run(&options)?,
         Command::Gradcheck(options) => return gradcheck::run(&options),
         Command::Report(options) => report::run(&options)?,
+        Command::Serve(options) => serve::run(&options)?,
         Command::Inspect { run, output } => inspect::run(&run, output)?,
         Command::Completions { shell } => docs::completions(shell)?,
         Command::Man { out } => docs::man(out.as_deref())?,

@@ -16,6 +16,9 @@ pub enum Error {
     /// A setting, a batch, a tensor or the device.
     #[error(transparent)]
     Core(#[from] optmsm_core::error::Error),
+    /// The server.
+    #[error(transparent)]
+    Serve(#[from] optmsm_serve::ServeError),
     /// The data.
     #[error(transparent)]
     Data(#[from] DataError),

@@ -1,0 +1,290 @@
+//! Rows from Arrow streams, and answers as such.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::*;
+use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, UInt32Array, downcast_dictionary_array};
+use arrow_buffer::Buffer;
+use arrow_ipc::MessageHeader;
+use arrow_ipc::reader::StreamDecoder;
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::{ArrowError, DataType, Field, Schema};
+use bumpalo::Bump;
+use bytes::Bytes;
+
+use crate::answer::Failure;
+use crate::predict::Columns;
+use crate::rows::{Datum, Rows, list};
+use crate::warm::said;
+
+pub(crate) const ARROW: &str = "application/vnd.apache.arrow.stream";
+/// The ending of a column that has the weights of another one.
+const WEIGHTS: &str = ".weights";
+
+/// The record batches of a stream.
+///
+/// # Errors
+/// 400 where it is damaged, compressed or has too many rows.
+pub(crate) fn batches(body: Bytes, columns: &Columns<'_>) -> Result<Vec<RecordBatch>, Failure> {
+    check(&body)
+        .map_err(|text| Failure::request(format!("the body is no Arrow stream that can be read: {text}")))?;
+    // What passes the check may still be damaged in ways that the decoder meets with a panic.
+    let decoded = catch_unwind(AssertUnwindSafe(|| decode(body, columns.max_rows)));
+    let decoded = decoded.unwrap_or_else(|panic| Err(ArrowError::IpcError(said(&*panic).to_owned())));
+    let batches =
+        decoded.map_err(|e| Failure::request(format!("the Arrow stream is damaged: {e}; write it again")))?;
+    batches.ok_or_else(|| columns.too_many("row"))
+}
+
+/// None where there are too many rows.
+fn decode(body: Bytes, max_rows: usize) -> Result<Option<Vec<RecordBatch>>, ArrowError> {
+    let mut buffer = Buffer::from(body);
+    let mut decoder = StreamDecoder::new();
+    let (mut batches, mut rows) = (Vec::new(), 0usize);
+    while let Some(batch) = decoder.decode(&mut buffer)? {
+        rows = rows.saturating_add(batch.num_rows());
+        if rows > max_rows {
+            return Ok(None);
+        }
+        batches.push(batch);
+    }
+    decoder.finish()?;
+    match decoder.schema() {
+        Some(_) => Ok(Some(batches)),
+        None => Err(ArrowError::IpcError("it has no schema".into())),
+    }
+}
+
+/// Checks that each message and each part of it lies in the body, and that nothing is to be unpacked.
+fn check(mut bytes: &[u8]) -> Result<(), String> {
+    let cut = || "it is cut; send all of it".to_owned();
+    while let Some((mut length, mut rest)) = bytes.split_first_chunk::<4>() {
+        if *length == [0xff; 4] {
+            (length, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+        }
+        let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|e| e.to_string())?;
+        if length == 0 {
+            let after = if rest.is_empty() { Ok(()) } else { Err("bytes follow its end".into()) };
+            return after;
+        }
+        let (message, rest) = rest.split_at_checked(length).ok_or_else(cut)?;
+        let message =
+            arrow_ipc::root_as_message(message).map_err(|e| format!("a message is damaged: {e}"))?;
+        let length = usize::try_from(message.bodyLength()).map_err(|_| cut())?;
+        let (body, rest) = rest.split_at_checked(length).ok_or_else(cut)?;
+        let batch = match message.header_type() {
+            MessageHeader::RecordBatch => message.header_as_record_batch(),
+            MessageHeader::DictionaryBatch => {
+                message.header_as_dictionary_batch().and_then(|batch| batch.data())
+            }
+            MessageHeader::Schema => None,
+            other => {
+                return Err(format!("a message is of the type {other:?}; send a schema and record batches"));
+            }
+        };
+        if let Some(batch) = batch {
+            if batch.compression().is_some() {
+                return Err("it is compressed; write it without compression".into());
+            }
+            for part in batch.buffers().into_iter().flatten() {
+                let end = usize::try_from(part.offset()).ok().zip(usize::try_from(part.length()).ok());
+                let end = end.and_then(|(begin, length)| begin.checked_add(length));
+                if end.is_none_or(|end| end > body.len()) {
+                    return Err("a part of a record batch lies behind its end; write it again".into());
+                }
+            }
+        }
+        bytes = rest;
+    }
+    if bytes.is_empty() { Ok(()) } else { Err(cut()) }
+}
+
+/// Rows of record batches.
+///
+/// # Errors
+/// 400: a column is missing, strange, or of a type that no column has.
+pub(crate) fn rows<'b>(
+    batches: &'b [RecordBatch],
+    columns: &Columns<'_>,
+    bump: &'b Bump,
+) -> Result<Rows<'b>, Failure> {
+    let total = batches.iter().map(RecordBatch::num_rows).sum();
+    let mut rows = Rows::missing(columns.inputs.len(), total);
+    let Some(first) = batches.first() else { return Ok(rows) };
+    let schema = first.schema_ref();
+    let names: Vec<_> = schema.fields().iter().map(|field| &**field.name()).collect();
+    for (i, name) in names.iter().enumerate() {
+        let weights = name.strip_suffix(WEIGHTS).is_some_and(|of| columns.number(of).is_some());
+        let known = columns.number(name).is_some() || weights;
+        if !known && columns.strict {
+            let problem = format!("column '{name}': the model has no such column");
+            return Err(Failure::request(format!("{problem}; {}", columns.meant(name))));
+        }
+        if known && names[..i].contains(name) {
+            return Err(Failure::request(format!("column '{name}': it is there twice; keep one")));
+        }
+    }
+    let place = |name: &str| names.iter().position(|other| *other == name);
+    let mut values = 0;
+    for (i, input) in columns.inputs.iter().enumerate() {
+        let Some(column) = place(&input.name) else {
+            if input.optional {
+                continue;
+            }
+            let near = names.iter().find(|name| {
+                columns.number(name).is_none() && strsim::damerau_levenshtein(name, &input.name) <= 2
+            });
+            let meant = near.map_or("give it, with nulls where there is no value".into(), |near| {
+                format!("'{near}' is no column of the model: was it meant?")
+            });
+            return Err(Failure::request(format!("column '{}' is missing; {meant}", input.name)));
+        };
+        let weights = place(&format!("{}{WEIGHTS}", input.name));
+        let mut row = 0;
+        for batch in batches {
+            let column = batch.column(column);
+            let weights = weights.map(|weights| batch.column(weights));
+            for at in 0..batch.num_rows() {
+                let mut read = Reading { bump, values, most: columns.max_values() };
+                let value = match weights {
+                    Some(weights) => read.weighted(column, weights, at),
+                    None => read.value(column, at, true),
+                };
+                values = read.values;
+                if values > columns.max_values() {
+                    return Err(columns.too_many_values());
+                }
+                let value = value.map_err(|problem| {
+                    Failure::request(format!("row {}, column '{}': {problem}", row + 1, input.name))
+                })?;
+                rows.set(row, i, value);
+                row += 1;
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// Reads values of arrays.
+struct Reading<'b> {
+    bump: &'b Bump,
+    /// Values in lists so far.
+    values: usize,
+    most: usize,
+}
+
+impl<'b> Reading<'b> {
+    fn value(&mut self, array: &'b ArrayRef, at: usize, lists: bool) -> Result<Datum<'b>, String> {
+        let array: &'b dyn Array = &**array;
+        if array.is_null(at) || *array.data_type() == DataType::Null {
+            return Ok(Datum::Missing);
+        }
+        macro_rules! number {
+            ($type:ty) => {
+                array.as_primitive::<$type>().value(at)
+            };
+        }
+        Ok(match array.data_type() {
+            DataType::Utf8 => Datum::Text(array.as_string::<i32>().value(at)),
+            DataType::LargeUtf8 => Datum::Text(array.as_string::<i64>().value(at)),
+            DataType::Utf8View => Datum::Text(array.as_string_view().value(at)),
+            DataType::Boolean => Datum::Bool(array.as_boolean().value(at)),
+            DataType::Int8 => Datum::Int(number!(Int8Type).into()),
+            DataType::Int16 => Datum::Int(number!(Int16Type).into()),
+            DataType::Int32 => Datum::Int(number!(Int32Type).into()),
+            DataType::Int64 => Datum::Int(number!(Int64Type)),
+            DataType::UInt8 => Datum::Int(number!(UInt8Type).into()),
+            DataType::UInt16 => Datum::Int(number!(UInt16Type).into()),
+            DataType::UInt32 => Datum::Int(number!(UInt32Type).into()),
+            DataType::UInt64 => {
+                let value = number!(UInt64Type);
+                i64::try_from(value).map_or(Datum::UInt(value), Datum::Int)
+            }
+            DataType::Float32 => Datum::Float(number!(Float32Type).into()),
+            DataType::Float64 => Datum::Float(number!(Float64Type)),
+            DataType::Dictionary(_, _) => downcast_dictionary_array!(
+                array => match array.key(at) {
+                    Some(key) => return self.value(array.values(), key, false),
+                    None => Datum::Missing,
+                },
+                other => return Err(format!("keys of the type {other}; cast them to int32")),
+            ),
+            DataType::List(_) | DataType::LargeList(_) if lists => {
+                let items = self.items(array, at)?;
+                list(self.bump, &items, None)
+            }
+            other => {
+                let fix = "cast it to a string, a number, a boolean or a list of them";
+                return Err(format!("values of the type {other} are not read; {fix}"));
+            }
+        })
+    }
+
+    /// The values of a list.
+    fn items(&mut self, array: &'b dyn Array, at: usize) -> Result<Vec<Datum<'b>>, String> {
+        let (values, range) = match array.data_type() {
+            DataType::List(_) => {
+                let array = array.as_list::<i32>();
+                let ends = array.value_offsets();
+                (array.values(), ends[at] as usize..ends[at + 1] as usize)
+            }
+            DataType::LargeList(_) => {
+                let array = array.as_list::<i64>();
+                let ends = array.value_offsets();
+                (array.values(), ends[at] as usize..ends[at + 1] as usize)
+            }
+            other => return Err(format!("weights or values are of the type {other}; send lists of both")),
+        };
+        self.values = self.values.saturating_add(range.len());
+        if self.values > self.most {
+            return Err("too many values".into());
+        }
+        range.map(|at| self.value(values, at, false)).collect()
+    }
+
+    fn weighted(
+        &mut self,
+        column: &'b ArrayRef,
+        weights: &'b ArrayRef,
+        at: usize,
+    ) -> Result<Datum<'b>, String> {
+        if column.is_null(at) {
+            return Ok(Datum::Missing);
+        }
+        if weights.is_null(at) {
+            return Err("its weights are null; send as many as values".into());
+        }
+        let (items, weights) = (self.items(&**column, at)?, self.items(&**weights, at)?);
+        if items.len() != weights.len() {
+            return Err(format!("{} values, but {} weights; send as many", items.len(), weights.len()));
+        }
+        Ok(list(self.bump, &items, Some(&weights)))
+    }
+}
+
+/// A stream of one batch: probabilities, and where `items` are given their numbers in front.
+pub(crate) fn write(
+    model: &str,
+    version: &str,
+    items: Option<Vec<u32>>,
+    probabilities: Vec<f32>,
+) -> Result<Bytes, ArrowError> {
+    let mut fields = Vec::new();
+    let mut arrays: Vec<ArrayRef> = Vec::new();
+    if let Some(items) = items {
+        fields.push(Field::new("index", DataType::UInt32, false));
+        arrays.push(Arc::new(UInt32Array::from(items)));
+    }
+    fields.push(Field::new("probability", DataType::Float32, false));
+    arrays.push(Arc::new(Float32Array::from(probabilities)));
+    let facts = [("model_name", model), ("model_version", version)];
+    let facts: HashMap<_, _> = facts.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let schema = Arc::new(Schema::new_with_metadata(fields, facts));
+    let batch = RecordBatch::try_new(schema.clone(), arrays)?;
+    let mut stream = StreamWriter::try_new(Vec::new(), &schema)?;
+    stream.write(&batch)?;
+    Ok(stream.into_inner()?.into())
+}
