@@ -192,6 +192,16 @@ fn a_request_that_does_not_fit_is_refused() {
         let text = refused(&user, items, count);
         assert!(text.contains(wrong), "{text}");
     }
+    // A list that all candidates repeat has a bound.
+    let mut long = user(|field| field < 2);
+    long.columns[1] = Column::Multi { offsets: vec![0, 1 << 20], ids: vec![1; 1 << 20], weights: Vec::new() };
+    let others: fn(usize) -> bool = |field| field > 1;
+    assert!(Request::new(&case.input, &long, items(others), 2).is_ok());
+    let mut none = items(|_| false);
+    none.columns.iter_mut().for_each(Column::clear);
+    let mut whole = user(|_| true);
+    whole.columns[1] = long.columns[1].clone();
+    assert!(refused(&whole, none, 17).contains("1048576 values for each of 17 candidates"));
     let mut many = user(first);
     many.scenarios.push(1);
     assert!(refused(&many, items(rest), 2).contains("2 scenarios of the user"));

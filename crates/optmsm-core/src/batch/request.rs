@@ -12,11 +12,15 @@ pub struct Request {
 }
 
 impl Request {
+    /// Most ids of a list that candidates have in common, over all of them: each has its own copy.
+    pub const MOST_IDS: usize = 1 << 24;
+
     /// `user` has one row of the scenario and of the fields that all candidates have in common, `items` one per candidate of the
     /// others; the columns that each lacks are empty.
     ///
     /// # Errors
-    /// When a field is in both or in neither, `user` has not one row, or a column of `items` another number than `count`.
+    /// When a field is in both or in neither, `user` has not one row, a column of `items` has another number than `count`, or the user's
+    /// list times `count` has more ids than [`Request::MOST_IDS`].
     pub fn new(input: &InputSpec, user: &Batch, items: Batch, count: usize) -> Result<Self> {
         let fail = |part, problem: String| Err(Error::batch(part, None, problem));
         if user.scenarios.len() != 1 || !items.scenarios.is_empty() {
@@ -45,6 +49,15 @@ impl Request {
                     return fail(BatchPart::Field(field.name.clone()), problem);
                 }
             };
+            if let Column::Multi { ids, .. } = of_user
+                && ids.len().saturating_mul(count) > Self::MOST_IDS
+            {
+                let problem = format!(
+                    "a list of {} values for each of {count} candidates; shorten it, or score fewer at a time",
+                    ids.len()
+                );
+                return fail(BatchPart::Field(field.name.clone()), problem);
+            }
             if same && !own.repeat(of_user, count) {
                 let problem = "the user's and the candidates' columns are of different kinds".into();
                 return fail(BatchPart::Field(field.name.clone()), problem);
