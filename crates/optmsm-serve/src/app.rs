@@ -205,12 +205,12 @@ mod tests {
             trace_parent(&headers.into_iter().collect::<HeaderMap>()).is_some()
         };
         // The example of W3C Trace Context, section 3.2.
-        assert!(parent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+        assert!(parent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
         for bad in [
             "",
             "00",
-            "00-4bf9-00f067aa0ba902b7-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-0af7-b7ad6b7169203331-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
         ] {
             assert!(!parent(bad), "{bad}");
         }

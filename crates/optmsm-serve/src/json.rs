@@ -154,7 +154,7 @@ fn together<'b, E: Error>(
             return Err(reader.refuse(format!("{problem}; keep one of them")));
         }
         if !items.has[i] && of_user[i].is_none() {
-            if !input.optional && items.rows.len() > 0 {
+            if !input.optional && !items.rows.is_empty() {
                 return Err(reader.refuse(items.no_column(i, "neither the user nor items have it")));
             }
             of_user[i] = Some(Datum::Missing);

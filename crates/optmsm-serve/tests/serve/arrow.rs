@@ -87,7 +87,7 @@ fn a_stream_is_answered_with_one() {
     ]);
     let wanted =
         [(30.0, 4.0 + 7.0), (1.5, 0.0), (0.0, 1.0)].map(|(age, letters)| expected(0.1, age, letters));
-    let body = stream(&[first.clone()]);
+    let body = stream(std::slice::from_ref(&first));
     assert_eq!(probabilities(&answered(&ask(&mut client, &[], &body))), wanted);
     assert_eq!(ask(&mut client, &[("Accept", "application/json")], &body).probabilities(), wanted);
     // Several batches are one request.

@@ -66,7 +66,7 @@ fn requests_are_written_down() {
     let served = Served::with(&[("ctr", 0.1)], |config| config.log = Some(Log::File(log.clone())));
     let mut client = served.client();
     let body = r#"[{"page": "home", "age": 1}, {"page": "home", "age": 1}]"#;
-    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let reply = client.ask("POST", "/predict", &[("traceparent", parent)], body.as_bytes());
     client.get("/nowhere\"?secret=1");
     served.end();

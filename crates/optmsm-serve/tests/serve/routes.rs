@@ -247,7 +247,7 @@ fn failures_of_a_model_are_its_own() {
 fn a_trace_is_passed_through() {
     let served = Served::one();
     let mut client = served.client();
-    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let reply = client.ask("GET", "/v2", &[("traceparent", parent)], b"");
     assert_eq!(reply.headers["traceparent"], parent);
     assert!(!client.ask("GET", "/v2", &[("traceparent", "mine")], b"").headers.contains_key("traceparent"));

@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
+use optmsm_core::error::Error as CoreError;
 use optmsm_data::{DataError, Place, RequestKind};
 use optmsm_serve::{Candidates, Input, Kind, Loader, Model, Refusal, RefusalKind, Rows, Seen, Stamp};
 
@@ -130,6 +131,10 @@ fn refusal(e: Error) -> Refusal {
         }
         Error::Rows { problem, fix, .. } => of_request(None, None, problem, fix),
         Error::Argument { problem, fix, .. } => of_request(None, None, problem, fix),
+        Error::Core(CoreError::Batch { part, problem, .. }) => {
+            let (problem, fix) = problem.rsplit_once("; ").unwrap_or((&problem, "send fewer rows"));
+            of_request(None, None, format!("{part}: {problem}"), fix.to_owned())
+        }
         other => Refusal::internal(other.to_string(), "see what the server wrote on standard error"),
     }
 }
