@@ -22,7 +22,8 @@ use build::{chosen, fold, multiply};
 /// How much is folded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FoldOptions {
-    /// Bytes that folded tables may take. The smallest are made first.
+    /// Bytes that folded tables of fields may take; those of scenarios and numbers, which are small, come on top. The smallest are made
+    /// first.
     pub memory: usize,
     /// How their elements are stored. Anything but `f32` rounds each term of a sum.
     pub dtype: TableDtype,
@@ -139,6 +140,11 @@ impl<B: Backend> Folds<B> {
             Through::Linear(first) => first.folds.map(|folds| (reader, first, folds)),
             Through::Embedded => None,
         });
+        // A layer that reads something else, too, is more than a sum of these terms.
+        let folding = folding.filter(|(reader, first, folds)| {
+            let scenario = folds.scenario.map_or(0, |z| params.dense.mat(z).cols);
+            params.dense.mat_as(first.weight, first.outputs).cols == reader.width() + scenario
+        });
         let folding: Vec<_> = folding.collect();
         let chosen = chosen(spec, folding.iter().map(|(reader, first, _)| (*reader, first.outputs)), options);
         let mut report = FoldReport { layers: folding.len(), ..FoldReport::default() };
@@ -148,7 +154,10 @@ impl<B: Backend> Folds<B> {
             let (mut terms, mut rest) = (Vec::new(), Vec::new());
             for (place, fits) in reader.places().iter().zip(chosen) {
                 if !fits {
-                    report.left_out.push(spec.input().fields[place.field].name.clone());
+                    let name = &spec.input().fields[place.field].name;
+                    if !report.left_out.contains(name) {
+                        report.left_out.push(name.clone());
+                    }
                     rest.push((place.field, place.column));
                     continue;
                 }
@@ -173,7 +182,6 @@ impl<B: Backend> Folds<B> {
             let rest = Rest::new(be, weight, &rest, spec.embedding().dim())?;
             layers.push(Layer { first, relu, terms, scenario: scenario.transpose()?, rest });
         }
-        report.left_out.dedup();
         let sources = spec.embedding().fields().iter().map(|field| field.source).collect();
         Ok(Self { layers, sources, report })
     }

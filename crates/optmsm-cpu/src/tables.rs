@@ -391,7 +391,8 @@ fn sum_rows(y: &mut [f32], terms: &[Option<(&Table, &[u32])>], b: usize, start: 
         }
     }
     if relu {
-        y.iter_mut().for_each(|y| *y = y.max(0.0));
+        // NaN stays NaN, as in every ReLU here.
+        y.iter_mut().for_each(|y| *y = if *y < 0.0 { 0.0 } else { *y });
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use optmsm_core::batch::{Batch, Column, Request};
 use optmsm_core::config::InputSpec;
 use optmsm_core::fold::{FoldOptions, FoldReport};
-use optmsm_data::{Datum, RequestColumn, RequestEncoder};
+use optmsm_data::{DataError, Datum, RequestColumn, RequestEncoder, printable};
 
 use crate::calibration::Calibration;
 use crate::config::BackendKind;
@@ -140,7 +140,8 @@ impl Scorer {
         }
         let (mut common, mut items) = (Batch::new(&self.input), Batch::new(&self.input));
         let value = |column: usize, _| of_user[column].unwrap_or(Datum::Missing);
-        self.encoder.encode(&mut common, 1, |column| of_user[column].is_some(), value)?;
+        let encoded = self.encoder.encode(&mut common, 1, |column| of_user[column].is_some(), value);
+        encoded.map_err(of_the_user)?;
         self.encoder.encode(&mut items, count, |column| of_user[column].is_none(), item)?;
         let request = Request::new(&self.input, &common, items, count)?;
         let probabilities = self.on.score(&request)?;
@@ -160,5 +161,15 @@ impl Scorer {
             }
         }
         Ok(Scores { probabilities, scenarios: batch.scenarios, unknown })
+    }
+}
+
+/// An error of a value that candidates have in common, which is in no row.
+fn of_the_user(e: DataError) -> Error {
+    match e {
+        DataError::Value { column, problem, fix, .. } => {
+            Error::argument(format!("the user of the request, column '{}'", printable(&column)), problem, fix)
+        }
+        other => other.into(),
     }
 }

@@ -105,6 +105,10 @@ fn candidates_have_what_is_beside_them_in_common() {
         let nowhere = |column: usize| common(column).filter(|_| column > 0);
         let error = scorer.candidates(1, nowhere, item).unwrap_err().to_string();
         assert!(error.contains("names no 'scenario'"), "{error}");
+        let list = json!(["a"]);
+        let wrong = |column: usize| if column == 1 { Some(Datum::of(&list)) } else { common(column) };
+        let error = scorer.candidates(1, wrong, item).unwrap_err().to_string();
+        assert!(error.starts_with("the user of the request, column 'user': is a list"), "{error}");
     }
 }
 

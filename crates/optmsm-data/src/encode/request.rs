@@ -64,34 +64,36 @@ impl Items for Vec<Datum<'_>> {
     }
 }
 
-/// An array of JSON: of values, or of pairs of a value and its weight.
+/// An array of JSON: of values, or of pairs of a value and its weight, as the first one is. A value among pairs has weight 1.
 impl Items for Vec<serde_json::Value> {
     fn len(&self) -> usize {
         self.len()
     }
 
     fn item(&self, i: usize) -> Datum<'_> {
-        match &self[i] {
-            serde_json::Value::Array(pair) if self.weighted() => Datum::of(&pair[0]),
-            other => Datum::of(other),
+        // A pair among values is a list in a list, which is refused.
+        match pair(&self[i]).filter(|_| self.weighted()) {
+            Some([value, _]) => Datum::of(value),
+            None => Datum::of(&self[i]),
         }
     }
 
     fn weight(&self, i: usize) -> Option<Datum<'_>> {
-        match &self[i] {
-            serde_json::Value::Array(pair) if self.weighted() => Some(Datum::of(&pair[1])),
-            _ => None,
-        }
+        pair(&self[i]).filter(|_| self.weighted()).map(|[_, weight]| Datum::of(weight))
     }
 
     fn weighted(&self) -> bool {
-        let pair = |v: &serde_json::Value| matches!(v, serde_json::Value::Array(pair) if pair.len() == 2);
-        !self.is_empty() && self.iter().all(pair)
+        self.first().is_some_and(|first| pair(first).is_some())
     }
 }
 
+fn pair(value: &serde_json::Value) -> Option<&[serde_json::Value; 2]> {
+    value.as_array()?.as_slice().try_into().ok()
+}
+
 impl<'a> Datum<'a> {
-    /// A value of JSON. An object, which no field can be, is a list of its values that no field can read.
+    /// A value of JSON. An integer beyond 64 bits is a float there, and its text that of the float: send it as a text. An object, which no
+    /// field can be, is a list of its values that no field can read.
     pub fn of(value: &'a serde_json::Value) -> Self {
         use serde_json::Value;
         match value {

@@ -297,6 +297,12 @@ pub(super) fn lookup_sum<B: Backend>(be: &B) {
             y.check(be, &format!("lookup_sum, {count} terms of {width}"), product::<B>(&size, count + 1));
         }
     }
+    // A ReLU leaves NaN as it is, so that a row that is none is seen.
+    let table = TablePair::<B>::new(be, 1, 1, TableDtype::F32, |_, _| f64::NAN);
+    let (mut y, mut scratch) = (Pair::<B>::column(be, 0, 1, || 0.0), Pair::<B>::column(be, 0, 1, || 0.0));
+    let (at, then) = (ids(be, &[0]), Epilogue { bias: None, relu: true });
+    be.lookup_sum(y.mat_mut(), std::iter::once((&table.dev, &at)), scratch.mat_mut(), 0, then);
+    assert!(y.download(be)[0].is_nan(), "NaN became {}", y.download(be)[0]);
 }
 
 pub(super) fn lookup_bags<B: Backend>(be: &B) {

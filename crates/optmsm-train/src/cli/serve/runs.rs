@@ -130,7 +130,9 @@ fn refusal(e: Error) -> Refusal {
             of_request(usize::try_from(row).ok().map(|row| row.saturating_sub(1)), Some(column), problem, fix)
         }
         Error::Rows { problem, fix, .. } => of_request(None, None, problem, fix),
-        Error::Argument { problem, fix, .. } => of_request(None, None, problem, fix),
+        Error::Argument { argument, problem, fix } => {
+            of_request(None, None, format!("{argument}: {problem}"), fix)
+        }
         Error::Core(CoreError::Batch { part, problem, .. }) => {
             let (problem, fix) = problem.rsplit_once("; ").unwrap_or((&problem, "send fewer rows"));
             of_request(None, None, format!("{part}: {problem}"), fix.to_owned())
