@@ -32,19 +32,19 @@ static const char *kind(optmsm_kind kind) {
 /* Two rows, in columns. */
 static int rows(const optmsm_model *model) {
     const char *scenarios[] = {"home", "search"};
-    const int64_t users[] = {17, 4}, items[] = {3, 999999}, segments[] = {1, 0}, categories[] = {2, 5};
+    const char *users[] = {"u17", "u4"}, *items[] = {"i3", "new"}, *segments[] = {"s1", "s0"}, *categories[] = {"c2", "c5"};
     /* The first row has two tags, the second one has none. */
     const char *tags[] = {"t1", "t7"};
     const size_t offsets[] = {0, 2, 2};
-    const double prices[] = {12.5, 0.0};
+    const double prices[] = {12.5, 0};
     const uint8_t priced[] = {1, 0}; /* the price of the second row is not known */
     const int64_t positions[] = {0, 3};
     const optmsm_column columns[] = {
         TEXTS("scenario", scenarios),
-        INTS("user_id", users),
-        INTS("item_id", items),
-        INTS("user_segment", segments),
-        INTS("category", categories),
+        TEXTS("user_id", users),
+        TEXTS("item_id", items),
+        TEXTS("user_segment", segments),
+        TEXTS("category", categories),
         {.name = "tags", .type = OPTMSM_TYPE_TEXT, .values = tags, .offsets = offsets},
         {.name = "price", .type = OPTMSM_TYPE_DOUBLE, .values = prices, .present = priced},
         INTS("position", positions),
@@ -60,22 +60,22 @@ static int rows(const optmsm_model *model) {
 
 /* Three candidates of one user. */
 static int candidates(const optmsm_model *model) {
-    const char *scenario = "home", *device = "phone";
-    const int64_t user_id = 17, segment = 1, position = 0;
+    const char *scenario = "home", *user_id = "u17", *segment = "s1", *device = "phone";
+    const int64_t position = 0;
     const optmsm_column user[] = {
         TEXTS("scenario", &scenario),
-        INTS("user_id", &user_id),
-        INTS("user_segment", &segment),
+        TEXTS("user_id", &user_id),
+        TEXTS("user_segment", &segment),
         INTS("position", &position),
         TEXTS("device", &device),
     };
-    const int64_t item_ids[] = {3, 8, 21}, categories[] = {2, 0, 1};
-    const char *tags[] = {"t1", "t7", "t2"};
+    const char *item_ids[] = {"i3", "i8", "i21"}, *categories[] = {"c2", "c0", "c1"};
+    const char *tags[] = {"t1", "t7", "t2"}; /* two, one and none */
     const size_t offsets[] = {0, 2, 3, 3};
     const double prices[] = {12.5, 3.0, 48.0};
     const optmsm_column items[] = {
-        INTS("item_id", item_ids),
-        INTS("category", categories),
+        TEXTS("item_id", item_ids),
+        TEXTS("category", categories),
         {.name = "tags", .type = OPTMSM_TYPE_TEXT, .values = tags, .offsets = offsets},
         {.name = "price", .type = OPTMSM_TYPE_DOUBLE, .values = prices},
     };
@@ -90,11 +90,11 @@ static int candidates(const optmsm_model *model) {
 /* The same candidates as JSON. */
 static int json(const optmsm_model *model) {
     const char *text =
-        "{\"scenario\": \"home\", \"user\": {\"user_id\": 17, \"user_segment\": 1, \"position\": 0, \"device\": \"phone\"},"
+        "{\"scenario\": \"home\", \"user\": {\"user_id\": \"u17\", \"user_segment\": \"s1\", \"position\": 0, \"device\": \"phone\"},"
         " \"items\": ["
-        "{\"item_id\": 3, \"category\": 2, \"tags\": [\"t1\", \"t7\"], \"price\": 12.5},"
-        "{\"item_id\": 8, \"category\": 0, \"tags\": [\"t2\"], \"price\": 3},"
-        "{\"item_id\": 21, \"category\": 1, \"tags\": [], \"price\": 48}]}";
+        "{\"item_id\": \"i3\", \"category\": \"c2\", \"tags\": [\"t1\", \"t7\"], \"price\": 12.5},"
+        "{\"item_id\": \"i8\", \"category\": \"c0\", \"tags\": [\"t2\"], \"price\": 3},"
+        "{\"item_id\": \"i21\", \"category\": \"c1\", \"tags\": [], \"price\": 48}]}";
     float probabilities[16];
     size_t count;
     optmsm_error *error;

@@ -91,11 +91,11 @@ func run(folder string) error {
 	defer model.Close()
 	request := Request{
 		Scenario: "home",
-		User:     map[string]any{"user_id": 17, "user_segment": 1, "position": 0, "device": "phone"},
+		User:     map[string]any{"user_id": "u17", "user_segment": "s1", "position": 0, "device": "phone"},
 		Items: []map[string]any{
-			{"item_id": 3, "category": 2, "tags": []string{"t1", "t7"}, "price": 12.5},
-			{"item_id": 8, "category": 0, "tags": []string{"t2"}, "price": 3},
-			{"item_id": 21, "category": 1, "tags": []string{}, "price": 48},
+			{"item_id": "i3", "category": "c2", "tags": []string{"t1", "t7"}, "price": 12.5},
+			{"item_id": "i8", "category": "c0", "tags": []string{"t2"}, "price": 3},
+			{"item_id": "i21", "category": "c1", "tags": []string{}, "price": 48},
 		},
 	}
 	const askers = 4

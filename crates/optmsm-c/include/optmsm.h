@@ -16,6 +16,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/** Options as NULL means them. */
+#define OPTMSM_OPTIONS_INIT { sizeof(optmsm_options), 0, 0, 0, 0, 0 }
+
 /**
  * Version of this interface. It grows when a program that was built with an older header would not work.
  */
@@ -24,11 +27,7 @@
 /**
  * Outcome of a call.
  */
-enum optmsm_status
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : int32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef enum {
     /**
      * All is done.
      */
@@ -57,23 +56,12 @@ enum optmsm_status
      * A fault of this library, which is worth a report. The model can still be used.
      */
     OPTMSM_STATUS_INTERNAL = 6,
-};
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum optmsm_status optmsm_status;
-#else
-typedef int32_t optmsm_status;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
+} optmsm_status;
 
 /**
  * What the values of a column are.
  */
-enum optmsm_kind
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : int32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef enum {
     /**
      * There is no such column.
      */
@@ -94,23 +82,12 @@ enum optmsm_kind
      * Any number of values, each with a weight.
      */
     OPTMSM_KIND_WEIGHTED_LIST = 4,
-};
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum optmsm_kind optmsm_kind;
-#else
-typedef int32_t optmsm_kind;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
+} optmsm_kind;
 
 /**
  * Where a model computes.
  */
-enum optmsm_backend
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : int32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef enum {
     /**
      * Cores.
      */
@@ -119,23 +96,12 @@ enum optmsm_backend
      * An NVIDIA GPU.
      */
     OPTMSM_BACKEND_CUDA = 1,
-};
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum optmsm_backend optmsm_backend;
-#else
-typedef int32_t optmsm_backend;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
+} optmsm_backend;
 
 /**
  * Type of the values of an optmsm_column.
  */
-enum optmsm_type
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : int32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
+typedef enum {
     /**
      * There are none: all rows lack the value. values is not read.
      */
@@ -160,14 +126,7 @@ enum optmsm_type
      * uint8_t, as C's bool: 0 is false.
      */
     OPTMSM_TYPE_BOOL = 5,
-};
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum optmsm_type optmsm_type;
-#else
-typedef int32_t optmsm_type;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
+} optmsm_type;
 
 /**
  * An error, which optmsm_error_free frees.
@@ -182,7 +141,7 @@ typedef struct optmsm_model optmsm_model;
 /**
  * How a model is loaded. Begin with OPTMSM_OPTIONS_INIT, which is what NULL means, and change members by name.
  */
-typedef struct optmsm_options {
+typedef struct {
     /**
      * sizeof(optmsm_options). The library takes the members that a program was built with for all there are.
      */
@@ -216,7 +175,7 @@ typedef struct optmsm_options {
  *
  * A list has offsets: the values of row r are values[offsets[r]] up to but without values[offsets[r + 1]].
  */
-typedef struct optmsm_column {
+typedef struct {
     /**
      * Name, as optmsm_column_name gives it.
      */
@@ -224,7 +183,7 @@ typedef struct optmsm_column {
     /**
      * An optmsm_type.
      */
-    int32_t type_;
+    int32_t type;
     /**
      * The values, as type says: one a row, or those of all lists.
      */
@@ -264,17 +223,100 @@ const char *optmsm_version(void);
 /**
  * Outcome of an error, as the call returned it; OPTMSM_STATUS_OK of NULL.
  */
-optmsm_status optmsm_error_status(const struct optmsm_error *error);
+optmsm_status optmsm_error_status(const optmsm_error *error);
 
 /**
  * What is wrong, where, and what to do, in UTF-8; an empty text of NULL. It lives as long as the error.
  */
-const char *optmsm_error_message(const struct optmsm_error *error);
+const char *optmsm_error_message(const optmsm_error *error);
 
 /**
  * Frees an error. NULL is left alone.
  */
-void optmsm_error_free(struct optmsm_error *error);
+void optmsm_error_free(optmsm_error *error);
+
+/**
+ * Loads the run in a folder, which `optmsm train` wrote.
+ *
+ * run: path of the folder; UTF-8 on Windows, any bytes elsewhere.
+ * options: NULL for none.
+ * model: is set to the model, or to NULL after an error.
+ * error: is set to the error, or to NULL without one; may be NULL.
+ */
+optmsm_status optmsm_load(const char *run, const optmsm_options *options, optmsm_model **model, optmsm_error **error);
+
+/**
+ * Frees a model, which no thread may be using. NULL is left alone.
+ */
+void optmsm_free(optmsm_model *model);
+
+/**
+ * Number of columns of a row: that of the scenario, which is the first, and those that fields read. 0 of NULL.
+ */
+size_t optmsm_column_count(const optmsm_model *model);
+
+/**
+ * Name of a column, by its number from 0; NULL if there is none. It lives as long as the model.
+ */
+const char *optmsm_column_name(const optmsm_model *model, size_t column);
+
+/**
+ * Kind of a column, by its number.
+ */
+optmsm_kind optmsm_column_kind(const optmsm_model *model, size_t column);
+
+/**
+ * Number of scenarios; 0 of NULL.
+ */
+size_t optmsm_scenario_count(const optmsm_model *model);
+
+/**
+ * Name of a scenario, by its number from 0; NULL if there is none. It lives as long as the model.
+ */
+const char *optmsm_scenario_name(const optmsm_model *model, size_t scenario);
+
+/**
+ * SHA-256 of the parameters in hexadecimal, for logs; NULL of NULL. It lives as long as the model.
+ */
+const char *optmsm_fingerprint(const optmsm_model *model);
+
+/**
+ * Name of the device, for logs; NULL of NULL. It lives as long as the model.
+ */
+const char *optmsm_device(const optmsm_model *model);
+
+/**
+ * Scores rows.
+ *
+ * columns: all columns of the model, in any order; one that is not at hand has the type OPTMSM_TYPE_MISSING.
+ * rows: number of rows that each column has.
+ * probabilities: room for one a row, in the order of the rows; not written after an error.
+ * error: is set to the error, or to NULL without one; may be NULL.
+ */
+optmsm_status optmsm_score(const optmsm_model *model,
+                           const optmsm_column *columns,
+                           size_t column_count,
+                           size_t rows,
+                           float *probabilities,
+                           optmsm_error **error);
+
+/**
+ * Scores the candidates of one request. What the user, or the request, has in common for all candidates is read once.
+ *
+ * user: columns with one row, that of the scenario among them.
+ * items: the other columns of the model, with a row for each candidate; one that is not at hand has the type OPTMSM_TYPE_MISSING.
+ * count: number of candidates.
+ * probabilities: room for one a candidate, in their order; not written after an error.
+ * error: is set to the error, or to NULL without one; may be NULL.
+ */
+optmsm_status optmsm_candidates(const optmsm_model *model,
+                                const optmsm_column *user,
+                                size_t user_count,
+                                const optmsm_column *items,
+                                size_t item_count,
+                                size_t count,
+                                float *probabilities,
+                                optmsm_error **error);
 
 /**
  * Scores rows, or the candidates of one request, that are a text of JSON: for bindings that would rather not fill columns.
@@ -290,105 +332,16 @@ void optmsm_error_free(struct optmsm_error *error);
  * count: is set to the number of rows or items, also where that is above capacity; to 0 after other errors in the text.
  * error: is set to the error, or to NULL without one; may be NULL.
  */
-optmsm_status optmsm_score_json(const struct optmsm_model *model,
+optmsm_status optmsm_score_json(const optmsm_model *model,
                                 const char *json,
                                 size_t length,
                                 float *probabilities,
                                 size_t capacity,
                                 size_t *count,
-                                struct optmsm_error **error);
-
-/**
- * Loads the run in a folder, which `optmsm train` wrote.
- *
- * run: path of the folder; UTF-8 on Windows, any bytes elsewhere.
- * options: NULL for none.
- * model: is set to the model, or to NULL after an error.
- * error: is set to the error, or to NULL without one; may be NULL.
- */
-optmsm_status optmsm_load(const char *run,
-                          const struct optmsm_options *options,
-                          struct optmsm_model **model,
-                          struct optmsm_error **error);
-
-/**
- * Frees a model, which no thread may be using. NULL is left alone.
- */
-void optmsm_free(struct optmsm_model *model);
-
-/**
- * Number of columns of a row: that of the scenario, which is the first, and those that fields read. 0 of NULL.
- */
-size_t optmsm_column_count(const struct optmsm_model *model);
-
-/**
- * Name of a column, by its number from 0; NULL if there is none. It lives as long as the model.
- */
-const char *optmsm_column_name(const struct optmsm_model *model, size_t column);
-
-/**
- * Kind of a column, by its number.
- */
-optmsm_kind optmsm_column_kind(const struct optmsm_model *model, size_t column);
-
-/**
- * Number of scenarios; 0 of NULL.
- */
-size_t optmsm_scenario_count(const struct optmsm_model *model);
-
-/**
- * Name of a scenario, by its number from 0; NULL if there is none. It lives as long as the model.
- */
-const char *optmsm_scenario_name(const struct optmsm_model *model, size_t scenario);
-
-/**
- * SHA-256 of the parameters in hexadecimal, for logs; NULL of NULL. It lives as long as the model.
- */
-const char *optmsm_fingerprint(const struct optmsm_model *model);
-
-/**
- * Name of the device, for logs; NULL of NULL. It lives as long as the model.
- */
-const char *optmsm_device(const struct optmsm_model *model);
-
-/**
- * Scores rows.
- *
- * columns: all columns of the model, in any order; one that is not at hand has the type OPTMSM_TYPE_MISSING.
- * rows: number of rows that each column has.
- * probabilities: room for one a row, in the order of the rows; not written after an error.
- * error: is set to the error, or to NULL without one; may be NULL.
- */
-optmsm_status optmsm_score(const struct optmsm_model *model,
-                           const struct optmsm_column *columns,
-                           size_t column_count,
-                           size_t rows,
-                           float *probabilities,
-                           struct optmsm_error **error);
-
-/**
- * Scores the candidates of one request. What the user, or the request, has in common for all candidates is read once.
- *
- * user: columns with one row, that of the scenario among them.
- * items: the other columns of the model, with a row for each candidate; one that is not at hand has the type OPTMSM_TYPE_MISSING.
- * count: number of candidates.
- * probabilities: room for one a candidate, in their order; not written after an error.
- * error: is set to the error, or to NULL without one; may be NULL.
- */
-optmsm_status optmsm_candidates(const struct optmsm_model *model,
-                                const struct optmsm_column *user,
-                                size_t user_count,
-                                const struct optmsm_column *items,
-                                size_t item_count,
-                                size_t count,
-                                float *probabilities,
-                                struct optmsm_error **error);
+                                optmsm_error **error);
 
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
 
 #endif  /* OPTMSM_H */
-
-/** Options as NULL means them. */
-#define OPTMSM_OPTIONS_INIT { sizeof(optmsm_options), 0, 0, 0, 0, 0 }

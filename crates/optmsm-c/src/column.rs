@@ -1,6 +1,7 @@
 //! Columns of a caller, checked and read as the encoder takes values.
 
 use std::ffi::{CStr, c_char, c_void};
+use std::fmt::{self, Display};
 use std::slice;
 
 use optmsm_data::{Datum, Items};
@@ -47,6 +48,26 @@ pub struct Column {
     pub weights: *const f64,
     /// 0 for each row whose value, or whole list, is missing; NULL if none is.
     pub present: *const u8,
+}
+
+/// Names what a message is about; nothing is written before there is one.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    argument: &'a str,
+    column: &'a str,
+    part: &'a str, // with a comma in front
+}
+
+impl Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, column '{}'{}", self.argument, self.column, self.part)
+    }
+}
+
+impl<'a> At<'a> {
+    fn part(self, part: &'a str) -> Self {
+        Self { part, ..self }
+    }
 }
 
 /// Values of one type.
@@ -130,7 +151,7 @@ impl<'a> Table<'a> {
         // SAFETY: as the caller's.
         for (i, column) in unsafe { array(columns, count, argument) }?.iter().enumerate() {
             if column.name.is_null() {
-                return Err(Failure::null(&format!("{argument}[{i}].name")));
+                return Err(Failure::null(format!("{argument}[{i}].name")));
             }
             // SAFETY: a name is a text that ends with NUL.
             let name = unsafe { CStr::from_ptr(column.name) };
@@ -149,9 +170,9 @@ impl<'a> Table<'a> {
                     "{argument}: column '{name}' is there twice; keep one"
                 )));
             }
-            let argument = format!("{argument}, column '{name}'");
+            let at = At { argument, column: name, part: "" };
             // SAFETY: as the caller's.
-            table.columns[number] = unsafe { Checked::read(column, rows, &argument) }?;
+            table.columns[number] = unsafe { Checked::read(column, rows, at) }?;
         }
         Ok(table)
     }
@@ -183,14 +204,14 @@ impl<'a> Table<'a> {
 impl<'a> Checked<'a> {
     /// # Safety
     /// As [`Table::read`].
-    unsafe fn read(column: &Column, rows: usize, argument: &str) -> Result<Option<Self>, Failure> {
-        let wrong = |problem: &str| Failure::argument(format!("{argument}: {problem}"));
+    unsafe fn read(column: &Column, rows: usize, at: At<'_>) -> Result<Option<Self>, Failure> {
+        let wrong = |problem: &str| Failure::argument(format!("{at}: {problem}"));
         if column.r#type == Type::Missing as i32 {
             return Ok(None);
         }
         // SAFETY: as the caller's; each array is as long as `Column` says.
         unsafe {
-            let offsets = optional(column.offsets, rows.saturating_add(1), &format!("{argument}, offsets"))?;
+            let offsets = optional(column.offsets, rows.saturating_add(1), at.part(", offsets"))?;
             if offsets.is_some_and(|offsets| !offsets.is_sorted()) {
                 return Err(wrong(
                     "its offsets fall; give the values of each row behind those of the row before",
@@ -200,14 +221,14 @@ impl<'a> Checked<'a> {
                 return Err(wrong("has weights but no offsets; only lists have weights"));
             }
             let count = offsets.map_or(rows, |offsets| offsets[rows]);
-            let weights = optional(column.weights, count, &format!("{argument}, weights"))?;
-            let present = optional(column.present, rows, &format!("{argument}, present"))?;
-            let (values, name) = (column.values, &*format!("{argument}, values"));
+            let weights = optional(column.weights, count, at.part(", weights"))?;
+            let present = optional(column.present, rows, at.part(", present"))?;
+            let (values, name) = (column.values, at.part(", values"));
             let values = match column.r#type {
                 t if t == Type::Text as i32 => {
                     // Texts before the first row's are no one's.
                     let first = offsets.map_or(0, |offsets| offsets[0]);
-                    Values::Texts(texts(values.cast(), column.lengths, first, count, argument)?)
+                    Values::Texts(texts(values.cast(), column.lengths, first, count, at)?)
                 }
                 t if t == Type::Int64 as i32 => Values::Ints(array(values.cast(), count, name)?),
                 t if t == Type::Uint64 as i32 => Values::UInts(array(values.cast(), count, name)?),
@@ -235,12 +256,12 @@ unsafe fn texts<'a>(
     lengths: *const usize,
     first: usize,
     count: usize,
-    argument: &str,
+    at: At<'_>,
 ) -> Result<Vec<Option<&'a str>>, Failure> {
     // SAFETY: as the caller's.
-    let values = unsafe { array(values, count, &format!("{argument}, values")) }?;
+    let values = unsafe { array(values, count, at.part(", values")) }?;
     // SAFETY: as the caller's.
-    let lengths = unsafe { optional(lengths, count, &format!("{argument}, lengths")) }?;
+    let lengths = unsafe { optional(lengths, count, at.part(", lengths")) }?;
     let mut texts = vec![None; first];
     for (i, &text) in values.iter().enumerate().skip(first) {
         if text.is_null() {
@@ -249,13 +270,13 @@ unsafe fn texts<'a>(
         }
         let bytes = match lengths {
             // SAFETY: as the caller's; the length is checked.
-            Some(lengths) => unsafe { array(text.cast::<u8>(), lengths[i], argument) }?,
+            Some(lengths) => unsafe { array(text.cast::<u8>(), lengths[i], at) }?,
             // SAFETY: as the caller's.
             None => unsafe { CStr::from_ptr(text) }.to_bytes(),
         };
         let text = std::str::from_utf8(bytes).map_err(|_| {
             let shown = bytes.get(..40).unwrap_or(bytes).escape_ascii();
-            Failure::argument(format!("{argument}: text {i}, \"{shown}\", is not UTF-8; convert it"))
+            Failure::argument(format!("{at}: text {i}, \"{shown}\", is not UTF-8; convert it"))
         })?;
         texts.push(Some(text));
     }
@@ -266,18 +287,22 @@ unsafe fn texts<'a>(
 ///
 /// # Safety
 /// `from` is null, or points to `count` values for as long as the result lives.
-pub(crate) unsafe fn array<'a, T>(from: *const T, count: usize, argument: &str) -> Result<&'a [T], Failure> {
+pub(crate) unsafe fn array<'a, T>(
+    from: *const T,
+    count: usize,
+    at: impl Display,
+) -> Result<&'a [T], Failure> {
     if count == 0 {
         return Ok(&[]);
     }
     if from.is_null() {
-        return Err(Failure::null(argument));
+        return Err(Failure::null(at));
     }
-    sized::<T>(count, argument)?;
+    sized::<T>(count, &at)?;
     if !from.is_aligned() {
         let (bytes, of) = (align_of::<T>(), from.addr());
         return Err(Failure::argument(format!(
-            "{argument}: the address {of:#x} is no multiple of {bytes}; align it"
+            "{at}: the address {of:#x} is no multiple of {bytes}; align it"
         )));
     }
     // SAFETY: it is not null, aligned, and no larger than memory can be.
@@ -285,12 +310,12 @@ pub(crate) unsafe fn array<'a, T>(from: *const T, count: usize, argument: &str) 
 }
 
 /// Checks that as many values can be in memory.
-pub(crate) fn sized<T>(count: usize, argument: &str) -> Result<(), Failure> {
+pub(crate) fn sized<T>(count: usize, at: impl Display) -> Result<(), Failure> {
     match count.checked_mul(size_of::<T>()) {
         Some(bytes) if isize::try_from(bytes).is_ok() => Ok(()),
-        _ => Err(Failure::argument(format!(
-            "{argument}: {count} values are more than memory has; check the count"
-        ))),
+        _ => {
+            Err(Failure::argument(format!("{at}: {count} values are more than memory has; check the count")))
+        }
     }
 }
 
@@ -298,7 +323,11 @@ pub(crate) fn sized<T>(count: usize, argument: &str) -> Result<(), Failure> {
 ///
 /// # Safety
 /// As [`array`].
-unsafe fn optional<'a, T>(from: *const T, count: usize, argument: &str) -> Result<Option<&'a [T]>, Failure> {
+unsafe fn optional<'a, T>(
+    from: *const T,
+    count: usize,
+    at: impl Display,
+) -> Result<Option<&'a [T]>, Failure> {
     // SAFETY: as the caller's.
-    if from.is_null() { Ok(None) } else { unsafe { array(from, count, argument) }.map(Some) }
+    if from.is_null() { Ok(None) } else { unsafe { array(from, count, at) }.map(Some) }
 }

@@ -70,7 +70,7 @@ impl Failure {
         Self { status: Status::Argument, text: text.into() }
     }
 
-    pub(crate) fn null(argument: &str) -> Self {
+    pub(crate) fn null(argument: impl std::fmt::Display) -> Self {
         Self::argument(format!("{argument}: is NULL; give a pointer"))
     }
 
