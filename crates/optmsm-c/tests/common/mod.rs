@@ -137,7 +137,7 @@ pub(crate) fn rows(count: usize) -> Vec<Value> {
         let tags =
             [json!(["a", "b"]), json!([]), json!(["c"]), json!(["b", "q"]), json!(null)][i % 5].clone();
         let liked = [json!([["x", 2.0], ["y", 1.0]]), json!([]), json!([["y", 0.25]])][i % 3].clone();
-        let price = if i % 4 == 0 { Value::Null } else { json!(i as f64 / 2.0 + 0.25) };
+        let price = if i.is_multiple_of(4) { Value::Null } else { json!(i as f64 / 2.0 + 0.25) };
         let fresh = [json!(true), json!(false), json!(null)][i % 3].clone();
         let (scenario, user) = (["home", "ads", "new"][i % 3], i as i64 % 12);
         json!({"scenario": scenario, "user": user, "tags": tags, "liked": liked, "price": price, "fresh": fresh})

@@ -139,7 +139,7 @@ fn the_example_in_go_answers() {
     let program = folder.path().join("score");
     let mut build = Command::new("go");
     build.args(["build", "-o"]).arg(&program).arg(root.join("examples/go/score.go"));
-    build.env("CGO_ENABLED", "1").env("GOCACHE", folder.path().join("cache")).env("GOFLAGS", "-mod=mod");
+    build.env("CGO_ENABLED", "1").env("GOCACHE", folder.path().join("cache"));
     build.env("CGO_CFLAGS", format!("-I{}", root.join("crates/optmsm-c/include").display()));
     build.env("CGO_LDFLAGS", format!("-L{}", library.display()));
     done(&mut build);
