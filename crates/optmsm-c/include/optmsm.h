@@ -173,7 +173,7 @@ typedef struct {
  * Values of a column for some rows. Any type does for any kind of column whose values it can say: a category may be a number, and
  * a number a text. The library reads all of it during a call, and keeps none of it.
  *
- * A list has offsets: the values of row r are values[offsets[r]] up to but without values[offsets[r + 1]].
+ * A list has offsets: row r has `values[offsets[r]]` up to but without `values[offsets[r + 1]]`.
  */
 typedef struct {
     /**
@@ -321,10 +321,10 @@ optmsm_status optmsm_candidates(const optmsm_model *model,
 /**
  * Scores rows, or the candidates of one request, that are a text of JSON: for bindings that would rather not fill columns.
  *
- * Rows are an array of objects, [{"column": value, ...}, ...], or {"rows": [...]}. A request is
- * {"user": {...}, "scenario": ..., "items": [{...}, ...]}: what is in user holds for all items; scenario may also stand in user, under
+ * Rows are an array of objects, `[{"column": value, ...}, ...]`, or `{"rows": [...]}`. A request is
+ * `{"user": {...}, "scenario": ..., "items": [{...}, ...]}`: what is in user holds for all items; scenario may also stand in user, under
  * the name of its column. Every column has to be there, null where it is missing; keys that are no columns are left alone. A list
- * is an array of values, a weighted one an array of pairs [value, weight].
+ * is an array of values, a weighted one an array of pairs `[value, weight]`.
  *
  * json: UTF-8.
  * length: its bytes.

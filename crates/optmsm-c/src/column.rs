@@ -30,7 +30,7 @@ pub enum Type {
 /// Values of a column for some rows. Any type does for any kind of column whose values it can say: a category may be a number, and
 /// a number a text. The library reads all of it during a call, and keeps none of it.
 ///
-/// A list has offsets: the values of row r are values[offsets[r]] up to but without values[offsets[r + 1]].
+/// A list has offsets: row r has `values[offsets[r]]` up to but without `values[offsets[r + 1]]`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Column {

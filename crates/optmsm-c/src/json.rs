@@ -18,10 +18,10 @@ const SHAPES: &str =
 
 /// Scores rows, or the candidates of one request, that are a text of JSON: for bindings that would rather not fill columns.
 ///
-/// Rows are an array of objects, [{"column": value, ...}, ...], or {"rows": [...]}. A request is
-/// {"user": {...}, "scenario": ..., "items": [{...}, ...]}: what is in user holds for all items; scenario may also stand in user, under
+/// Rows are an array of objects, `[{"column": value, ...}, ...]`, or `{"rows": [...]}`. A request is
+/// `{"user": {...}, "scenario": ..., "items": [{...}, ...]}`: what is in user holds for all items; scenario may also stand in user, under
 /// the name of its column. Every column has to be there, null where it is missing; keys that are no columns are left alone. A list
-/// is an array of values, a weighted one an array of pairs [value, weight].
+/// is an array of values, a weighted one an array of pairs `[value, weight]`.
 ///
 /// json: UTF-8.
 /// length: its bytes.
