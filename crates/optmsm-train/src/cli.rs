@@ -16,6 +16,7 @@ mod models;
 mod prepare;
 mod recipe;
 mod report;
+#[cfg(feature = "serve")]
 mod serve;
 mod signals;
 mod stdout;
@@ -94,6 +95,7 @@ enum Command {
     /// Draw runs side by side as one HTML page.
     Report(report::Options),
     /// Answer over HTTP: rows and candidates in, probabilities out.
+    #[cfg(feature = "serve")]
     Serve(serve::Options),
     /// Show what a run holds.
     Inspect {
@@ -191,6 +193,7 @@ fn run(command: Command) -> Result<u8> {
         Command::Models(options) => models::run(&options)?,
         Command::Gradcheck(options) => return gradcheck::run(&options),
         Command::Report(options) => report::run(&options)?,
+        #[cfg(feature = "serve")]
         Command::Serve(options) => serve::run(&options)?,
         Command::Inspect { run, output } => inspect::run(&run, output)?,
         Command::Completions { shell } => docs::completions(shell)?,

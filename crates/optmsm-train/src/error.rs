@@ -17,6 +17,7 @@ pub enum Error {
     #[error(transparent)]
     Core(#[from] optmsm_core::error::Error),
     /// The server.
+    #[cfg(feature = "serve")]
     #[error(transparent)]
     Serve(#[from] optmsm_serve::ServeError),
     /// The data.

@@ -133,9 +133,10 @@ fn refusal(e: Error) -> Refusal {
         Error::Argument { argument, problem, fix } => {
             of_request(None, None, format!("{argument}: {problem}"), fix)
         }
-        Error::Core(CoreError::Batch { part, problem, .. }) => {
-            let (problem, fix) = problem.rsplit_once("; ").unwrap_or((&problem, "send fewer rows"));
-            of_request(None, None, format!("{part}: {problem}"), fix.to_owned())
+        Error::Core(e @ CoreError::Batch { .. }) => {
+            let text = e.to_string();
+            let (problem, fix) = text.rsplit_once("; ").unwrap_or((&text, "send fewer rows"));
+            of_request(None, None, problem.to_owned(), fix.to_owned())
         }
         other => Refusal::internal(other.to_string(), "see what the server wrote on standard error"),
     }
