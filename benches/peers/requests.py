@@ -21,6 +21,7 @@ import time
 import numpy as np
 import onnxruntime
 import torch
+import torch._inductor.select_algorithm
 
 MODES = ("onnxruntime", "onnxruntime-one-thread", "torch-eager", "torch-aot")
 

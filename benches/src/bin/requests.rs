@@ -1,7 +1,7 @@
 //! One user and 1 to 2,000 candidates, in process: ours, and the same run exported to ONNX Runtime and PyTorch, in turn.
 //!
 //!     cargo run --release -p optmsm-benches --bin standard_data -- work
-//!     optmsm train --config work/standard.toml --run work/run --max-steps 50
+//!     optmsm train --config work/standard.toml --run work/run --set train.epochs=1
 //!     optmsm export work/run --format onnx --ids-in --out work/model.onnx
 //!     optmsm export work/run --format torch --out work/torch
 //!     cargo run --release -p optmsm-benches --bin requests -- --python venv/bin/python --work work
