@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, sleep};
 use std::time::Duration;
 
-use crate::client::Client;
+use crate::client::{Client, request};
 use crate::toy::{Served, expected};
 
 const ROWS: &str = r#"[{"page": "home", "age": 1}]"#;
@@ -60,9 +60,25 @@ fn every_request_that_was_taken_is_answered() {
     assert!(Client::try_new(address).is_err());
 }
 
+/// Those that the server has not accepted yet, or not read from, are answered as well.
+#[test]
+fn what_was_sent_before_the_end_is_answered() {
+    let served = Served::with(&[("ctr", 0.1)], |_| {});
+    let bytes = request("POST", "/predict", &[("Content-Type", "application/json")], ROWS.as_bytes());
+    let mut clients: Vec<_> = (0..100).map(|_| served.client()).collect();
+    clients.iter_mut().for_each(|client| client.send(&bytes).unwrap());
+    let mut late: Vec<_> = (0..100).map(|_| served.client()).collect();
+    late.iter_mut().for_each(|client| client.send(&bytes).unwrap());
+    served.server.stop();
+    for client in clients.iter_mut().chain(&mut late) {
+        assert_eq!(client.reply().unwrap().probabilities(), [expected(0.1, 1.0, 0.0)]);
+    }
+    assert_eq!(served.server.wait().unwrap().cut, 0);
+}
+
 #[test]
 fn a_request_that_takes_too_long_is_cut() {
-    let served = Served::with(&[("ctr", 0.1)], |config| config.drain = Duration::from_millis(200));
+    let served = Served::with(&[("ctr", 0.1)], |config| config.drain = Duration::from_secs(1));
     let address = served.server.address();
     let headers = [("Content-Type", "application/json")];
     let lost = thread::spawn(move || {
