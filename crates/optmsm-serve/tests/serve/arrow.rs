@@ -222,7 +222,7 @@ fn moved(mut stream: Vec<u8>, offset: i64, length: i64) -> Vec<u8> {
     {
         let Ok(message) = arrow_ipc::root_as_message(&stream[at + 8..at + 8 + size]) else { break };
         if let Some(batch) = message.header_as_record_batch() {
-            part = batch.buffers().unwrap().iter().last().map(|part| (part.offset(), part.length()));
+            part = batch.buffers().unwrap().iter().next_back().map(|part| (part.offset(), part.length()));
             break;
         }
         at += 8 + size + message.bodyLength() as usize;
