@@ -60,17 +60,20 @@ fn every_request_that_was_taken_is_answered() {
     assert!(Client::try_new(address).is_err());
 }
 
-/// Those that the server has not accepted yet, or not read from, are answered as well.
+/// Connections that the server has not accepted when it is told to end, for its only thread predicts, are answered as well.
 #[test]
 fn what_was_sent_before_the_end_is_answered() {
-    let served = Served::with(&[("ctr", 0.1)], |_| {});
-    let bytes = request("POST", "/predict", &[("Content-Type", "application/json")], ROWS.as_bytes());
-    let mut clients: Vec<_> = (0..100).map(|_| served.client()).collect();
-    clients.iter_mut().for_each(|client| client.send(&bytes).unwrap());
-    let mut late: Vec<_> = (0..100).map(|_| served.client()).collect();
-    late.iter_mut().for_each(|client| client.send(&bytes).unwrap());
+    let served = Served::with(&[("ctr", 0.1)], |config| config.threads = 1);
+    let bytes =
+        |rows: &str| request("POST", "/predict", &[("Content-Type", "application/json")], rows.as_bytes());
+    let mut busy = served.client();
+    busy.send(&bytes(r#"[{"page": "home", "age": 1, "city": "sleep:1500"}]"#)).unwrap();
+    sleep(Duration::from_millis(300));
+    let mut clients: Vec<_> = (0..50).map(|_| served.client()).collect();
+    clients.iter_mut().for_each(|client| client.send(&bytes(ROWS)).unwrap());
     served.server.stop();
-    for client in clients.iter_mut().chain(&mut late) {
+    assert_eq!(busy.reply().unwrap().probabilities(), [expected(0.1, 1.0, 10.0)]);
+    for client in &mut clients {
         assert_eq!(client.reply().unwrap().probabilities(), [expected(0.1, 1.0, 0.0)]);
     }
     assert_eq!(served.server.wait().unwrap().cut, 0);
