@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::header::EXPECT;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -94,7 +94,8 @@ impl Gate {
             return Err(self.too_large());
         }
         let mut share = Share { gate: self.clone(), bytes: 0 };
-        let mut read = BytesMut::new();
+        let most = if declared > 0 { declared as usize } else { self.max_body };
+        let mut read = Vec::new();
         loop {
             let Ok(frame) = timeout_at(deadline, body.frame()).await else {
                 let text =
@@ -110,10 +111,16 @@ impl Gate {
             if read.len() + part.len() > self.max_body {
                 return Err(self.too_large());
             }
-            share.grow(part.len())?;
+            let needed = read.len() + part.len();
+            if needed > read.capacity() {
+                // Twice as much as before, but never more than the body may have; memory counts, filled or not.
+                let capacity = needed.max((2 * read.capacity()).min(most));
+                share.grow(capacity - read.capacity())?;
+                read.reserve_exact(capacity - read.len());
+            }
             read.extend_from_slice(&part);
         }
-        Ok(Held { bytes: read.freeze(), _share: share })
+        Ok(Held { bytes: read.into(), _share: share })
     }
 
     fn too_large(&self) -> Failure {

@@ -1,17 +1,23 @@
 //! The routes, and what holds for every request.
 
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
 use axum::http::header::CONNECTION;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use hyper::body::Body as _;
+use serde::de::DeserializeOwned;
 use tower_service::Service;
 
 use crate::admit::Gate;
@@ -20,6 +26,7 @@ use crate::config::Config;
 use crate::log::{Line, Logger, Sampler, now};
 use crate::metrics::Metrics;
 use crate::registry::{Loaded, Notice, Registry};
+use crate::warm::said;
 use crate::{health, predict, repository};
 
 /// All that requests share.
@@ -113,8 +120,15 @@ pub(crate) async fn answer(
     let _in_flight = InFlight(&app.metrics);
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let trace_parent = trace_parent(request.headers()).cloned();
-    let answer = router.call(request.map(Body::new)).await;
-    let mut response = answer.unwrap_or_else(|never| match never {});
+    let answer = caught(router.call(request.map(Body::new))).await;
+    let mut response = match answer {
+        Ok(answer) => answer.unwrap_or_else(|never| match never {}),
+        Err(problem) => {
+            app.metrics.panics.inc();
+            let fix = "this is a fault of the program: report it with the request";
+            Failure::internal(format!("the server panicked: {problem}; {fix}")).closing().into_response()
+        }
+    };
     if let Some(parent) = &trace_parent {
         response.headers_mut().insert(TRACE_PARENT, parent.clone());
     }
@@ -156,6 +170,36 @@ pub(crate) async fn answer(
     response
 }
 
+/// What a future gives, or the text of its panic.
+async fn caught<T>(future: impl Future<Output = T>) -> Result<T, String> {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
+        match polled {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => Poll::Ready(Err(said(&*panic).to_owned())),
+        }
+    })
+    .await
+}
+
+/// Parts of a path, which are refused like anything else.
+pub(crate) struct At<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for At<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(names)) => Ok(Self(names)),
+            Err(e) => {
+                let fix = "give names as GET /v2 says them";
+                Err(Failure::request(format!("the path cannot be read: {}; {fix}", e.body_text())))
+            }
+        }
+    }
+}
+
 impl App {
     /// Says what a slow request was like; not what it held.
     fn report_slow(&self, took: Duration, of: &Loaded, trace: &Trace, status: u16, parent: Option<&str>) {
@@ -187,11 +231,15 @@ const TRACE_PARENT: &str = "traceparent";
 /// The header of the caller's trace, where it is of the form that W3C Trace Context has.
 fn trace_parent(headers: &HeaderMap) -> Option<&HeaderValue> {
     let value = headers.get(TRACE_PARENT)?;
-    let mut parts = value.to_str().ok()?.split('-').map(|part| {
+    let text = value.to_str().ok()?;
+    let mut parts = text.split('-').map(|part| {
         let hex = part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         hex.then_some(part.len())
     });
-    [2, 32, 16, 2].iter().all(|length| parts.next() == Some(Some(*length))).then_some(value)
+    let begins = [2, 32, 16, 2].iter().all(|length| parts.next() == Some(Some(*length)));
+    let version = text.get(..2)?;
+    // Later versions may have more parts; ff is none.
+    (begins && version != "ff" && (version != "00" || text.len() == 55)).then_some(value)
 }
 
 #[cfg(test)]
@@ -206,13 +254,31 @@ mod tests {
         };
         // The example of W3C Trace Context, section 3.2.
         assert!(parent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
+        assert!(parent("01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more"));
         for bad in [
             "",
             "00",
             "00-0af7-b7ad6b7169203331-01",
             "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         ] {
             assert!(!parent(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_panic_is_caught_whenever_it_comes() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let after = |pauses: usize| async move {
+            for _ in 0..pauses {
+                tokio::task::yield_now().await;
+            }
+            assert!(pauses > 1, "a bug");
+            pauses
+        };
+        let caught = |pauses| runtime.block_on(caught(after(pauses)));
+        assert_eq!((caught(0), caught(1), caught(2)), (Err("a bug".into()), Err("a bug".into()), Ok(2)));
     }
 }

@@ -1,5 +1,7 @@
 //! Rows from Arrow streams, and answers as such.
 
+mod check;
+
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -8,13 +10,13 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::*;
 use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, UInt32Array, downcast_dictionary_array};
 use arrow_buffer::Buffer;
-use arrow_ipc::MessageHeader;
 use arrow_ipc::reader::StreamDecoder;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use bumpalo::Bump;
 use bytes::Bytes;
 
+use self::check::{Fault, check};
 use crate::answer::Failure;
 use crate::predict::Columns;
 use crate::rows::{Datum, Rows, list};
@@ -27,85 +29,56 @@ const WEIGHTS: &str = ".weights";
 /// The record batches of a stream.
 ///
 /// # Errors
-/// 400 where it is damaged, compressed or has too many rows.
+/// 400 where it is damaged or compressed, 413 where it has too many rows or stands for too many bytes.
 pub(crate) fn batches(body: Bytes, columns: &Columns<'_>) -> Result<Vec<RecordBatch>, Failure> {
-    check(&body)
-        .map_err(|text| Failure::request(format!("the body is no Arrow stream that can be read: {text}")))?;
     // What passes the check may still be damaged in ways that the decoder meets with a panic.
-    let decoded = catch_unwind(AssertUnwindSafe(|| decode(body, columns.max_rows)));
-    let decoded = decoded.unwrap_or_else(|panic| Err(ArrowError::IpcError(said(&*panic).to_owned())));
-    let batches =
-        decoded.map_err(|e| Failure::request(format!("the Arrow stream is damaged: {e}; write it again")))?;
-    batches.ok_or_else(|| columns.too_many("row"))
+    let decoded = catch_unwind(AssertUnwindSafe(|| {
+        check(&body, columns.max_rows, columns.max_bytes)?;
+        decode(body).map_err(Decoding::Damaged)
+    }));
+    let damaged =
+        |problem: &str| Failure::request(format!("the Arrow stream is damaged: {problem}; write it again"));
+    match decoded.map_err(|panic| damaged(said(&*panic)))? {
+        Ok(batches) => Ok(batches),
+        Err(Decoding::Damaged(e)) => Err(damaged(&e.to_string())),
+        Err(Decoding::Refused(Fault::Damaged(text))) => {
+            Err(Failure::request(format!("the body is no Arrow stream that can be read: {text}")))
+        }
+        Err(Decoding::Refused(Fault::Rows)) => Err(columns.too_many("row")),
+        Err(Decoding::Refused(Fault::Bytes)) => Err(columns.too_many_bytes()),
+    }
 }
 
-/// None where there are too many rows.
-fn decode(body: Bytes, max_rows: usize) -> Result<Option<Vec<RecordBatch>>, ArrowError> {
+/// The reasons for which there are no record batches.
+enum Decoding {
+    Refused(Fault),
+    Damaged(ArrowError),
+}
+
+impl From<Fault> for Decoding {
+    fn from(fault: Fault) -> Self {
+        Self::Refused(fault)
+    }
+}
+
+fn decode(body: Bytes) -> Result<Vec<RecordBatch>, ArrowError> {
     let mut buffer = Buffer::from(body);
     let mut decoder = StreamDecoder::new();
-    let (mut batches, mut rows) = (Vec::new(), 0usize);
+    let mut batches = Vec::new();
     while let Some(batch) = decoder.decode(&mut buffer)? {
-        rows = rows.saturating_add(batch.num_rows());
-        if rows > max_rows {
-            return Ok(None);
-        }
         batches.push(batch);
     }
     decoder.finish()?;
     match decoder.schema() {
-        Some(_) => Ok(Some(batches)),
+        Some(_) => Ok(batches),
         None => Err(ArrowError::IpcError("it has no schema".into())),
     }
-}
-
-/// Checks that each message and each part of it lies in the body, and that nothing is to be unpacked.
-fn check(mut bytes: &[u8]) -> Result<(), String> {
-    let cut = || "it is cut; send all of it".to_owned();
-    while let Some((mut length, mut rest)) = bytes.split_first_chunk::<4>() {
-        if *length == [0xff; 4] {
-            (length, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
-        }
-        let length = usize::try_from(u32::from_le_bytes(*length)).map_err(|e| e.to_string())?;
-        if length == 0 {
-            let after = if rest.is_empty() { Ok(()) } else { Err("bytes follow its end".into()) };
-            return after;
-        }
-        let (message, rest) = rest.split_at_checked(length).ok_or_else(cut)?;
-        let message =
-            arrow_ipc::root_as_message(message).map_err(|e| format!("a message is damaged: {e}"))?;
-        let length = usize::try_from(message.bodyLength()).map_err(|_| cut())?;
-        let (body, rest) = rest.split_at_checked(length).ok_or_else(cut)?;
-        let batch = match message.header_type() {
-            MessageHeader::RecordBatch => message.header_as_record_batch(),
-            MessageHeader::DictionaryBatch => {
-                message.header_as_dictionary_batch().and_then(|batch| batch.data())
-            }
-            MessageHeader::Schema => None,
-            other => {
-                return Err(format!("a message is of the type {other:?}; send a schema and record batches"));
-            }
-        };
-        if let Some(batch) = batch {
-            if batch.compression().is_some() {
-                return Err("it is compressed; write it without compression".into());
-            }
-            for part in batch.buffers().into_iter().flatten() {
-                let end = usize::try_from(part.offset()).ok().zip(usize::try_from(part.length()).ok());
-                let end = end.and_then(|(begin, length)| begin.checked_add(length));
-                if end.is_none_or(|end| end > body.len()) {
-                    return Err("a part of a record batch lies behind its end; write it again".into());
-                }
-            }
-        }
-        bytes = rest;
-    }
-    if bytes.is_empty() { Ok(()) } else { Err(cut()) }
 }
 
 /// Rows of record batches.
 ///
 /// # Errors
-/// 400: a column is missing, strange, or of a type that no column has.
+/// 400: a column is missing, strange, or of a type that no column has; 413: lists or texts are too long in all.
 pub(crate) fn rows<'b>(
     batches: &'b [RecordBatch],
     columns: &Columns<'_>,
@@ -128,7 +101,8 @@ pub(crate) fn rows<'b>(
         }
     }
     let place = |name: &str| names.iter().position(|other| *other == name);
-    let mut values = 0;
+    let mut read =
+        Reading { bump, values: 0, most: columns.max_values(), bytes: 0, most_bytes: columns.max_bytes };
     for (i, input) in columns.inputs.iter().enumerate() {
         let Some(column) = place(&input.name) else {
             if input.optional {
@@ -148,14 +122,15 @@ pub(crate) fn rows<'b>(
             let column = batch.column(column);
             let weights = weights.map(|weights| batch.column(weights));
             for at in 0..batch.num_rows() {
-                let mut read = Reading { bump, values, most: columns.max_values() };
                 let value = match weights {
                     Some(weights) => read.weighted(column, weights, at),
                     None => read.value(column, at, true),
                 };
-                values = read.values;
-                if values > columns.max_values() {
+                if read.values > read.most {
                     return Err(columns.too_many_values());
+                }
+                if read.bytes > read.most_bytes {
+                    return Err(columns.too_many_bytes());
                 }
                 let value = value.map_err(|problem| {
                     Failure::request(format!("row {}, column '{}': {problem}", row + 1, input.name))
@@ -174,6 +149,9 @@ struct Reading<'b> {
     /// Values in lists so far.
     values: usize,
     most: usize,
+    /// Bytes of texts so far. Keys of a dictionary, and views, may each stand for the same long text.
+    bytes: usize,
+    most_bytes: usize,
 }
 
 impl<'b> Reading<'b> {
@@ -188,9 +166,9 @@ impl<'b> Reading<'b> {
             };
         }
         Ok(match array.data_type() {
-            DataType::Utf8 => Datum::Text(array.as_string::<i32>().value(at)),
-            DataType::LargeUtf8 => Datum::Text(array.as_string::<i64>().value(at)),
-            DataType::Utf8View => Datum::Text(array.as_string_view().value(at)),
+            DataType::Utf8 => self.text(array.as_string::<i32>().value(at))?,
+            DataType::LargeUtf8 => self.text(array.as_string::<i64>().value(at))?,
+            DataType::Utf8View => self.text(array.as_string_view().value(at))?,
             DataType::Boolean => Datum::Bool(array.as_boolean().value(at)),
             DataType::Int8 => Datum::Int(number!(Int8Type).into()),
             DataType::Int16 => Datum::Int(number!(Int16Type).into()),
@@ -221,6 +199,12 @@ impl<'b> Reading<'b> {
                 return Err(format!("values of the type {other} are not read; {fix}"));
             }
         })
+    }
+
+    fn text(&mut self, text: &'b str) -> Result<Datum<'b>, String> {
+        self.bytes = self.bytes.saturating_add(text.len());
+        // The caller looks at the number first.
+        if self.bytes > self.most_bytes { Err("too many bytes".into()) } else { Ok(Datum::Text(text)) }
     }
 
     /// The values of a list.

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use crate::error::ServeError;
 
+/// Longest time that a setting can have: a year.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// Settings of a server; [`Config::new`] has the values that are taken where nothing is said.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -95,6 +98,19 @@ impl Config {
     /// # Errors
     /// A setting that cannot work.
     pub(crate) fn check(&self) -> Result<(), ServeError> {
+        let times = [
+            ("--timeout", self.timeout),
+            ("header_timeout", self.header_timeout),
+            ("--watch", self.watch.unwrap_or_default()),
+            ("--linger", self.linger),
+            ("--drain", self.drain),
+        ];
+        // Clocks end somewhere.
+        if let Some((name, time)) = times.iter().find(|(_, time)| *time > LONGEST) {
+            let problem = format!("{} seconds are too many", time.as_secs());
+            let fix = format!("give at most {}, which is a year", LONGEST.as_secs());
+            return Err(ServeError::setting(*name, problem, fix));
+        }
         let positive = [
             ("--threads", self.threads),
             ("--max-body", self.max_body),
@@ -102,6 +118,7 @@ impl Config {
             ("--timeout", self.timeout.as_millis() as usize),
             ("connections", self.connections),
             ("header_timeout", self.header_timeout.as_millis() as usize),
+            ("--watch", self.watch.map_or(1, |every| every.as_millis() as usize)),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(ServeError::setting(*name, "0 serves nobody", "give at least 1"));
@@ -256,6 +273,17 @@ mod tests {
         assert!(said(|c| c.threads = 0).starts_with("--threads: 0 serves nobody"));
         assert!(said(|c| c.sources.clear()).starts_with("RUN: there is no model"));
         assert!(said(|c| c.sources.push(c.sources[0].clone())).contains("two models"));
+        assert!(said(|c| c.watch = Some(Duration::ZERO)).starts_with("--watch: 0 serves nobody"));
+        // What `Instant` cannot add.
+        for change in [
+            (|c| c.timeout = Duration::from_secs(1 << 62)) as fn(&mut Config),
+            |c| c.header_timeout = Duration::MAX,
+            |c| c.watch = Some(Duration::MAX),
+            |c| c.linger = Duration::MAX,
+            |c| c.drain = Duration::MAX,
+        ] {
+            assert!(said(change).ends_with("give at most 31536000, which is a year"));
+        }
         assert!(said(|c| c.max_held = 1).contains("do not hold a body"));
     }
 }

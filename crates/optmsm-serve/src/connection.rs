@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -19,6 +20,9 @@ use crate::app::{App, answer};
 
 /// Most bytes of a header, and of what is read ahead of a body.
 const BUFFER: usize = 32 << 10;
+
+/// Time for the first request of a connection that is open when the server ends.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// How far the end of the server has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
@@ -58,11 +62,14 @@ pub(crate) async fn accept(
             (Err(_), Ok(_)) => break,
         }
     }
-    // Connections that the system has completed, though nobody took them yet.
+    // Connections that the system has completed, though nobody took them yet. The system's own listener knows them all.
+    let Ok(listener) = listener.into_std() else { return open };
     while let Ok(place) = places.clone().try_acquire_owned() {
-        let arrived = tokio::time::timeout(Duration::ZERO, listener.accept()).await;
-        let Ok(Ok((stream, _))) = arrived else { break };
-        open.spawn(serve(app.clone(), router.clone(), stream, place, phase.clone()));
+        let Ok((stream, _)) = listener.accept() else { break };
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            open.spawn(serve(app.clone(), router.clone(), stream, place, phase.clone()));
+        }
     }
     open
 }
@@ -103,7 +110,9 @@ async fn serve(
     let mut stream = TimeoutStream::new(stream);
     // An answer that nobody takes ends the connection.
     stream.set_write_timeout(Some(app.config.header_timeout));
+    let asked = AtomicBool::new(false);
     let service = service_fn(|request| {
+        asked.store(true, Ordering::Relaxed);
         let (app, router) = (app.clone(), router.clone());
         async move { Ok::<_, Infallible>(answer(app, router, request).await) }
     });
@@ -118,7 +127,13 @@ async fn serve(
     };
     tokio::select! {
         _ = connection.as_mut() => return,
-        () = draining => connection.as_mut().graceful_shutdown(),
+        () = draining => {}
     }
+    // A connection without a request is closed by hyper, though one may be on its way or here, and not read yet.
+    let fresh = !asked.load(Ordering::Relaxed);
+    if fresh && tokio::time::timeout(GRACE, connection.as_mut()).await.is_ok() {
+        return;
+    }
+    connection.as_mut().graceful_shutdown();
     let _ = connection.await;
 }

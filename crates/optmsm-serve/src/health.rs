@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use crate::answer::{self, Failure};
-use crate::app::App;
+use crate::app::{App, At};
 use crate::model::{Kind, Model};
 use crate::tensor::OUTPUT;
 
@@ -50,17 +50,14 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
 }
 
 /// `GET /v2/models/{model}`.
-pub(crate) async fn model(
-    State(app): State<Arc<App>>,
-    Path(name): Path<String>,
-) -> Result<Response, Failure> {
+pub(crate) async fn model(State(app): State<Arc<App>>, At(name): At<String>) -> Result<Response, Failure> {
     describe(&app, &name, None)
 }
 
 /// `GET /v2/models/{model}/versions/{version}`.
 pub(crate) async fn model_of(
     State(app): State<Arc<App>>,
-    Path((name, version)): Path<(String, String)>,
+    At((name, version)): At<(String, String)>,
 ) -> Result<Response, Failure> {
     describe(&app, &name, Some(&version))
 }
@@ -68,7 +65,7 @@ pub(crate) async fn model_of(
 /// `GET /v2/models/{model}/ready`.
 pub(crate) async fn model_ready(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    At(name): At<String>,
 ) -> Result<Response, Failure> {
     is_ready(&app, &name, None)
 }
@@ -76,7 +73,7 @@ pub(crate) async fn model_ready(
 /// `GET /v2/models/{model}/versions/{version}/ready`.
 pub(crate) async fn model_ready_of(
     State(app): State<Arc<App>>,
-    Path((name, version)): Path<(String, String)>,
+    At((name, version)): At<(String, String)>,
 ) -> Result<Response, Failure> {
     is_ready(&app, &name, Some(&version))
 }

@@ -162,6 +162,8 @@ fn together<'b, E: Error>(
     }
     let given: Vec<_> = of_user.iter().map(Option::is_some).collect();
     items.complete_but(&given)?;
+    let fits = reader.columns.check_user(&of_user, items.rows.len(), reader.values.get());
+    fits.map_err(|failure| reader.stop(failure))?;
     Ok(Candidates { user: of_user, items: items.rows })
 }
 

@@ -1,7 +1,7 @@
 //! Lines about requests: the access log, and reports of slow ones.
 
 use std::fs::OpenOptions;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -15,6 +15,8 @@ use crate::metrics::Metrics;
 
 /// Lines that wait to be written; more are lost rather than waited for.
 const WAITING: usize = 8192;
+/// Lines that are written at once.
+const TOGETHER: usize = 256;
 
 /// One request.
 #[derive(Serialize)]
@@ -63,8 +65,12 @@ impl Logger {
             }
         };
         let (lines, arriving) = sync_channel(WAITING);
-        let thread =
-            std::thread::Builder::new().name("optmsm-log".into()).spawn(move || write(out, &arriving));
+        let counted = metrics.clone();
+        let thread = std::thread::Builder::new().name("optmsm-log".into()).spawn(move || {
+            write(out, &arriving, |lost| {
+                counted.lines_lost.inc_by(lost);
+            })
+        });
         let thread =
             thread.map_err(|e| ServeError::system("the log's thread", "start", e, "raise ulimit -u"))?;
         Ok((Self { lines, metrics }, thread))
@@ -78,17 +84,41 @@ impl Logger {
     }
 }
 
-fn write(out: impl Write, arriving: &Receiver<Vec<u8>>) {
-    let mut out = BufWriter::new(out);
+/// Writes lines until there is no sender any more. Those that cannot be written are lost and counted; requests go on.
+fn write(mut out: impl Write, arriving: &Receiver<Vec<u8>>, mut lost: impl FnMut(u64)) {
+    let (mut lines, mut torn) = (Vec::new(), false);
     while let Ok(first) = arriving.recv() {
-        let more = arriving.try_iter();
-        // Lines that cannot be written are lost; requests go on.
-        for mut line in [first].into_iter().chain(more) {
-            line.push(b'\n');
-            let _ = out.write_all(&line);
+        lines.clear();
+        if torn {
+            // What is left of a lost line ends here.
+            lines.push(b'\n');
         }
-        let _ = out.flush();
+        let begin = lines.len();
+        for line in [first].into_iter().chain(arriving.try_iter().take(TOGETHER - 1)) {
+            lines.extend(line);
+            lines.push(b'\n');
+        }
+        let written = put(&mut out, &lines);
+        let rest = &lines[written.max(begin)..];
+        lost(rest.iter().filter(|byte| **byte == b'\n').count() as u64);
+        torn = if written == 0 { torn } else { lines[written - 1] != b'\n' };
     }
+}
+
+/// Writes as many bytes as it can; returns their number.
+fn put(out: &mut impl Write, bytes: &[u8]) -> usize {
+    let mut written = 0;
+    while written < bytes.len() {
+        match out.write(&bytes[written..]) {
+            Ok(0) => break,
+            Ok(n) => written += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    // Standard output keeps a line until its end, which has come.
+    let _ = out.flush();
+    written
 }
 
 /// Lets some reports through within each minute.
@@ -116,6 +146,43 @@ impl Sampler {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A disk that is full between its byte 20 and the call after that.
+    struct Full<'a>(&'a mut Vec<u8>, u32);
+
+    impl Write for Full<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0.len() == 20 {
+                self.1 += 1;
+                if self.1 == 1 {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
+            }
+            let room = if self.1 == 0 { 20 - self.0.len() } else { bytes.len() };
+            let n = bytes.len().min(room);
+            self.0.extend(&bytes[..n]);
+            Ok(n)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_cannot_be_written_are_counted() {
+        let (sender, lines) = sync_channel(WAITING);
+        // More than are written at once: the first ones fill the disk, the others find room.
+        for number in 0..TOGETHER + 2 {
+            sender.send(format!("line {number:03}").into_bytes()).unwrap();
+        }
+        drop(sender);
+        let (mut disk, mut lost) = (Vec::new(), 0);
+        write(Full(&mut disk, 0), &lines, |more| lost += more);
+        // Two whole lines of nine bytes each, and two bytes of the third.
+        assert_eq!(lost, TOGETHER as u64 - 2);
+        assert_eq!(String::from_utf8(disk).unwrap(), "line 000\nline 001\nli\nline 256\nline 257\n");
+    }
 
     #[test]
     fn reports_are_few() {

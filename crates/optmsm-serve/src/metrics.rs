@@ -124,7 +124,11 @@ impl Metrics {
         r.register("held_bytes", "Bytes of bodies that are held", metrics.held.clone());
         r.register("connections", "Open connections", metrics.connections.clone());
         r.register("panics", "Requests answered with 500 after a panic", metrics.panics.clone());
-        r.register("log_lines_lost", "Lines that the log was too slow for", metrics.lines_lost.clone());
+        r.register(
+            "log_lines_lost",
+            "Lines that the log was too slow for, or that could not be written",
+            metrics.lines_lost.clone(),
+        );
         metrics
     }
 

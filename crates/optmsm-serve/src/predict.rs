@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -15,21 +15,25 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::admit::{Held, discard, late};
 use crate::answer::{self, Failure, JSON};
-use crate::app::{App, Trace};
+use crate::app::{App, At, Trace};
 use crate::arrow::{self, ARROW};
 use crate::json::{self, Asked};
-use crate::model::{Input, Seen};
+use crate::model::{Input, Kind, Seen};
 use crate::registry::Loaded;
-use crate::rows::{Candidates, Rows};
+use crate::rows::{Candidates, Datum, Rows};
 use crate::warm::{probabilities, said};
 use crate::{share, tensor};
 
-/// Requests that are expected to have at most as many rows are answered on the thread of the connection: another thread costs more.
+/// Requests that have at most as many rows are answered on the thread of the connection: another thread costs more.
 const HERE: usize = 32;
 /// Bytes of a body up to which that holds.
 const HERE_BYTES: usize = 16 << 10;
 /// Most values in the lists of a request, for each of the most rows that it may have.
 const VALUES: usize = 64;
+/// Most bytes that the values of an Arrow stream, or a user's for all items, stand for, for each byte of the largest body: a dictionary's key may be a long text.
+const AMPLIFIED: usize = 8;
+/// Bytes of a user's text that a model splits into a list, for each value that lists may have.
+const TEXT: usize = 8;
 
 /// The columns of a model, and what rows may be.
 pub(crate) struct Columns<'m> {
@@ -38,13 +42,16 @@ pub(crate) struct Columns<'m> {
     numbers: &'m HashMap<String, usize>,
     pub(crate) strict: bool,
     pub(crate) max_rows: usize,
+    /// Most bytes that values stand for which are there once and meant many times.
+    pub(crate) max_bytes: usize,
 }
 
 impl<'m> Columns<'m> {
     fn new(loaded: &'m Loaded, app: &App) -> Self {
         let (inputs, scenario) = (loaded.model.inputs(), loaded.model.scenario());
         let (strict, max_rows) = (app.config.strict, app.config.max_rows);
-        Self { inputs, scenario, numbers: &loaded.numbers, strict, max_rows }
+        let max_bytes = app.config.max_body.saturating_mul(AMPLIFIED);
+        Self { inputs, scenario, numbers: &loaded.numbers, strict, max_rows, max_bytes }
     }
 
     pub(crate) fn number(&self, name: &str) -> Option<usize> {
@@ -68,6 +75,51 @@ impl<'m> Columns<'m> {
 
     pub(crate) fn max_values(&self) -> usize {
         self.max_rows.saturating_mul(VALUES)
+    }
+
+    pub(crate) fn too_many_bytes(&self) -> Failure {
+        let text = format!(
+            "the values of the Arrow stream are more than {} bytes in all, those of a dictionary once for each key and batch; \
+             send fewer rows, or raise --max-body",
+            self.max_bytes
+        );
+        Failure::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+    }
+
+    /// Checks what is said of a user once: a model may read it again for each item.
+    ///
+    /// # Errors
+    /// 413: lists have too many values together with the `values` that were read, or texts too many bytes.
+    pub(crate) fn check_user(
+        &self,
+        user: &[Option<Datum<'_>>],
+        items: usize,
+        values: usize,
+    ) -> Result<(), Failure> {
+        let bytes_of = |value: &Datum<'_>| if let Datum::Text(text) = value { text.len() } else { 0 };
+        let (mut listed, mut split, mut bytes) = (0usize, 0usize, 0usize);
+        for (input, value) in self.inputs.iter().zip(user) {
+            let Some(value) = value else { continue };
+            bytes += bytes_of(value);
+            if let Datum::List(list) = value {
+                listed += list.len();
+                bytes += (0..list.len()).map(|i| bytes_of(&list.item(i))).sum::<usize>();
+            } else if matches!(input.kind, Kind::List { .. }) {
+                split += bytes_of(value);
+            }
+        }
+        let most = self.max_values();
+        let problem = if values.saturating_add(listed.saturating_mul(items)) > most
+            || split.saturating_mul(items) > most.saturating_mul(TEXT)
+        {
+            format!("lists have more than {most} values in all, the user's once for each item")
+        } else if bytes.saturating_mul(items) > self.max_bytes {
+            format!("the user's texts have more than {} bytes, once for each item", self.max_bytes)
+        } else {
+            return Ok(());
+        };
+        let fix = "send fewer items or shorter values, or raise --max-rows or --max-body";
+        Err(Failure::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{problem}; {fix}")))
     }
 
     pub(crate) fn too_many_values(&self) -> Failure {
@@ -110,36 +162,28 @@ pub(crate) async fn only(State(app): State<Arc<App>>, request: Request) -> Respo
 }
 
 /// `POST /v2/models/{model}/predict`.
-pub(crate) async fn rows(
-    State(app): State<Arc<App>>,
-    Path(name): Path<String>,
-    request: Request,
-) -> Response {
+pub(crate) async fn rows(State(app): State<Arc<App>>, At(name): At<String>, request: Request) -> Response {
     serve(app, Ok(name), None, request, false).await
 }
 
 /// `POST /v2/models/{model}/versions/{version}/predict`.
 pub(crate) async fn rows_of(
     State(app): State<Arc<App>>,
-    Path((name, version)): Path<(String, String)>,
+    At((name, version)): At<(String, String)>,
     request: Request,
 ) -> Response {
     serve(app, Ok(name), Some(version), request, false).await
 }
 
 /// `POST /v2/models/{model}/infer`.
-pub(crate) async fn infer(
-    State(app): State<Arc<App>>,
-    Path(name): Path<String>,
-    request: Request,
-) -> Response {
+pub(crate) async fn infer(State(app): State<Arc<App>>, At(name): At<String>, request: Request) -> Response {
     serve(app, Ok(name), None, request, true).await
 }
 
 /// `POST /v2/models/{model}/versions/{version}/infer`.
 pub(crate) async fn infer_of(
     State(app): State<Arc<App>>,
-    Path((name, version)): Path<(String, String)>,
+    At((name, version)): At<(String, String)>,
     request: Request,
 ) -> Response {
     serve(app, Ok(name), Some(version), request, true).await
@@ -257,16 +301,18 @@ impl Job {
 }
 
 impl Job {
-    /// Whether the rows are few, judged by the body: a row of JSON has a brace, any other at least eight bytes for a column.
+    /// Whether the rows are few. A row of JSON has a brace, and tensors have their shapes; a stream may have many rows in few bytes, so
+    /// that it is never small.
     fn is_small(&self) -> bool {
         let body = &self.body.bytes;
-        let rows = match self.language {
-            Language::Json => body.iter().filter(|byte| **byte == b'{').count(),
-            Language::Arrow | Language::Tensors(_) => {
-                body.len() / (8 * self.loaded.model.inputs().len().max(1))
+        body.len() <= HERE_BYTES
+            && match self.language {
+                Language::Json => body.iter().filter(|byte| **byte == b'{').count() <= HERE,
+                Language::Arrow => false,
+                Language::Tensors(length) => {
+                    tensor::rows(body, length).is_some_and(|rows| rows <= HERE as u64)
+                }
             }
-        };
-        body.len() <= HERE_BYTES && rows <= HERE
     }
 
     fn answer(self) -> Result<Done, Failure> {

@@ -51,7 +51,7 @@ pub(crate) struct Registry {
     notice: Notice,
     warm_up: bool,
     /// One load at a time.
-    turn: Mutex<()>,
+    turn: Arc<Mutex<()>>,
 }
 
 impl Registry {
@@ -75,7 +75,7 @@ impl Registry {
             reason: "it is being loaded".into(),
         };
         let slots = ArcSwap::from_pointee(config.sources.iter().map(slot).collect());
-        Self { slots, loader, metrics, notice, warm_up: config.warm_up, turn: Mutex::default() }
+        Self { slots, loader, metrics, notice, warm_up: config.warm_up, turn: Arc::default() }
     }
 
     /// All versions, as they are now.
@@ -122,13 +122,14 @@ impl Registry {
                 })?
             }
             None => {
-                let answers: Vec<_> = named.iter().filter(|slot| slot.loaded.is_some()).collect();
-                let split = answers.iter().any(|slot| slot.share > 0.0);
+                let split = named.iter().any(|slot| slot.share > 0.0);
                 let place = split.then(|| share::point(name, key));
-                let place =
-                    place.and_then(|point| share::place(point, answers.iter().map(|slot| slot.share)));
-                // What no share takes goes to the first one.
-                answers.get(place.unwrap_or(0)).map_or(named[0], |slot| slot)
+                // Of all versions: keys of the others stay where they are when one is unloaded.
+                let place = place.and_then(|point| share::place(point, named.iter().map(|slot| slot.share)));
+                // What no share takes goes to the first one, and so does the share of one that does not answer.
+                let chosen = named[place.unwrap_or(0)];
+                let answers = [&chosen].into_iter().chain(&named).find(|slot| slot.loaded.is_some());
+                answers.copied().unwrap_or(chosen)
             }
         };
         slot.loaded.clone().ok_or_else(|| {
@@ -169,13 +170,22 @@ impl Registry {
     /// # Errors
     /// There is no such model, another load goes on, or a model is refused.
     pub(crate) async fn load(self: &Arc<Self>, name: &str, version: Option<&str>) -> Result<(), Failure> {
-        let Ok(_turn) = self.turn.try_lock() else {
+        let Ok(turn) = self.turn.clone().try_lock_owned() else {
             return Err(Failure::unavailable("another model is being loaded; try again".into(), 1));
         };
-        let mut refused = Vec::new();
-        for source in self.sources(name, version)? {
-            refused.extend(self.replace(&source).await.err().map(|problem| said(&source, &problem)));
-        }
+        let (registry, sources) = (self.clone(), self.sources(name, version)?);
+        // On its own: who asked for it may leave, and the load goes on with its turn until the model answers.
+        let load = tokio::spawn(async move {
+            let _turn = turn;
+            let mut refused = Vec::new();
+            for source in sources {
+                let problem = registry.replace(&source).await.err();
+                refused.extend(problem.map(|problem| said(&source, &problem)));
+            }
+            refused
+        });
+        let refused =
+            load.await.map_err(|e| Failure::internal(format!("the load ended: {e}; load it again")))?;
         if refused.is_empty() { Ok(()) } else { Err(Failure::request(refused.join("\n"))) }
     }
 
@@ -196,11 +206,20 @@ impl Registry {
         Ok(())
     }
 
-    /// Loads a version anew whose path changed; the state of a path that was refused is returned.
-    pub(crate) async fn renew(self: &Arc<Self>, source: &Source) {
+    /// Loads a version anew whose path came to the state `now`, unless another load took that before or the version was unloaded.
+    pub(crate) async fn renew(self: &Arc<Self>, source: &Source, now: Stamp) {
         let _turn = self.turn.lock().await;
-        // A refusal is told by `replace`.
-        let _ = self.replace(source).await;
+        if self.taken(source).is_some_and(|taken| taken != Some(now)) {
+            // A refusal is told by `replace`.
+            let _ = self.replace(source).await;
+        }
+    }
+
+    /// The state of a version's path when it was loaded; none where it is not loaded.
+    pub(crate) fn taken(&self, source: &Source) -> Option<Option<Stamp>> {
+        let slots = self.slots.load();
+        let slot = slots.iter().find(|slot| slot.source == *source)?;
+        slot.loaded.as_ref().map(|loaded| loaded.stamp)
     }
 
     /// The state of a path now.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::answer::{self, Failure};
-use crate::app::App;
+use crate::app::{App, At};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -45,7 +45,7 @@ pub(crate) async fn index(State(app): State<Arc<App>>, request: Request) -> Resu
 /// `POST /v2/repository/models/{model}/load`.
 pub(crate) async fn load(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    At(name): At<String>,
     request: Request,
 ) -> Result<Response, Failure> {
     let asked = asked(&app, request).await?;
@@ -60,7 +60,7 @@ pub(crate) async fn load(
 /// `POST /v2/repository/models/{model}/unload`.
 pub(crate) async fn unload(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    At(name): At<String>,
     request: Request,
 ) -> Result<Response, Failure> {
     let asked = asked(&app, request).await?;

@@ -102,6 +102,20 @@ pub(crate) fn read<'b>(
     Ok((fill(&tensors, columns, bump)?, wanted))
 }
 
+/// The most rows that a tensor of a request has, by their shapes alone; none where the request cannot be read.
+pub(crate) fn rows(body: &[u8], length: Option<usize>) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Shapes {
+        inputs: Vec<Shape>,
+    }
+    #[derive(Deserialize)]
+    struct Shape {
+        shape: Vec<u64>,
+    }
+    let shapes: Shapes = serde_json::from_slice(body.get(..length.unwrap_or(body.len()))?).ok()?;
+    shapes.inputs.iter().map(|tensor| tensor.shape.first().copied()).max().flatten()
+}
+
 fn wanted(request: &Request<'_>) -> Result<Wanted, Failure> {
     let mut binary = request.parameters.as_ref().and_then(|p| p.binary_data_output).unwrap_or(false);
     let ([] | [_]) = &*request.outputs else {
@@ -422,8 +436,16 @@ fn fill<'b>(
     if n > columns.max_rows {
         return Err(columns.too_many("row"));
     }
-    // Each is small, for its bytes were there; lists may declare more.
-    let values = tensors.values().map(|data| data.shape.1.map_or(0, |_| data.len()));
+    // Each is small, for its bytes were there; lists may declare more. A column of single values may be [N, 1] as well.
+    let of_list = |name: &str| {
+        let input = columns.number(name).or_else(|| columns.number(name.strip_suffix(WEIGHTS)?));
+        input.is_some_and(|input| matches!(columns.inputs[input].kind, crate::Kind::List { .. }))
+    };
+    let values = tensors.iter().map(|(name, data)| match data.shape.1 {
+        None => 0,
+        Some(1) if !of_list(name) => 0,
+        Some(_) => data.len(),
+    });
     if values.fold(0, usize::saturating_add) > columns.max_values() {
         return Err(columns.too_many_values());
     }

@@ -1,6 +1,5 @@
 //! Looks at the files of models, and loads what changed.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,20 +15,20 @@ pub(crate) async fn watch(registry: Arc<Registry>, every: Duration) {
         last: Option<Stamp>,
         tried: Option<Stamp>,
     }
-    let mut looks: HashMap<(String, String), Looks> = HashMap::new();
+    // Versions are those of the command line; their models are not kept from one look to the next.
+    let sources: Vec<_> = registry.slots().iter().map(|slot| slot.source.clone()).collect();
+    let mut looks: Vec<Looks> = sources.iter().map(|_| Looks::default()).collect();
     loop {
         tokio::time::sleep(every).await;
-        for slot in registry.slots().iter() {
+        for (source, seen) in sources.iter().zip(&mut looks) {
             // A version that was unloaded stays so.
-            let Some(loaded) = &slot.loaded else { continue };
-            let seen = looks.entry((slot.source.name.clone(), slot.source.version.clone())).or_default();
-            let now = registry.stamp(&slot.source).await;
-            let settled = now.is_some() && now == seen.last;
+            let Some(taken) = registry.taken(source) else { continue };
+            let now = registry.stamp(source).await;
+            let settled = now == seen.last;
             seen.last = now;
-            if settled && now != loaded.stamp && now != seen.tried {
-                seen.tried = now;
-                registry.renew(&slot.source).await;
-            }
+            let Some(state) = now.filter(|_| settled && now != taken && now != seen.tried) else { continue };
+            seen.tried = now;
+            registry.renew(source, state).await;
         }
     }
 }

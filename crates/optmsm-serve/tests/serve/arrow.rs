@@ -1,18 +1,22 @@
 //! Arrow streams, in and out.
 
 use std::io::Cursor;
+use std::iter::repeat_n;
 use std::sync::Arc;
 
-use arrow_array::builder::{ListBuilder, StringBuilder, StringDictionaryBuilder};
+use arrow_array::builder::{ListBuilder, StringBuilder, StringDictionaryBuilder, StringViewBuilder};
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float32Type, Int32Type, UInt32Type};
+use arrow_array::types::{Float32Type, Int8Type, Int32Type, UInt32Type};
 use arrow_array::{
-    Array, ArrayRef, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, LargeStringArray,
-    NullArray, RecordBatch, StringArray, StringViewArray, TimestampSecondArray, UInt64Array,
+    Array, ArrayRef, BooleanArray, FixedSizeListArray, Float32Array, Float64Array, Int32Array, Int64Array,
+    LargeStringArray, ListArray, NullArray, RecordBatch, StringArray, StringViewArray, TimestampSecondArray,
+    UInt64Array,
 };
+use arrow_buffer::OffsetBuffer;
 use arrow_ipc::CompressionType;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
+use arrow_schema::{DataType, Field};
 
 use crate::client::{Client, Reply};
 use crate::toy::{Served, expected};
@@ -207,5 +211,112 @@ fn streams_that_cannot_be_read_are_refused() {
         assert!(reply.error().contains(text), "{text}: {}", reply.error());
     }
     assert_eq!(probabilities(&answered(&ask(&mut client, &[], &good))), vec![expected(0.1, 1.0, 0.0); 2]);
+    served.end();
+}
+
+/// The stream with the last part of its only record batch somewhere else.
+fn moved(mut stream: Vec<u8>, offset: i64, length: i64) -> Vec<u8> {
+    let (mut at, mut part) = (0, None);
+    // A message is 0xffffffff, its length, itself, and its body.
+    while let Some(size) = stream[at + 4..].first_chunk::<4>().map(|size| u32::from_le_bytes(*size) as usize)
+    {
+        let Ok(message) = arrow_ipc::root_as_message(&stream[at + 8..at + 8 + size]) else { break };
+        if let Some(batch) = message.header_as_record_batch() {
+            part = batch.buffers().unwrap().iter().next_back().map(|part| (part.offset(), part.length()));
+            break;
+        }
+        at += 8 + size + message.bodyLength() as usize;
+    }
+    let bytes = |(offset, length): (i64, i64)| [offset.to_le_bytes(), length.to_le_bytes()].concat();
+    let from = bytes(part.unwrap());
+    let place = stream.windows(16).position(|window| window == from).unwrap();
+    stream.splice(place..place + 16, bytes((offset, length)));
+    stream
+}
+
+#[test]
+fn a_stream_stands_for_what_it_has() {
+    let served = Served::one();
+    let mut client = served.client();
+    let ages = |rows| -> ArrayRef { Arc::new(Int64Array::from(vec![1; rows])) };
+    let with = |other: ArrayRef| stream(&[batch(&[("page", pages(1)), ("age", ages(1)), ("other", other)])]);
+    let good = stream(&[batch(&[("page", pages(8)), ("age", ages(8)), ("other", ages(8))])]);
+    assert_eq!(ask(&mut client, &[], &good).status, 200);
+    let names: Vec<_> = (0..4096).map(|i| format!("x{i}")).collect();
+    let nothing: ArrayRef = Arc::new(NullArray::new(1));
+    let wide: Vec<_> = names.iter().map(|name| (&**name, nothing.clone())).collect();
+    let wide = stream(&[batch(&[&[("page", pages(1)), ("age", ages(1))], &wide[..]].concat())]);
+    let row = batch(&[("page", pages(0)), ("age", ages(0))]);
+    let many = stream(&repeat_n(row, 4097).collect::<Vec<_>>());
+    let deep = (0..10).fold(ages(1), |deep, _| {
+        let field = Arc::new(Field::new("item", deep.data_type().clone(), true));
+        Arc::new(ListArray::new(field, OffsetBuffer::from_lengths([1]), deep, None))
+    });
+    for (body, text) in [
+        // All other parts lie where they lay.
+        (moved(good.clone(), 1, 200), "parts of a record batch overlap"),
+        (moved(good, 1, 1 << 40), "a part of a record batch lies behind its end"),
+        (wide, "it has 4098 columns; send at most 4096"),
+        (many, "it has more than 4096 messages; write longer batches"),
+        (with(deep), "columns are nested more than 8 deep; send flat ones"),
+    ] {
+        let reply = ask(&mut client, &[], &body);
+        assert_eq!(reply.status, 400, "{text}: {}", reply.text());
+        assert!(reply.error().contains(text), "{text}: {}", reply.error());
+    }
+    served.end();
+}
+
+/// Eight times the largest body, here 800,000 bytes, of a text of 60,000.
+#[test]
+fn texts_count_each_time_that_they_are_meant() {
+    let served = Served::with(&[("ctr", 0.1)], |config| config.max_body = 100_000);
+    let mut client = served.client();
+    let long = "x".repeat(60_000);
+    let words = |rows: usize| -> ArrayRef {
+        let mut words = StringDictionaryBuilder::<Int8Type>::new();
+        (0..rows).for_each(|_| words.append_value(&long));
+        Arc::new(words.finish())
+    };
+    let listed = |items: usize| -> ArrayRef {
+        let mut lists = ListBuilder::new(StringDictionaryBuilder::<Int8Type>::new());
+        (0..items).for_each(|_| lists.values().append_value(&long));
+        lists.append(true);
+        Arc::new(lists.finish())
+    };
+    let views = |rows: usize| -> ArrayRef {
+        let mut views = StringViewBuilder::new();
+        let block = views.append_block(long.as_bytes().into());
+        (0..rows).for_each(|_| views.try_append_view(block, 0, 60_000).unwrap());
+        Arc::new(views.finish())
+    };
+    let of = |rows: usize, name: &str, column: ArrayRef| {
+        let ages = Arc::new(Int64Array::from(vec![0; rows]));
+        batch(&[("page", pages(rows)), ("age", ages), (name, column)])
+    };
+    let field = Arc::new(Field::new("item", DataType::Null, true));
+    let nothing = Arc::new(NullArray::new(1 << 30));
+    let empty = Arc::new(FixedSizeListArray::new(field, 1 << 30, nothing, None));
+    for (body, right) in [
+        (stream(&[of(13, "city", words(13))]), true),
+        (stream(&[of(14, "city", words(14))]), false),
+        (stream(&[of(1, "tags", listed(13))]), true),
+        (stream(&[of(1, "tags", listed(14))]), false),
+        (stream(&[of(10, "city", views(10))]), true),
+        (stream(&[of(14, "city", views(14))]), false),
+        // The dictionary is sent once, and looked at for each batch.
+        (stream(&vec![of(1, "city", words(1)); 10]), true),
+        (stream(&vec![of(1, "city", words(1)); 14]), false),
+        // Values without bytes.
+        (stream(&[of(1, "other", empty)]), false),
+    ] {
+        assert!(body.len() < 100_000, "{}", body.len());
+        let reply = ask(&mut client, &[], &body);
+        assert_eq!(reply.status, if right { 200 } else { 413 }, "{}", String::from_utf8_lossy(&reply.body));
+        if !right {
+            let text = "the values of the Arrow stream are more than 800000 bytes in all";
+            assert!(reply.error().contains(text), "{}", reply.error());
+        }
+    }
     served.end();
 }

@@ -98,3 +98,53 @@ fn what_cannot_be_meant_is_refused() {
     }
     served.end();
 }
+
+/// 64 values for each of ten rows: what is said of the user once counts for each item.
+#[test]
+fn lists_of_the_user_count_for_each_item() {
+    let served = Served::with(&[("ctr", 0.1)], |config| config.max_rows = 10);
+    let mut client = served.client();
+    let letters = |n: usize| expected(0.1, 1.0, n as f64);
+    let items = |n: usize, page: bool| {
+        let item = if page { json!({ "page": "home" }) } else { json!({}) };
+        vec![item; n]
+    };
+    // A text counts by its bytes, of which eight are a value: its model may split it.
+    for (tags, n, right) in [
+        (json!(vec!["a"; 58]), 10, Some(58)),
+        (json!(vec!["a"; 59]), 10, None),
+        (json!(vec!["a"; 320]), 1, Some(320)),
+        (json!(vec!["a"; 321]), 1, None),
+        (json!("a".repeat(512)), 10, Some(512)),
+        (json!("a".repeat(513)), 10, None),
+        (json!("a".repeat(5120)), 0, Some(0)),
+    ] {
+        for page in [true, false] {
+            let mut body = json!({ "user": { "age": 1, "tags": tags }, "items": items(n, page) });
+            if !page {
+                body["scenario"] = "home".into();
+            }
+            let reply = client.post("/predict", &body.to_string());
+            match right {
+                Some(right) => assert_eq!(reply.probabilities(), vec![letters(right); n]),
+                None => {
+                    assert_eq!(reply.status, 413, "{body}");
+                    let text = "lists have more than 640 values in all, the user's once for each item";
+                    assert!(reply.error().contains(text), "{}", reply.error());
+                }
+            }
+        }
+    }
+    served.end();
+    // Eight times the largest body, whatever the column.
+    let served = Served::with(&[("ctr", 0.1)], |config| config.max_body = 1000);
+    let mut client = served.client();
+    for (letters, status) in [(800, 200), (801, 413)] {
+        let body = json!({ "user": { "age": 1, "page": "home", "city": "a".repeat(letters - 4) }, "items": items(10, false) });
+        let reply = client.post("/predict", &body.to_string());
+        assert_eq!(reply.status, status, "{}", reply.text());
+        let text = "the user's texts have more than 8000 bytes, once for each item";
+        assert!(status == 200 || reply.error().contains(text), "{}", reply.error());
+    }
+    served.end();
+}

@@ -1,7 +1,13 @@
 //! Bounds on bodies, rows, time and requests at once.
 
+use std::sync::Arc;
 use std::thread::{self, sleep};
 use std::time::Duration;
+
+use arrow_array::{ArrayRef, NullArray, RecordBatch, StringArray};
+use arrow_ipc::MetadataVersion;
+use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
+use serde_json::json;
 
 use crate::client::{Client, request};
 use crate::toy::{Served, expected};
@@ -79,6 +85,16 @@ fn bodies_together_are_bounded() {
     assert_eq!(first.reply().unwrap().probabilities(), [0.0; 0]);
     assert_eq!(served.client().post("/predict", &body).status, 200);
     assert_eq!(metric(&mut served.client(), "optmsm_held_bytes"), 0.0);
+    // Memory counts before it is filled: it is doubled, but never beyond what the header declares.
+    let mut client = served.client();
+    let body = [b' '; 1000];
+    client.send(b"POST /predict HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\n").unwrap();
+    for (more, held) in [(300, 300.0), (1, 600.0), (400, 1000.0)] {
+        client.send(&body[..more]).unwrap();
+        wait_for(&mut served.client(), "optmsm_held_bytes", held);
+    }
+    drop(client);
+    wait_for(&mut served.client(), "optmsm_held_bytes", 0.0);
     served.end();
 }
 
@@ -103,6 +119,41 @@ fn a_prediction_that_takes_too_long_is_given_up() {
     assert_eq!(client.get("/v2/health/ready").status, 200);
     let mut tries = (0..100).map(|_| client.post("/predict", &format!("[{ROW}]")).status);
     assert!(tries.any(|status| status == 200));
+    served.end();
+}
+
+/// Few bytes may be many rows, which would hold up the thread that reads connections.
+#[test]
+fn streams_and_tensors_are_given_up_as_well() {
+    let served = Served::with(&[("ctr", 0.1)], |config| config.timeout = Duration::from_millis(200));
+    let mut client = served.client();
+    let columns: [(&str, ArrayRef); 3] = [
+        ("page", Arc::new(StringArray::from(vec!["home"]))),
+        ("age", Arc::new(NullArray::new(1))),
+        ("city", Arc::new(StringArray::from(vec!["sleep:1500"]))),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let options = IpcWriteOptions::try_new(8, false, MetadataVersion::V5).unwrap();
+    let mut stream = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options).unwrap();
+    stream.write(&batch).unwrap();
+    let stream = stream.into_inner().unwrap();
+    let headers = [("Content-Type", "application/vnd.apache.arrow.stream")];
+    let reply = client.ask("POST", "/predict", &headers, &stream);
+    assert_eq!(reply.status, 504, "{}", reply.text());
+    let text = |text: &str| [&(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+    let pages = text("home").repeat(40);
+    let cities = [text("sleep:1500"), text("").repeat(39)].concat();
+    let tensor = |name: &str, kind: &str, size: usize| json!({ "name": name, "datatype": kind, "shape": [40], "parameters": { "binary_data_size": size } });
+    let inputs = [
+        tensor("page", "BYTES", pages.len()),
+        tensor("city", "BYTES", cities.len()),
+        tensor("age", "INT8", 40),
+    ];
+    let json = json!({ "inputs": inputs }).to_string();
+    let headers = [("Inference-Header-Content-Length", &*json.len().to_string())];
+    let body = [json.as_bytes(), &pages, &cities, &[1; 40]].concat();
+    let reply = client.ask("POST", "/v2/models/ctr/infer", &headers, &body);
+    assert_eq!(reply.status, 504, "{}", reply.text());
     served.end();
 }
 

@@ -113,3 +113,15 @@ fn slow_requests_are_reported_but_not_all() {
     assert!(!slow.iter().any(|line| line.contains("sleep")), "{slow:?}");
     served.end();
 }
+
+/// `/dev/full` takes no byte.
+#[cfg(target_os = "linux")]
+#[test]
+fn lines_that_cannot_be_written_are_counted() {
+    let served = Served::with(&[("ctr", 0.1)], |config| config.log = Some(Log::File("/dev/full".into())));
+    let mut client = served.client();
+    let mut lost = || value(client.get("/metrics").text(), "optmsm_log_lines_lost_total");
+    // Each look is a request.
+    assert!((0..10_000).any(|_| lost() >= 3.0));
+    served.end();
+}

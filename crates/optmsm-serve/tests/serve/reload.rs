@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use optmsm_serve::{Config, ServeError, Server};
 
-use crate::client::Client;
+use crate::client::{Client, request};
 use crate::toy::{Files, Served, expected};
 
 const ROW: &str = r#"{"page": "home", "age": 1}"#;
@@ -154,6 +154,38 @@ fn one_load_at_a_time() {
         busy
     });
     assert!([200, 503].contains(&load.join().unwrap()));
+    served.end();
+}
+
+/// Whoever asked for a load may leave: it goes on, holds its turn, and its model answers.
+#[test]
+fn a_load_needs_nobody_who_waits() {
+    let served = Served::one();
+    served.write("ctr", r#"{"offset": 0.2, "wait": 1000}"#);
+    let mut gone = served.client();
+    gone.send(&request("POST", LOAD, &[], b"")).unwrap();
+    let mut client = served.client();
+    // And the one that asks.
+    wait_for("the load", || client.get("/metrics").text().contains("\noptmsm_in_flight 2\n"));
+    drop(gone);
+    wait_for("the answer", || client.post("/predict", &rows(1)).probabilities() == [expected(0.2, 1.0, 0.0)]);
+    assert_eq!(served.files.loaded.load(Ordering::Relaxed), 2);
+    served.end();
+}
+
+/// A look that waits for another load's turn takes what is there then.
+#[test]
+fn a_change_is_loaded_once() {
+    let every = Duration::from_millis(20);
+    let served = Served::with(&[("ctr", 0.1)], |config| config.watch = Some(every));
+    let mut client = served.client();
+    served.write("ctr", r#"{"offset": 0.2, "wait": 1000}"#);
+    // The look may come first.
+    let status = client.post(LOAD, "").status;
+    assert!([200, 503].contains(&status), "{status}");
+    wait_for("the load", || client.post("/predict", &rows(1)).probabilities() == [expected(0.2, 1.0, 0.0)]);
+    sleep(Duration::from_millis(1500));
+    assert_eq!(served.files.loaded.load(Ordering::Relaxed), 2);
     served.end();
 }
 

@@ -95,6 +95,9 @@ fn what_is_not_there_is_said() {
         ("POST", "/v2/models/ctr/versions/7/predict", 404, "model ctr has no version \"7\"; there is 1"),
         ("GET", "/v2/models/ctr/versions/7", 404, "model ctr has no version \"7\"; there is 1"),
         ("GET", "/v2/models/ctr/versions/7/ready", 404, "model ctr has no version \"7\"; there is 1"),
+        ("POST", "/v2/models/%FF/infer", 400, "the path cannot be read: "),
+        ("POST", "/v2/models/ctr/versions/%FF/predict", 400, "the path cannot be read: "),
+        ("GET", "/v2/models/%FF/ready", 400, "the path cannot be read: "),
         // The repository was switched off.
         ("POST", "/v2/repository/index", 404, "there is nothing at"),
         ("POST", "/v2/repository/models/ctr/unload", 404, "there is nothing at"),

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, sleep};
 use std::time::Duration;
 
-use crate::client::Client;
+use crate::client::{Client, request};
 use crate::toy::{Served, expected};
 
 const ROWS: &str = r#"[{"page": "home", "age": 1}]"#;
@@ -60,9 +60,28 @@ fn every_request_that_was_taken_is_answered() {
     assert!(Client::try_new(address).is_err());
 }
 
+/// Connections that the server has not accepted when it is told to end, for its only thread predicts, are answered as well.
+#[test]
+fn what_was_sent_before_the_end_is_answered() {
+    let served = Served::with(&[("ctr", 0.1)], |config| config.threads = 1);
+    let bytes =
+        |rows: &str| request("POST", "/predict", &[("Content-Type", "application/json")], rows.as_bytes());
+    let mut busy = served.client();
+    busy.send(&bytes(r#"[{"page": "home", "age": 1, "city": "sleep:1500"}]"#)).unwrap();
+    sleep(Duration::from_millis(300));
+    let mut clients: Vec<_> = (0..50).map(|_| served.client()).collect();
+    clients.iter_mut().for_each(|client| client.send(&bytes(ROWS)).unwrap());
+    served.server.stop();
+    assert_eq!(busy.reply().unwrap().probabilities(), [expected(0.1, 1.0, 10.0)]);
+    for client in &mut clients {
+        assert_eq!(client.reply().unwrap().probabilities(), [expected(0.1, 1.0, 0.0)]);
+    }
+    assert_eq!(served.server.wait().unwrap().cut, 0);
+}
+
 #[test]
 fn a_request_that_takes_too_long_is_cut() {
-    let served = Served::with(&[("ctr", 0.1)], |config| config.drain = Duration::from_millis(200));
+    let served = Served::with(&[("ctr", 0.1)], |config| config.drain = Duration::from_secs(1));
     let address = served.server.address();
     let headers = [("Content-Type", "application/json")];
     let lost = thread::spawn(move || {

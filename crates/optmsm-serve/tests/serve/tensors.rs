@@ -283,3 +283,33 @@ fn bytes_that_are_not_what_they_declare_are_refused() {
     }
     served.end();
 }
+
+/// Columns of one value a row are no lists, though their shape is `[N, 1]`; only lists have a bound on their values.
+#[test]
+fn many_columns_of_single_values_are_read() {
+    let file = r#"{"offset": 0.1, "more": 70}"#;
+    let served = Served::started(&[("ctr", file.into())], |config| config.max_rows = 10);
+    assert!(served.server.wait_ready());
+    let mut client = served.client();
+    let column = |name: &str, value: &str| json!({ "name": name, "datatype": "BYTES", "shape": [10, 1], "data": vec![value; 10] });
+    let mut inputs: Vec<_> = (0..70).map(|i| column(&format!("more{i}"), "x")).collect();
+    inputs.extend([column("page", "home"), column("age", "1"), column("tags", "ab")]);
+    assert_eq!(
+        data(&client.post(INFER, &json!({ "inputs": inputs }).to_string())),
+        [expected(0.1, 1.0, 2.0); 10]
+    );
+    // 64 values for each of ten rows.
+    let list = |length: usize| json!({ "name": "tags", "datatype": "BYTES", "shape": [10, length], "data": vec![""; 10 * length] });
+    let weights = json!({ "name": "tags.weights", "datatype": "FP32", "shape": [10, 1], "data": [1, 1, 1, 1, 1, 1, 1, 1, 1, 1] });
+    for (inputs, status) in [
+        (vec![list(64)], 200),
+        (vec![list(65)], 413),
+        // Weights count as well.
+        (vec![list(64), weights], 413),
+    ] {
+        let inputs = [&[column("page", "home"), column("age", "1")], &inputs[..]].concat();
+        let reply = client.post(INFER, &json!({ "inputs": inputs }).to_string());
+        assert_eq!(reply.status, status, "{}", reply.text());
+    }
+    served.end();
+}

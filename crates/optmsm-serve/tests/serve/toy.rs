@@ -145,7 +145,8 @@ impl Model for Toy {
     }
 }
 
-/// Reads models from files of JSON: `{"offset": 0.1}`, with `ballast` bytes, and `wait` milliseconds before it is loaded.
+/// Reads models from files of JSON: `{"offset": 0.1}`, with `ballast` bytes, `more` columns that
+/// mean nothing, and `wait` milliseconds before it is loaded.
 #[derive(Default)]
 pub(crate) struct Files {
     pub(crate) predicted: Arc<AtomicUsize>,
@@ -167,16 +168,20 @@ impl Loader for Files {
         }
         let offset = file["offset"].as_f64().ok_or_else(|| format!("{shown}: no offset; write one"))?;
         let input = |name: &str, kind, optional| Input { name: name.into(), kind, optional };
+        let more = file["more"].as_u64().unwrap_or(0);
         self.loaded.fetch_add(1, Ordering::Relaxed);
         self.alive.fetch_add(1, Ordering::Relaxed);
         Ok(Arc::new(Toy {
             offset,
-            inputs: vec![
+            inputs: [
                 input("page", Kind::Text, false),
                 input("age", Kind::Number, false),
                 input("city", Kind::Text, true),
                 input("tags", Kind::List { weighted: true }, true),
-            ],
+            ]
+            .into_iter()
+            .chain((0..more).map(|i| input(&format!("more{i}"), Kind::Text, true)))
+            .collect(),
             scenarios: SCENARIOS.map(str::to_owned).into(),
             fingerprint: format!("f{offset}"),
             properties: vec![("kind".into(), "toy".into())],
