@@ -54,8 +54,8 @@ pub(crate) struct List {
 pub(crate) enum Values {
     /// By this list.
     Listed(Vec<(String, i64)>),
-    /// Integers below this have the next id; -1 stands for a missing value.
-    Integers { below: i64, missing: i64 },
+    /// Integers below this have the next id; -1 stands for a missing value, as do `nulls`.
+    Integers { below: i64, missing: i64, nulls: Vec<i64> },
     /// By XXH64, which runtimes lack: ids are given.
     Hashed,
 }
@@ -102,7 +102,7 @@ fn values(vocabulary: &Vocabulary, reading: &Reading, list: bool) -> Values {
     }
     let missing = if list { NO_VALUE } else { i64::from(vocabulary.id("")) };
     match vocabulary.integers() {
-        Some(below) => Values::Integers { below: below as i64, missing },
+        Some(below) => Values::Integers { below: below as i64, missing, nulls: missing_integers(reading) },
         None => {
             let listed = vocabulary.values().zip(1..).filter(|(value, _)| !value.is_empty());
             let listed = listed.map(|(value, id)| (value.to_owned(), id));
@@ -118,9 +118,12 @@ fn values(vocabulary: &Vocabulary, reading: &Reading, list: bool) -> Values {
 fn spelled(mut keys: Vec<(String, i64)>, reading: &Reading, id: impl Fn(&str) -> i64) -> Vec<(String, i64)> {
     let known: HashSet<&str> = keys.iter().map(|(value, _)| &**value).collect();
     let mut others: Vec<(String, i64)> = Vec::new();
-    let nulls = reading.null_values.iter().flatten().map(String::as_str);
+    let nulls: Vec<&str> = reading.null_values.iter().flatten().map(String::as_str).collect();
+    // Values are given in the spelling that stands for all of theirs, in which a null need not be written.
+    let reader = without_nulls(reading);
+    let respelled = nulls.iter().map(|null| reader.canonical(null));
     let booleans = ["true", "True", "TRUE", "false", "False", "FALSE"];
-    for text in [""].into_iter().chain(NULLS).chain(nulls).chain(booleans) {
+    for text in [""].into_iter().chain(NULLS).chain(nulls.iter().copied()).chain(respelled).chain(booleans) {
         let of = id(reading.canonical(text));
         if of != 0 && !known.contains(text) && others.iter().all(|(other, _)| other != text) {
             others.push((text.to_owned(), of));
@@ -128,6 +131,19 @@ fn spelled(mut keys: Vec<(String, i64)>, reading: &Reading, id: impl Fn(&str) ->
     }
     keys.append(&mut others);
     keys
+}
+
+/// A reading that spells as another does, but takes no text for a missing value.
+fn without_nulls(reading: &Reading) -> Reading {
+    Reading { null_values: Some(Vec::new()), ..reading.clone() }
+}
+
+/// Integers whose text stands for a missing value.
+fn missing_integers(reading: &Reading) -> Vec<i64> {
+    let reader = without_nulls(reading);
+    // Of 07, which is a text of its own, it is not that of the integer.
+    let integer = |text: &str| text.parse::<i64>().ok().filter(|v| v.to_string() == text);
+    reading.null_values.iter().flatten().filter_map(|null| integer(reader.canonical(null))).collect()
 }
 
 /// Names of scenarios by their numbers, and the number of all other names: with S scenarios S if they are errors. So is that of a missing

@@ -89,7 +89,7 @@ fn positive(b: &mut Builder, ids: &str, size: i64) -> Name {
 fn ids(b: &mut Builder, name: &str, values: Values, size: i64) -> Name {
     match values {
         Values::Listed(keys) => b.label_encoder(name, keys, 0),
-        Values::Integers { below, missing } => {
+        Values::Integers { below, missing, nulls } => {
             let (one, size, missing) =
                 (b.integers(&[], &[1]), b.integers(&[], &[size]), b.integers(&[], &[missing]));
             let (zero, none, below) =
@@ -99,7 +99,12 @@ fn ids(b: &mut Builder, name: &str, values: Values, size: i64) -> Name {
             let high = b.op("GreaterOrEqual", &[name, &below], vec![]);
             let outside = b.op("Or", &[&low, &high], vec![]);
             let id = b.op("Where", &[&outside, &size, &id], vec![]);
-            let is_missing = b.op("Equal", &[name, &none], vec![]);
+            let mut is_missing = b.op("Equal", &[name, &none], vec![]);
+            for null in nulls.into_iter().filter(|&null| null != NO_VALUE) {
+                let null = b.integers(&[], &[null]);
+                let is_null = b.op("Equal", &[name, &null], vec![]);
+                is_missing = b.op("Or", &[&is_missing, &is_null], vec![]);
+            }
             b.op("Where", &[&is_missing, &missing, &id], vec![])
         }
         Values::Hashed => {

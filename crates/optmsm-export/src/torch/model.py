@@ -3,8 +3,8 @@
     model = load("this folder")
     model.predict([{"column": value, ...}, ...])        # a list of probabilities
 
-`predict` takes rows as a file has them: texts, numbers, None for missing values, and lists for fields with lists. `forward` takes
-tensors, as `encode` makes them, and returns probabilities [N] on the device of the module.
+`predict` takes rows as a file has them: texts, numbers, None or NaN for missing values, and lists for fields with lists, also as numpy
+and pandas have them. `forward` takes tensors, as `encode` makes them, and returns probabilities [N] on the device of the module.
 """
 
 import ast
@@ -135,7 +135,8 @@ def between(z, logits, probabilities, last):
     return torch.where(z.isnan(), z, p).float()
 
 
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|inf|infinity|nan)", re.IGNORECASE)
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*(e[+-]?\d+)?|\.\d+(e[+-]?\d+)?|inf|infinity|nan)", re.IGNORECASE | re.ASCII)
+TOO_LARGE = 2.0**128 - 2.0**103  # the least number that 32 bits round to infinity
 WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+", re.ASCII)
 
 
@@ -201,11 +202,8 @@ class Encoder:
             return 1 + hashed(text, field["seed"]) % field["buckets"]
         if text == "":
             return 0
-        try:
-            number = float(text)
-        except ValueError:
-            number = -1
-        if not (0 <= number < field["below"] and number == int(number)):
+        number = plain(text.strip(), ".", None)
+        if number is None or not (0 <= number < field["below"] and number == int(number)):
             raise ValueError(f"{field['column']}: {text!r} is not an integer from 0 to {field['below'] - 1}")
         return int(number) + 1
 
@@ -230,17 +228,18 @@ class Encoder:
     def items(self, field, value):
         """Values of a list and their weights: a list of values or of pairs, or a text as a CSV has it."""
         by, trimmed = field["weight_separator"], field["list"] == "trimmed"
-        if isinstance(value, (list, tuple)):
+        if isinstance(value, list):
             for item in value:
-                if isinstance(item, (list, tuple)):
+                if isinstance(item, list):
                     name, weight = item
-                    yield name, 1.0 if weight is None or by is None else float(weight)
+                    yield name, 1.0 if weight is None or by is None else weight_of(name, weight)
                 elif isinstance(item, str) and by is not None:
                     yield weighted(item, by, trimmed)
                 else:
                     yield item, 1.0
             return
-        text = written(value)
+        # The text of a whole list is no value, which would be respelled.
+        text = value if isinstance(value, str) else self.text(value)
         if text in self.nulls or text == "":
             return
         if field["list"] == "json":
@@ -266,7 +265,9 @@ class Encoder:
         elif value is None:
             return None
         else:
-            number = float(value)
+            number = float(value) if self.canonical and isinstance(value, bool) else real(value)
+            if number is None:
+                raise ValueError(f"{field['column']}: {value!r} is not a number")
         if number != number or number in self.spec["null_numbers"]:
             return None
         if abs(number) > 3.4028234663852886e38:
@@ -283,7 +284,10 @@ class Encoder:
         if v is None:
             return field["fill"]
         if change == "linear":
-            return (v - field["minus"]) / field["by"]
+            v = (v - field["minus"]) / field["by"]
+            if not abs(v) < TOO_LARGE:
+                raise ValueError(f"{field['column']}: {value!r} is too large for a 32-bit number after its transform")
+            return v
         if change == "log1p":
             if v <= -1:
                 raise ValueError(f"{field['column']}: {value!r} has no log1p")
@@ -294,13 +298,31 @@ class Encoder:
 def value_of(row, column):
     if column not in row:
         raise KeyError(f"a row lacks the column {column!r}")
-    return row[column]
+    return own(row[column])
+
+
+def own(value):
+    """A value, or an array or list of them, without the types of numpy and pandas."""
+    if value is None or type(value) in (str, bool, int, float):
+        return value
+    if isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) > 0:
+        return [own(item) for item in value]
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    if kind == "f" and value.itemsize < 8:
+        # The number that the shortest text means: 0.1 has other digits in 32 bits than in 64.
+        return float(str(value.astype("float32")))
+    # Times stay: as numbers they would say nothing.
+    return value.tolist() if hasattr(value, "tolist") and kind not in ("M", "m") else value
 
 
 def written(value):
     """The text of a value in a CSV."""
     if value is None:
         return ""
+    if isinstance(value, (list, dict, set, frozenset)):
+        raise ValueError(f"{value!r} stands where one value is wanted")
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value == value and abs(value) != math.inf:
@@ -308,17 +330,31 @@ def written(value):
 
         text = format(Decimal(repr(value)), "f")
         return text[:-2] if text.endswith(".0") else text
-    return str(value)
+    return "NaN" if value != value else str(value)
 
 
 def weighted(text, by, trimmed):
     name, found, weight = text.rpartition(by)
     if not found:
         return text, 1.0
-    number = plain(weight.strip(), ".", None)
-    if number is None or not math.isfinite(number):
-        raise ValueError(f"the weight {weight!r} of {name!r} is not a finite number")
-    return (name.rstrip() if trimmed else name), number
+    return (name.rstrip() if trimmed else name), weight_of(name, weight)
+
+
+def weight_of(name, weight):
+    number = plain(weight.strip(), ".", None) if isinstance(weight, str) else real(weight)
+    if number is None or not abs(number) < TOO_LARGE:
+        raise ValueError(f"the weight {weight!r} of {name!r} is not a finite 32-bit number")
+    return number
+
+
+def real(value):
+    """A number that no text holds; None for a boolean and what else is none."""
+    try:
+        return None if isinstance(value, bool) else float(value)
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
+        return None
 
 
 def bracketed(text):

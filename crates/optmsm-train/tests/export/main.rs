@@ -3,14 +3,17 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod nulls;
 mod rows;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use common::{CONFIG, Place, bad, code, good};
+use optmsm_core::batch::Batch;
 use optmsm_core::models::Kind;
+use optmsm_data::{Datum, RequestEncoder, Schema};
 use rows::{FIELDS, Rows, columns};
 use serde_json::{Value, json};
 
@@ -82,7 +85,8 @@ fn written(place: &Place, run: &str, rows: &str) -> Value {
     let calibration = format!("{run}/calibration.json");
     let calibration = place.path(&calibration).exists().then_some(calibration);
     json!({
-        "onnx": onnx, "torch": torch, "rows": rows, "answers": answers, "calibration": calibration, "raises": []
+        "onnx": onnx, "torch": torch, "rows": rows, "answers": answers, "calibration": calibration,
+        "raises": [], "refuses": []
     })
 }
 
@@ -115,6 +119,59 @@ fn values_are_spelled_as_the_program_reads_them() {
     let checks = [exported(&place, "spelled.toml", "spelled", &[], "valid.csv")];
     check(&place, onnx(), "onnx_answers.py", &checks);
     check(&place, torch(), "torch_answers.py", &checks);
+}
+
+/// Missing values that are numbers or booleans have more than one spelling.
+#[test]
+fn missing_values_may_be_numbers() {
+    let place = Place::empty();
+    nulls::write(&place, "nulls.toml");
+    let mut checks = [exported(&place, "nulls.toml", "nulls", &[], "rows.csv")];
+    for scenario in ["-999", "1"] {
+        place.write("bad.csv", format!("{}\n{}\n", nulls::HEADER, nulls::row(&[("place", scenario)])));
+        bad(&place, &["predict", "nulls", "--data", "bad.csv", "--out", "bad-answers.csv"]);
+        checks[0]["raises"].as_array_mut().unwrap().push(json!(["place", scenario]));
+    }
+    check(&place, onnx(), "onnx_answers.py", &checks);
+    check(&place, torch(), "torch_answers.py", &checks);
+}
+
+/// Values that a CSV cannot hold are those of the encoder that serves.
+#[test]
+fn a_module_refuses_what_the_encoder_does() {
+    let place = Place::empty();
+    nulls::write(&place, "nulls.toml");
+    let mut case = exported(&place, "nulls.toml", "nulls", &[], "rows.csv");
+    let encoder = RequestEncoder::new(Arc::new(Schema::load(place.path("nulls/schema.json")).unwrap()));
+    let encoded = |column: &str, value: &Value| {
+        let row = nulls::row(&[]);
+        let cells: Vec<(&str, &str)> = nulls::HEADER.split(',').zip(row.split(',')).collect();
+        let get = |at: usize, _| match &*encoder.columns()[at].name {
+            name if name == column => Datum::of(value),
+            name => Datum::Text(cells.iter().find(|(other, _)| *other == name).unwrap().1),
+        };
+        encoder.encode(&mut Batch::new(&encoder.schema().input_spec()), 1, |_| true, get)
+    };
+    for (column, good, refused) in [
+        ("wtags", json!([["p", 0.5]]), json!([["p", 1e39]])),
+        ("wtags", json!([["p", "2"]]), json!([["p", "NaN"]])),
+        ("wtags", json!([["p", null]]), json!([["p", true]])),
+        ("wtags", json!([["p", "10"]]), json!([["p", "1_0"]])),
+        ("wtags", json!(["p:3"]), json!(["p:1e39"])),
+        ("wtags", json!("p:-3"), json!("p:-1e39")),
+        ("code", json!("10"), json!("1_0")),
+        ("code", json!(" 3 "), json!("\u{663}")),
+        ("code", json!(3.0), json!(3.5)),
+        ("small", json!("3"), json!("\u{663}")),
+        ("small", json!(0.003), json!(3e38)),
+        ("small", json!("-1e-3"), json!("-3e38")),
+        ("word", json!("a"), json!(["a"])),
+    ] {
+        encoded(column, &good).unwrap();
+        encoded(column, &refused).unwrap_err();
+        case["refuses"].as_array_mut().unwrap().push(json!([column, good, refused]));
+    }
+    check(&place, torch(), "torch_answers.py", &[case]);
 }
 
 /// More scenarios than are taken together.

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 
 import numpy as np
 import onnx
@@ -19,6 +20,11 @@ NULLS = {"", "NULL", "\\N", "NaN"}
 def hashed(text, buckets, salt):
     seed = xxhash.xxh64(salt.encode()).intdigest()
     return 1 + xxhash.xxh64(text.encode(), seed=seed).intdigest() % buckets
+
+
+def whole(text):
+    """Texts of whole numbers have no fraction."""
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", text)
 
 
 def number(text):
@@ -43,9 +49,7 @@ def column(name, kind, rows):
             if name == "wtags.weights":
                 return padded([[float(w) for _, w in row] for row in pairs], math.nan, np.float32)
             items = [[item for item, _ in row] for row in pairs]
-        # Texts of numbers without a zero fraction.
-        items = [["1" if item == "1.0" else item for item in row] for row in items]
-        return padded(items, "", object)
+        return padded([[whole(item) for item in row] for row in items], "", object)
     if field == "code":
         return np.array([-1 if text == "" else int(text) for text in texts], dtype=np.int64)
     if field == "hashed":
@@ -55,7 +59,7 @@ def column(name, kind, rows):
     if field == "cents":
         return np.array([float(text.replace(".", "").replace(",", ".")) for text in texts])
     if field == "word":
-        texts = ["1" if text == "1.0" else text for text in texts]
+        texts = [whole(text) for text in texts]
     if kind == "tensor(double)":
         return np.array([number(text) for text in texts], dtype=np.float64)
     return np.array(texts, dtype=object)

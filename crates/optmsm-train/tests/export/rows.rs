@@ -139,7 +139,7 @@ optimizer = { lr = 0.01 }
 pub(super) fn write_spelled(place: &Place, config: &str) {
     place.write(config, SPELLED);
     for (name, count) in [("train.csv", 600), ("valid.csv", 300)] {
-        let mut draw = Draw { stream: Stream::new(9, name), at: 0 };
+        let mut draw = Draw::of(name);
         let mut text = "label,place,word,cents,level,step,ilist\n".to_string();
         for i in 0..count {
             let ids: Vec<String> = (0..draw.below(4)).map(|_| draw.below(9).to_string()).collect();
@@ -182,22 +182,26 @@ pub(super) fn columns() -> Vec<String> {
 }
 
 /// Draws numbers.
-struct Draw {
+pub(super) struct Draw {
     stream: Stream,
     at: u64,
 }
 
 impl Draw {
-    fn below(&mut self, n: usize) -> usize {
+    pub(super) fn of(name: &str) -> Self {
+        Self { stream: Stream::new(9, name), at: 0 }
+    }
+
+    pub(super) fn below(&mut self, n: usize) -> usize {
         self.at += 1;
         (self.stream.uniform(self.at) * n as f64) as usize
     }
 
-    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+    pub(super) fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
         of[self.below(of.len())]
     }
 
-    fn list(&mut self, mut item: impl FnMut(&mut Self) -> String, by: &str) -> String {
+    pub(super) fn list(&mut self, mut item: impl FnMut(&mut Self) -> String, by: &str) -> String {
         let items: Vec<String> = (0..self.below(5)).map(|_| item(self)).collect();
         items.join(by)
     }
@@ -220,7 +224,7 @@ pub(super) fn write(place: &Place, config: &str, rows: &Rows) {
     for (name, count, new) in
         [("train.csv", rows.train, false), ("valid.csv", 400, false), ("rows.csv", 300, true)]
     {
-        let mut draw = Draw { stream: Stream::new(9, name), at: 0 };
+        let mut draw = Draw::of(name);
         let mut text = format!("{}{}\n", if new { "" } else { "label," }, columns().join(","));
         for i in 0..count {
             let people = if new { 40 } else { 14 };
