@@ -141,7 +141,7 @@ fn without_nulls(reading: &Reading) -> Reading {
 /// Integers whose text stands for a missing value.
 fn missing_integers(reading: &Reading) -> Vec<i64> {
     let reader = without_nulls(reading);
-    // Of 07, which is a text of its own, it is not that of the integer.
+    // The text 07 is not that of an integer, which is 7.
     let integer = |text: &str| text.parse::<i64>().ok().filter(|v| v.to_string() == text);
     reading.null_values.iter().flatten().filter_map(|null| integer(reader.canonical(null))).collect()
 }
