@@ -171,7 +171,10 @@ async fn run(
     let watching = app.config.watch.map(|every| tokio::spawn(watch_files(app.registry.clone(), every)));
     // An error means that the handle is gone, which leaves the server alone for good: it ends as well.
     let _ = stop.wait_for(|stop| *stop).await;
-    tokio::time::sleep(app.config.linger).await;
+    // The clock of the threads that predict would have even no time wait for them.
+    if !app.config.linger.is_zero() {
+        tokio::time::sleep(app.config.linger).await;
+    }
     phase.send_replace(Phase::Draining);
     if let Some(watching) = watching {
         watching.abort();
