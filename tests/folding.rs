@@ -133,6 +133,7 @@ fn layers_that_read_fields_are_folded() {
         (Kind::Ple, 2),
         (Kind::Dcnv2, 1),
         (Kind::Star, 1),
+        (Kind::Hamur, 1),
     ];
     for &kind in Kind::ALL {
         let layers = all.iter().find(|(own, _)| *own == kind).map_or(0, |(_, layers)| *layers);
