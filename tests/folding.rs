@@ -184,7 +184,8 @@ fn a_request_that_does_not_fit_is_refused() {
         Err(error @ Error::Batch { .. }) => error.to_string(),
         other => panic!("{other:?}"),
     };
-    let (first, rest): (fn(usize) -> bool, fn(usize) -> bool) = (|field| field == 0, |field| field > 0);
+    let first: fn(usize) -> bool = |field| field == 0;
+    let rest: fn(usize) -> bool = |field| field > 0;
     assert!(Request::new(&case.input, &user(first), items(rest), 2).is_ok());
     let wrong = "values of the user";
     for (user, items, count) in

@@ -150,7 +150,7 @@ fn the_example_in_go_answers() {
     for asker in 0..4 {
         assert_eq!(answers(&out, &format!("asker {asker} ")), lists, "{out}");
     }
-    assert!(out.contains("refused: optmsm: error 2: the request, row 1, column 'scenario'"), "{out}");
+    assert!(out.contains("refused: optmsm: error 2: the user of the request, column 'scenario'"), "{out}");
 }
 
 /// Whoever links the library gets no name of ours that is not the interface's.
