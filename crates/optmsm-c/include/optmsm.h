@@ -59,7 +59,7 @@ typedef enum {
 } optmsm_status;
 
 /**
- * What the values of a column are.
+ * Kind of the values of a column.
  */
 typedef enum {
     /**
@@ -226,7 +226,7 @@ const char *optmsm_version(void);
 optmsm_status optmsm_error_status(const optmsm_error *error);
 
 /**
- * What is wrong, where, and what to do, in UTF-8; an empty text of NULL. It lives as long as the error.
+ * The fault, its place, and the remedy, in UTF-8; an empty text of NULL. It lives as long as the error.
  */
 const char *optmsm_error_message(const optmsm_error *error);
 

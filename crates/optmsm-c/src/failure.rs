@@ -42,7 +42,7 @@ pub unsafe extern "C" fn optmsm_error_status(error: *const Error) -> Status {
     unsafe { error.as_ref() }.map_or(Status::Ok, |error| error.status)
 }
 
-/// What is wrong, where, and what to do, in UTF-8; an empty text of NULL. It lives as long as the error.
+/// The fault, its place, and the remedy, in UTF-8; an empty text of NULL. It lives as long as the error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn optmsm_error_message(error: *const Error) -> *const c_char {
     // SAFETY: null, or an error of this library that is not freed.
@@ -98,7 +98,7 @@ impl Failure {
         let known = payload.downcast_ref::<&str>().copied();
         let known = known.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         let text = format!("the library: {}; report this", known.unwrap_or("a panic without a message"));
-        // What others put into a panic may panic again where it is dropped.
+        // A payload that others put into a panic may panic again where it is dropped.
         std::mem::forget(payload);
         Self { status: Status::Internal, text }
     }

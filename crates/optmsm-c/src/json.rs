@@ -74,7 +74,7 @@ struct Rows<'j> {
     values: Vec<Option<&'j Value>>,
 }
 
-/// What a text asks for.
+/// The question of a text.
 enum Asked<'j> {
     Rows(Rows<'j>),
     Candidates(Vec<Option<&'j Value>>, Rows<'j>),

@@ -56,7 +56,7 @@ pub struct Options {
     pub reserved: u32,
 }
 
-/// What the values of a column are.
+/// Kind of the values of a column.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

@@ -67,7 +67,7 @@ struct Layer<B: Backend> {
     rest: Option<Rest<B>>,
 }
 
-/// What a field adds.
+/// The term of a field.
 #[derive(Debug)]
 struct Term<B: Backend> {
     field: usize,

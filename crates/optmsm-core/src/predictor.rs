@@ -96,7 +96,7 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
         Ok(predictor)
     }
 
-    /// What was folded.
+    /// Outcome of folding; none before it.
     pub fn folded(&self) -> Option<&FoldReport> {
         self.folds.as_ref().map(|folds| &folds.report)
     }

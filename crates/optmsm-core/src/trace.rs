@@ -1,6 +1,6 @@
 //! A backend that writes a model's forward pass down as a graph, which knows nothing of the model.
 //!
-//! What depends on parameters alone is computed when it is asked for, by the definitions in [`crate::reference`]: packing, generated
+//! Whatever depends on parameters alone is computed when it is asked for, by the definitions in [`crate::reference`]: packing, generated
 //! weights, statistics in use. What depends on rows is a [`Graph`] of some twenty operations on values `[N, width]`. Tables are not
 //! copied: the graph names them by number.
 //!

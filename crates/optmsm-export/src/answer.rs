@@ -5,7 +5,7 @@
 pub struct Answer {
     /// Added to the logit first, by scenario.
     pub shifts: Vec<f64>,
-    /// What follows.
+    /// The step that follows.
     pub curves: Curves,
 }
 

@@ -17,7 +17,7 @@ pub enum Error {
         format: &'static str,
         /// Its limit.
         most: u64,
-        /// What to do.
+        /// The remedy.
         fix: &'static str,
     },
     /// A tensor cannot be read.

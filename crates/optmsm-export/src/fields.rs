@@ -60,7 +60,7 @@ pub(crate) enum Values {
     Hashed,
 }
 
-/// What becomes of a number v.
+/// The way of a number v.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     /// (v − minus) / by.

@@ -1,6 +1,6 @@
 //! Trained models as files for other runtimes: [`onnx`] and [`torch`].
 //!
-//! What is exported is the [`Graph`] of a model's forward pass, the [`Schema`] that encodes a row's values before it,
+//! An export is made of the [`Graph`] of a model's forward pass, the [`Schema`] that encodes a row's values before it,
 //! and the [`Answer`] that makes a probability of the logit after it. No code here knows an architecture.
 #![forbid(unsafe_code)]
 #![warn(missing_debug_implementations)]

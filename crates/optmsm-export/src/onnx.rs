@@ -30,7 +30,7 @@ const MOST: u64 = i32::MAX as u64;
 /// Tables in a file of their own begin at multiples of this, so that they can be mapped.
 const ALIGN: u64 = 4096;
 
-/// What is written, beside the model.
+/// Files beside the model.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// Values of inputs.

@@ -100,7 +100,7 @@ fn safetensors(trained: &Trained, file: &File, path: &str) -> Result<()> {
         at = end;
     }
     let mut header = Value::Object(header).to_string();
-    // What follows begins at a multiple of eight bytes.
+    // Data begins at a multiple of eight bytes.
     header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
     let failed = |e| DataError::io(path, "write", e);
     let mut out = BufWriter::new(file);

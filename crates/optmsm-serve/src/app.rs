@@ -44,7 +44,7 @@ pub(crate) struct App {
     pub(crate) stopping: AtomicBool,
 }
 
-/// What is said of a prediction's request beside its answer.
+/// Facts about a prediction's request beside its answer.
 #[derive(Default)]
 pub(crate) struct Trace {
     pub(crate) loaded: Option<Arc<Loaded>>,
@@ -170,7 +170,7 @@ pub(crate) async fn answer(
     response
 }
 
-/// What a future gives, or the text of its panic.
+/// The result of a future, or the text of its panic.
 async fn caught<T>(future: impl Future<Output = T>) -> Result<T, String> {
     let mut future = pin!(future);
     poll_fn(|context| {

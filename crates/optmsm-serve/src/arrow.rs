@@ -31,7 +31,7 @@ const WEIGHTS: &str = ".weights";
 /// # Errors
 /// 400 where it is damaged or compressed, 413 where it has too many rows or stands for too many bytes.
 pub(crate) fn batches(body: Bytes, columns: &Columns<'_>) -> Result<Vec<RecordBatch>, Failure> {
-    // What passes the check may still be damaged in ways that the decoder meets with a panic.
+    // A stream that passes the check may still be damaged in ways that the decoder meets with a panic.
     let decoded = catch_unwind(AssertUnwindSafe(|| {
         check(&body, columns.max_rows, columns.max_bytes)?;
         decode(body).map_err(Decoding::Damaged)

@@ -274,7 +274,7 @@ mod tests {
         assert!(said(|c| c.sources.clear()).starts_with("RUN: there is no model"));
         assert!(said(|c| c.sources.push(c.sources[0].clone())).contains("two models"));
         assert!(said(|c| c.watch = Some(Duration::ZERO)).starts_with("--watch: 0 serves nobody"));
-        // What `Instant` cannot add.
+        // Longer than `Instant` can add.
         for change in [
             (|c| c.timeout = Duration::from_secs(1 << 62)) as fn(&mut Config),
             |c| c.header_timeout = Duration::MAX,

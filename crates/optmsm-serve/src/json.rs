@@ -10,7 +10,7 @@ use crate::answer::Failure;
 use crate::predict::Columns;
 use crate::rows::{Candidates, Datum, Rows, list};
 
-/// What a body holds.
+/// Content of a body.
 pub(crate) enum Asked<'b> {
     Rows(Rows<'b>),
     /// Items, and the number of those that are wanted, the best first.

@@ -90,7 +90,7 @@ fn write(mut out: impl Write, arriving: &Receiver<Vec<u8>>, mut lost: impl FnMut
     while let Ok(first) = arriving.recv() {
         lines.clear();
         if torn {
-            // What is left of a lost line ends here.
+            // The rest of a lost line ends here.
             lines.push(b'\n');
         }
         let begin = lines.len();

@@ -132,7 +132,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// What a model met in one request, for the metrics that show drift.
+/// Values that a model met in one request, for the metrics that show drift.
 #[derive(Debug, Default)]
 pub struct Seen {
     /// Scenario, rows, sum of predictions; a scenario may come several times.

@@ -126,7 +126,7 @@ impl Registry {
                 let place = split.then(|| share::point(name, key));
                 // Of all versions: keys of the others stay where they are when one is unloaded.
                 let place = place.and_then(|point| share::place(point, named.iter().map(|slot| slot.share)));
-                // What no share takes goes to the first one, and so does the share of one that does not answer.
+                // Requests that no share takes go to the first one, and so does the share of one that does not answer.
                 let chosen = named[place.unwrap_or(0)];
                 let answers = [&chosen].into_iter().chain(&named).find(|slot| slot.loaded.is_some());
                 answers.copied().unwrap_or(chosen)

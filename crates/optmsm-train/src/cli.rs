@@ -134,7 +134,7 @@ struct ApplyTo {
     /// File, folder or quoted glob of CSV, Parquet or Arrow; - for CSV on standard input.
     #[arg(long)]
     data: String,
-    /// What computes, whatever trained it.
+    /// The device that computes, whatever trained the run.
     #[arg(long, value_enum, default_value_t = BackendKind::Cpu)]
     backend: BackendKind,
     /// Change how the file is read: --set 'data.delimiter=";"', or data.quoting, columns, null_values, label_values.

@@ -46,7 +46,7 @@ impl Shift {
         Ok(Self(rates(config, schema)?.into_iter().map(f64::ln).collect()))
     }
 
-    /// What is added to the logits of each scenario.
+    /// Added to the logits of each scenario.
     pub fn by_scenario(&self) -> &[f64] {
         &self.0
     }

@@ -99,7 +99,7 @@ impl Scorer {
         self.calibrated_by.as_deref()
     }
 
-    /// What was folded; none where that was not asked for.
+    /// Outcome of folding; none where that was not asked for.
     pub fn folded(&self) -> Option<&FoldReport> {
         self.on.folded()
     }

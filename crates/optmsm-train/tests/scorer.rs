@@ -132,7 +132,7 @@ fn values_that_training_did_not_keep_are_counted() {
     let scenarios: Vec<&str> = scorer.scenarios().collect();
     assert_eq!(scenarios, ["ads", "home", "<unseen>"]);
     assert_eq!(found.scenarios, [1, 1, 2]);
-    // What candidates have in common counts once.
+    // Values that candidates have in common count once.
     let user = |column: usize| (column < 2).then(|| Datum::of(&rows[1][&scorer.columns()[column].name]));
     let found = scorer.candidates(3, user, get).unwrap();
     assert_eq!(found.unknown, [0, 1, 2, 0]);

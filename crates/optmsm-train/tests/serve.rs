@@ -107,7 +107,7 @@ fn rows() -> Vec<Value> {
         .collect()
 }
 
-/// What `optmsm predict` writes for the rows.
+/// The predictions that `optmsm predict` writes for the rows.
 fn predicted(place: &Place, run: &str, rows: &[Value]) -> Vec<f32> {
     let mut text = "scenario,user,tags,price\n".to_owned();
     for row in rows {

@@ -206,7 +206,7 @@ impl Loaded {
     }
 }
 
-/// What a call has done; probabilities are not touched by one that fails.
+/// Outcome of a call; probabilities are not touched by one that fails.
 fn outcome(status: Status, error: *mut Error, out: Vec<f32>) -> Result<Vec<f32>, (Status, String)> {
     // SAFETY: null or a new error.
     assert_eq!(unsafe { optmsm_error_status(error) }, status);

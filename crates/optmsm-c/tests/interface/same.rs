@@ -54,7 +54,7 @@ fn nothing_is_scored_to_nothing() {
 fn candidates_are_scored_as_their_rows_are() {
     let (place, all) = (Place::trained(), rows(40));
     let model = place.load();
-    // What the user has, and the items have.
+    // Columns of the user, and of the items.
     let (common, own) = (["scenario", "user", "fresh"], ["tags", "liked", "price"]);
     let user = &all[4];
     let part =

@@ -46,7 +46,7 @@ pub(super) fn chosen<'a>(
     chosen
 }
 
-/// What a field adds to y = e Wᵀ, with w `[N, d]` the columns of W that read it; and the bytes it takes.
+/// The term that a field adds to y = e Wᵀ, with w `[N, d]` the columns of W that read it; and the bytes it takes.
 pub(super) fn fold<B: Backend>(
     be: &B,
     spec: &ModelSpec,

@@ -56,7 +56,7 @@ pub enum Op {
     Numeric {
         /// Number of the field.
         field: usize,
-        /// What it is multiplied by.
+        /// The factor.
         vector: ConstId,
     },
     /// x Wᵀ + b.
@@ -119,7 +119,7 @@ pub enum Op {
         x: NodeId,
         /// Runs of columns of the same width.
         parts: usize,
-        /// What is added to the (biased) variance.
+        /// Added to the (biased) variance.
         eps: f64,
     },
     /// Side by side.
@@ -268,7 +268,7 @@ impl<T: PartialEq> Growing<T> {
         self.nodes[id.0].width
     }
 
-    /// What leads to `output`.
+    /// The nodes that lead to `output`.
     pub(super) fn finish(self, output: NodeId) -> Graph<T> {
         let Self { nodes, constants } = self;
         let mut used = vec![false; nodes.len()];

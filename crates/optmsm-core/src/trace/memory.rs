@@ -14,7 +14,7 @@ pub struct Ids {
     pub(super) tag: Tag,
 }
 
-/// What ids say of a row.
+/// Meaning of ids for a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tag {
     /// Nothing: they are numbers.

@@ -133,7 +133,7 @@ impl Builder {
         });
     }
 
-    /// What `make` makes, once for each key.
+    /// The result of `make`, made once for each key.
     pub(super) fn once(&mut self, key: &str, make: impl FnOnce(&mut Self) -> Name) -> Name {
         if let Some(name) = self.made.get(key) {
             return name.clone();

@@ -5,7 +5,7 @@ use super::proto::Elem;
 use crate::fields::{self, Change, Coding, List, NO_VALUE, Names, Values};
 use crate::{Takes, Trained};
 
-/// What the model reads of a field.
+/// Values that the model reads of a field.
 pub(super) enum Encoded {
     /// Ids `[N]`.
     Ids(Name),
@@ -134,7 +134,7 @@ fn bag(b: &mut Builder, name: &str, weights: Option<&str>, list: List, size: i64
     let ones = b.cast(&is_value, Elem::Float);
     let count = b.sum(&ones, 1, true);
     let mut coefs = match weights {
-        // What stands beside no value may be anything, NaN too.
+        // A weight beside no value may be anything, NaN too.
         Some(weights) => {
             let none = b.floats(&[], &[0.0]);
             b.op("Where", &[&is_value, weights, &none], vec![])

@@ -73,7 +73,7 @@ fn expression(trained: &Trained, graph: &Graph<f32>, Node { op, width }: &Node) 
     }
 }
 
-/// What `forward` returns of z.
+/// The result of `forward` for z.
 pub(super) fn answer(curves: &Curves) -> &'static str {
     match curves {
         Curves::Plain => "        return sigmoid(z)\n",

@@ -179,7 +179,7 @@ fn damaged(what: &str) -> Fault {
     Fault::Damaged(format!("{what} is damaged; write it again"))
 }
 
-/// What is left of a record batch, in the order in which the decoder takes it.
+/// The rest of a record batch, in the order in which the decoder takes it.
 struct Parts<'a> {
     /// Lengths of arrays.
     nodes: vec::IntoIter<i64>,

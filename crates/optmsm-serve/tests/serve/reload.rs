@@ -201,19 +201,19 @@ fn files_that_change_are_loaded() {
     let said = |text: &str| served.notices().iter().filter(|line| line.contains(text)).count();
     served.write("ctr", r#"{"offset": 0.2}"#);
     wait_for("the load", || answer(&mut client, "ctr") == expected(0.2, 1.0, 0.0));
-    // What is bad is refused once, not at every look.
+    // A bad model is refused once, not at every look.
     served.write("ctr", r#"{"offset": "x"}"#);
     wait_for("the refusal", || said("no offset; write one; the one before goes on") == 1);
     sleep(5 * every);
     assert_eq!(said("no offset"), 1);
     assert_eq!(answer(&mut client, "ctr"), expected(0.2, 1.0, 0.0));
-    // What is gone is no change; what comes back changed is one.
+    // A folder that is gone is no change; one that comes back changed is one.
     fs::remove_file(served.path("ctr")).unwrap();
     sleep(5 * every);
     assert_eq!(answer(&mut client, "ctr"), expected(0.2, 1.0, 0.0));
     served.write("ctr", r#"{"offset": 0.3}"#);
     wait_for("the load", || answer(&mut client, "ctr") == expected(0.3, 1.0, 0.0));
-    // What did not change was not loaded again, and what was unloaded stays so.
+    // Models that did not change were not loaded again, and one that was unloaded stays so.
     assert_eq!((said("model cvr"), answer(&mut client, "cvr")), (1, expected(0.5, 1.0, 0.0)));
     client.post("/v2/repository/models/ctr/unload", "");
     served.write("ctr", r#"{"offset": 0.4}"#);

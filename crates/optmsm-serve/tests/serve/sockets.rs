@@ -134,7 +134,7 @@ fn what_is_no_http_is_refused() {
         let start: String = bytes.chars().take(40).collect();
         match status {
             Ok(status) => assert!(statuses.contains(&status), "{start:?}: {status}"),
-            // What arrives behind a refusal has the system throw the refusal away.
+            // Bytes that arrive behind a refusal have the system throw the refusal away.
             Err(e) if e.kind() == ErrorKind::ConnectionReset => {}
             Err(e) => assert!(e.kind() == ErrorKind::UnexpectedEof && statuses == [CLOSED], "{start:?}: {e}"),
         }

@@ -18,7 +18,7 @@ use crate::sampling::Shift;
 pub(super) struct Options {
     /// Run folder.
     run: PathBuf,
-    /// What is written.
+    /// The format to write.
     #[arg(long, value_enum)]
     format: Format,
     /// File (onnx) or folder (torch) to write; model.onnx or torch in the run folder when not given.
@@ -95,7 +95,7 @@ fn refused(out: &Path, e: Error) -> Error {
     }
 }
 
-/// What the file says of itself.
+/// Facts that the file holds about itself.
 fn facts(run: &Run, calibration: Option<&Calibration>) -> Result<Vec<(String, String)>> {
     let json = |value: Vec<&str>| serde_json::to_string(&value).map_err(|e| Error::bug("metadata", e));
     let Schema { fields, scenarios, .. } = &run.schema;

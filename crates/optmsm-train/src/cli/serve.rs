@@ -76,7 +76,7 @@ pub(super) struct Options {
     /// Then wait this long for requests in flight.
     #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "30")]
     drain: Duration,
-    /// What computes, whatever trained it.
+    /// The device that computes, whatever trained the run.
     #[arg(long, value_enum, default_value_t = BackendKind::Cpu)]
     backend: BackendKind,
     /// Take the models at their word, though a run was calibrated.
