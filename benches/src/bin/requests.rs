@@ -151,7 +151,7 @@ fn predictor(run: &Run, threads: usize, precision: Precision) -> Result<Predicto
 
 /// Our ways to answer.
 fn ours(run: &Run, threads: usize, requests: &[Request]) -> Result<Vec<Side>> {
-    let f32s = |dtype| FoldOptions { dtype, ..FoldOptions::default() };
+    let options = |dtype| FoldOptions { dtype, ..FoldOptions::default() };
     let side = |name: &str, mut call: Box<dyn FnMut(usize)>| {
         let (mut next, count) = (0, requests.len());
         let call = move || {
@@ -161,9 +161,9 @@ fn ours(run: &Run, threads: usize, requests: &[Request]) -> Result<Vec<Side>> {
         Side { name: name.into(), run: Runner::Ours(Box::new(call)), times: Vec::new() }
     };
     let plain = predictor(run, threads, Precision::F32)?;
-    let folded = predictor(run, threads, Precision::F32)?.fold(f32s(TableDtype::F32))?;
-    let rows = predictor(run, threads, Precision::F32)?.fold(f32s(TableDtype::F32))?;
-    let narrow = predictor(run, threads, Precision::Bf16)?.fold(f32s(TableDtype::Bf16))?;
+    let folded = predictor(run, threads, Precision::F32)?.fold(options(TableDtype::F32))?;
+    let rows = predictor(run, threads, Precision::F32)?.fold(options(TableDtype::F32))?;
+    let narrow = predictor(run, threads, Precision::Bf16)?.fold(options(TableDtype::Bf16))?;
     let owned: Vec<std::sync::Arc<Request>> = requests.iter().cloned().map(std::sync::Arc::new).collect();
     let [a, b, c, d] = [owned.clone(), owned.clone(), owned.clone(), owned];
     let score = |predictor: Predictor<Cpu, AnyModel<Cpu>>, requests: Vec<std::sync::Arc<Request>>| {

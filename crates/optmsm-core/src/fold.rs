@@ -3,7 +3,7 @@
 //! A linear layer reads the embeddings of several fields side by side, y = [e_1 … e_F ; z_s] Wᵀ + b, which is
 //! y = Σ_f e_f W_fᵀ + z_s W_zᵀ + b. For a field of ids, the rows e W_fᵀ of all ids are a table `[vocab, N]`: a row's y is then a sum of
 //! a few rows of such tables. Fields whose table is beyond the memory allowed are embedded and multiplied as ever. Of a request,
-//! whose rows have a user in common, the user's terms are summed once.
+//! whose rows have a user in common, the user's terms are summed once per block of rows.
 //!
 //! The same terms are added in another order: results differ by rounding.
 
@@ -41,7 +41,7 @@ impl Default for FoldOptions {
 pub struct FoldReport {
     /// Bytes that folded tables take.
     pub bytes: usize,
-    /// Layers whose output is made of them.
+    /// Layers that can be folded, whatever of them fits.
     pub layers: usize,
     /// Fields of these layers that are folded, each counted once per layer.
     pub fields: usize,

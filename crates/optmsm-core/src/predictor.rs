@@ -83,7 +83,7 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
     }
 
     /// The same with tables of what the layers that read fields make of each id: a row's output of such a layer is then a sum of a
-    /// few of their rows, and what the rows of a request have in common is summed once ([`Predictor::score`]). Predictions are the same up
+    /// few of their rows, and what the rows of a request have in common is summed once per block of rows ([`Predictor::score`]). Predictions are the same up
     /// to the rounding of these sums, in `f32` or as `options` have the tables stored. Models whose layers read fields otherwise
     /// predict as ever.
     ///
@@ -140,7 +140,7 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
                 format!("room for {} predictions of {} rows; give one a row", out.len(), batch.rows());
             return Err(Error::batch(BatchPart::Predictions, None, problem));
         }
-        self.each_answer(batch, None, out)
+        self.each_answer(batch, None, None, out)
     }
 
     /// Probabilities of the candidates of one request, in their order.
@@ -148,9 +148,8 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
     /// # Errors
     /// As [`Predictor::predict`].
     pub fn score(&self, request: &Request) -> Result<Vec<f32>> {
-        let (batch, mut out) = (request.rows(), vec![0.0; request.rows().rows()]);
-        let answer = |row: usize, o: B::Elem| out[row] = (self.answer)(o.wide(), batch.scenarios[row]);
-        self.each_logit(batch, Some(request.same()), None, answer)?;
+        let mut out = vec![0.0; request.rows().rows()];
+        self.each_answer(request.rows(), Some(request.same()), None, &mut out)?;
         Ok(out)
     }
 
@@ -160,7 +159,7 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
     /// As [`Predictor::predict`]; `measured` may then have been added to in part.
     pub fn predict_measuring(&self, batch: &Batch, measured: &mut Measured) -> Result<Vec<f32>> {
         let mut out = vec![0.0; batch.rows()];
-        self.each_answer(batch, Some(measured), &mut out)?;
+        self.each_answer(batch, None, Some(measured), &mut out)?;
         Ok(out)
     }
 
@@ -182,9 +181,15 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
         Ok(out)
     }
 
-    fn each_answer(&self, batch: &Batch, measured: Option<&mut Measured>, out: &mut [f32]) -> Result<()> {
+    fn each_answer(
+        &self,
+        batch: &Batch,
+        same: Option<&[bool]>,
+        measured: Option<&mut Measured>,
+        out: &mut [f32],
+    ) -> Result<()> {
         let answer = |row: usize, o: B::Elem| out[row] = (self.answer)(o.wide(), batch.scenarios[row]);
-        self.each_logit(batch, None, measured, answer)
+        self.each_logit(batch, same, measured, answer)
     }
 
     fn each_logit(

@@ -19,12 +19,10 @@ use bytes::Bytes;
 use self::check::{Fault, check};
 use crate::answer::Failure;
 use crate::predict::Columns;
-use crate::rows::{Datum, Rows, list};
+use crate::rows::{Datum, Rows, WEIGHTS, list};
 use crate::warm::said;
 
 pub(crate) const ARROW: &str = "application/vnd.apache.arrow.stream";
-/// The ending of a column that has the weights of another one.
-const WEIGHTS: &str = ".weights";
 
 /// The record batches of a stream.
 ///

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use crate::error::ServeError;
 
+/// Most threads: what a system starts by far, and what `threads + 2` cannot overflow.
+const MOST_THREADS: usize = 4096;
+
 /// Longest time that a setting can have: a year.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -122,6 +125,10 @@ impl Config {
         ];
         if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(ServeError::setting(*name, "0 serves nobody", "give at least 1"));
+        }
+        if self.threads > MOST_THREADS {
+            let problem = format!("{} are too many", self.threads);
+            return Err(ServeError::setting("--threads", problem, format!("give at most {MOST_THREADS}")));
         }
         if self.max_held < self.max_body {
             let problem = format!("{} bytes do not hold a body of {}", self.max_held, self.max_body);
@@ -271,6 +278,7 @@ mod tests {
         };
         assert!(config().check().is_ok());
         assert!(said(|c| c.threads = 0).starts_with("--threads: 0 serves nobody"));
+        assert!(said(|c| c.threads = usize::MAX).ends_with("are too many; give at most 4096"));
         assert!(said(|c| c.sources.clear()).starts_with("RUN: there is no model"));
         assert!(said(|c| c.sources.push(c.sources[0].clone())).contains("two models"));
         assert!(said(|c| c.watch = Some(Duration::ZERO)).starts_with("--watch: 0 serves nobody"));

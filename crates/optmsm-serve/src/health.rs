@@ -11,12 +11,14 @@ use serde_json::{Map, Value, json};
 use crate::answer::{self, Failure};
 use crate::app::{App, At};
 use crate::model::{Kind, Model};
+use crate::registry::names;
+use crate::rows::WEIGHTS;
 use crate::tensor::OUTPUT;
 
 /// `GET /v2`.
 pub(crate) async fn server(State(app): State<Arc<App>>) -> Response {
-    let mut models: Vec<_> = app.registry.slots().iter().map(|slot| slot.source.name.clone()).collect();
-    models.dedup();
+    let slots = app.registry.slots();
+    let models = names(&slots);
     let mut extensions = vec!["binary_tensor_data"];
     if app.config.repository {
         extensions.push("model_repository");
@@ -117,7 +119,7 @@ fn inputs(model: &dyn Model) -> Vec<Value> {
         let facts = json!({ "optional": input.optional, "scenario": scenario });
         inputs.push(json!({ "name": input.name, "datatype": datatype, "shape": shape, "parameters": facts }));
         if let Kind::List { weighted: true } = input.kind {
-            let name = format!("{}.weights", input.name);
+            let name = format!("{}{WEIGHTS}", input.name);
             let facts = json!({ "optional": true });
             inputs.push(json!({ "name": name, "datatype": "FP32", "shape": [-1, -1], "parameters": facts }));
         }

@@ -5,16 +5,18 @@
 //! for those who run it.
 //!
 //! ```no_run
-//! # use std::sync::Arc;
-//! # fn loader() -> Arc<dyn optmsm_serve::Loader> { unimplemented!() }
-//! use optmsm_serve::{Config, Server, Source};
+//! use std::sync::Arc;
 //!
-//! let mut config = Config::new(vec!["ctr=runs/first".parse::<Source>()?]);
-//! config.port = 8080;
-//! let server = Server::start(config, loader(), Arc::new(|line: &str| eprintln!("{line}")))?;
-//! println!("http://{}", server.address());
-//! server.wait()?;
-//! # Ok::<(), optmsm_serve::ServeError>(())
+//! use optmsm_serve::{Config, Loader, ServeError, Server, Source};
+//!
+//! fn serve(loader: Arc<dyn Loader>) -> Result<(), ServeError> {
+//!     let mut config = Config::new(vec!["ctr=runs/first".parse::<Source>()?]);
+//!     config.port = 8080;
+//!     let server = Server::start(config, loader, Arc::new(|line: &str| eprintln!("{line}")))?;
+//!     println!("http://{}", server.address());
+//!     server.wait()?;
+//!     Ok(())
+//! }
 //! ```
 
 mod admit;

@@ -24,7 +24,7 @@ use crate::rows::{Candidates, Datum, Rows};
 use crate::warm::{probabilities, said};
 use crate::{share, tensor};
 
-/// Requests that have at most as many rows are answered on the thread of the connection: another thread costs more.
+/// Requests that have at most as many rows, or braces of JSON, are answered on the thread of the connection: another thread costs more.
 const HERE: usize = 32;
 /// Bytes of a body up to which that holds.
 const HERE_BYTES: usize = 16 << 10;

@@ -91,7 +91,7 @@ impl Registry {
                 Ok(first.source.name.clone())
             }
             _ => {
-                let problem = format!("there are several models: {}", names(&slots));
+                let problem = format!("there are several models: {}", listed(&slots));
                 Err(Failure::request(format!("{problem}; name one: POST /v2/models/NAME/predict")))
             }
         }
@@ -110,7 +110,7 @@ impl Registry {
         let slots = self.slots.load();
         let named: Vec<_> = slots.iter().filter(|slot| slot.source.name == name).collect();
         if named.is_empty() {
-            return Err(Failure::unknown(format!("there is no model {name:?}; there is {}", names(&slots))));
+            return Err(Failure::unknown(format!("there is no model {name:?}; there is {}", listed(&slots))));
         }
         let slot = match version {
             Some(version) => {
@@ -242,7 +242,7 @@ impl Registry {
                 let fix = "models are named when the server starts";
                 Err(Failure::unknown(format!(
                     "there is no model {name:?}; there is {}; {fix}",
-                    names(&slots)
+                    listed(&slots)
                 )))
             }
             (true, Some(version)) => Err(Failure::unknown(format!(
@@ -311,8 +311,12 @@ fn said(source: &Source, what: &str) -> String {
     format!("model {}, version {}: {what}", source.name, source.version)
 }
 
-/// The names there are.
-fn names(slots: &Slots) -> String {
-    let names: BTreeSet<_> = slots.iter().map(|slot| &*slot.source.name).collect();
-    names.into_iter().collect::<Vec<_>>().join(", ")
+/// The names there are, each once.
+pub(crate) fn names(slots: &Slots) -> BTreeSet<&str> {
+    slots.iter().map(|slot| &*slot.source.name).collect()
+}
+
+/// The names for a message.
+fn listed(slots: &Slots) -> String {
+    names(slots).into_iter().collect::<Vec<_>>().join(", ")
 }

@@ -3,6 +3,9 @@
 use bumpalo::Bump;
 pub use optmsm_data::{Datum, Items};
 
+/// The ending of a tensor or column that has the weights of another one.
+pub(crate) const WEIGHTS: &str = ".weights";
+
 /// A list in the memory of a request.
 pub(crate) struct List<'b> {
     pub(crate) items: &'b [Datum<'b>],

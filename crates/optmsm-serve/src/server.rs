@@ -20,6 +20,7 @@ use crate::log::{Logger, Sampler};
 use crate::metrics::Metrics;
 use crate::model::Loader;
 use crate::registry::Registry;
+use crate::warm::guarded;
 use crate::watch::watch as watch_files;
 
 /// A server that runs on threads of its own.
@@ -140,12 +141,17 @@ impl Server {
 
 fn runtime(threads: usize) -> Result<Runtime, ServeError> {
     // As many threads may wait as predict, and one that loads, one that looks at files.
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(threads)
-        .max_blocking_threads(threads + 2)
-        .thread_name("optmsm-serve")
-        .enable_all()
-        .build();
+    let build = || {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(threads)
+            .max_blocking_threads(threads + 2)
+            .thread_name("optmsm-serve")
+            .enable_all()
+            .build();
+        runtime.map_err(|e| e.to_string())
+    };
+    // A thread that does not start is a panic there.
+    let runtime = guarded("the start", build).map_err(std::io::Error::other);
     runtime.map_err(|e| ServeError::system("threads", "start", e, "lower --threads, or raise ulimit -u"))
 }
 

@@ -14,14 +14,12 @@ use serde_json::value::RawValue;
 
 use crate::answer::{self, Failure};
 use crate::predict::Columns;
-use crate::rows::{Datum, Rows, list};
+use crate::rows::{Datum, Rows, WEIGHTS, list};
 
 /// Length of the JSON in front of binary tensors, in requests and answers.
 pub(crate) const LENGTH: &str = "inference-header-content-length";
 /// The output that every model has.
 pub(crate) const OUTPUT: &str = "probability";
-/// The ending of a tensor that has the weights of another one.
-const WEIGHTS: &str = ".weights";
 
 #[derive(Deserialize)]
 struct Request<'a> {

@@ -22,7 +22,7 @@ pub(crate) fn said(panic: &(dyn std::any::Any + Send)) -> &str {
     owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text")
 }
 
-/// Has a model predict rows that are made up, alone and many at a time, in each scenario and as candidates. A row that it refuses
+/// Has a model predict rows that are made up, alone and many at a time, in each of the first [`SCENARIOS`] scenarios and as candidates. A row that it refuses
 /// is no fault, for a made-up value need not be one of its column.
 ///
 /// # Errors

@@ -170,7 +170,7 @@ impl Run {
         Self::checkpoint_in(&self.folder, name)
     }
 
-    fn checkpoint_in(folder: &Path, name: &str) -> PathBuf {
+    pub(crate) fn checkpoint_in(folder: &Path, name: &str) -> PathBuf {
         folder.join("checkpoints").join(format!("{name}.safetensors"))
     }
 

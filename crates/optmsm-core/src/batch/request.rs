@@ -72,7 +72,7 @@ impl Request {
         &self.rows
     }
 
-    /// Both.
+    /// [`Request::rows`] and [`Request::same`], owned.
     pub fn into_parts(self) -> (Batch, Vec<bool>) {
         (self.rows, self.same)
     }

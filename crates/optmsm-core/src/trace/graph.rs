@@ -130,29 +130,6 @@ pub enum Op {
 
 impl Op {
     /// Nodes that it reads.
-    pub fn reads(&self) -> Vec<NodeId> {
-        match self {
-            Op::Row(_)
-            | Op::ByScenario(_)
-            | Op::Lookup { .. }
-            | Op::LookupBag { .. }
-            | Op::Numeric { .. } => Vec::new(),
-            Op::Linear { x, .. }
-            | Op::LinearByColumns { x, .. }
-            | Op::LinearByScenario { x, .. }
-            | Op::LayerNorm { x, .. } => vec![*x],
-            Op::Relu(x)
-            | Op::LeakyRelu(x, _)
-            | Op::Sigmoid(x)
-            | Op::Softmax(x)
-            | Op::SelectByScenario(x)
-            | Op::Slice(x, _) => vec![*x],
-            Op::Add(a, b) | Op::Mul(a, b) | Op::Scale(a, b) | Op::Dot(a, b) | Op::Where(a, b) => vec![*a, *b],
-            Op::Mix { alpha, e } => vec![*alpha, *e],
-            Op::Concat(parts) => parts.clone(),
-        }
-    }
-
     fn reads_mut(&mut self) -> Vec<&mut NodeId> {
         match self {
             Op::Row(_)
@@ -177,16 +154,6 @@ impl Op {
     }
 
     /// Constants that it reads.
-    pub fn constants(&self) -> Vec<ConstId> {
-        match self {
-            Op::Row(c) | Op::ByScenario(c) | Op::Numeric { vector: c, .. } => vec![*c],
-            Op::Linear { weight, bias, .. }
-            | Op::LinearByColumns { weight, bias, .. }
-            | Op::LinearByScenario { weight, bias, .. } => [*weight].into_iter().chain(*bias).collect(),
-            _ => Vec::new(),
-        }
-    }
-
     fn constants_mut(&mut self) -> Vec<&mut ConstId> {
         match self {
             Op::Row(c) | Op::ByScenario(c) | Op::Numeric { vector: c, .. } => vec![c],
@@ -270,14 +237,14 @@ impl<T: PartialEq> Growing<T> {
 
     /// The nodes that lead to `output`.
     pub(super) fn finish(self, output: NodeId) -> Graph<T> {
-        let Self { nodes, constants } = self;
+        let Self { mut nodes, constants } = self;
         let mut used = vec![false; nodes.len()];
         let mut read = vec![false; constants.len()];
         used[output.0] = true;
         for i in (0..nodes.len()).rev().filter(|&i| i <= output.0) {
             if used[i] {
-                nodes[i].op.reads().into_iter().for_each(|x| used[x.0] = true);
-                nodes[i].op.constants().into_iter().for_each(|c| read[c.0] = true);
+                nodes[i].op.reads_mut().into_iter().for_each(|x| used[x.0] = true);
+                nodes[i].op.constants_mut().into_iter().for_each(|c| read[c.0] = true);
             }
         }
         let numbers = |kept: &[bool]| -> Vec<usize> {

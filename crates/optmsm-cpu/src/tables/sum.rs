@@ -61,10 +61,8 @@ fn sum_rows(y: &mut [f32], terms: &[Option<(&Table, &[u32])>], b: usize, start: 
         Start::There => {}
     }
     let mut left = terms;
-    while let [first, rest @ ..] = left {
-        left = rest;
-        let four: Option<&[_; 4]> = terms[terms.len() - rest.len() - 1..].first_chunk();
-        let done = match (first, four) {
+    while let Some(first) = left.first() {
+        let done = match (first, left.first_chunk()) {
             (Some((Table { data: Data::F32(_), .. }, _)), Some(four)) => {
                 four_rows(y, four, b, |data| if let Data::F32(v) = data { Some(&v[..]) } else { None }, |v| v)
             }
@@ -79,9 +77,10 @@ fn sum_rows(y: &mut [f32], terms: &[Option<(&Table, &[u32])>], b: usize, start: 
             _ => false,
         };
         if done {
-            left = &rest[3..];
+            left = &left[4..];
             continue;
         }
+        left = &left[1..];
         if let Some((table, ids)) = first {
             let at = ids[b] as usize * table.width;
             with_elements!(table, data => Stored::read(&data[at..at + table.width], |j, v| {

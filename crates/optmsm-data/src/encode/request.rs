@@ -93,7 +93,7 @@ fn pair(value: &serde_json::Value) -> Option<&[serde_json::Value; 2]> {
 
 impl<'a> Datum<'a> {
     /// A value of JSON. An integer beyond 64 bits is a float there, and its text that of the float: send it as a text. An object, which no
-    /// field can be, is a list of its values that no field can read.
+    /// field can be, becomes a list in a list, which every field refuses.
     pub fn of(value: &'a serde_json::Value) -> Self {
         use serde_json::Value;
         match value {

@@ -58,7 +58,7 @@ pub(super) struct Options {
     /// Write a line of JSON for each request to a file; - for standard output.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
-    /// Report requests that take as long, at most ten a minute.
+    /// Report requests that take this long or longer, at most ten a minute.
     #[arg(long, value_name = "MILLISECONDS")]
     slow: Option<u64>,
     /// Be ready without predicting made-up rows first.

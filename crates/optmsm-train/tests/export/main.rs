@@ -39,7 +39,7 @@ fn install() -> Option<PathBuf> {
     if !available {
         println!("SKIPPED: ONNX Runtime cannot be installed: it takes Python 3 with venv, and PyPI");
     }
-    available.then_some(python)
+    optmsm_testkit::require("onnxruntime", available).then_some(python)
 }
 
 /// A Python that has PyTorch.
@@ -50,7 +50,7 @@ fn torch() -> Option<PathBuf> {
     if !has {
         println!("SKIPPED: {python} has no PyTorch; name one that has in OPTMSM_TORCH");
     }
-    has.then(|| python.into())
+    optmsm_testkit::require("torch", has).then(|| python.into())
 }
 
 /// Has a script check what lies in a place: it reads `checks.json` and ends with the number of checks.

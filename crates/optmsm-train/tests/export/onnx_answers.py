@@ -12,7 +12,7 @@ import xxhash
 
 from curve import Curve
 
-CLOSE = 1e-6
+CLOSE = 1e-6  # what docs/export.md promises: some eight units of a probability near 1, and of sums in another order
 SEPARATORS = {"tags": "|", "wtags": "|", "words": ",", "hlist": "|"}
 NULLS = {"", "NULL", "\\N", "NaN"}
 

@@ -15,7 +15,7 @@ except ImportError:
     np = None
     print("SKIPPED: values of numpy, which this Python lacks")
 
-CLOSE = 1e-6
+CLOSE = 1e-6  # what docs/export.md promises: some eight units of a probability near 1, and of sums in another order
 
 
 def loaded(folder):

@@ -9,9 +9,10 @@ use optmsm_core::error::Error as CoreError;
 use optmsm_data::{DataError, Place, RequestKind};
 use optmsm_serve::{Candidates, Input, Kind, Loader, Model, Refusal, RefusalKind, Rows, Seen, Stamp};
 
-use crate::calibration;
 use crate::error::Error;
+use crate::run::Run;
 use crate::scorer::{Scorer, ScorerOptions, Scores};
+use crate::{calibration, note};
 
 /// Opens runs, with the same options each.
 pub(super) struct Runs(pub(super) ScorerOptions);
@@ -31,15 +32,13 @@ impl Loader for Runs {
     }
 
     fn stamp(&self, path: &Path) -> Option<Stamp> {
-        let mut hash = DefaultHasher::new();
-        let files =
-            ["config.toml", "config.json", "schema.json", calibration::NAME, "checkpoints/best.safetensors"];
-        for name in files {
-            let facts = fs::metadata(path.join(name)).ok().map(|facts| (facts.len(), facts.modified().ok()));
-            facts.hash(&mut hash);
-        }
+        let facts = |path: &Path| fs::metadata(path).ok().map(|facts| (facts.len(), facts.modified().ok()));
         // Without parameters there is nothing to load.
-        fs::metadata(path.join("checkpoints/best.safetensors")).is_ok().then(|| Stamp(hash.finish()))
+        let best = facts(&Run::checkpoint_in(path, "best"))?;
+        let others = ["config.toml", note::NAME, "schema.json", calibration::NAME];
+        let mut hash = DefaultHasher::new();
+        (best, others.map(|name| facts(&path.join(name)))).hash(&mut hash);
+        Some(Stamp(hash.finish()))
     }
 }
 
