@@ -1,10 +1,11 @@
-//! Shared by the tests of OptMSM: the conformance suite of backends, running error bounds, random numbers.
+//! Shared by the tests of OptMSM: the conformance suite of backends, running error bounds, random numbers, jobs of MPI.
 //!
 //! Not published.
 #![forbid(unsafe_code)]
 
 pub mod bounded;
 pub mod conformance;
+pub mod mpi;
 pub mod rng;
 
 /// Whether a test that needs `name` can run here; when not, says so, and panics if the environment variable
