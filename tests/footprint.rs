@@ -12,6 +12,7 @@ use optmsm_core::model::AnyModel;
 use optmsm_core::models;
 use optmsm_core::optim::{AverageConfig, OptimizerConfig, Rule};
 use optmsm_core::plan::Plan;
+use optmsm_core::ranks::Job;
 use optmsm_core::rounding::TableDtype;
 use optmsm_cpu::{Cpu, CpuOptions};
 
@@ -67,8 +68,9 @@ fn measure(case: &Case, config: &LearnerConfig, rows: usize) -> ([usize; 2], [Fo
     });
     let lists: Vec<usize> = lists.collect();
     let none = vec![0; lists.len()];
-    let said = [&none, &lists]
-        .map(|lists| footprint(options.counting(), model(case), config.clone(), rows, lists).unwrap());
+    let said = [&none, &lists].map(|lists| {
+        footprint(options.counting(), model(case), config.clone(), rows, lists, Job::default()).unwrap()
+    });
     let cpu = Cpu::with(options).unwrap();
     // Its thread has what it needs before anything is measured.
     cpu.run_step(|| ());

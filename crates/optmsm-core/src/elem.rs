@@ -3,7 +3,9 @@
 use std::fmt::Debug;
 
 /// Element type of a backend: `f32`, or `f64` where gradients are checked.
-pub trait Elem: num_traits::Float + num_traits::NumAssign + Debug + Default + Send + Sync + 'static {
+pub trait Elem:
+    num_traits::Float + num_traits::NumAssign + bytemuck::Pod + Debug + Default + Send + Sync + 'static
+{
     /// Rounds to this type.
     fn of(v: f64) -> Self;
     /// Widens.

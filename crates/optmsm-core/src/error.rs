@@ -22,6 +22,8 @@
 //! # Ok::<(), Error>(())
 //! ```
 
+use optmsm_comm::CommError;
+
 /// Any error, of any thread: the source of an error of a device or of a reader of tensors.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -61,6 +63,9 @@ pub enum Error {
         #[source]
         kind: TensorErrorKind,
     },
+    /// The ranks of a job cannot go on together.
+    #[error("ranks: {0}")]
+    Ranks(#[from] CommError),
     /// A device or its memory failed.
     #[error("backend {backend}: {source}")]
     #[non_exhaustive]

@@ -158,6 +158,23 @@ impl InputSpec {
         (begin.next() == Some(first) && begin.next().is_some()).then(readers)
     }
 
+    /// The fields of each embedding table, in schema order; tables in the order of their first fields.
+    pub fn tables(&self) -> Vec<Vec<usize>> {
+        let mut tables: Vec<Vec<usize>> = Vec::new();
+        let mut places = HashMap::new();
+        for (index, field) in self.fields.iter().enumerate() {
+            if let FieldKind::Numeric = field.kind {
+                continue;
+            }
+            let table = *places.entry(field.table()).or_insert(tables.len());
+            if table == tables.len() {
+                tables.push(Vec::new());
+            }
+            tables[table].push(index);
+        }
+        tables
+    }
+
     /// Number of fields of a role.
     pub fn count(&self, role: Role) -> usize {
         self.fields.iter().filter(|f| f.role == role).count()

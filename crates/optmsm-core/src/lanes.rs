@@ -17,7 +17,7 @@ use crate::runtime::Weights;
 use crate::uploaded::{Block, Inputs};
 
 use split::Split;
-pub(crate) use training::{LaneGrads, StepKey, TrainingLanes};
+pub(crate) use training::{LaneGrads, StepKey, Totals, TrainingLanes};
 
 /// Uploaded inputs and lanes with their activations, sized once for the largest batch; `G` is what a lane of a training pass
 /// has beside.

@@ -2,29 +2,30 @@
 
 mod builder;
 mod footprint;
+mod part;
 mod trace;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Backend, Elem, Mat, TableStep, Write};
+use crate::backend::{Backend, Elem};
 use crate::batch::Batch;
 use crate::error::{BatchPart, Error, Result};
 use crate::lanes::{StepKey, TrainingLanes};
 use crate::model::{Exhibit, Measured, Model, ModelSpec};
-use crate::optim::{
-    AverageConfig, Clip, DecayRows, OptimizerConfig, Period, Schedule, ScheduleConfig, Update,
-};
+use crate::optim::{AverageConfig, Clip, DecayRows, OptimizerConfig, Period, Schedule, ScheduleConfig};
 use crate::params::{HostTensor, TableSpec, TensorSink, TensorSource};
 use crate::plan::Plan;
 use crate::predictor::{Answer, plain};
-use crate::rounding::{Rounding, TableDtype};
+use crate::ranks::{AllRows, Cut, Job, On, Team};
+use crate::rounding::TableDtype;
 use crate::runtime::Params;
-use crate::tables::{CURRENT, Moving, PIECE, Rest};
+use crate::tables::{CURRENT, PIECE, Rest};
 
 pub use builder::LearnerBuilder;
 pub use footprint::{Footprint, footprint};
+pub(crate) use part::{Gradients, Part, Touched};
 pub use trace::{KEPT, Trace, TracedStep};
 
 use trace::Tracer;
@@ -89,7 +90,7 @@ impl LearnerConfig {
     }
 
     /// Whether tables are stored otherwise than they are exported.
-    fn tables_have_state(&self) -> bool {
+    pub(crate) fn tables_have_state(&self) -> bool {
         self.average.is_some() || self.tables().decay_rows == DecayRows::All
     }
 }
@@ -105,7 +106,7 @@ pub struct StepLoss {
 
 impl StepLoss {
     /// From the sums of a batch of `rows` rows of the weight `weight` together.
-    fn of<B: Backend, M: Model<B>>(model: &M, sums: &[f64], rows: usize, weight: f64) -> Self {
+    pub(crate) fn of<B: Backend, M: Model<B>>(model: &M, sums: &[f64], rows: usize, weight: f64) -> Self {
         let bce = if weight > 0.0 { sums[0] / weight } else { 0.0 };
         Self { bce, penalty: model.penalty(&sums[1..], rows as f64) }
     }
@@ -133,6 +134,8 @@ pub struct Learner<B: Backend, M: Model<B>> {
     tracer: Tracer<B>,
     last: (usize, f64), // rows and Σw of the last step
     answer: Answer,
+    team: Option<Team<B>>, // with others, or with several groups: `state`, `tables` and the rows of `params` are in its shards then
+    part: usize,           // rows that go through the model together at most
 }
 
 impl<B: Backend, M: Model<B>> std::fmt::Debug for Learner<B, M> {
@@ -150,30 +153,66 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// # Errors
     /// When a constant is out of range, or memory is short.
     pub fn new(be: B, model: M, config: LearnerConfig, max_rows: usize, seed: u64) -> Result<Self> {
-        let mut learner = Self::allocate(be, model, config, max_rows, seed)?;
-        let Self { be, model, params, .. } = &mut learner;
-        params.init(be, model, seed)?;
+        Self::in_job(be, model, config, (max_rows, seed), Job::default())
+    }
+
+    /// The same as one rank of a job, for batches of at most `max_rows` rows over all ranks; each builds the same model. All ranks
+    /// then call the same methods in the same order with the same batches, and all get the same results. Parameters, and with them
+    /// all results, depend on the job's number of groups, not on that of its ranks.
+    ///
+    /// # Errors
+    /// As [`Learner::new`].
+    pub fn in_job(
+        be: B,
+        model: M,
+        config: LearnerConfig,
+        (max_rows, seed): (usize, u64),
+        job: Job,
+    ) -> Result<Self> {
+        let mut learner = Self::allocate(be, model, config, (max_rows, seed), job)?;
+        let Self { be, model, params, team, .. } = &mut learner;
+        params.init_dense(be, seed);
+        match team {
+            Some(team) => team.init(be, model, params, seed)?,
+            None => params.tables.init(be, model.spec().embedding().tables(), seed)?,
+        }
         Ok(learner)
     }
 
-    /// All the memory of [`Learner::new`], with zeros for parameters.
-    fn allocate(be: B, model: M, config: LearnerConfig, max_rows: usize, seed: u64) -> Result<Self> {
+    /// All the memory of [`Learner::in_job`], with zeros for parameters.
+    fn allocate(
+        be: B,
+        model: M,
+        config: LearnerConfig,
+        (max_rows, seed): (usize, u64),
+        job: Job,
+    ) -> Result<Self> {
         config.validate()?;
-        let params = Params::new(&be, &model, config.average.is_some())?;
+        let (alone, part) = (job.is_plain(), max_rows.div_ceil(job.groups()));
+        if !alone && !be.fields_by_id() {
+            let problem = format!("is {}, and {} trains with one group so far", job.groups(), be.name());
+            return Err(Error::config("train.groups", problem, "set it to 1, or train on the CPU"));
+        }
+        // Rows that the groups of this rank touch at most, but for lists.
+        let copies = part * job.share();
+        let params = Params::new(&be, &model, config.average.is_some(), (!alone).then_some(copies))?;
         let (count, _) = config.optimizer.state();
-        let state = (0..count).map(|_| be.alloc(model.spec().params().len())).collect::<Result<_>>()?;
+        let flat = |_| be.alloc(model.spec().params().len());
+        let state = (0..count).filter(|_| alone).map(flat).collect::<Result<_>>()?;
         let (count, per_row) = config.tables().state();
         let table = |t: &TableSpec| -> Result<Vec<B::Buf>> {
-            let count = if t.frozen { 0 } else { count };
+            let count = if t.frozen || !alone { 0 } else { count };
             let len = if per_row { t.rows } else { t.rows * t.width };
             (0..count).map(|_| be.alloc(len)).collect()
         };
         Ok(Self {
             tables: model.spec().embedding().tables().iter().map(table).collect::<Result<_>>()?,
-            lanes: TrainingLanes::new(&be, &model, max_rows)?,
+            lanes: TrainingLanes::new(&be, &model, part)?,
             sum_sq: be.alloc(1)?,
             plan: Plan::default(),
-            tracer: Tracer::new(&be, &model, max_rows)?,
+            tracer: Tracer::new(&be, &model, if alone { part } else { 0 })?,
+            team: (!alone).then(|| Team::new(&be, &model, &config, job)).transpose()?,
+            part,
             last: (0, 1.0),
             answer: plain(),
             step: 0,
@@ -194,6 +233,11 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// The model.
     pub fn model(&self) -> &M {
         &self.model
+    }
+
+    /// The job that it is a rank of.
+    pub fn job(&self) -> Job {
+        self.team.as_ref().map_or(Job::default(), |team| team.job().clone())
     }
 
     /// Inputs, tensors and measures of the model.
@@ -227,6 +271,21 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// # Errors
     /// When the batch does not fit the model's inputs, the schedule needs [`Learner::set_run`], or the device failed.
     pub fn step(&mut self, batch: &Batch) -> Result<StepLoss> {
+        if let Some(team) = &self.team {
+            let input = self.model.spec().input();
+            batch.validate(input)?;
+            if batch.labels.len() != batch.rows() {
+                let problem = "has no labels; training needs one per row";
+                return Err(Error::batch(BatchPart::Batch, None, problem));
+            }
+            let (mut own, mut cut) = (Batch::new(input), Cut::default());
+            let rows = team.job().own_rows(batch.rows());
+            own.push_rows(batch, &rows.map(|row| row as u32).collect::<Vec<_>>());
+            let all = AllRows { scenarios: &batch.scenarios, weights: &batch.weights };
+            cut.build(&mut own, all, input, team.job())?;
+            self.step_cut(&cut)?;
+            return self.loss();
+        }
         let mut plan = std::mem::take(&mut self.plan);
         let done = plan.build(batch, self.model.spec().input(), true).and_then(|()| self.step_plan(&plan));
         self.plan = plan;
@@ -236,54 +295,63 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
 
     /// One training step on a plan that a loader made; [`Learner::trace`] reads its loss when wanted.
     pub fn step_plan(&mut self, plan: &Plan<B::Elem>) -> Result<()> {
+        if self.team.is_some() {
+            let problem = "is above 1, where a plan is not all that a step takes";
+            return Err(Error::config("train.groups", problem, "use Learner::step or Learner::step_cut"));
+        }
         let be = Arc::clone(&self.be);
         be.run_step(|| self.step_inside(plan))
     }
 
-    fn step_inside(&mut self, plan: &Plan<B::Elem>) -> Result<()> {
+    /// The same for a rank of a job, on its groups of a batch.
+    ///
+    /// # Errors
+    /// As [`Learner::step`]; another rank is gone.
+    pub fn step_cut(&mut self, cut: &Cut<B::Elem>) -> Result<()> {
+        if self.team.is_none() {
+            return cut.plans.first().map_or(Ok(()), |plan| self.step_plan(plan));
+        }
+        self.has_schedule()?;
+        if cut.rows() == 0 {
+            return Err(Error::batch(BatchPart::Batch, None, "has no rows"));
+        }
+        let Self { be, model, config, seed, step, params, lanes, team, .. } = self;
+        let on = On { be: &**be, model: &*model, config, seed: *seed, step: *step + 1 };
+        be.run_step(|| team.as_mut().map_or(Ok(()), |team| team.step(&on, params, lanes, cut)))?;
+        *step += 1;
+        Ok(())
+    }
+
+    fn has_schedule(&self) -> Result<()> {
         if self.config.schedule.kind != Schedule::Constant && self.config.schedule.period == Period::RUN {
             let problem = "\"run\" says nothing here, where the number of steps is not known";
             return Err(Error::config("train.schedule.period", problem, "give a number of steps"));
         }
+        Ok(())
+    }
+
+    fn step_inside(&mut self, plan: &Plan<B::Elem>) -> Result<()> {
+        self.has_schedule()?;
         self.gradients(plan, true)?;
         self.step += 1;
         self.tracer.keep(&*self.be, &self.lanes, plan, self.step);
         let Self { be, config, params, lanes, state, tables, sum_sq, .. } = self;
-        let len = params.dense.layout().len();
         let specs = self.model.spec().embedding().tables();
         let Some(grads) = lanes.grads() else { return Ok(()) };
         let (embedding, inputs) = (lanes.embedding(), lanes.inputs());
-        let moving = |spec: &&TableSpec| !spec.frozen;
-        if config.clip_norm.is_some() {
-            be.sum_sq(sum_sq, Write::Set, &grads.dense.buf, len);
-            for spec in specs.iter().filter(moving) {
-                let len = inputs.touched(spec).unique_count * spec.width;
-                be.sum_sq(sum_sq, Write::Add, embedding.table(spec), len);
-            }
-        }
-        let clip = || config.clip_norm.map(|max_norm| Clip { max_norm, sum_sq: &*sum_sq });
-        let share = config.schedule.share(self.step);
-        let update = Update::new(&config.optimizer, self.step, share, clip());
-        be.step_dense(&mut params.dense.buf, &grads.dense.buf, state, len, &update);
-        let rest = config.rest(self.step, share);
-        if let Some(average) = &mut params.average {
-            be.average(&mut average.buf, &params.dense.buf, len, rest.keep);
-        }
-        let mut update = Update::new(config.tables(), self.step, share, clip());
-        let (rows, p) = params.tables.rest(&**be, rest);
-        if config.tables().decay_rows == DecayRows::All {
-            // They have decayed with all rows; w = p · w̃ moves by lr where w̃ moves by lr / p.
-            (update.weight_decay, update.lr) = (0.0, update.lr / p);
-        }
-        let steps = specs.iter().zip(tables).zip(rows).enumerate();
-        let steps = steps.filter_map(|(number, ((spec, state), moving))| {
-            let Moving { rows: table, average } = moving?;
-            let column = inputs.touched(spec);
-            let g = Mat::new(embedding.table(spec), column.unique_count, spec.width);
-            let rounding = Rounding::new(self.seed, self.step as u32, number);
-            Some(TableStep { table, g, state, average, rows: &column.unique, rounding })
+        let touched = |number: usize| {
+            let (spec, column) = (&specs[number], inputs.touched(&specs[number]));
+            Touched { g: embedding.table(spec), count: column.unique_count, ids: &column.unique }
+        };
+        let grads = Gradients { dense: &grads.dense.buf, len: params.dense.layout().len(), specs, touched };
+        let clip = config.clip_norm.map(|max_norm| {
+            grads.sum_sq(&**be, sum_sq);
+            Clip { max_norm, sum_sq: &*sum_sq }
         });
-        be.step_tables(steps, &update);
+        let average = params.average.as_mut().map(|average| &mut average.buf);
+        let dense = (&mut params.dense.buf, average, &mut state[..]);
+        let part = Part { dense, tables: &mut params.tables, state: tables };
+        part.step(&**be, config, (self.seed, self.step), &grads, clip);
         Ok(())
     }
 
@@ -299,6 +367,9 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
 
     /// Loss of the last step, read back from the device.
     pub fn loss(&mut self) -> Result<StepLoss> {
+        if let Some(team) = &self.team {
+            return team.loss(&self.model);
+        }
         let sums = self.lanes.sums(&self.be)?;
         let (rows, weight) = self.last;
         Ok(StepLoss::of(&self.model, &sums, rows, weight))
@@ -309,6 +380,9 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// # Errors
     /// When the device failed.
     pub fn trace(&mut self, to: &mut Trace<B::Elem>) -> Result<()> {
+        if let Some(team) = &mut self.team {
+            return team.trace(&self.model, to);
+        }
         self.tracer.read(&*self.be, &self.model, to)
     }
 
@@ -335,10 +409,15 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     }
 
     fn predict_and_measure(&mut self, batch: &Batch, measured: Option<&mut Measured>) -> Result<Vec<f32>> {
-        let Self { be, model, params, lanes, plan, answer, .. } = self;
+        let Self { be, model, config, seed, step, params, lanes, plan, answer, team, part, .. } = self;
         let mut out = vec![0.0; batch.rows()];
         let each = |row: usize, o: B::Elem| out[row] = answer(o.wide(), batch.scenarios[row]);
-        lanes.predict((be, model, params), plan, batch, measured, each)?;
+        let Some(team) = team else {
+            lanes.predict((be, model, params), plan, batch, measured, each)?;
+            return Ok(out);
+        };
+        let on = On { be: &**be, model: &*model, config, seed: *seed, step: *step };
+        team.predict(&on, params, lanes, plan, batch, *part, measured, each)?;
         Ok(out)
     }
 
@@ -347,7 +426,10 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// # Errors
     /// When the device failed.
     pub fn exhibits(&mut self, measured: &Measured) -> Result<Vec<Exhibit>> {
-        let Self { be, model, params, lanes, .. } = self;
+        let Self { be, model, params, lanes, team, .. } = self;
+        if let Some(team) = team {
+            team.bring_averages(be, params)?;
+        }
         lanes.exhibits((be, model, params), measured)
     }
 
@@ -358,9 +440,14 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
         Ok(tensors)
     }
 
-    /// The same in pieces, with the type that each tensor is stored in.
+    /// The same in pieces, with the type that each tensor is stored in. In a job all ranks call; rank 0 alone gets the rows of
+    /// tables and all state, the others names and shapes.
     pub fn export_to(&self, sink: &mut dyn TensorSink<B::Elem>) -> Result<()> {
-        self.params.export(&*self.be, &self.model, sink)
+        let (be, model, params) = (&*self.be, &self.model, &self.params);
+        match &self.team {
+            Some(team) => team.export((be, model), params, sink),
+            None => params.export(be, model, sink),
+        }
     }
 
     /// The gradients of `self.plan`, by the names of the parameters; tables dense.
@@ -383,7 +470,14 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     }
 
     /// Loss and gradients (by the names of the parameters; tables dense) at the current parameters, without a step.
+    ///
+    /// # Errors
+    /// As [`Learner::step`]; the learner is part of a job of more than one group.
     pub fn loss_and_gradients(&mut self, batch: &Batch) -> Result<(StepLoss, Vec<HostTensor<B::Elem>>)> {
+        if self.team.is_some() {
+            let problem = "is above 1, where gradients are only made for a step";
+            return Err(Error::config("train.groups", problem, "use one group"));
+        }
         let mut plan = std::mem::take(&mut self.plan);
         let done =
             plan.build(batch, self.model.spec().input(), true).and_then(|()| self.gradients(&plan, false));
@@ -394,7 +488,10 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
 
     /// Takes the parameters from `source`, at which averages then start; other optimizer state stays.
     pub fn import(&mut self, source: &dyn TensorSource<B::Elem>) -> Result<()> {
-        self.params.import(&*self.be, &self.model, source)
+        let Self { be, model, params, team, .. } = self;
+        let Some(team) = team else { return params.import(be, model, source) };
+        params.import_dense(be, model, source)?;
+        team.import(be, model, params, source)
     }
 
     /// Replaces rows of a table, from row `first` on; `name` is that of [`Learner::export`], and `data` whole rows.
@@ -402,7 +499,11 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
     /// # Errors
     /// There is no such table or row, or a number is out of the range of the table's type.
     pub fn set_rows(&mut self, name: &str, first: usize, data: &[B::Elem]) -> Result<()> {
-        self.params.tables.set_rows(&*self.be, self.model.spec().embedding().tables(), name, first, data)
+        let Self { be, model, params, team, .. } = self;
+        match team {
+            Some(team) => team.set_rows(&**be, model, name, first, data),
+            None => params.tables.set_rows(be, model.spec().embedding().tables(), name, first, data),
+        }
     }
 
     /// Optimizer state, as `optimizer.{state}.{parameter}`: with what [`Learner::export`] brings, all that training goes on from.
@@ -414,6 +515,9 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
 
     /// The same in pieces.
     pub fn export_state_to(&self, sink: &mut dyn TensorSink<B::Elem>) -> Result<()> {
+        if let Some(team) = &self.team {
+            return team.export_state((&*self.be, &self.model), &self.config, &self.params, sink);
+        }
         for (flat, state) in self.state.iter().zip(self.config.optimizer.state_names()) {
             let name = |name: &str| format!("optimizer.{state}.{name}");
             self.model.spec().params().export(&*self.be, flat, sink, name)?;
@@ -444,6 +548,15 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
 
     /// Takes optimizer state and the number of steps from a checkpoint, after [`Learner::import`] of its parameters.
     pub fn import_state(&mut self, source: &dyn TensorSource<B::Elem>, steps: u64) -> Result<()> {
+        let Self { be, model, config, params, team: Some(team), step, .. } = self else {
+            return self.import_whole_state(source, steps);
+        };
+        team.import_state((&**be, &*model), config, params, source)?;
+        *step = steps;
+        Ok(())
+    }
+
+    fn import_whole_state(&mut self, source: &dyn TensorSource<B::Elem>, steps: u64) -> Result<()> {
         for (flat, state) in self.state.iter_mut().zip(self.config.optimizer.state_names()) {
             let name = |name: &str| format!("optimizer.{state}.{name}");
             self.model.spec().params().import(&*self.be, flat, source, name)?;
@@ -474,6 +587,6 @@ impl<B: Backend, M: Model<B>> Learner<B, M> {
 }
 
 /// Shape of a table's optimizer state.
-fn state_shape(rule: &OptimizerConfig, spec: &TableSpec) -> Vec<usize> {
+pub(crate) fn state_shape(rule: &OptimizerConfig, spec: &TableSpec) -> Vec<usize> {
     if rule.state().1 { vec![spec.rows] } else { vec![spec.rows, spec.width] }
 }

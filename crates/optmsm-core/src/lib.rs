@@ -31,6 +31,7 @@ pub mod plan;
 pub mod precision;
 pub mod predictor;
 pub mod profile;
+pub mod ranks;
 pub mod reference;
 pub mod rounding;
 mod runtime;

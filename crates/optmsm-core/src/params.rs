@@ -11,7 +11,7 @@ use crate::philox::Stream;
 use crate::rounding::TableDtype;
 
 /// Tensors start at multiples of this many elements: a cache line of `f32`.
-const ALIGN: usize = 16;
+pub(crate) const ALIGN: usize = 16;
 
 /// Handle of one tensor of a [`ParamLayout`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

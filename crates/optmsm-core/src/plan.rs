@@ -14,6 +14,7 @@ use crate::batch::{Batch, Column};
 use crate::config::{FieldKind, InputSpec, Pooling};
 use crate::elem::Elem;
 use crate::error::Result;
+use crate::params::TableSpec;
 
 /// An ordered batch with its planned embedding updates.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +65,11 @@ impl<E: Elem> Plan<E> {
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.order.len()
+    }
+
+    /// Its distinct ids of a table, when training.
+    pub(crate) fn touched(&self, table: &TableSpec) -> &PlannedColumn<E> {
+        table.shared.map_or_else(|| &self.columns[table.fields[0]], |number| &self.shared[number])
     }
 
     /// Checks and orders `batch`; when `training`, with labels and weights and the embedding updates planned.

@@ -65,7 +65,7 @@ impl<B: Backend, M: Model<B>> Predictor<B, M> {
     /// # Errors
     /// When a tensor is missing or of another shape, `max_rows` is 0, or memory is short.
     pub fn new(be: B, model: M, source: &dyn TensorSource<B::Elem>, max_rows: usize) -> Result<Self> {
-        let mut params = Params::new(&be, &model, false)?;
+        let mut params = Params::new(&be, &model, false, None)?;
         params.import(&be, &model, source)?;
         let mut prepared = model.alloc_prepared(&be, false)?;
         model.prepare(&be, &mut prepared, &params.dense, &params.running);

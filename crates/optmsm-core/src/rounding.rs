@@ -14,6 +14,8 @@
 //! point becomes infinite, as in IEEE arithmetic: a row that leaves the range makes the loss infinite or NaN, and
 //! is noticed as every divergence is. Saturating would hide it. NaN stays NaN and infinity stays infinity.
 
+use std::borrow::Cow;
+
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 
@@ -127,18 +129,57 @@ pub struct Rounding {
     pub step: u32,
     /// Number of the table plus 2³¹.
     pub site: u32,
+    /// Ids of the rows.
+    pub rows: Rows,
+}
+
+/// Ids that the rows of a table in memory have: row i has `first + i · step`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// Id of the first row.
+    pub first: u32,
+    /// Ids from one row to the next.
+    pub step: u32,
+}
+
+impl Rows {
+    /// Those of a whole table.
+    pub const ALL: Self = Self { first: 0, step: 1 };
+
+    /// Id of a row.
+    #[inline]
+    pub fn id(self, row: u32) -> u32 {
+        self.first + row * self.step
+    }
+
+    /// Rows here of a table whose ids are below `ids`.
+    pub fn count(self, ids: usize) -> usize {
+        ids.saturating_sub(self.first as usize).div_ceil(self.step as usize)
+    }
+
+    /// The rows here of `data`, which has `width` elements for each id from `first` on: the row of the first one, and its elements on.
+    pub(crate) fn of<E: Copy>(self, first: usize, width: usize, data: &[E]) -> (usize, Cow<'_, [E]>) {
+        if self == Self::ALL {
+            return (first, data.into());
+        }
+        let before = self.count(first);
+        let next = self.id(before as u32) as usize - first;
+        let rows = data.chunks_exact(width.max(1)).skip(next).step_by(self.step as usize);
+        (before, rows.flatten().copied().collect())
+    }
 }
 
 impl Rounding {
-    /// Words of table `table` (in the order of the fields) in step `step`.
+    /// Words of table `table` (in the order of the fields) in step `step`, all of whose rows are there.
     pub fn new(seed: u64, step: u32, table: usize) -> Self {
-        Self { seed, step, site: TABLE_SITES + table as u32 }
+        Self { seed, step, site: TABLE_SITES + table as u32, rows: Rows::ALL }
     }
 
     /// Words of columns `4·quad..4·quad + 4` of row `row`.
     #[inline]
     pub fn words(&self, row: u32, quad: u32) -> [u32; 4] {
-        philox4x32([row, quad, self.site, self.step], [self.seed as u32, (self.seed >> 32) as u32])
+        let counter = [self.rows.id(row), quad, self.site, self.step];
+        philox4x32(counter, [self.seed as u32, (self.seed >> 32) as u32])
     }
 }
 

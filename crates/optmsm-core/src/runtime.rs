@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::fold::Folds;
 use crate::model::Model;
 use crate::params::{Flat, TensorSink, TensorSource};
+use crate::rounding::Rows;
 use crate::tables::Tables;
 
 /// Dense parameters and embedding tables, with their averages where there are any, and running statistics.
@@ -17,10 +18,15 @@ pub(crate) struct Params<B: Backend> {
 }
 
 impl<B: Backend> Params<B> {
-    pub(crate) fn new(be: &B, model: &impl Model<B>, averaged: bool) -> Result<Self> {
+    /// Zeros; where `copies` is given, of tables there is only room for as many rows, which others have.
+    pub(crate) fn new(be: &B, model: &impl Model<B>, averaged: bool, copies: Option<usize>) -> Result<Self> {
         let spec = model.spec();
         let flat = || Flat::new(be, spec.params());
-        let tables = Tables::new(be, spec.embedding().tables(), averaged)?;
+        let specs = spec.embedding().tables();
+        let tables = match copies {
+            Some(rows) => Tables::copies(be, specs, averaged, rows)?,
+            None => Tables::new(be, specs, averaged, Rows::ALL)?,
+        };
         let average = averaged.then(flat).transpose()?;
         Ok(Self { dense: flat()?, average, running: Flat::new(be, spec.running())?, tables })
     }
@@ -35,12 +41,11 @@ impl<B: Backend> Params<B> {
         self.average.as_ref().filter(|_| averaged).unwrap_or(&self.dense)
     }
 
-    /// Initial values, those of tables rounded to the nearest that their type holds; averages start there.
-    pub(crate) fn init(&mut self, be: &B, model: &impl Model<B>, seed: u64) -> Result<()> {
+    /// Initial values of all but the tables; averages start there.
+    pub(crate) fn init_dense(&mut self, be: &B, seed: u64) {
         self.dense.init(be, seed);
         self.average.iter_mut().for_each(|average| average.init(be, seed));
         self.running.init(be, seed);
-        self.tables.init(be, model.spec().embedding().tables(), seed)
     }
 
     /// The averages where there are any, else the parameters; the running statistics beside.
@@ -63,12 +68,22 @@ impl<B: Backend> Params<B> {
         model: &impl Model<B>,
         source: &dyn TensorSource<B::Elem>,
     ) -> Result<()> {
+        self.import_dense(be, model, source)?;
+        self.tables.import(be, model.spec().embedding().tables(), source)
+    }
+
+    /// The same without the tables.
+    pub(crate) fn import_dense(
+        &mut self,
+        be: &B,
+        model: &impl Model<B>,
+        source: &dyn TensorSource<B::Elem>,
+    ) -> Result<()> {
         let spec = model.spec();
         for flat in std::iter::once(&mut self.dense).chain(&mut self.average) {
             spec.params().import(be, &mut flat.buf, source, str::to_string)?;
         }
-        spec.running().import(be, &mut self.running.buf, source, str::to_string)?;
-        self.tables.import(be, spec.embedding().tables(), source)
+        spec.running().import(be, &mut self.running.buf, source, str::to_string)
     }
 }
 

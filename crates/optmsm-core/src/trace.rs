@@ -23,6 +23,7 @@ use crate::layers::embedding::Source;
 use crate::model::{Cx, Model};
 use crate::params::{Flat, Tensor, TensorSource};
 use crate::reference::Reference;
+use crate::rounding::Rows;
 use crate::tables::Tables;
 use crate::uploaded::{Block, Inputs};
 
@@ -81,7 +82,7 @@ pub fn trace<T: Elem, M: Model<Tracer<T>>>(model: &M, source: &dyn TensorSource<
     spec.params().import(&be, &mut dense.buf, source, str::to_string)?;
     let mut running = Flat::new(&be, spec.running())?;
     spec.running().import(&be, &mut running.buf, source, str::to_string)?;
-    let tables = Tables::new(&be, spec.embedding().tables(), false)?;
+    let tables = Tables::new(&be, spec.embedding().tables(), false, Rows::ALL)?;
     let mut prepared = model.alloc_prepared(&be, false)?;
     model.prepare(&be, &mut prepared, &dense, &running);
     let mut act = model.alloc_activations(&be, ROWS, false)?;

@@ -96,6 +96,13 @@ impl<B: Backend> Inputs<B> {
         columns.try_for_each(|(to, from)| to.load(be, from, training))
     }
 
+    /// Where the plan is of a part of a batch, takes the first row of each scenario in all of it.
+    pub(crate) fn load_scenarios(&mut self, be: &B, of_batch: Option<&[u32]>) {
+        if let (Some(offsets), true) = (of_batch, self.grouped) {
+            be.upload_ids(&mut self.groups, offsets);
+        }
+    }
+
     /// Scenario of each row of the ordered batch.
     pub fn scenarios(&self) -> &B::Ids {
         &self.scenarios

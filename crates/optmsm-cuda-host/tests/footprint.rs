@@ -7,6 +7,7 @@ use optmsm_core::learner::{Learner, LearnerConfig, footprint};
 use optmsm_core::model::AnyModel;
 use optmsm_core::models;
 use optmsm_core::plan::Plan;
+use optmsm_core::ranks::Job;
 use optmsm_cuda::{Precision, RESERVED};
 
 /// A model of the case on any backend.
@@ -27,7 +28,9 @@ fn a_learner_allocates_what_its_footprint_says() {
         let lists: Vec<usize> = lists.collect();
         let config = LearnerConfig::default();
         let [without, with] = [&vec![0; lists.len()], &lists].map(|lists| {
-            footprint(optmsm_cuda::counting(), model(&case), config.clone(), 40, lists).unwrap().total()
+            footprint(optmsm_cuda::counting(), model(&case), config.clone(), 40, lists, Job::default())
+                .unwrap()
+                .total()
         });
         let mut learner = Learner::new(be, model(&case), config, 40, 1).unwrap();
         assert_eq!(learner.backend().device().held(), without, "{}", case.name);

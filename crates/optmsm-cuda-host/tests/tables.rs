@@ -7,7 +7,7 @@ use optmsm_core::backend::{
 };
 use optmsm_core::optim::{self, OptimizerConfig, Rule};
 use optmsm_core::reference::Reference;
-use optmsm_core::rounding::{Rounding, TableDtype};
+use optmsm_core::rounding::{Rounding, Rows, TableDtype};
 use optmsm_cuda::{Cuda, Precision};
 use optmsm_cuda_host::Host;
 use optmsm_testkit::rng::Rng;
@@ -231,7 +231,7 @@ fn rounding_is_that_of_the_definition_bit_by_bit() {
         // 0 − 1 · (−v)
         let g = buffer(&be, &v.iter().map(|v| -v).collect::<Vec<_>>());
         let at = ids(&be, &(0..rows as u32).collect::<Vec<_>>());
-        let rounding = Rounding { seed: 0x1234_5678_9abc, step: 5, site: rng.bits() };
+        let rounding = Rounding { seed: 0x1234_5678_9abc, step: 5, site: rng.bits(), rows: Rows::ALL };
         let update = optim::Update::new(&config, 1, 1.0, None);
         let (g, on) = (Mat::new(&g, rows, width), &mut table);
         let step = TableStep { table: on, g, state: &mut [], average: None, rows: &at, rounding };

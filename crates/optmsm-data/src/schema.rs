@@ -299,6 +299,16 @@ impl Schema {
     /// The system cannot write the file.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
+        let json =
+            self.to_json().map_err(|e| DataError::io(&path.display().to_string(), "write", e.into()))?;
+        write_atomic(path, &json)
+    }
+
+    /// The bytes that [`Schema::save`] writes.
+    ///
+    /// # Errors
+    /// None that a schema could have.
+    pub fn to_json(&self) -> serde_json::Result<Vec<u8>> {
         let is_plain = |f: &FieldSchema| f.table.is_none() && f.encoding.is_plain();
         let version = match self.reading.is_plain() {
             false => VERSION,
@@ -306,10 +316,9 @@ impl Schema {
             true => FIELDS,
         };
         let saved = Saved { format: FORMAT, version, fingerprint: self.fingerprint(), schema: self };
-        let mut json = serde_json::to_vec_pretty(&saved)
-            .map_err(|e| DataError::io(&path.display().to_string(), "write", io::Error::from(e)))?;
+        let mut json = serde_json::to_vec_pretty(&saved)?;
         json.push(b'\n');
-        write_atomic(path, &json)
+        Ok(json)
     }
 
     /// Reads a schema that [`Schema::save`] wrote.
@@ -329,39 +338,47 @@ impl Schema {
             ),
             _ => DataError::io(&name, "read", source),
         })?;
+        Self::from_json(&bytes, &name)
+    }
+
+    /// The schema of bytes that [`Schema::to_json`] made; `name` says in messages where they are from.
+    ///
+    /// # Errors
+    /// They are no schema, or damaged.
+    pub fn from_json(bytes: &[u8], name: &str) -> Result<Self> {
         let broken = |e: serde_json::Error| {
             DataError::file(
                 FileErrorKind::Damaged,
-                &name,
+                name,
                 format!("the schema is damaged: {e}"),
                 "restore the file, or train again",
             )
         };
         // A file that is no JSON was a schema that is damaged as likely as it was anything else.
-        let label: Label = serde_json::from_slice(&bytes).map_err(|e| match e.classify() {
-            serde_json::error::Category::Data => foreign(&name),
+        let label: Label = serde_json::from_slice(bytes).map_err(|e| match e.classify() {
+            serde_json::error::Category::Data => foreign(name),
             _ => broken(e),
         })?;
         if label.format != FORMAT {
-            return Err(foreign(&name));
+            return Err(foreign(name));
         }
         if !(PLAIN..=VERSION).contains(&label.version) {
             let problem =
                 format!("schema version {}, but this program reads {PLAIN} to {VERSION}", label.version);
             return Err(DataError::file(
                 FileErrorKind::Foreign,
-                &name,
+                name,
                 problem,
                 "use the program that wrote it, or train again",
             ));
         }
-        let mut content: Content = serde_json::from_slice(&bytes).map_err(broken)?;
+        let mut content: Content = serde_json::from_slice(bytes).map_err(broken)?;
         let found = content.schema.fingerprint();
         if found != content.fingerprint {
             let problem = "the schema was changed after it was written: its fingerprint differs";
             return Err(DataError::file(
                 FileErrorKind::Damaged,
-                &name,
+                name,
                 problem,
                 "restore the file, or train again",
             ));
@@ -369,7 +386,7 @@ impl Schema {
         content.schema.borrow_vocabularies();
         content.schema.check().map_err(|problem| {
             let problem = format!("the schema is damaged: {problem}");
-            DataError::file(FileErrorKind::Damaged, &name, problem, "restore the file, or train again")
+            DataError::file(FileErrorKind::Damaged, name, problem, "restore the file, or train again")
         })?;
         Ok(content.schema)
     }

@@ -1,6 +1,7 @@
 //! Checks before anything is trained: how a configuration reads its data, and how much memory training takes.
 
 mod memory;
+mod ranks;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::verify::{Labels, expected, watch};
 use crate::{data_files, rows, sampling};
 
 pub use memory::Memory;
+pub use ranks::{RanksCheck, Sent};
 
 /// Rows that are read at a time.
 const CHUNK: usize = 4096;
@@ -42,8 +44,11 @@ pub struct Check {
     pub tensors: Vec<TensorCheck>,
     /// Elements of all of them.
     pub parameters: usize,
-    /// Memory of training, in bytes.
+    /// Memory of training, in bytes; of several ranks, that of one.
     pub memory: Memory,
+    /// Bytes that ranks send each other; none of training in one process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<RanksCheck>,
     /// Warnings of the rows that were looked at against training on them as they are.
     pub warnings: Vec<String>,
 }
@@ -125,15 +130,16 @@ struct Seen {
     source: Source,
 }
 
-/// Reads up to `rows` rows of each file and builds the model on a backend that only counts.
+/// Reads up to `rows` rows of each file and builds the model on a backend that only counts, for one of `ranks` ranks.
 ///
 /// # Errors
 /// Those that training would report for the configuration or for these rows.
-pub fn check(config: &Config, rows: u64) -> Result<Check> {
-    look(config, rows.max(1)).map_err(|e| config.origin.locate(e))
+pub fn check(config: &Config, rows: u64, ranks: usize) -> Result<Check> {
+    look(config, rows.max(1), ranks).map_err(|e| config.origin.locate(e))
 }
 
-fn look(config: &Config, rows: u64) -> Result<Check> {
+fn look(config: &Config, rows: u64, ranks: usize) -> Result<Check> {
+    let job = ranks::seat(config, 0, ranks)?;
     let source = data_files::source(config, Split::Train).ok_or_else(|| data_files::missing(Split::Train))?;
     let mut progress = Progress { rows: 0, bytes: 0, total_bytes: None };
     let mut schema = Schema::fit_rows(&config.data, source.clone(), rows, |p| progress = p)?;
@@ -203,13 +209,15 @@ fn look(config: &Config, rows: u64) -> Result<Check> {
         }
     });
     let fields: Vec<FieldCheck> = fields.collect();
+    let several = (ranks > 1).then(|| ranks::check(config, &model, &schema.input_spec(), &seen[0], ranks));
     Ok(Check {
         warnings: warnings(config, &schema, &seen, &fields, exact),
         fields,
         scenarios,
         parameters: tensors.iter().map(|t| t.elements).sum(),
         tensors,
-        memory: memory::memory(config, model, &schema.input_spec(), &seen)?,
+        ranks: several.transpose()?,
+        memory: memory::memory(config, model, &schema.input_spec(), &seen, job)?,
         files: seen.into_iter().map(|s| s.file).collect(),
     })
 }

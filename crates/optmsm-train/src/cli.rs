@@ -36,6 +36,7 @@ use serde::Serialize;
 
 use crate::config::BackendKind;
 use crate::error::{Error, Result};
+use crate::ranks::Ranks;
 use crate::say;
 
 /// Multi-scenario click-through-rate models: train, evaluate, predict.
@@ -176,8 +177,12 @@ pub fn call(args: &[String], stop: Arc<AtomicBool>) -> Result<(u8, Vec<u8>)> {
 }
 
 fn run(command: Command) -> Result<u8> {
+    let ranks = Ranks::started()?;
+    if !matches!(command, Command::Train(_)) {
+        alone(&ranks)?;
+    }
     match command {
-        Command::Train(options) => train::run(&options)?,
+        Command::Train(options) => train::run(&ranks, &options).inspect_err(|e| ranks.end(e))?,
         Command::Prepare(options) => prepare::run(&options)?,
         Command::Init(options) => init::run(&options)?,
         Command::Check(options) => check::run(&options)?,
@@ -202,9 +207,21 @@ fn run(command: Command) -> Result<u8> {
     Ok(0)
 }
 
+/// Refuses several processes for what one does.
+fn alone(ranks: &Ranks) -> Result<()> {
+    if !ranks.are_several() {
+        return Ok(());
+    }
+    let problem =
+        format!("runs in one process, and a launcher has started {} ranks of it", ranks.comm().size());
+    Err(Error::argument("command", problem, "start it without mpirun or srun; optmsm train is for ranks"))
+}
+
 /// Prints help or the version, or says what is wrong with the arguments.
 fn no_command(e: &clap::Error) -> Result<u8> {
     match e.use_stderr() {
+        // All ranks of a job have the same arguments.
+        _ if !optmsm_comm::is_first() => {}
         true => e.render().to_string().lines().for_each(say::line),
         false => stdout::done(e.print())?,
     }

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::every::Every;
 pub use crate::monitor::Monitor;
 use crate::origin::{Origin, element, place, split};
+use crate::ranks::Ranks;
 
 /// Most rows of a batch.
 const MAX_BATCH: usize = 1 << 24;
@@ -47,6 +48,9 @@ pub struct Config {
 pub struct TrainConfig {
     /// Rows of a step.
     pub batch_size: usize,
+    /// Groups that a batch is cut into, a power of two: they go through the model one after the other, or at the same time on as many
+    /// ranks of a job. Results depend on it, and not on the ranks.
+    pub groups: usize,
     /// Most passes over the training data.
     pub epochs: u64,
     /// Evaluations without a better one before training stops.
@@ -90,6 +94,7 @@ impl Default for TrainConfig {
     fn default() -> Self {
         Self {
             batch_size: 1024,
+            groups: 1,
             epochs: 20,
             patience: 3,
             monitor: Monitor::default(),
@@ -240,6 +245,7 @@ impl Config {
             let problem = format!("must be at most {MAX_BATCH}, got {}", train.batch_size);
             return Err(CoreError::config("train.batch_size", problem, "lower it").into());
         }
+        Ranks::default().job(train.groups)?;
         train.evaluate_every.validate("train.evaluate_every")?;
         train.checkpoint_every.map_or(Ok(()), |every| every.validate("train.checkpoint_every"))?;
         if let Some(threads) = train.threads.filter(|threads| !(1..=MAX_THREADS).contains(threads)) {

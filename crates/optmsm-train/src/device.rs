@@ -14,6 +14,7 @@ use crate::calibration::{self, Fit};
 use crate::checkpoint::Checkpoint;
 use crate::config::{BackendKind, TrainConfig};
 use crate::error::Result;
+use crate::ranks;
 use crate::run::Run;
 use crate::sampling::Shift;
 
@@ -32,6 +33,7 @@ impl Device {
     /// There is no such device, or the system does not start as many threads.
     pub fn open(kind: BackendKind, config: &TrainConfig) -> Result<Self> {
         let &TrainConfig { threads, device, precision, .. } = config;
+        let threads = threads.or_else(ranks::threads);
         Ok(match kind {
             BackendKind::Cpu => {
                 Self::Cpu(Cpu::with(CpuOptions { threads, precision, ..CpuOptions::default() })?)
@@ -55,7 +57,8 @@ pub fn model<B: Backend>(run: &Run) -> Result<AnyModel<B>> {
 /// The configuration cannot make a model, or the device lacks memory.
 pub fn learner<B: Backend<Elem = f32>>(be: B, run: &Run) -> Result<Learner<B, AnyModel<B>>> {
     let config = &run.config.train;
-    Ok(Learner::new(be, model(run)?, config.learner(), config.batch_size, config.seed)?)
+    let sizes = (config.batch_size, config.seed);
+    Ok(Learner::in_job(be, model(run)?, config.learner(), sizes, run.ranks.job(config.groups)?)?)
 }
 
 /// A run's best parameters, ready to answer up to `max_rows` rows at a time, with or without a calibration.

@@ -133,6 +133,13 @@ pub enum Error {
         /// Run folder.
         run: String,
     },
+    /// The first rank of the job failed, and says why.
+    #[error("rank 0 ended with exit code {code}")]
+    #[non_exhaustive]
+    Elsewhere {
+        /// Exit code.
+        code: u8,
+    },
     /// The user asked to stop one of several runs; it was saved.
     #[error("stopped; {done} of {total} runs of the {what} are done; the same command continues it")]
     #[non_exhaustive]
@@ -147,7 +154,7 @@ pub enum Error {
 }
 
 /// Result with this crate's [`enum@Error`].
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A loss for a message.
 fn shown(loss: Option<f64>) -> String {
@@ -247,6 +254,7 @@ impl Error {
                 INTERRUPTED
             }
             Error::Diverged { .. } => 1,
+            Error::Elsewhere { code } => *code,
             _ => 2,
         }
     }

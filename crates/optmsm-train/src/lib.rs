@@ -36,6 +36,7 @@ mod paths;
 pub mod profile;
 pub mod progress;
 pub mod provenance;
+pub mod ranks;
 pub mod reading;
 pub mod record;
 pub mod report;

@@ -4,13 +4,14 @@
 //! a time, and shuffles the rows of a window; a batch may end one window and begin the next. Both orders follow from the seed and the pass
 //! alone, so a run that is continued in the middle of a pass finds its place without reading what came before.
 
+use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::Builder;
 
 use optmsm_core::batch::{Batch, Column};
 use optmsm_core::config::InputSpec;
 use optmsm_core::philox::Stream;
-use optmsm_core::plan::Plan;
+use optmsm_core::ranks::{AllRows, Cut, Job};
 use optmsm_data::{Cache, DataError, Extra};
 
 use crate::balance;
@@ -23,6 +24,8 @@ pub(crate) struct Order<'a> {
     pub(crate) data: &'a Rows,
     pub(crate) input: &'a InputSpec,
     pub(crate) batch_size: usize,
+    /// Whose groups of a batch are planned.
+    pub(crate) job: &'a Job,
     pub(crate) seed: u64,
     /// Blocks of a window, where rows are on disk.
     pub(crate) window: usize,
@@ -36,14 +39,49 @@ pub(crate) struct Order<'a> {
 
 /// Where batches go, and plans that may be used again come from.
 struct Out<'a> {
-    plans: &'a SyncSender<Result<Plan<f32>>>,
-    spare: &'a Receiver<Plan<f32>>,
+    plans: &'a SyncSender<Result<Cut<f32>>>,
+    spare: &'a Receiver<Cut<f32>>,
 }
 
 /// Nobody listens any more.
 struct Gone;
 
 type Sent = std::result::Result<(), Gone>;
+
+/// A batch on its way to be planned.
+struct Pending {
+    /// Labels, weights and scenarios of all its rows, where there are several groups.
+    heads: Batch,
+    plain: bool,
+    /// Rows of this rank.
+    own: Batch,
+    /// Places of all its rows in the data.
+    places: Vec<u64>,
+}
+
+impl Pending {
+    fn new(input: &InputSpec, job: &Job) -> Self {
+        let (heads, plain) = (Batch::default(), job.is_plain());
+        Self { heads, plain, own: Batch::new(input), places: Vec::new() }
+    }
+
+    fn clear(&mut self) {
+        self.heads.clear();
+        self.own.clear();
+        self.places.clear();
+    }
+
+    /// Appends rows of `data`, those within `own` to the rank's; places are those that `place` says.
+    fn push(&mut self, data: &Batch, rows: &[u32], own: Range<usize>, place: impl Fn(u32) -> u64) {
+        let first = self.places.len();
+        let within = |row: usize| row.clamp(first, first + rows.len()) - first;
+        self.own.push_rows(data, &rows[within(own.start)..within(own.end)]);
+        if !self.plain {
+            self.heads.push_rows(data, rows);
+        }
+        self.places.extend(rows.iter().map(|&row| place(row)));
+    }
+}
 
 /// Rows of a window, and the place of each in the data.
 struct Window {
@@ -82,8 +120,8 @@ impl Order<'_> {
         &self,
         (first_epoch, first_batch): (u64, u64),
         epochs: u64,
-        plans: &SyncSender<Result<Plan<f32>>>,
-        spare: &Receiver<Plan<f32>>,
+        plans: &SyncSender<Result<Cut<f32>>>,
+        spare: &Receiver<Cut<f32>>,
     ) {
         let out = Out { plans, spare };
         for epoch in first_epoch..epochs {
@@ -101,15 +139,13 @@ impl Order<'_> {
     /// A pass over rows in memory.
     fn whole(&self, data: &Batch, epoch: u64, skip: u64, out: &Out) -> Sent {
         let rows = permutation(self.seed, &format!("order of epoch {epoch}"), data.rows());
-        let (mut batch, mut places) = (Batch::new(self.input), Vec::new());
+        let mut pending = Pending::new(self.input, self.job);
         let batches = self.batches();
         for number in skip..batches.count() {
             let rows = &rows[batches.rows(number)];
-            batch.clear();
-            batch.push_rows(data, rows);
-            places.clear();
-            places.extend(rows.iter().map(|&row| u64::from(row)));
-            self.send(&mut batch, &places, epoch, out)?;
+            pending.clear();
+            pending.push(data, rows, self.job.own_rows(rows.len()), u64::from);
+            self.send(&mut pending, epoch, out)?;
         }
         Ok(())
     }
@@ -137,7 +173,7 @@ impl Order<'_> {
             if let Err(e) = Builder::new().spawn_scoped(scope, ahead) {
                 return out.plans.send(Err(DataError::thread(e).into())).map_err(|_| Gone);
             }
-            let (mut batch, mut places) = (Batch::new(self.input), Vec::new());
+            let mut pending = Pending::new(self.input, self.job);
             for window in next {
                 let (of_pass, window) = match window {
                     Ok(window) => window,
@@ -148,14 +184,13 @@ impl Order<'_> {
                 let mut rest = &order[std::mem::take(&mut skip)..];
                 while !rest.is_empty() {
                     let size = batches.rows(number).len();
-                    let (rows, later) = rest.split_at(rest.len().min(size - batch.rows()));
-                    batch.push_rows(&window.batch, rows);
-                    places.extend(rows.iter().map(|&row| window.places[row as usize]));
+                    let (rows, later) = rest.split_at(rest.len().min(size - pending.places.len()));
+                    let own = self.job.own_rows(size);
+                    pending.push(&window.batch, rows, own, |row| window.places[row as usize]);
                     rest = later;
-                    if batch.rows() == size {
-                        self.send(&mut batch, &places, epoch, out)?;
-                        batch.clear();
-                        places.clear();
+                    if pending.places.len() == size {
+                        self.send(&mut pending, epoch, out)?;
+                        pending.clear();
                         number += 1;
                     }
                 }
@@ -164,20 +199,23 @@ impl Order<'_> {
         })
     }
 
-    /// Plans a batch of the rows at `places`.
-    fn send(&self, batch: &mut Batch, places: &[u64], epoch: u64, out: &Out) -> Sent {
-        balance::weigh(batch, self.factors);
-        if let Some((scenario, rate)) = self.fallback {
-            let unseen = Stream::new(self.seed, &format!("fallback scenario of epoch {epoch}"));
-            let of_batch = batch.scenarios.iter_mut().zip(places);
-            of_batch.filter(|(_, place)| unseen.uniform(**place) < rate).for_each(|(s, _)| *s = scenario);
+    /// Plans a batch.
+    fn send(&self, Pending { heads, own, places, .. }: &mut Pending, epoch: u64, out: &Out) -> Sent {
+        let own_places = &places[self.job.own_rows(places.len())];
+        let unseen = Stream::new(self.seed, &format!("fallback scenario of epoch {epoch}"));
+        for (rows, places) in [(&mut *heads, &places[..]), (&mut *own, own_places)] {
+            balance::weigh(rows, self.factors);
+            let Some((scenario, rate)) = self.fallback else { continue };
+            let rows = rows.scenarios.iter_mut().zip(places);
+            rows.filter(|(_, place)| unseen.uniform(**place) < rate).for_each(|(s, _)| *s = scenario);
         }
         for &(field, name, rate) in &self.dropped {
             let name = format!("out-of-vocabulary ids of {name} in epoch {epoch}");
-            drop_ids(&mut batch.columns[field], places, &Stream::new(self.seed, &name), rate);
+            drop_ids(&mut own.columns[field], own_places, &Stream::new(self.seed, &name), rate);
         }
         let mut plan = out.spare.try_recv().unwrap_or_default();
-        let built = plan.build(batch, self.input, true).map(|()| plan);
+        let all = AllRows { scenarios: &heads.scenarios, weights: &heads.weights };
+        let built = plan.build(own, all, self.input, self.job).map(|()| plan);
         out.plans.send(built.map_err(Into::into)).map_err(|_| Gone)
     }
 }

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::error::{Error, FileErrorKind, Result};
 use crate::folder::{holds_checkpoints, is_there};
 use crate::history::{self, Line};
+use crate::ranks::Ranks;
 use crate::record::Record;
 use crate::{data_files, note, paths, say, tensorboard};
 
@@ -32,12 +33,14 @@ pub struct Run {
     pub schema: Schema,
     /// Files it was made from, of a run that was opened and knows it.
     pub record: Option<Record>,
+    /// Who trains it; the first of them alone writes the folder.
+    pub ranks: Ranks,
 }
 
 impl Run {
     /// A run that is to be written to a folder that has none yet.
     pub fn new(folder: &Path, config: Config, schema: Schema) -> Self {
-        Self { folder: folder.to_path_buf(), config, schema, record: None }
+        Self { folder: folder.to_path_buf(), config, schema, record: None, ranks: Ranks::default() }
     }
 
     /// Writes configuration and schema of a new run.
@@ -47,6 +50,9 @@ impl Run {
     pub fn create(&self) -> Result<()> {
         let train = &self.config.train;
         train.schedule.validate_run("train.schedule", Batches::of(self).steps(train.epochs))?;
+        if !self.ranks.leads() {
+            return Ok(());
+        }
         self.write().inspect_err(|_| {
             // Not `config.toml`, which is written last, and whole or not at all: one that is there was there before.
             for name in ["schema.json", note::NAME] {
@@ -109,7 +115,13 @@ impl Run {
     pub fn open(folder: &Path) -> Result<Self> {
         let config = Self::open_config(folder)?;
         let schema = Schema::load(folder.join("schema.json"))?;
-        Ok(Self { folder: folder.to_path_buf(), config, schema, record: Record::load(folder)? })
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            config,
+            schema,
+            record: Record::load(folder)?,
+            ranks: Ranks::default(),
+        })
     }
 
     /// Reads the configuration of a run.
@@ -194,7 +206,7 @@ impl Run {
 
     /// Appends a line to `metrics.jsonl`.
     pub fn log(&self, line: &impl Serialize) -> Result<()> {
-        history::append(&self.folder, line)
+        if self.ranks.leads() { history::append(&self.folder, line) } else { Ok(()) }
     }
 
     /// Value that early stopping watches, as it was on the validation rows after a step; none of a step that no line is of.
@@ -212,6 +224,9 @@ impl Run {
     /// # Errors
     /// When a line is damaged, or the disk refuses.
     pub fn rewind(&self, at: &Position) -> Result<()> {
+        if !self.ranks.leads() {
+            return Ok(());
+        }
         let lines = history::retain(&self.folder, |line| line.split != "test" && line.step <= at.step)?;
         if let Some(gap) = self.gap(&lines, at) {
             say::warning(&format!("{}: {gap}", history::file(&self.folder).display()));

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use optmsm_data::printable;
 
@@ -18,10 +19,16 @@ pub enum Level {
 pub type Listener = Box<dyn Fn(Level, &str) + Send + Sync>;
 
 static LISTENER: OnceLock<Listener> = OnceLock::new();
+static SILENT: AtomicBool = AtomicBool::new(false);
 
 /// Sends lines to a listener from now on, the first that is given.
 pub fn listen(listener: Listener) {
     LISTENER.set(listener).ok();
+}
+
+/// Says nothing from now on: another process of the job does.
+pub(crate) fn leave_it_to_others() {
+    SILENT.store(true, Ordering::Relaxed);
 }
 
 /// One line on the way; control characters are escaped, as names in it come from data.
@@ -35,6 +42,9 @@ pub fn warning(text: &str) {
 }
 
 fn say(level: Level, text: &str) {
+    if SILENT.load(Ordering::Relaxed) {
+        return;
+    }
     let text = printable(text);
     if let Some(listener) = LISTENER.get() {
         return listener(level, &text);

@@ -1,12 +1,12 @@
 //! One run as the program trains it: begun in a folder or continued there, to its end.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use optmsm_core::backend::Backend;
 use optmsm_core::learner::Learner;
 use optmsm_core::model::AnyModel;
 use optmsm_data::{Schema, printable};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
@@ -15,10 +15,11 @@ use crate::error::{Error, FileErrorKind, Result};
 use crate::evaluate::Evaluation;
 use crate::findings::{self, Finding};
 use crate::folder::{Folder, is_there};
+use crate::ranks::Ranks;
 use crate::record::{Hashes, Record};
 use crate::run::Run;
 use crate::trainer::{self, Control, Data};
-use crate::{data_files, init, resume, say};
+use crate::{data_files, init, paths, resume, say};
 
 /// Names the folder of a run.
 pub(crate) const OPTION: &str = "--run";
@@ -35,8 +36,8 @@ pub struct Session {
     pub resume: bool,
     /// Parameters that a new run begins with; fresh ones when not given.
     pub from: Option<Checkpoint>,
-    /// Its folder, held until this is dropped.
-    pub held: Folder,
+    /// Its folder, held until this is dropped; by the first of several ranks.
+    pub held: Option<Folder>,
 }
 
 /// Outcome of a run.
@@ -69,7 +70,7 @@ impl Session {
         let device = Device::open(config.train.backend, &config.train)?;
         let (run, data) = read(held.path(), config, from)?;
         let from = from.map(|from| from.checkpoint("best")).transpose()?;
-        Ok(Self { run, data, device, resume: false, from, held })
+        Ok(Self { run, data, device, resume: false, from, held: Some(held) })
     }
 
     /// A run that goes on from its last checkpoint, or begins again if it has none. `check` sees its configuration before data is read.
@@ -105,7 +106,7 @@ impl Session {
             ));
             resume::say_changes(&before, &config)?;
             let (run, data) = read(folder, config, None)?;
-            return Ok(Self { run, data, device, resume, from: None, held });
+            return Ok(Self { run, data, device, resume, from: None, held: Some(held) });
         }
         let mut run = Run::open(folder)?;
         let mut config = run.config.override_with(&changes.set)?;
@@ -119,7 +120,30 @@ impl Session {
         let record = record.map_err(|e| data_files::gone(e, anew))?;
         resume::allow_data(known.as_ref(), &record, changes.allow_changed_data)?;
         let data = data_files::load(config, schema, true, record).map_err(|e| config.origin.locate(e))?;
-        Ok(Self { run, data, device, resume, from: None, held })
+        Ok(Self { run, data, device, resume, from: None, held: Some(held) })
+    }
+
+    /// The session that the first of several ranks makes, on all of them: the others read the same files with its schema, and write
+    /// nothing.
+    ///
+    /// # Errors
+    /// Those of `make`; another rank cannot read the files.
+    pub fn on(ranks: &Ranks, make: impl FnOnce() -> Result<Self>) -> Result<Self> {
+        let mut made = None;
+        let told = ranks.share(|| {
+            let session = make()?;
+            let told = Told::of(&session)?;
+            made = Some(session);
+            Ok(told)
+        })?;
+        let mut session = match made {
+            Some(session) => session,
+            None => told.session()?,
+        };
+        session.run.ranks = ranks.clone();
+        // Nothing is written before all can begin.
+        ranks.wait()?;
+        Ok(session)
     }
 
     /// Trains to the end.
@@ -134,6 +158,44 @@ impl Session {
             Device::Cpu(be) => train(&mut begin(be, &run, from, &control)?, &run, &data, &control),
             Device::Cuda(be) => train(&mut begin(be, &run, from, &control)?, &run, &data, &control),
         }
+    }
+}
+
+/// A session as the first of several ranks tells the others of it.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    folder: PathBuf,
+    config: String,
+    schema: String,
+    record: Record,
+    resume: bool,
+}
+
+impl Told {
+    fn of(Session { run, data, resume, .. }: &Session) -> Result<Self> {
+        let schema = run.schema.to_json().map_err(|e| Error::bug("schema", e))?;
+        Ok(Self {
+            folder: paths::whole(&run.folder)?,
+            config: run.config.anchored()?.to_toml()?,
+            schema: String::from_utf8_lossy(&schema).into(),
+            record: data.record.clone(),
+            resume: *resume,
+        })
+    }
+
+    fn session(self) -> Result<Session> {
+        let Self { folder, config, schema, record, resume } = self;
+        let config = Config::parse("the configuration of rank 0", &config, &[])?;
+        let schema = Schema::from_json(schema.as_bytes(), "the schema of rank 0")?;
+        let device = Device::open(config.train.backend, &config.train)?;
+        let here = Record::of(&config, true, &mut Hashes::known(Some(&record)))?;
+        if let Some(change) = here.changes(&record).into_iter().next() {
+            let fix = "give all ranks the same files: a folder that their machines share, or equal copies";
+            return Err(Error::rows(change.place, "has other content than what rank 0 reads", fix));
+        }
+        let data = data_files::load(&config, &schema, true, record)?;
+        let run = Run::new(&folder, config, schema);
+        Ok(Session { run, data, device, resume, from: None, held: None })
     }
 }
 

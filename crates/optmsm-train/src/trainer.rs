@@ -8,6 +8,7 @@ use optmsm_core::backend::Backend;
 use optmsm_core::learner::{KEPT, Learner, LearnerConfig, Trace};
 use optmsm_core::metrics::{AUC, LOG_LOSS, Metric};
 use optmsm_core::model::{Measured, Model};
+use optmsm_core::params::TensorSink;
 use optmsm_core::rounding::TableDtype;
 use optmsm_data::{DataError, Split, printable};
 
@@ -103,6 +104,9 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
     control: &Control,
 ) -> Result<Option<Evaluation>> {
     let Control { resume, stop, max_steps, quiet, observer } = *control;
+    let (ranks, job) = (&run.ranks, learner.job());
+    let quiet = quiet || !ranks.leads();
+    ranks.compare(&learner.backend().name())?;
     let mut at = Position::default();
     if resume {
         let checkpoint = run.checkpoint("last")?;
@@ -110,7 +114,9 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
         learner.import_state(&checkpoint, checkpoint.position.step)?;
         at = checkpoint.position;
     } else {
-        resume::keep(run, &data.record, false)?;
+        if ranks.leads() {
+            resume::keep(run, &data.record, false)?;
+        }
         // So that a run can be continued from its first step on.
         save_last(outline(learner)?, learner, run, data, &at)?;
     }
@@ -123,6 +129,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
         data: &data.train,
         input: &input,
         batch_size: config.batch_size,
+        job: &job,
         seed: config.seed,
         window: run.config.data.stream.window(),
         factors: balance.as_ref().map_or(&[], |balance| &balance.factors),
@@ -142,12 +149,14 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
         run.rewind(&at)?;
         if !at.monitor.is_empty() && at.monitor != config.monitor.to_string() {
             // Parameters that were best so far go on as that, by the value that early stopping watches now.
-            at.best = run.monitored(at.best_step)?;
+            at.best = ranks.share(|| run.monitored(at.best_step))?;
         }
-        resume::keep(run, &data.record, true)?;
+        if ranks.leads() {
+            resume::keep(run, &data.record, true)?;
+        }
     }
     (at.order, at.monitor) = (order.describe(), config.monitor.to_string());
-    let mut board = config.tensorboard.then(|| Writer::open(&run.folder)).transpose()?;
+    let mut board = (config.tensorboard && ranks.leads()).then(|| Writer::open(&run.folder)).transpose()?;
     let batches = order.batches();
     // Of a run that has only its test rows to score there is nothing to stop.
     let going = |at: &Position| at.epoch < config.epochs && at.stale < config.patience.max(1);
@@ -178,7 +187,7 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
             let Ok(plan) = planned.recv() else { break };
             let plan = plan?;
             let before = batches.rows_at(&at);
-            learner.step_plan(&plan)?;
+            learner.step_cut(&plan)?;
             (at.step, at.batch) = (at.step + 1, at.batch + 1);
             let pass_ends = at.batch == batches.count();
             if pass_ends {
@@ -189,7 +198,9 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
             let last = at.epoch == config.epochs;
             let evaluates = last || config.evaluate_every.ends(before, now);
             let saves = config.checkpoint_every.is_some_and(|every| every.ends(before, now));
-            let halt = stop.load(Ordering::Relaxed) || max_steps.is_some_and(|max| at.step >= max);
+            // One of the ranks that is asked to stop stops them all.
+            let halt =
+                ranks.any(stop.load(Ordering::Relaxed))? || max_steps.is_some_and(|max| at.step >= max);
             let shows = at.step.is_multiple_of(LOOK_EVERY) || evaluates;
             if shows || saves || halt {
                 learner.trace(&mut trace)?;
@@ -231,7 +242,8 @@ pub fn train<B: Backend<Elem = f32>, M: Model<B>>(
                     suspected = true;
                     say::warning(&suspicion(auc, &run.schema, &data.train, valid)?);
                 }
-                if observer.is_some_and(|o| o.evaluated(&at, found.as_ref()) == Next::Stop) {
+                let ends = observer.is_some_and(|o| o.evaluated(&at, found.as_ref()) == Next::Stop);
+                if ranks.any(ends)? {
                     break;
                 }
             }
@@ -379,8 +391,7 @@ fn evaluated<B: Backend<Elem = f32>, M: Model<B>>(
     let seen = train_auc.map_or(String::new(), |auc| format!("  auc {auc:.4}"));
     progress.line(&format!("{place}  loss {loss:.4}{seen}{note}  {rate:.0} rows/s{mark}"));
     if better {
-        let path = run.checkpoint_path("best");
-        checkpoint::save(&path, &outline, at, &run.fingerprint()?, |sink| learner.export_to(sink))?;
+        save(run, "best", &outline, at, |sink| learner.export_to(sink))?;
     }
     save_last(outline, learner, run, data, at)?;
     Ok(found)
@@ -402,9 +413,10 @@ fn finite<B: Backend<Elem = f32>, M: Model<B>>(
     last_finite: Option<f64>,
 ) -> Result<Outline> {
     let outline = outline(learner)?;
-    match outline.is_finite() {
-        true => Ok(outline),
-        false => Err(diverged(at.step, f64::NAN, last_finite, run, (&data.train, Split::Train))?),
+    // Rank 0 alone has seen the elements.
+    match run.ranks.any(!outline.is_finite())? {
+        false => Ok(outline),
+        true => Err(diverged(at.step, f64::NAN, last_finite, run, (&data.train, Split::Train))?),
     }
 }
 
@@ -417,13 +429,29 @@ fn save_last<B: Backend<Elem = f32>, M: Model<B>>(
     at: &Position,
 ) -> Result<()> {
     learner.export_state_to(&mut outline)?;
-    if !outline.is_finite() {
+    if run.ranks.any(!outline.is_finite())? {
         return Err(diverged(at.step, f64::NAN, Some(at.loss), run, (&data.train, Split::Train))?);
     }
-    checkpoint::save(&run.checkpoint_path("last"), &outline, at, &run.fingerprint()?, |sink| {
+    save(run, "last", &outline, at, |sink| {
         learner.export_to(sink)?;
         learner.export_state_to(sink)
     })
+}
+
+/// Writes a checkpoint; of several ranks the first one does, with what the others bring.
+fn save(
+    run: &Run,
+    name: &str,
+    outline: &Outline,
+    at: &Position,
+    export: impl FnOnce(&mut dyn TensorSink<f32>) -> optmsm_core::error::Result<()>,
+) -> Result<()> {
+    match run.ranks.leads() {
+        true => checkpoint::save(&run.checkpoint_path(name), outline, at, &run.fingerprint()?, export)?,
+        false => export(&mut Outline::default())?,
+    }
+    // Nobody reads it before it is there.
+    run.ranks.wait()
 }
 
 /// Metrics of a data set and one prediction per row.

@@ -99,9 +99,11 @@
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 
 #[doc(no_inline)]
+pub use optmsm_comm as comm;
+#[doc(no_inline)]
 pub use optmsm_core::{
     backend, batch, config, error, gradcheck, layers, learner, metrics, model, models, optim, params, plan,
-    precision, predictor, reference, rounding, trace, uploaded,
+    precision, predictor, ranks, reference, rounding, trace, uploaded,
 };
 #[cfg(feature = "cpu")]
 pub use optmsm_cpu as cpu;

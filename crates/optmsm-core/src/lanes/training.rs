@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use super::{Lanes, Work};
+use super::{Lanes, Masks, Work};
 use crate::backend::{Backend, Elem, Mat};
 use crate::batch::Batch;
 use crate::embedding_grads::EmbeddingGrads;
 use crate::error::{BatchPart, Error, Result};
 use crate::model::{Exhibit, Grads, Measured, Model, Reader, ReaderGrads};
-use crate::params::Tensor;
+use crate::params::{Flat, Tensor};
 use crate::plan::Plan;
 use crate::runtime::{Params, Weights};
 use crate::uploaded::Inputs;
@@ -41,6 +41,30 @@ pub(crate) struct StepKey {
     pub(crate) moving: bool,
 }
 
+impl StepKey {
+    fn masks(self) -> Masks {
+        Some((self.seed, self.step))
+    }
+}
+
+/// A batch, which the rows that go through the model together may be a part of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Totals {
+    pub(crate) rows: usize,
+    pub(crate) weight_sum: f64,
+}
+
+/// A model with its parameters.
+pub(crate) type Of<'a, B, M> = (&'a B, &'a M, &'a Params<B>);
+
+/// A model with the weights made of its parameters.
+fn weights<'a, B: Backend, M: Model<B>>(
+    (be, model, params): Of<'a, B, M>,
+    prepared: &'a M::Prepared,
+) -> Weights<'a, B, M> {
+    Weights { be, model, params, prepared, averaged: false, folds: None }
+}
+
 impl<B: Backend, M: Model<B>> TrainingLanes<B, M> {
     pub(crate) fn new(be: &B, model: &M, max_rows: usize) -> Result<Self> {
         let spec = model.spec();
@@ -68,33 +92,76 @@ impl<B: Backend, M: Model<B>> TrainingLanes<B, M> {
         model: &M,
         params: &mut Params<B>,
         plan: &Plan<B::Elem>,
-        StepKey { seed, step, moving }: StepKey,
+        key: StepKey,
     ) -> Result<()> {
-        let rows = plan.rows();
-        if plan.labels.len() != rows {
+        self.prepare(be, model, params);
+        self.load(be, plan, None)?;
+        if model.batch_statistics() {
+            self.measure((be, model, params), plan, key);
+            let Self { lanes, prepared, .. } = self;
+            let Some((first, inputs)) = lanes.first() else { return Ok(()) };
+            let sums = &first.grads.grads.derived;
+            model.settle(be, prepared, sums, &mut params.running, &inputs.groups, key.moving);
+        }
+        let whole = Totals { rows: plan.rows(), weight_sum: plan.weight_sum };
+        self.backward((be, model, params), plan, key, whole);
+        let Self { lanes, prepared, scratch, .. } = self;
+        if let Some((first, _)) = lanes.first_mut() {
+            model.finish(be, &mut first.grads.grads, scratch, prepared, &params.dense);
+        }
+        if model.batch_statistics() {
+            self.correct((be, model, params), plan, key);
+        }
+        self.fields((be, model, params), plan.rows())
+    }
+
+    /// Packs and generates weights.
+    pub(crate) fn prepare(&mut self, be: &B, model: &M, params: &Params<B>) {
+        model.prepare(be, &mut self.prepared, &params.dense, &params.running);
+    }
+
+    /// Uploads a plan; `scenarios` has the first row of each scenario in the whole batch where the plan is of a part of it.
+    pub(crate) fn load(&mut self, be: &B, plan: &Plan<B::Elem>, scenarios: Option<&[u32]>) -> Result<()> {
+        if plan.labels.len() != plan.rows() {
             let problem = "has no labels; training needs one per row";
             return Err(Error::batch(BatchPart::Batch, None, problem));
         }
-        let Self { lanes, prepared, scratch, embedding, summed } = self;
-        model.prepare(be, prepared, &params.dense, &params.running);
-        lanes.load(be, plan, true)?;
-        let masks = Some((seed, step));
-        if model.batch_statistics() {
-            let on = Weights { be, model, params, prepared, averaged: false, folds: None };
-            let begin = |work: &mut TrainingWork<B, M>| clear_derived(be, &mut work.grads.grads);
-            lanes.pass(&on, plan, masks, begin, |work, cx, _| {
-                model.measure(cx, &mut work.grads.grads.derived, &mut work.act, on.prepared);
-            });
-            sum_derived(be, lanes);
-            let Some((first, inputs)) = lanes.first() else { return Ok(()) };
-            let sums = &first.grads.grads.derived;
-            model.settle(be, prepared, sums, &mut params.running, &inputs.groups, moving);
-        }
-        let on = Weights { be, model, params, prepared, averaged: false, folds: None };
-        let scale = if plan.weight_sum > 0.0 { 1.0 / plan.weight_sum } else { 0.0 };
+        self.lanes.load(be, plan, true)?;
+        self.lanes.inputs.load_scenarios(be, scenarios);
+        Ok(())
+    }
+
+    /// Sums what statistics of the batch are made of, in the derived gradients of the first lane.
+    pub(crate) fn measure(&mut self, of: Of<B, M>, plan: &Plan<B::Elem>, key: StepKey) {
+        let Self { lanes, prepared, .. } = self;
+        let on = weights(of, prepared);
+        let begin = |work: &mut TrainingWork<B, M>| clear_derived(on.be, &mut work.grads.grads);
+        lanes.pass(&on, plan, key.masks(), begin, |work, cx, _| {
+            on.model.measure(cx, &mut work.grads.grads.derived, &mut work.act, on.prepared);
+        });
+        sum_derived(on.be, lanes);
+    }
+
+    /// Makes the statistics of a batch from `sums` over all of it.
+    pub(crate) fn settle(
+        &mut self,
+        (be, model, params): (&B, &M, &mut Params<B>),
+        sums: &Flat<B>,
+        scenarios: &B::Ids,
+        moving: bool,
+    ) {
+        model.settle(be, &mut self.prepared, sums, &mut params.running, scenarios, moving);
+    }
+
+    /// Takes the rows forward and back, and sums the lanes' gradients in the first one.
+    pub(crate) fn backward(&mut self, of: Of<B, M>, plan: &Plan<B::Elem>, key: StepKey, whole: Totals) {
+        let Self { lanes, prepared, summed, .. } = self;
+        let on = weights(of, prepared);
+        let Weights { be, model, .. } = on;
+        let scale = if whole.weight_sum > 0.0 { 1.0 / whole.weight_sum } else { 0.0 };
         let begin = |work: &mut TrainingWork<B, M>| be.fill(work.sums.mat_mut(1), 0.0);
         let measures = model.spec().sums();
-        lanes.pass(&on, plan, masks, begin, |work, cx, own| {
+        lanes.pass(&on, plan, key.masks(), begin, |work, cx, own| {
             let Work { act, logits, sums, grads: LaneGrads { grads, readers, d_logits }, .. } = work;
             let (first, n) = (cx.x.first, cx.x.rows);
             let mut logits = logits.mat_mut(own + n).rows(own, n);
@@ -107,31 +174,35 @@ impl<B: Backend, M: Model<B>> TrainingLanes<B, M> {
                 clear_derived(be, grads);
             }
             let readers = &mut ReaderGrads { of: readers, first: own, rows: n };
-            model.backward(cx, grads, readers, d_logits.mat_mut(n), act, on.prepared, rows);
+            model.backward(cx, grads, readers, d_logits.mat_mut(n), act, on.prepared, whole.rows);
         });
         // Lanes are summed in order, so the result does not depend on who computed which.
         for range in summed.iter() {
             lanes.sum_grads(be, |grads| &mut grads.dense.buf, |grads| &grads.dense.buf, range.clone());
         }
         sum_derived(be, lanes);
-        if let Some((first, _)) = lanes.first_mut() {
-            model.finish(be, &mut first.grads.grads, scratch, prepared, &params.dense);
-        }
-        if model.batch_statistics() {
-            let on = Weights { be, model, params, prepared, averaged: false, folds: None };
-            lanes.pass(
-                &on,
-                plan,
-                masks,
-                |_| (),
-                |work, cx, own| {
-                    let LaneGrads { readers, .. } = &mut work.grads;
-                    let readers = &mut ReaderGrads { of: readers, first: own, rows: cx.x.rows };
-                    model.correct(cx, readers, &mut work.act, on.prepared, scratch);
-                },
-            );
-        }
-        embedding.backward(be, model, params, lanes, rows)
+    }
+
+    /// From the gradients of derived weights to those of parameters, in `grads` over the whole batch.
+    pub(crate) fn finish_on(&mut self, (be, model, params): Of<B, M>, grads: &mut Grads<B>) {
+        model.finish(be, grads, &mut self.scratch, &self.prepared, &params.dense);
+    }
+
+    /// Adds to the gradients of readers what flows through statistics of the batch.
+    pub(crate) fn correct(&mut self, of: Of<B, M>, plan: &Plan<B::Elem>, key: StepKey) {
+        let Self { lanes, prepared, scratch, .. } = self;
+        let on = weights(of, prepared);
+        let begin = |_: &mut TrainingWork<B, M>| ();
+        lanes.pass(&on, plan, key.masks(), begin, |work, cx, own| {
+            let LaneGrads { readers, .. } = &mut work.grads;
+            let readers = &mut ReaderGrads { of: readers, first: own, rows: cx.x.rows };
+            on.model.correct(cx, readers, &mut work.act, on.prepared, scratch);
+        });
+    }
+
+    /// Sets the gradients of fields: [`EmbeddingGrads::backward`].
+    pub(crate) fn fields(&mut self, (be, model, params): Of<B, M>, rows: usize) -> Result<()> {
+        self.embedding.backward(be, model, params, &mut self.lanes, rows)
     }
 
     /// Predicts with the averages where there are any: [`Lanes::predict`].

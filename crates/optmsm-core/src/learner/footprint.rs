@@ -4,6 +4,7 @@ use super::{Learner, LearnerConfig};
 use crate::counting::Counting;
 use crate::error::Result;
 use crate::model::Model;
+use crate::ranks::{Job, Team};
 
 /// Bytes that a [`Learner`] takes of its backend's memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +33,8 @@ impl Footprint {
 }
 
 /// Memory of a learner for batches of at most `max_rows` rows; `be` says of which backend. Lists have no bound, so `list_ids`
-/// says for each field how many ids the batch's lists hold in all, 0 for fields without lists.
+/// says for each field how many ids the batch's lists hold in all, 0 for fields without lists. In a job it is the memory of a rank,
+/// without the copies of rows that lists bring.
 ///
 /// The learner itself is built on a backend that counts, so this is exact: nothing is estimated from a formula.
 ///
@@ -44,11 +46,16 @@ pub fn footprint<M: Model<Counting>>(
     config: LearnerConfig,
     max_rows: usize,
     list_ids: &[usize],
+    job: Job,
 ) -> Result<Footprint> {
-    let counted = be.clone();
-    let learner = Learner::allocate(be, model, config, max_rows, 0)?;
-    let Learner { mut params, mut lanes, state, tables, sum_sq, tracer, .. } = learner;
-    lanes.reserve(&counted, list_ids)?;
+    let (counted, groups) = (be.clone(), job.groups());
+    let learner = Learner::allocate(be, model, config, (max_rows, 0), job)?;
+    let Learner { mut params, mut lanes, state, tables, sum_sq, tracer, team, .. } = learner;
+    let shards = team.map(Team::apart);
+    let (shards, of_shards, sums) =
+        shards.map_or((None, None, None), |(a, b, c)| (Some(a), Some(b), Some(c)));
+    let of_group: Vec<usize> = list_ids.iter().map(|ids| ids.div_ceil(groups)).collect();
+    lanes.reserve(&counted, &of_group)?;
     let (gradients, prepared, inputs, activations) = lanes.apart();
     // Bytes that one part after another gives back.
     fn took<T>(counted: &Counting, part: T) -> usize {
@@ -57,9 +64,12 @@ pub fn footprint<M: Model<Counting>>(
         before - counted.bytes()
     }
     Ok(Footprint {
-        optimizer: took(&counted, (state, tables, params.average.take(), params.tables.take_averages())),
-        parameters: took(&counted, params),
-        gradients: took(&counted, (gradients, sum_sq)),
+        optimizer: took(
+            &counted,
+            (state, tables, of_shards, params.average.take(), params.tables.take_averages()),
+        ),
+        parameters: took(&counted, (params, shards)),
+        gradients: took(&counted, (gradients, sum_sq, sums)),
         prepared: took(&counted, prepared),
         inputs: took(&counted, inputs),
         activations: took(&counted, (activations, tracer)),

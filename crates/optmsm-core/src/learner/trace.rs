@@ -37,6 +37,15 @@ pub struct Trace<E> {
     pub weights: Vec<E>,
 }
 
+impl<E> Trace<E> {
+    /// Drops the steps and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        let Self { steps, logits, labels, weights } = self;
+        steps.clear();
+        [logits, labels, weights].into_iter().for_each(Vec::clear);
+    }
+}
+
 /// A step in the backend's memory.
 #[derive(Clone, Debug, Default)]
 struct Kept<E> {
@@ -106,9 +115,8 @@ impl<B: Backend> Tracer<B> {
 
     /// Moves the steps that nobody has read into `to`, which is emptied first.
     pub(super) fn read<M: Model<B>>(&mut self, be: &B, model: &M, to: &mut Trace<B::Elem>) -> Result<()> {
+        to.clear();
         let Trace { steps, logits, labels, weights } = to;
-        steps.clear();
-        [&mut *logits, &mut *labels, &mut *weights].into_iter().for_each(Vec::clear);
         let mut sums = vec![B::Elem::default(); self.width];
         for back in (1..=self.unread).rev() {
             let number = (self.next + KEPT - back) % KEPT;

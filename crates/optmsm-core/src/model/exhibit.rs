@@ -73,6 +73,21 @@ impl Measured {
         Self { rows, sums: vec![0.0; spec.sums()], by_scenario: Vec::new(), squares: Vec::new() }
     }
 
+    /// All its numbers, one after the other.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = f64> + '_ {
+        let rows = self.rows.iter().map(|&rows| rows as f64);
+        let lists = self.by_scenario.iter().chain(&self.squares).flatten();
+        rows.chain(self.sums.iter().chain(lists).copied())
+    }
+
+    /// Adds those of [`Measured::numbers`] of other rows.
+    pub(crate) fn add_numbers(&mut self, numbers: &[f64]) {
+        let mut numbers = numbers.iter();
+        self.rows.iter_mut().zip(&mut numbers).for_each(|(rows, &n)| *rows += n as u64);
+        let lists = self.by_scenario.iter_mut().chain(&mut self.squares).flatten();
+        self.sums.iter_mut().chain(lists).zip(numbers).for_each(|(sum, n)| *sum += n);
+    }
+
     /// Means of the measures over rows, by name; NaN without rows.
     pub fn means(&self, spec: &ModelSpec) -> Vec<(String, f64)> {
         let rows = self.rows.iter().sum::<u64>() as f64;

@@ -183,9 +183,33 @@ fn the_ends_of_the_range() {
 /// Words of the known answers of Random123, whose last two words are the site and the step.
 #[test]
 fn words_are_philox_of_row_quad_table_and_step() {
-    let rounding = Rounding { seed: 0x299f_31d0_a409_3822, step: 0x0370_7344, site: 0x1319_8a2e };
+    let rounding =
+        Rounding { seed: 0x299f_31d0_a409_3822, step: 0x0370_7344, site: 0x1319_8a2e, rows: Rows::ALL };
     let known = [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1];
     assert_eq!(rounding.words(0x243f_6a88, 0x85a3_08d3), known);
     // Dropout's sites are below the tables'.
-    assert_eq!(Rounding::new(1, 2, 3), Rounding { seed: 1, step: 2, site: 0x8000_0003 });
+    assert_eq!(Rounding::new(1, 2, 3), Rounding { seed: 1, step: 2, site: 0x8000_0003, rows: Rows::ALL });
+}
+
+/// Rows of a table that is shared out round by the words of their ids.
+#[test]
+fn rows_that_are_shared_out_are_known_by_their_ids() {
+    let whole = Rounding::new(5, 6, 7);
+    for step in [1, 2, 4, 8] {
+        for first in 0..step {
+            let rows = Rows { first, step };
+            let own: Vec<u32> = (0..29).filter(|id| id % step == first).collect();
+            assert_eq!(rows.count(29), own.len());
+            for (row, &id) in (0..).zip(&own) {
+                assert_eq!(rows.id(row), id);
+                assert_eq!(Rounding { rows, ..whole }.words(row, 3), whole.words(id, 3));
+            }
+            // Of ids 10 to 15, two numbers each.
+            let data: Vec<u32> = (10..16).flat_map(|id| [id, 100 + id]).collect();
+            let (row, found) = rows.of(10, 2, &data);
+            let here = own.iter().filter(|id| (10..16).contains(*id));
+            assert_eq!(&*found, here.clone().flat_map(|&id| [id, 100 + id]).collect::<Vec<_>>());
+            assert!(found.is_empty() || rows.id(row as u32) == found[0]);
+        }
+    }
 }

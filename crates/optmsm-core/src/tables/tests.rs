@@ -6,7 +6,7 @@ use crate::optim::{self, AverageConfig, OptimizerConfig, Rule, Schedule, Schedul
 use crate::params::{HostTensor, Init};
 use crate::philox::Stream;
 use crate::reference::Reference;
-use crate::rounding::Rounding;
+use crate::rounding::{Rounding, Rows};
 
 const ROWS: usize = 11;
 const WIDTH: usize = 6;
@@ -163,7 +163,7 @@ fn read<T: Elem>(tables: &Tables<Reference<T>>, number: usize, averaged: bool) -
 fn follow<T: Elem>(rule: &OptimizerConfig, dtype: TableDtype, decay: Option<f64>) -> usize {
     let be = Reference::<T>::new();
     let specs = [spec("moving", dtype, false), spec("frozen", dtype, true)];
-    let mut tables = Tables::new(&be, &specs, decay.is_some()).unwrap();
+    let mut tables = Tables::new(&be, &specs, decay.is_some(), Rows::ALL).unwrap();
     tables.init(&be, &specs, 3).unwrap();
     let (start, frozen) = (read(&tables, 0, false), read(&tables, 1, false));
     assert_eq!(start, read(&tables, 0, true), "an average starts at the parameters");
@@ -256,7 +256,7 @@ fn rows_that_only_average_are_stored_as_they_are() {
     let rule = OptimizerConfig { lr: 0.05, ..OptimizerConfig::default() };
     assert!(follow::<f64>(&rule, TableDtype::F32, Some(0.5)) >= 3);
     let be = Reference::<f32>::new();
-    let mut tables = Tables::new(&be, &[spec("moving", TableDtype::F16, false)], true).unwrap();
+    let mut tables = Tables::new(&be, &[spec("moving", TableDtype::F16, false)], true, Rows::ALL).unwrap();
     for t in 1..=500 {
         let keep = AverageConfig { decay: 0.5, ..AverageConfig::default() }.keep(t);
         let (_, p) = tables.rest(&be, Rest { shrink: 1.0, keep });
@@ -267,7 +267,7 @@ fn rows_that_only_average_are_stored_as_they_are() {
 #[test]
 fn rows_set_late_are_read_as_they_were_set_and_average_from_there() {
     let (be, specs) = (Reference::<f64>::new(), [spec("moving", TableDtype::F32, false)]);
-    let mut tables = Tables::new(&be, &specs, true).unwrap();
+    let mut tables = Tables::new(&be, &specs, true, Rows::ALL).unwrap();
     tables.init(&be, &specs, 3).unwrap();
     (0..40).for_each(|_| drop(tables.rest(&be, Rest { shrink: 0.97, keep: 0.9 })));
     let data: Vec<f64> = (0..2 * WIDTH).map(|i| i as f64 - 4.5).collect();
@@ -285,7 +285,7 @@ fn rows_set_late_are_read_as_they_were_set_and_average_from_there() {
 fn rows_set_late_that_do_not_fit_are_refused_as_they_were_given() {
     let refused = |dtype, limit: f32| {
         let (be, specs) = (Reference::<f32>::new(), [spec("moving", dtype, false)]);
-        let mut tables = Tables::new(&be, &specs, true).unwrap();
+        let mut tables = Tables::new(&be, &specs, true, Rows::ALL).unwrap();
         tables.init(&be, &specs, 3).unwrap();
         // p = ½ · ½ · ½.
         (0..3).for_each(|_| drop(tables.rest(&be, Rest { shrink: 0.5, keep: 0.9 })));
@@ -319,7 +319,7 @@ fn scales_survive_a_checkpoint_in_single_precision() {
 #[test]
 fn an_import_forgets_what_was_stored() {
     let (be, specs) = (Reference::<f64>::new(), [spec("moving", TableDtype::F32, false)]);
-    let mut tables = Tables::new(&be, &specs, true).unwrap();
+    let mut tables = Tables::new(&be, &specs, true, Rows::ALL).unwrap();
     (0..40).for_each(|_| drop(tables.rest(&be, Rest { shrink: 0.9, keep: 0.9 })));
     let data: Vec<f64> = (0..ROWS * WIDTH).map(|i| 0.1 * i as f64).collect();
     let source = vec![HostTensor { name: "moving".into(), shape: vec![ROWS, WIDTH], data: data.clone() }];

@@ -8,7 +8,7 @@ use optmsm_core::backend::{Backend, Elem, Memory, TableStep, TableView, Update};
 use optmsm_core::optim::OptimizerConfig;
 use optmsm_core::philox::philox4x32;
 use optmsm_core::reference::{Reference, Table};
-use optmsm_core::rounding::{Rounding, TableDtype};
+use optmsm_core::rounding::{Rounding, Rows, TableDtype};
 
 pub(super) const VOCABULARY: usize = 11;
 
@@ -183,7 +183,12 @@ impl<B: Backend> Step<B> {
             bounds[row] = Some(constants.step(&before[row * width..(row + 1) * width], &g, &state));
         }
 
-        let rounding = Rounding { seed: u64::from(rng.bits()) << 20, step: rng.bits(), site: rng.bits() };
+        let rounding = Rounding {
+            seed: u64::from(rng.bits()) << 20,
+            step: rng.bits(),
+            site: rng.bits(),
+            rows: Rows::ALL,
+        };
         let mut hosts: Vec<_> = state.iter().map(|s| s.host.data.clone()).collect();
         let average = TablePair::<B>::new(be, table_rows, width, TableDtype::F32, |_, _| rng.value());
         let (lagged, _) = average.download(be);

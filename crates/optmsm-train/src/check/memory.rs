@@ -7,6 +7,7 @@ use optmsm_core::learner::{Footprint, footprint};
 use optmsm_core::model::AnyModel;
 use optmsm_core::optim::DecayRows;
 use optmsm_core::plan::Plan;
+use optmsm_core::ranks::Job;
 use optmsm_cpu::CpuOptions;
 use optmsm_data::{BLOCK_ROWS, StreamConfig};
 use serde::Serialize;
@@ -54,6 +55,7 @@ pub(super) fn memory(
     model: AnyModel<Counting>,
     input: &InputSpec,
     seen: &[Seen],
+    job: Job,
 ) -> Result<Memory> {
     let train = &config.train;
     let (counting, reserved) = match train.backend {
@@ -63,6 +65,7 @@ pub(super) fn memory(
         }
         BackendKind::Cuda => (optmsm_cuda::counting(), optmsm_cuda::RESERVED),
     };
+    let ranks = job.comm().size();
     let rows = seen[0].file.rows.max(1) as f64;
     let list_ids = seen[0].batch.columns.iter().map(|column| match column {
         Column::Multi { .. } => {
@@ -72,7 +75,7 @@ pub(super) fn memory(
         _ => 0,
     });
     let list_ids: Vec<usize> = list_ids.collect();
-    let taken = footprint(counting, model, train.learner(), train.batch_size, &list_ids)?;
+    let taken = footprint(counting, model, train.learner(), train.batch_size, &list_ids, job)?;
     let Footprint { parameters, optimizer, gradients, prepared, activations, inputs } = taken;
     let twice = train.average.is_some() || train.learner().tables().decay_rows == DecayRows::All;
     let backend_total = taken.total() + reserved;
@@ -84,7 +87,7 @@ pub(super) fn memory(
         }
         // One after the other.
         + on_disk.into_iter().filter(|s| s.file.split != "train").map(scoring).max().unwrap_or(0);
-    let batches = PLANS * plan_bytes(&seen[0].batch, input, train.batch_size)?;
+    let batches = PLANS * plan_bytes(&seen[0].batch, input, train.batch_size.div_ceil(ranks))?;
     let on_host = if train.backend == BackendKind::Cpu { backend_total } else { 0 };
     Ok(Memory {
         backend: train.backend,

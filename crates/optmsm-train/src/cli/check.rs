@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::check::{Check, FieldCheck, Memory, ScenarioCheck, check};
+use crate::check::{Check, FieldCheck, Memory, RanksCheck, ScenarioCheck, Sent, check};
 use crate::config::{BackendKind, Config};
 use crate::error::Result;
 use crate::say;
@@ -23,6 +23,12 @@ pub(super) struct Options {
     /// Whose memory to count: short for --set train.backend=…; no device is needed.
     #[arg(long, value_enum)]
     backend: Option<BackendKind>,
+    /// Look at training by so many ranks: memory of each, and bytes that they send each other.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    ranks: u16,
+    /// With --ranks: the network that each rank has, as 25gbit; says how long the bytes of a step take on it at least.
+    #[arg(long, requires = "ranks", conflicts_with = "json", value_parser = network)]
+    network: Option<f64>,
     #[command(flatten)]
     output: Output,
 }
@@ -30,12 +36,54 @@ pub(super) struct Options {
 pub(super) fn run(options: &Options) -> Result<()> {
     let overrides = super::overrides(&options.set, options.backend);
     let config = Config::load(&options.config, &overrides)?;
-    let found = check(&config, options.rows)?;
+    let found = check(&config, options.rows, options.ranks.into())?;
     found.warnings.iter().for_each(|text| say::warning(text));
     match options.output.json {
         true => super::print_json(&found),
-        false => super::print(text(&found).as_bytes()),
+        false => super::print(format!("{}{}", text(&found), ranks(&found, options.network)).as_bytes()),
     }
+}
+
+/// Bytes per second of a network such as `25gbit`.
+fn network(text: &str) -> Result<f64, String> {
+    let lower = text.to_lowercase();
+    let bits = [("gbit", 1e9), ("mbit", 1e6)].into_iter().find_map(|(unit, bits)| {
+        let number: f64 = lower.strip_suffix(unit)?.trim().parse().ok()?;
+        (number > 0.0 && number.is_finite()).then_some(number * bits)
+    });
+    bits.map(|bits| bits / 8.0).ok_or_else(|| "give gigabits or megabits per second, as 25gbit".into())
+}
+
+/// Bytes that ranks send.
+fn ranks(found: &Check, network: Option<f64>) -> String {
+    let Some(RanksCheck { ranks, groups, rows, most, mean, imbalance }) = &found.ranks else {
+        return String::new();
+    };
+    let line = |name: &str, of: fn(&Sent) -> f64| {
+        [name.to_string(), size(of(most) as usize), size(of(mean) as usize)]
+    };
+    let lines = [
+        line("ids", |s| s.ids),
+        line("rows of tables", |s| s.rows),
+        line("gradients of rows", |s| s.gradients),
+        line("dense parameters and gradients", |s| s.dense),
+        line("in all", |s| s.total),
+    ];
+    let mut text = super::table(["sent by a rank per step", "most", "mean"], lines.into_iter());
+    text += &format!(
+        "{ranks} ranks with {groups} of the groups each, a step of {rows} rows. The memory above is that of one rank.\n\
+         The rank that is asked for the most rows of tables sends {imbalance:.2} times the mean.\n"
+    );
+    if let Some(bytes) = network {
+        let seconds = most.total / bytes;
+        text += &format!(
+            "On a network of {:.0} Gbit/s for each rank these bytes take at least {:.2} ms; time to begin messages, and that of other \
+             jobs, comes on top.\n",
+            bytes * 8.0 / 1e9,
+            seconds * 1e3
+        );
+    }
+    text + "\n"
 }
 
 fn percent(share: f64) -> String {
@@ -124,12 +172,15 @@ fn memory(m: &Memory) -> String {
     lines.push(("planned batches", "host", m.batches));
     lines.push(("host in all", "host", m.host_total));
     lines.push(("more while a checkpoint is saved", "host", m.saving));
-    let size = |bytes: usize| match bytes {
+    let rows = lines.into_iter().map(|(what, place, bytes)| [what.into(), place.into(), size(bytes)]);
+    super::table(["memory", "of", "size"], rows)
+}
+
+fn size(bytes: usize) -> String {
+    match bytes {
         0..10_000 => format!("{bytes} B "),
         10_000..10_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
         10_000_000..10_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
         _ => format!("{:.1} GB", bytes as f64 / 1e9),
-    };
-    let rows = lines.into_iter().map(|(what, place, bytes)| [what.into(), place.into(), size(bytes)]);
-    super::table(["memory", "of", "size"], rows)
+    }
 }

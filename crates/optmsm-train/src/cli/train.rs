@@ -18,6 +18,7 @@ use crate::evaluate::Evaluation;
 use crate::findings;
 use crate::folder::{self, Folder, is_there};
 use crate::profile;
+use crate::ranks::Ranks;
 use crate::run::Run;
 use crate::say;
 use crate::session::{self, Changes, Ended, OPTION, Session};
@@ -72,23 +73,31 @@ struct Done {
     dnn: Option<Evaluation>,
 }
 
-pub(super) fn run(options: &Options) -> Result<()> {
+pub(super) fn run(ranks: &Ranks, options: &Options) -> Result<()> {
     let stop = super::signals::stop_on_interrupt()?;
     let Options { max_steps, quiet, .. } = *options;
-    let begun = interruptible(&stop, || match &options.run {
-        Some(folder) if options.resume => reopen(folder, options),
-        _ => start(options),
+    let begun = interruptible(&stop, || {
+        Session::on(ranks, || match &options.run {
+            Some(folder) if options.resume => reopen(folder, ranks, options),
+            _ => start(ranks, options),
+        })
     });
     let Session { run, data, device, resume, held: _held, .. } = begun?;
     let control = Control { resume, stop: &stop, max_steps, quiet, observer: None };
-    let forget = |_: &Error| forget(&run.folder, options);
+    let forget = |_: &Error| {
+        if ranks.leads() {
+            forget(&run.folder, options);
+        }
+    };
     let done = match device {
         Device::Cpu(be) if options.profile => {
             let mut learner = session::begin(Profiled::new(be), &run, None, &control).inspect_err(forget)?;
             let test = trainer::train(&mut learner, &run, &data, &control);
             // Of an interrupted run, too.
             let be = learner.backend();
-            super::print(format!("{}\n", profile::table(&be.take(), be.inner().threads())).as_bytes())?;
+            if ranks.leads() {
+                super::print(format!("{}\n", profile::table(&be.take(), be.inner().threads())).as_bytes())?;
+            }
             Ended { test: test?, findings: findings::after_training(&mut learner, &run, &data)? }
         }
         Device::Cpu(be) => {
@@ -105,6 +114,9 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let dnn = if compared { baseline::train(&run, &data, &control) } else { Ok(None) };
     // The run itself is done, and its results are not lost with the other one's.
     let (dnn, ended) = dnn.map_or_else(|e| (None, Err(e)), |dnn| (dnn, Ok(())));
+    if !ranks.leads() {
+        return ended;
+    }
     let folder = run.folder.display().to_string();
     if options.output.json {
         super::print_json(&Done { run: folder, ended: done, dnn })?;
@@ -117,7 +129,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
 }
 
 /// A new run; nothing but built-in data is written.
-fn start(options: &Options) -> Result<Session> {
+fn start(ranks: &Ranks, options: &Options) -> Result<Session> {
     let config = options.config.as_deref().map(|path| Config::load(path, &overrides(options))).transpose()?;
     let name = options.config.as_deref().map_or("default".into(), super::name);
     let held = match &options.run {
@@ -125,7 +137,7 @@ fn start(options: &Options) -> Result<Session> {
         None => Folder::take_free(folder::named(&name), OPTION)?,
     };
     if let Some(config) = config {
-        can_be_profiled(&config, options)?;
+        can_be_trained(&config, ranks, options)?;
         return Session::start(held, config, None);
     }
     let folder = held.path();
@@ -141,12 +153,12 @@ fn start(options: &Options) -> Result<Session> {
         ));
     }
     let config = synthetic(folder, options)?;
-    can_be_profiled(&config, options)?;
+    can_be_trained(&config, ranks, options)?;
     let device = Device::open(config.train.backend, &config.train)?;
     let (run, data) = write_data(folder, options)
         .and_then(|()| session::read(folder, config, None))
         .inspect_err(|_| forget(folder, options))?;
-    Ok(Session { run, data, device, resume: false, from: None, held })
+    Ok(Session { run, data, device, resume: false, from: None, held: Some(held) })
 }
 
 /// The built-in data's folder in that of its run.
@@ -156,8 +168,9 @@ fn overrides(options: &Options) -> Vec<String> {
     super::overrides(&options.set, options.backend)
 }
 
-/// Refuses `--profile` on a GPU.
-fn can_be_profiled(config: &Config, options: &Options) -> Result<()> {
+/// Refuses what these ranks cannot do together, and `--profile` on a GPU.
+fn can_be_trained(config: &Config, ranks: &Ranks, options: &Options) -> Result<()> {
+    ranks.check(&config.train).map_err(|e| config.origin.locate(e))?;
     if options.profile && config.train.backend == BackendKind::Cuda {
         let fix =
             "leave it out, and look at the program with a profiler of CUDA: nsys profile optmsm train …";
@@ -174,13 +187,13 @@ fn forget(folder: &Path, options: &Options) {
 }
 
 /// A run that goes on from its last checkpoint, or begins again if it has none.
-fn reopen(folder: &Path, options: &Options) -> Result<Session> {
+fn reopen(folder: &Path, ranks: &Ranks, options: &Options) -> Result<Session> {
     if options.config.is_some() {
         let fix = "leave out --config: a run continues with its own";
         return Err(Error::argument("--resume", "takes no --config", fix));
     }
     let changes = Changes { set: overrides(options), allow_changed_data: options.allow_changed_data };
-    Session::reopen(folder, &changes, |config| can_be_profiled(config, options))
+    Session::reopen(folder, &changes, |config| can_be_trained(config, ranks, options))
 }
 
 /// The built-in data's rows.

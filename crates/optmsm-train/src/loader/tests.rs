@@ -35,12 +35,15 @@ fn batches(
     let input = schema.input_spec();
     let input = InputSpec { scenarios: input.scenarios + 1, ..input };
     let (factors, dropped) = (&[][..], Vec::new());
-    let order = Order { data, input: &input, batch_size: 1000, seed: 7, window, factors, fallback, dropped };
+    let job = &Job::default();
+    let order =
+        Order { data, input: &input, batch_size: 1000, job, seed: 7, window, factors, fallback, dropped };
     let (plans, planned) = sync_channel(1);
     let (_spare, spare) = channel();
     std::thread::scope(|scope| {
         scope.spawn(move || order.run(begin, 2, &plans, &spare));
-        let ids = |plan: Plan<f32>| {
+        let ids = |cut: Cut<f32>| {
+            let plan = &cut.plans()[0];
             // Plans are ordered by scenario: back to the order of the batch.
             let (mut ids, mut scenarios) = (vec![0; plan.rows()], vec![0; plan.rows()]);
             for (i, &place) in plan.order.iter().enumerate() {

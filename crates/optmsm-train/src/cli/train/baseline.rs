@@ -29,8 +29,8 @@ impl Observer for Ended {
 pub(super) fn train(run: &Run, data: &Data, control: &Control) -> Result<Option<Evaluation>> {
     let folder = run.folder.join(Kind::Dnn.name());
     let config = run.config.override_with(&[format!("model.kind=\"{}\"", Kind::Dnn.name())])?;
-    let resume = Run::has_begun(&folder)?;
-    let run = Run::new(&folder, config, run.schema.clone());
+    let resume = run.ranks.share(|| Run::has_begun(&folder))?;
+    let run = Run { ranks: run.ranks.clone(), ..Run::new(&folder, config, run.schema.clone()) };
     if !control.quiet {
         say::line(&format!("{}: dnn on the same rows, to compare with", folder.display()));
     }
